@@ -1,0 +1,1 @@
+"""What an environment is: its specification, its simulators, its tasks."""

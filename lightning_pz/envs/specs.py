@@ -1,0 +1,107 @@
+"""What the rest of the package needs to know of a Gymnasium environment. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from lightning_pz.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Sizes and boxes of an environment with flat Box observations and finite Box actions.
+
+    Attributes:
+        id: Registered Gymnasium id, with its version.
+        horizon: Steps after which an episode is truncated.
+        observation_size: Numbers in one observation.
+        action_size: Numbers in one action.
+        observation_low: Lower corner of the observation box, (O,); may be infinite.
+        observation_high: Upper corner of the observation box, (O,).
+        action_low: Lower corner of the action box, (A,); finite.
+        action_high: Upper corner of the action box, (A,).
+    """
+
+    id: str
+    horizon: int
+    observation_size: int
+    action_size: int
+    observation_low: tuple[float, ...]
+    observation_high: tuple[float, ...]
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+
+    @property
+    def has_finite_observations(self) -> bool:
+        """Whether the observation box has a volume to sample uniformly from."""
+        corners = np.array([self.observation_low, self.observation_high])
+        # Some environments write "no bound" as the largest float.
+        return bool(np.all(np.abs(corners) < 1e6))
+
+
+def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
+    """Call `gymnasium.make`, and explain in a sentence when there is no such environment.
+
+    Raises:
+        UserError: No environment of that id is registered, or it needs a package that is not installed.
+    """
+    try:
+        return gymnasium.make(env_id, **kwargs)
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.MalformedEnvironmentName) as error:
+        raise UserError(
+            f"--env expects a preset or a registered Gymnasium id, but got {env_id!r}."
+            + nearest(env_id, gymnasium.registry.keys())
+        ) from error
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UserError(f"--env {env_id} needs a package that is not installed: {error}") from error
+
+
+def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
+    """Look an environment up and check that it can be used.
+
+    Args:
+        env_id: Registered Gymnasium id.
+        horizon: Steps per episode; the environment's own limit, or 1,000 where it has none, if not given.
+
+    Raises:
+        UserError: Unknown id; observations that are not a flat Box; actions that are not a finite flat Box.
+    """
+    env = make_env(env_id)
+    try:
+        observations, actions = env.observation_space, env.action_space
+        limit = env.spec.max_episode_steps if env.spec else None
+    finally:
+        env.close()
+    _check_box(env_id, "observation", observations)
+    _check_box(env_id, "action", actions)
+    assert isinstance(observations, gymnasium.spaces.Box) and isinstance(actions, gymnasium.spaces.Box)
+    if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all()):
+        raise UserError(
+            f"--env {env_id} has an unbounded action box, but a policy scales its tanh to a finite one: wrap it "
+            "with gymnasium.wrappers.RescaleAction or ClipAction and register the wrapped environment"
+        )
+    return EnvSpec(
+        id=env_id,
+        horizon=int(horizon or limit or 1000),
+        observation_size=int(observations.shape[0]),
+        action_size=int(actions.shape[0]),
+        observation_low=tuple(map(float, observations.low)),
+        observation_high=tuple(map(float, observations.high)),
+        action_low=tuple(map(float, actions.low)),
+        action_high=tuple(map(float, actions.high)),
+    )
+
+
+def _check_box(env_id: str, what: str, space: gymnasium.Space) -> None:
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 and space.shape[0] > 0:
+        return
+    shape = f" of shape {space.shape}" if isinstance(space, gymnasium.spaces.Box) else ""
+    raise UserError(
+        f"--env expects an environment whose {what}s are a flat Box (a vector of real numbers), but {env_id} has "
+        f"{type(space).__name__} {what}s{shape}: choose a continuous-control environment, or register a wrapped "
+        "version that has them"
+    )

@@ -1,0 +1,39 @@
+"""The one exception whose text is meant for a person at a terminal."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: what was expected, what came, and what to do.
+
+    Entry points print it without a traceback and exit with code 2.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known word closest to `word`, or an empty string."""
+    known = list(known)
+    lower = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=0.5)
+    return f" Did you mean {lower[found[0]]!r}?" if found else ""
+
+
+def run_main(main: Callable[[list[str]], None]) -> NoReturn:
+    """Run an entry point on the command line's arguments and turn a `UserError` into exit code 2.
+
+    Ctrl-C exits with 130, as shells expect.
+    """
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)

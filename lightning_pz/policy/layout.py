@@ -1,0 +1,124 @@
+"""The shape of a policy network, and how its weights lie in one flat vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_pz.errors import UserError, nearest
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "silu": nn.functional.silu,
+    "linear": lambda x: x,
+}
+_MODULES: dict[str, Callable[[], nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "linear": nn.Identity,
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An MLP from standardized observations to actions: sizes and activation, no weights.
+
+    The flat vector holds layer after layer, first the weight (out, in) row by row, then the bias (out),
+    the very order of `torch.nn.utils.parameters_to_vector` on the equivalent `torch.nn.Sequential`.
+
+    Args:
+        observation_size: Numbers in one observation.
+        hidden: Hidden widths from input to output; empty for an affine policy.
+        action_size: Numbers in one action.
+        activation: Name of the hidden activation, one of `ACTIVATIONS`.
+
+    Raises:
+        UserError: A size below 1 or an unknown activation.
+    """
+
+    observation_size: int
+    hidden: tuple[int, ...]
+    action_size: int
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
+        sizes = (self.observation_size, *self.hidden, self.action_size)
+        if min(sizes) < 1:
+            raise UserError(f"a layout needs sizes of at least 1, but got {sizes}: check --policy.hidden")
+        if self.activation not in ACTIVATIONS:
+            raise UserError(
+                f"--policy.activation expects one of {', '.join(ACTIVATIONS)}, but got {self.activation!r}."
+                + nearest(self.activation, ACTIVATIONS)
+            )
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths of all layers, observation and action included."""
+        return (self.observation_size, *self.hidden, self.action_size)
+
+    @cached_property
+    def weight_shapes(self) -> tuple[tuple[int, int], ...]:
+        """The (out, in) shape of each layer's weight."""
+        return tuple((out, size) for size, out in zip(self.sizes, self.sizes[1:], strict=False))
+
+    @cached_property
+    def num_params(self) -> int:
+        """P, the length of the flat vector."""
+        return sum(out * size + out for out, size in self.weight_shapes)
+
+    @cached_property
+    def split_sizes(self) -> list[int]:
+        """Lengths of weight, bias, weight, bias, ... in the flat vector."""
+        return [length for out, size in self.weight_shapes for length in (out * size, out)]
+
+    def unpack(
+        self, params: Float[Tensor, "policies params"]
+    ) -> list[tuple[Float[Tensor, "policies out in"], Float[Tensor, "policies out"]]]:
+        """Cut flat vectors into (weight, bias) per layer, as views.
+
+        One `split` rather than slices: its backward concatenates once instead of adding padded copies.
+
+        Raises:
+            ValueError: The vectors are not P long.
+        """
+        if params.shape[-1] != self.num_params:
+            raise ValueError(f"{self} has {self.num_params} params, but got vectors of {params.shape[-1]}")
+        parts = params.split(self.split_sizes, dim=-1)
+        return [
+            (parts[2 * i].unflatten(-1, shape), parts[2 * i + 1])
+            for i, shape in enumerate(self.weight_shapes)
+        ]
+
+    def pack(
+        self, layers: list[tuple[Float[Tensor, "policies out in"], Float[Tensor, "policies out"]]]
+    ) -> Float[Tensor, "policies params"]:
+        """Join (weight, bias) per layer into flat vectors; the inverse of `unpack`."""
+        return torch.cat([part.flatten(1) for layer in layers for part in layer], dim=-1)
+
+    def to_sequential(self, params: Float[Tensor, " params"]) -> nn.Sequential:
+        """Build the equivalent `torch.nn.Sequential` of one policy, ending in tanh (no standardization)."""
+        modules: list[nn.Module] = []
+        for out, size in self.weight_shapes:
+            modules += [nn.Linear(size, out), _MODULES[self.activation]()]
+        modules[-1] = nn.Tanh()
+        network = nn.Sequential(*modules)
+        nn.utils.vector_to_parameters(params.detach().clone(), network.parameters())
+        return network
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON and checkpoints."""
+        return {
+            "observation_size": self.observation_size,
+            "hidden": list(self.hidden),
+            "action_size": self.action_size,
+            "activation": self.activation,
+        }

@@ -1,0 +1,112 @@
+"""One batched forward for many policies."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_pz.policy.layout import ACTIVATIONS, Layout
+
+_CACHE_FLOATS = 1 << 18
+"""Activations of one layer that a chunk of policies may hold: 1 MiB, so that it stays in a core's cache."""
+
+
+def act_each(
+    layout: Layout,
+    params: Float[Tensor, "policies params"],
+    observations: Float[Tensor, "policies states observation"],
+) -> Float[Tensor, "policies states action"]:
+    """Return each policy's actions on states of its own, in units of the action box: -1 to 1.
+
+    Args:
+        layout: Shape of all the policies.
+        params: Flat weights, (N, P).
+        observations: Standardized observations, (N, M, O).
+    """
+    activation = ACTIVATIONS[layout.activation]
+    x = observations
+    layers = layout.unpack(params)
+    for weight, bias in layers[:-1]:
+        x = activation(torch.baddbmm(bias[:, None, :], x, weight.mT))
+    weight, bias = layers[-1]
+    return torch.tanh(torch.baddbmm(bias[:, None, :], x, weight.mT))
+
+
+def act_shared(
+    layout: Layout,
+    params: Float[Tensor, "policies params"],
+    observations: Float[Tensor, "states observation"],
+) -> Float[Tensor, "policies states action"]:
+    """Return every policy's actions on the same M states, in units of the action box: -1 to 1.
+
+    Args:
+        layout: Shape of all the policies.
+        params: Flat weights, (N, P).
+        observations: Standardized observations, (M, O).
+    """
+    return act_each(layout, params, observations.expand(len(params), -1, -1))
+
+
+def policy_chunk(layout: Layout, states: int) -> int:
+    """Return how many policies to act with at a time, so that activations on this many states stay in cache."""
+    return max(1, _CACHE_FLOATS // (states * max(layout.sizes)))
+
+
+class PolicyNetwork(nn.Module):
+    """What all policies of one layout share: standardization, network shape, action box. Holds no weights.
+
+    Args:
+        layout: Shape of the policies.
+        observation_mean: Fixed mean of each observation coordinate, (O,), in the environment's units.
+        observation_std: Fixed standard deviation of each, (O,); must be positive.
+        action_low: Lower corner of the action box, (A,).
+        action_high: Upper corner of the action box, (A,).
+
+    Raises:
+        ValueError: A statistic of the wrong length, not finite, or a standard deviation that is not positive.
+    """
+
+    observation_mean: Tensor
+    observation_std: Tensor
+    action_low: Tensor
+    action_high: Tensor
+
+    def __init__(
+        self,
+        layout: Layout,
+        observation_mean: Float[Tensor, " observation"],
+        observation_std: Float[Tensor, " observation"],
+        action_low: Float[Tensor, " action"],
+        action_high: Float[Tensor, " action"],
+    ) -> None:
+        super().__init__()
+        self.layout = layout
+        buffers = {
+            "observation_mean": (observation_mean, layout.observation_size),
+            "observation_std": (observation_std, layout.observation_size),
+            "action_low": (action_low, layout.action_size),
+            "action_high": (action_high, layout.action_size),
+        }
+        for name, (value, size) in buffers.items():
+            if value.shape != (size,) or not torch.isfinite(value).all():
+                raise ValueError(f"{name} must be {size} finite numbers, but got shape {tuple(value.shape)}")
+            self.register_buffer(name, value.detach().clone().float())
+        if (self.observation_std <= 0).any():
+            raise ValueError("observation_std must be positive in every coordinate")
+
+    def standardize(self, observations: Float[Tensor, "*states observation"]) -> Float[Tensor, "*states observation"]:
+        """Return observations with the fixed mean and standard deviation taken out."""
+        return (observations - self.observation_mean) / self.observation_std
+
+    def scale(self, actions: Float[Tensor, "*states action"]) -> Float[Tensor, "*states action"]:
+        """Map actions from -1..1 to the environment's action box."""
+        return self.action_low + (actions + 1) * 0.5 * (self.action_high - self.action_low)
+
+    def forward(
+        self,
+        params: Float[Tensor, "policies params"],
+        observations: Float[Tensor, "policies states observation"],
+    ) -> Float[Tensor, "policies states action"]:
+        """Return the actions that N policies take on M raw observations each, inside the action box."""
+        return self.scale(act_each(self.layout, params, self.standardize(observations)))

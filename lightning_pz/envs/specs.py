@@ -51,7 +51,7 @@ def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
     """
     try:
         return gymnasium.make(env_id, **kwargs)
-    except (gymnasium.error.UnregisteredEnv, gymnasium.error.MalformedEnvironmentName) as error:
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.Error) as error:
         raise UserError(
             f"--env expects a preset or a registered Gymnasium id, but got {env_id!r}."
             + nearest(env_id, gymnasium.registry.keys())

@@ -36,7 +36,7 @@ class StateCounts:
     """
 
     probe: int = 128
-    train: int = 256
+    train: int = 768
     val: int = 128
     test: int = 128
 

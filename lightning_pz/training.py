@@ -128,7 +128,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "collect_seconds": meta["collect_seconds"],
         "fit_seconds": round(seconds, 2),
         "pool": str(data.folder),
-        "checkpoint": str(best),
+        "checkpoint": str(cli.run_folder / "checkpoints" / best.name),
     }
     _draw(cli, data, model, summary)
     writer = tensorboard(cli.trainer)

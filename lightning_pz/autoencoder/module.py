@@ -77,7 +77,7 @@ class BehaviorAutoencoder(L.LightningModule):
     def _build(self, description: dict[str, Any]) -> None:
         """Make the networks for the pool that is described."""
         h = self.hparams
-        self.layout = Layout(**description["layout"])
+        self.layout = Layout.from_dict(description["layout"])
         prior_std = prior_scale(Prior(**description["prior"]), self.layout)
         probe_states = torch.tensor(description["probe_states"])
         fingerprint_size = len(probe_states) * self.layout.action_size
@@ -143,7 +143,7 @@ class BehaviorAutoencoder(L.LightningModule):
         loss, error, spread = self._step(batch)
         if not torch.isfinite(loss):
             raise UserError(
-                f"the training loss became {float(loss)} at step {self.global_step}: the last good checkpoint is kept. "
+                f"the training loss became {float(loss.detach())} at step {self.global_step}: the last good checkpoint is kept. "
                 f"Lower --model.learning_rate (now {self.hparams['learning_rate']}) or --trainer.gradient_clip_val"
             )
         self.log("train_loss", loss.detach(), prog_bar=True)

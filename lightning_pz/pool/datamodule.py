@@ -105,12 +105,12 @@ class _TrainBatches(Sampler[tuple[np.ndarray, np.ndarray]]):
         for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
             positions = np.arange(step * whole, (step + 1) * whole)[self.rank :: self.ranks]
             rounds, places = np.divmod(positions, self.policies)
-            orders = {r: orders.get(r) for r in np.unique(rounds)}  # type: ignore[misc]
-            for r, order in orders.items():
-                if order is None:
-                    orders[r] = self._generator(0, r).permutation(self.policies)
+            orders = {
+                r: orders[r] if r in orders else self._generator(0, r).permutation(self.policies)
+                for r in np.unique(rounds).tolist()
+            }
             columns = self._generator(1, step).permutation(self.states)[: self.states_per_step]
-            yield np.array([orders[r][p] for r, p in zip(rounds, places, strict=True)]), columns
+            yield np.array([orders[r][p] for r, p in zip(rounds.tolist(), places, strict=True)]), columns
 
 
 class _InOrder(Sampler[tuple[np.ndarray, np.ndarray]]):

@@ -37,8 +37,8 @@ class StateCounts:
 
     probe: int = 128
     train: int = 768
-    val: int = 128
-    test: int = 128
+    val: int = 256
+    test: int = 256
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -82,7 +82,7 @@ def sample_states(
     prior: Prior,
     seed: int,
     *,
-    episodes: int = 32,
+    episodes: int = 64,
     progress: bool | None = None,
 ) -> StateSample:
     """Draw the state sample of an environment.

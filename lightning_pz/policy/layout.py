@@ -92,10 +92,7 @@ class Layout:
         if params.shape[-1] != self.num_params:
             raise ValueError(f"{self} has {self.num_params} params, but got vectors of {params.shape[-1]}")
         parts = params.split(self.split_sizes, dim=-1)
-        return [
-            (parts[2 * i].unflatten(-1, shape), parts[2 * i + 1])
-            for i, shape in enumerate(self.weight_shapes)
-        ]
+        return [(parts[2 * i].unflatten(-1, shape), parts[2 * i + 1]) for i, shape in enumerate(self.weight_shapes)]
 
     def pack(
         self, layers: list[tuple[Float[Tensor, "policies _ _"], Float[Tensor, "policies _"]]]

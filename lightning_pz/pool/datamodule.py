@@ -63,7 +63,7 @@ class _Part(Dataset[PolicyBatch]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: tuple[np.ndarray, np.ndarray]) -> PolicyBatch:  # type: ignore[override]
+    def __getitem__(self, index: tuple[np.ndarray, np.ndarray]) -> PolicyBatch:
         positions, columns = index
         rows = self.rows[positions]
         return PolicyBatch(
@@ -257,7 +257,12 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[PolicyBatch]:
         """Serve random policies on a random state batch."""
         sampler = _TrainBatches(
-            len(self.train), len(self.train.states), self.batch_size, self.states_per_step, self.steps_per_epoch, self.seed
+            len(self.train),
+            len(self.train.states),
+            self.batch_size,
+            self.states_per_step,
+            self.steps_per_epoch,
+            self.seed,
         )
         return _loader(self.train, sampler)
 
@@ -273,5 +278,3 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def latent_dataloader(self, policies: int) -> DataLoader[PolicyBatch]:
         """Serve training policies for latent statistics; their states and actions do not matter."""
         return _loader(self.train, _InOrder(min(policies, len(self.train)), 1))
-
-

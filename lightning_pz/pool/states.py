@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_pz.console import tqdm_disable
 from lightning_pz.envs.specs import EnvSpec, make_env
 from lightning_pz.errors import UserError
-from lightning_pz.console import tqdm_disable
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
@@ -53,9 +53,7 @@ class StateCounts:
     def slices(self) -> dict[str, slice]:
         """Where each part lies in the sample, in the order of `SPLITS`."""
         ends = np.cumsum([getattr(self, name) for name in SPLITS]).tolist()
-        return {
-            name: slice(end - getattr(self, name), end) for name, end in zip(SPLITS, ends, strict=True)
-        }
+        return {name: slice(end - getattr(self, name), end) for name, end in zip(SPLITS, ends, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -61,5 +61,5 @@ def test_slices_cover_the_sample():
 
 
 def test_counts_are_checked():
-    with pytest.raises(UserError, match="--states.val expects at least 2"):
+    with pytest.raises(UserError, match=r"--states\.val expects at least 2"):
         StateCounts(val=1)

@@ -1,5 +1,7 @@
 """State samples: seeded, split by episode, standardized."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +14,10 @@ from lightning_pz.pool.states import StateCounts, sample_states
 COUNTS = StateCounts(probe=20, train=30, val=10, test=10)
 
 
-def sample(env, seed=0, counts=COUNTS, **kwargs):
+def sample(env, seed=0, counts=COUNTS, episodes=4):
     spec = env_spec(env)
     layout = Layout(spec.observation_size, (4,), spec.action_size)
-    return sample_states(spec, counts, layout, Prior(), seed, progress=False, **kwargs)
+    return sample_states(spec, dataclasses.replace(counts, episodes=episodes), layout, Prior(), seed, progress=False)
 
 
 def test_uniform_over_a_finite_box():

@@ -160,7 +160,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         recipe: str = "random",
         random: RandomRecipe = RandomRecipe(),  # noqa: B008  frozen, and shown by --help
         batch_size: int = 256,
-        states_per_step: int = 32,
+        states_per_step: int = 64,
         steps_per_epoch: int = 100,
         val_share: float = 0.05,
         test_share: float = 0.05,

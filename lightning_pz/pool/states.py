@@ -37,7 +37,7 @@ class StateCounts:
     """
 
     probe: int = 128
-    train: int = 768
+    train: int = 1536
     val: int = 256
     test: int = 256
     episodes: int = 64

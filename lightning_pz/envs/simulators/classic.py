@@ -1,7 +1,7 @@
 """Mountain Car and Pendulum, vectorized and bit-equal to Gymnasium.
 
-Gymnasium computes these in Python and NumPy scalars, so the precision of each line depends on which operand is a
-float32 scalar and which a Python float. What looks odd below repeats that.
+Gymnasium computes these in Python and NumPy scalars, so the precision of each line depends on which operand
+is a float32 scalar and which a Python float. What looks odd below repeats that, for float32 actions.
 """
 
 from __future__ import annotations

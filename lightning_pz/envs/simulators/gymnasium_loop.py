@@ -1,7 +1,7 @@
 """Any other environment: Gymnasium itself, one after another.
 
-A plain loop in this process. Worker processes cost more than they bring for environments that take microseconds a
-step: `AsyncVectorEnv` made a quarter of the steps of a plain loop on two cores.
+A plain loop in this process. Worker processes cost more than they bring for environments whose step takes
+microseconds: `AsyncVectorEnv` made a quarter of the steps of a plain loop on two cores.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class GymnasiumSimulator:
         rewards, terminated = np.zeros(len(active)), np.zeros(len(active), dtype=bool)
         for row, slot in enumerate(active.tolist()):
             result = self._envs[slot].step(actions[row])
-            self._observations[slot], rewards[row] = result[0], result[1]  # type: ignore[assignment]
+            self._observations[slot], rewards[row] = result[0], result[1]
             terminated[row] = result[2] or result[3]
         next_observations = self._observations[active]
         after = self._physics(active)
@@ -64,7 +64,7 @@ class GymnasiumSimulator:
 
 
 def read_physics(env: gymnasium.Env, observation: np.ndarray) -> Physics:
-    """Copy positions (Q,) and velocities (V,) out of one Gymnasium environment, in the meaning of `Physics`."""
+    """Copy positions (Q,) and velocities (V,) out of one Gymnasium environment, as `Physics` has them."""
     bare = env.unwrapped
     data = getattr(bare, "data", None)
     if hasattr(data, "qpos") and hasattr(data, "qvel"):

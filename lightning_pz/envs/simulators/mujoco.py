@@ -17,8 +17,8 @@ from lightning_pz.envs.specs import EnvSpec, make_env
 class MujocoSimulator:
     """Episodes of one of `RECIPES`, bit-equal to Gymnasium's for the same seeds and actions.
 
-    Everything that Gymnasium reads late it reads late here as well: `mj_step` leaves Cartesian positions and
-    constraint forces one substep behind the state, and rewards and observations of some environments use them.
+    What Gymnasium reads late is read late here as well: `mj_step` leaves Cartesian positions and constraint
+    forces one substep behind the state, and rewards and observations of some environments use them.
 
     Args:
         spec: The environment.

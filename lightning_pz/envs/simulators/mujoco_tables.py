@@ -1,7 +1,7 @@
 """What tells the MuJoCo environments of Gymnasium apart: observation, reward, termination, reset noise.
 
-Each piece is a pure function on the rows of the active simulations and repeats the arithmetic of Gymnasium's `-v5`
-class in the same order and precision, default settings, so that results agree to the last bit.
+Each piece is a pure function on the rows of the active simulations and repeats the arithmetic of Gymnasium's
+`-v5` class in the same order and precision, default settings, so that results agree to the last bit.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class Recipe:
 
     Attributes:
         observe: Fields to observations, (n, O).
-        outcome: Fields before and after, actions (n, A), seconds of a control step; to rewards and terminated.
-        noise: Draws the reset noise of positions (nq,) and velocities (nv,) from a generator, in Gymnasium's order.
+        outcome: Fields before and after, actions (n, A), seconds of a control step; to rewards, terminated.
+        noise: Generator, resting positions (nq,) and velocities (nv,) to those of an episode's start, drawing
+            in Gymnasium's order.
         outputs: Derived MjData fields that the two functions read.
         contact_forces: Whether they also read `cfrc_ext`, which MuJoCo computes only on request.
     """

@@ -10,8 +10,8 @@ import numpy as np
 def scalar_square(x: np.ndarray) -> np.ndarray:
     """Return `x ** 2` as Gymnasium gets it from a float64 scalar, (n,) float64.
 
-    NumPy squares an array by multiplication, but hands a scalar to the C library's `pow`, which is one unit in
-    the last place off for about one number in a thousand.
+    NumPy squares an array by multiplication, but hands a scalar to the C library's `pow`, which is one unit
+    in the last place off for about one number in a thousand.
     """
     try:
         return np.fromiter(map(pow, x.tolist(), [2] * len(x)), dtype=np.float64, count=len(x))

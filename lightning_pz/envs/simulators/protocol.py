@@ -14,8 +14,8 @@ class Physics(NamedTuple):
     """Generalized positions and velocities of n simulations, in the environment's units.
 
     Attributes:
-        positions: (n, Q) float64. MuJoCo: `qpos` (m and rad); Mountain Car: position (m); Pendulum: angle (rad,
-            0 is upright, not wrapped); anything else: the observation.
+        positions: (n, Q) float64. MuJoCo: `qpos` (m and rad); Mountain Car: position (m); Pendulum: angle
+            (rad, 0 is upright, not wrapped); anything else: the observation.
         velocities: (n, V) float64. MuJoCo: `qvel` (m/s and rad/s); Mountain Car: position per step; Pendulum:
             rad/s; anything else: empty, (n, 0).
     """
@@ -77,8 +77,8 @@ class Simulator(Protocol):
         """Advance some slots by one control step and leave the others alone.
 
         Args:
-            actions: (n, A), in units of the action box. Float32 as in Gymnasium, whose rewards depend on it in
-                the last digits.
+            actions: (n, A) float32, as Gymnasium's action box has it: rewards and some physics depend on it
+                in the last digits.
             active: Slot of each row, (n,) integers, increasing and without repetition.
         """
         ...

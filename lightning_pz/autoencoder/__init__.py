@@ -1,0 +1,1 @@
+"""The behavior autoencoder: policies in, latents between, policies out."""

@@ -1,0 +1,52 @@
+"""The decoder: a latent becomes a whole policy. A plain network that knows no trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_pz.autoencoder.encoders import mlp
+
+
+class Decoder(nn.Module):
+    """An MLP from a latent to flat policy weights.
+
+    The last layer speaks in units of the prior: each output is multiplied by the standard deviation that its
+    parameter has in the pool, so that every parameter starts at its natural size. Its weights start small and its
+    bias starts at one draw of the prior, for with all-zero weights a policy's hidden units would be equal and
+    would stay so.
+
+    Args:
+        latent_dim: k.
+        prior_std: Standard deviation of each parameter under the prior, (P,).
+        widths: Hidden widths.
+        dropout: Share of hidden units dropped in training.
+        last_gain: Factor on the last layer's initial weights.
+    """
+
+    prior_std: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int,
+        prior_std: Float[Tensor, " params"],
+        widths: Sequence[int],
+        dropout: float = 0.0,
+        last_gain: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.register_buffer("prior_std", prior_std.clone())
+        self.network = mlp([latent_dim, *widths, len(prior_std)], dropout=dropout)
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(last_gain)
+            last.bias.normal_()
+
+    def forward(self, latents: Float[Tensor, "policies latent"]) -> Float[Tensor, "policies params"]:
+        """Decode latents, (N, k), to flat weights, (N, P)."""
+        return self.network(latents) * self.prior_std

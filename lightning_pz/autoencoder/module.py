@@ -1,0 +1,246 @@
+"""The behavior autoencoder as a LightningModule: wires networks, loss, logging and optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.autoencoder import losses
+from lightning_pz.autoencoder.decoders import Decoder
+from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
+from lightning_pz.errors import UserError, nearest
+from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_shared, prior_scale
+
+ENCODERS = ("behavior", "parameters")
+
+
+class BehaviorAutoencoder(L.LightningModule):
+    """Compresses policies to latents by what they do, and decodes latents to whole policies.
+
+    Args:
+        latent_dim: k, size of the latent.
+        encoder: `behavior` reads fingerprints and generalizes; `parameters` reads weights, as the paper does.
+        loss: `behavior` (mean squared action difference over the action variance: FVU), `behavior_rms` (its root
+            per policy, the paper's distance), `parameters` (weight difference, the ablation).
+        encoder_widths: Hidden widths of the encoder.
+        decoder_widths: Hidden widths of the decoder.
+        dropout: Share of hidden units dropped in training.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: AdamW's decoupled weight decay.
+        warmup_steps: Steps of linear warm-up before the cosine decay to 0.
+        description: What the pool says of environment, layout, prior, statistics and probe states; plain data,
+            filled in from the DataModule when training starts and kept in the checkpoint.
+
+    Raises:
+        UserError: A setting outside its range.
+    """
+
+    latent_mean: Tensor
+    latent_covariance: Tensor
+    probe_states: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int = 16,
+        encoder: str = "behavior",
+        loss: str = "behavior",
+        encoder_widths: Sequence[int] = (256, 256),
+        decoder_widths: Sequence[int] = (256, 256),
+        dropout: float = 0.0,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-2,
+        warmup_steps: int = 50,
+        description: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise UserError(f"--model.latent_dim expects at least 1, but got {latent_dim}")
+        for flag, value, known in (("encoder", encoder, ENCODERS), ("loss", loss, losses.LOSSES)):
+            if value not in known:
+                raise UserError(
+                    f"--model.{flag} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known)
+                )
+        # Plain types only, so that a checkpoint loads with weights_only=True. Logged by a callback, with the metric.
+        encoder_widths, decoder_widths = list(encoder_widths), list(decoder_widths)
+        self.save_hyperparameters(logger=False)
+        self.decoder: Decoder
+        if description is not None:
+            self._build(description)
+
+    def _build(self, description: dict[str, Any]) -> None:
+        """Make the networks for the pool that is described."""
+        h = self.hparams
+        self.layout = Layout(**description["layout"])
+        prior_std = prior_scale(Prior(**description["prior"]), self.layout)
+        probe_states = torch.tensor(description["probe_states"])
+        fingerprint_size = len(probe_states) * self.layout.action_size
+        check_latent_dim(h["latent_dim"], fingerprint_size)
+        self.policy = PolicyNetwork(
+            self.layout,
+            torch.tensor(description["observation_mean"]),
+            torch.tensor(description["observation_std"]),
+            torch.tensor(description["env"]["action_low"]),
+            torch.tensor(description["env"]["action_high"]),
+        )
+        self.action_variance = float(description["action_variance"])
+        k, dropout = h["latent_dim"], h["dropout"]
+        self.encoder: BehaviorEncoder | ParametersEncoder
+        if h["encoder"] == "behavior":
+            self.encoder = BehaviorEncoder(fingerprint_size, k, h["encoder_widths"], dropout)
+        else:
+            self.encoder = ParametersEncoder(prior_std, k, h["encoder_widths"], dropout)
+        self.decoder = Decoder(k, prior_std, h["decoder_widths"], dropout)
+        self.register_buffer("probe_states", probe_states)
+        self.register_buffer("latent_mean", torch.zeros(k))
+        self.register_buffer("latent_covariance", torch.eye(k))
+
+    @property
+    def env(self) -> dict[str, Any]:
+        """The environment's specification, as plain data."""
+        return self.hparams["description"]["env"]
+
+    def setup(self, stage: str) -> None:
+        """Ask the DataModule what the pool is like and make the networks, if that was not done."""
+        if self.hparams["description"] is None:
+            description = self.trainer.datamodule.description()  # type: ignore[attr-defined]
+            self.hparams["description"] = description
+            self._build(description)
+
+    def forward(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies params"]:
+        """Encode policies given by their weights, (N, P), and decode them again, (N, P)."""
+        return self.decoder(self.encode(params))
+
+    def encode(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies latent"]:
+        """Encode policies given by their weights, (N, P), to latents, (N, k); no pool needed."""
+        if isinstance(self.encoder, ParametersEncoder):
+            return self.encoder(params)
+        return self.encoder(act_shared(self.layout, params, self.policy.standardize(self.probe_states)))
+
+    def _encode_batch(self, batch: Any) -> Float[Tensor, "policies latent"]:
+        return self.encoder(getattr(batch, self.encoder.reads))
+
+    def _step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (loss, summed squared error, summed squared spread) of a batch."""
+        params = self.decoder(self._encode_batch(batch))
+        actions = act_shared(self.layout, params, batch.states)
+        name = self.hparams["loss"]
+        if name == "parameters":
+            loss = losses.parameters(params, batch.params, self.decoder.prior_std)
+        else:
+            loss = losses.BEHAVIOR_LOSSES[name](actions, batch.actions, self.action_variance)
+        error = losses.squared_error(actions.detach(), batch.actions)
+        return loss, error, (batch.actions - batch.mean_actions).double().square().sum()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Compute the loss of one batch of policies on one batch of states."""
+        loss, error, spread = self._step(batch)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the training loss became {float(loss)} at step {self.global_step}: the last good checkpoint is kept. "
+                f"Lower --model.learning_rate (now {self.hparams['learning_rate']}) or --trainer.gradient_clip_val"
+            )
+        self.log("train_loss", loss.detach(), prog_bar=True)
+        self.log("train_batch_fvu", error / spread)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Refresh the latent statistics, so that every checkpoint holds its own, and clear the sums."""
+        self._sums: dict[str, Tensor] = {}
+        loader = self.trainer.datamodule.latent_dataloader(8192)  # type: ignore[attr-defined]
+        batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
+        latents = torch.cat([self._encode_batch(batch) for batch in batches]).double()
+        centered = latents - latents.mean(0)
+        self.latent_mean.copy_(latents.mean(0))
+        self.latent_covariance.copy_(centered.T @ centered / max(1, len(latents) - 1))
+
+    def on_test_epoch_start(self) -> None:
+        """Clear the sums."""
+        self._sums = {}
+
+    def _add(self, stage: str, batch: Any) -> None:
+        _, error, spread = self._step(batch)
+        self._sums[stage] = self._sums.get(stage, torch.zeros(2, dtype=torch.double)) + torch.stack([error, spread]).cpu()
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Add up held-out (loader 0) and training (loader 1) errors."""
+        self._add(("val", "train")[dataloader_idx], batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Add up errors on policies and states that decided nothing."""
+        self._add("test", batch)
+
+    def _log_fvu(self) -> None:
+        for stage, (error, spread) in self._sums.items():
+            value = error / spread
+            if not torch.isfinite(value):
+                raise UserError(
+                    f"{stage}_fvu became {float(value)} after step {self.global_step}: the reconstructed actions are "
+                    f"not finite, or all policies act alike. The last good checkpoint is kept; lower "
+                    f"--model.learning_rate (now {self.hparams['learning_rate']})"
+                )
+            self.log(f"{stage}_fvu", value.float(), prog_bar=stage == "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log FVU and what the latent looks like."""
+        self._log_fvu()
+        eigenvalues = torch.linalg.eigvalsh(self.latent_covariance.double()).clamp_min(0)
+        self.log("latent_spread", eigenvalues.sum().sqrt().float())
+        self.log("latent_participation_ratio", (eigenvalues.sum() ** 2 / eigenvalues.square().sum()).float())
+
+    def on_test_epoch_end(self) -> None:
+        """Log FVU on the test part."""
+        self._log_fvu()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return AdamW with linear warm-up and cosine decay over the whole run."""
+        h = self.hparams
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=h["learning_rate"], weight_decay=h["weight_decay"], fused=True)
+        total, warmup = self.trainer.estimated_stepping_batches, h["warmup_steps"]
+        if not math.isfinite(total):
+            raise UserError("--trainer.max_steps expects a number of steps above 0, so that the schedule has an end")
+
+        def factor(step: int) -> float:
+            rest = max(0.0, (step - warmup) / max(1, total - warmup))
+            return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def check_latent_dim(latent_dim: int, fingerprint_size: int) -> None:
+    """Raise `UserError` unless the latent is at least 1 and no larger than the fingerprint."""
+    if not 1 <= latent_dim <= fingerprint_size:
+        raise UserError(
+            f"--model.latent_dim expects 1 to {fingerprint_size}, the numbers in a fingerprint (probe states x action "
+            f"size), but got {latent_dim}"
+        )
+
+
+def load_autoencoder(path: str | Path) -> BehaviorAutoencoder:
+    """Load a trained autoencoder on the CPU, in evaluation mode, and explain what is wrong if that fails.
+
+    Raises:
+        UserError: No file, or no checkpoint of a behavior autoencoder.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
+    try:
+        model = BehaviorAutoencoder.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path} is no checkpoint of a behavior autoencoder ({type(error).__name__}): give a best.ckpt or last.ckpt "
+            "that python -m lightning_pz.fit wrote"
+        ) from error
+    if model.hparams["description"] is None:
+        raise UserError(f"{path} was saved before training began and holds no networks: give best.ckpt or last.ckpt")
+    return model.eval()

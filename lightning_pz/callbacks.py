@@ -1,0 +1,76 @@
+"""What Lightning tells TensorBoard and the figures while it trains."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+
+HPARAM_METRIC = "val_fvu"
+
+
+def tensorboard(trainer: L.Trainer) -> Any | None:
+    """Return TensorBoard's writer on the process that logs, or None."""
+    logger = next((log for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
+    return logger.experiment if logger is not None and trainer.is_global_zero else None
+
+
+class Hyperparameters(L.Callback):
+    """Fills TensorBoard's HPARAMS tab: the settings, tied to the metric that `val_fvu` logs as the run goes on."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the settings with the name of their metric; the metric's own curve stays untouched."""
+        writer = tensorboard(trainer)
+        if writer is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        description = pl_module.hparams["description"]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        settings: dict[str, Any] = {k: v for k, v in pl_module.hparams.items() if k != "description"}
+        settings |= {"env": description["env_name"], "policy": description["policy"], "pool_size": len(data.opened)}
+        settings |= {"batch_size": data.batch_size, "states_per_step": data.states_per_step, "seed": data.seed}
+        plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
+        for summary in hparams(plain, {HPARAM_METRIC: 0.0}):
+            writer.file_writer.add_summary(summary)
+
+
+class History(L.Callback):
+    """Keeps (step, held-out FVU, training FVU) at each validation, and the speed; survives a resume."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, float, float]] = []
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock, and make what dropout draws a function of (seed, epoch), so that resume equals straight."""
+        seed = trainer.datamodule.seed  # type: ignore[attr-defined]
+        torch.manual_seed(seed * 1_000_003 + trainer.current_epoch)
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log the speed of the epoch at its last step, before validation begins."""
+        if batch_idx + 1 == trainer.num_training_batches:
+            seconds = time.perf_counter() - self._start
+            rate = (batch_idx + 1) / seconds
+            policies = rate * len(batch.fingerprints) * trainer.world_size
+            pl_module.log_dict({"steps_per_second": rate, "policies_per_second": policies})
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take down the FVU of this validation."""
+        if not trainer.sanity_checking:
+            metrics = trainer.callback_metrics
+            self.rows.append((trainer.global_step, float(metrics["val_fvu"]), float(metrics["train_fvu"])))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows for the checkpoint."""
+        return {"rows": [list(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows from a checkpoint."""
+        self.rows = [(int(step), val, train) for step, val, train in state_dict["rows"]]

@@ -1,0 +1,34 @@
+"""Train a behavior autoencoder on a pool of random policies: `python -m lightning_pz.fit --env halfcheetah`.
+
+Makes the pool and the state sample if there are none, trains, measures held-out FVU beside its linear references,
+and leaves a run folder `logs/fit/<env>/<run>`:
+
+    config.yaml      every setting; `--config` on it repeats the run
+    summary.json     what the closing table shows, and more
+    checkpoints/     best.ckpt by held-out FVU, and last.ckpt to resume from with `--ckpt_path last`
+    figures/         FVU curve, true against reconstructed actions, latent scatter
+    events.*         for TensorBoard
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightning_pz.errors import run_main
+from lightning_pz.presets import expand_presets
+
+if TYPE_CHECKING:
+    from lightning_pz.training import FitResult
+
+
+def main(arguments: list[str]) -> FitResult | None:
+    """Run the whole job on command-line arguments and return its result; None on the helping processes of DDP."""
+    arguments = expand_presets("fit", arguments)
+    # Only now the heavy imports: a mistake in --env or --policy has been told by here.
+    from lightning_pz.training import build, train
+
+    return train(build(arguments))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,277 @@
+"""A pool as a LightningDataModule: split by policy and by state, served in batches cut from whole arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lightning_pz.envs.specs import env_spec
+from lightning_pz.errors import UserError
+from lightning_pz.policy import Layout
+from lightning_pz.pool.recipe import RandomRecipe, check_pool, collect
+from lightning_pz.pool.states import StateCounts
+from lightning_pz.pool.store import Pool, read_pool
+from lightning_pz.presets import EnvConfig, PolicyConfig
+
+_EVAL_BATCH = 256
+
+
+class PolicyBatch(NamedTuple):
+    """What one step sees of some policies.
+
+    Attributes:
+        fingerprints: Actions on the probe states, (N, M, A), in -1..1.
+        states: Standardized states on which behavior is compared, (S', O).
+        actions: The policies' own actions there, (N, S', A), in -1..1.
+        mean_actions: The mean policy's actions there, (S', A).
+        params: Flat weights, (N, P); (N, 0) where nobody reads them.
+    """
+
+    fingerprints: Tensor
+    states: Tensor
+    actions: Tensor
+    mean_actions: Tensor
+    params: Tensor
+
+
+class _Part(Dataset[PolicyBatch]):
+    """Some policies on some states; an item is a whole batch, cut by (policy positions, state positions)."""
+
+    def __init__(self, pool: Pool, rows: np.ndarray, columns: slice, states: Tensor, with_params: bool) -> None:
+        self.pool, self.rows, self.with_params = pool, rows, with_params
+        self.states = states[columns]
+        probe = pool.meta["states"]["probe"]
+        self.first = columns.start - probe
+        self.mean = torch.from_numpy(self._actions(rows[:20_000], np.arange(len(self.states))).mean(0))
+
+    def _actions(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return self.pool.arrays["actions"][rows[:, None], self.first + columns].astype(np.float32)
+
+    def all_actions(self, policies: int | None = None) -> Float[Tensor, "policies states action"]:
+        """Return the actions of the first policies of this part on all its states."""
+        return torch.from_numpy(self._actions(self.rows[:policies], np.arange(len(self.states))))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: tuple[np.ndarray, np.ndarray]) -> PolicyBatch:  # type: ignore[override]
+        positions, columns = index
+        rows = self.rows[positions]
+        return PolicyBatch(
+            torch.from_numpy(self.pool.arrays["fingerprints"][rows]),
+            self.states[columns],
+            torch.from_numpy(self._actions(rows, columns)),
+            self.mean[columns],
+            self.pool.params(rows) if self.with_params else torch.empty(len(rows), 0),
+        )
+
+
+class _TrainBatches(Sampler[tuple[np.ndarray, np.ndarray]]):
+    """Random policies, each once before any comes again, and a fresh random state batch at every step.
+
+    Step s is a pure function of (seed, s), so a resumed run sees what a straight one sees. Under DDP each process
+    takes its share of a step's policies and all of its states.
+    """
+
+    def __init__(self, policies: int, states: int, batch: int, states_per_step: int, steps: int, seed: int) -> None:
+        self.policies, self.states, self.batch = policies, states, batch
+        self.states_per_step, self.steps, self.seed, self.epoch = states_per_step, steps, seed, 0
+        self.ranks, self.rank = 1, 0
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            self.ranks, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def _generator(self, stream: int, number: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream, number)))
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        whole = self.batch * self.ranks
+        orders: dict[int, np.ndarray] = {}
+        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
+            positions = np.arange(step * whole, (step + 1) * whole)[self.rank :: self.ranks]
+            rounds, places = np.divmod(positions, self.policies)
+            orders = {r: orders.get(r) for r in np.unique(rounds)}  # type: ignore[misc]
+            for r, order in orders.items():
+                if order is None:
+                    orders[r] = self._generator(0, r).permutation(self.policies)
+            columns = self._generator(1, step).permutation(self.states)[: self.states_per_step]
+            yield np.array([orders[r][p] for r, p in zip(rounds, places, strict=True)]), columns
+
+
+class _InOrder(Sampler[tuple[np.ndarray, np.ndarray]]):
+    """Every policy once, in order, on all states."""
+
+    def __init__(self, policies: int, states: int) -> None:
+        self.policies, self.states = policies, states
+
+    def __len__(self) -> int:
+        return -(-self.policies // _EVAL_BATCH)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, self.policies, _EVAL_BATCH):
+            yield np.arange(start, min(start + _EVAL_BATCH, self.policies)), np.arange(self.states)
+
+
+def _loader(part: _Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
+    return DataLoader(part, sampler=sampler, batch_size=None, num_workers=0)
+
+
+class PolicyPoolDataModule(L.LightningDataModule):
+    """Pre-generated policies and states, split so that both are held out.
+
+    Args:
+        env: The environment.
+        policy: Shape of the policies.
+        logs: Folder under which pools are kept, in `pools/`.
+        pool: A pool folder to use as it is; made from the recipe, or found again, if not given.
+        recipe: How a missing pool is made: `random`.
+        random: Settings of the random recipe.
+        batch_size: Policies per training step and process.
+        states_per_step: States per training step, at most the training states.
+        steps_per_epoch: Training steps between two validations.
+        val_share: Share of the policies held out to stop training and choose the checkpoint.
+        test_share: Share of the policies held out for the final measurement alone.
+        seed: Seed of the order of training batches.
+        split_seed: Seed of the split, apart from `seed` so that runs share their held-out policies.
+        with_params: Serve weights too; only the parameters encoder and loss read them.
+    """
+
+    def __init__(
+        self,
+        env: EnvConfig,
+        policy: PolicyConfig,
+        logs: str = "logs",
+        pool: str | None = None,
+        recipe: str = "random",
+        random: RandomRecipe = RandomRecipe(),  # noqa: B008  frozen, and shown by --help
+        batch_size: int = 256,
+        states_per_step: int = 32,
+        steps_per_epoch: int = 100,
+        val_share: float = 0.05,
+        test_share: float = 0.05,
+        seed: int = 0,
+        split_seed: int = 0,
+        with_params: bool = False,
+    ) -> None:
+        super().__init__()
+        self.env, self.policy, self.random, self.with_params = env, policy, random, with_params
+        self.batch_size, self.states_per_step, self.steps_per_epoch = batch_size, states_per_step, steps_per_epoch
+        self.val_share, self.test_share, self.seed, self.split_seed = val_share, test_share, seed, split_seed
+        if recipe != "random":
+            raise UserError(f"--data.recipe expects random, but got {recipe!r}")
+        self._check()
+        self.spec = env_spec(env.id, env.horizon)
+        self.layout = Layout(self.spec.observation_size, tuple(policy.hidden), self.spec.action_size, policy.activation)
+        self.given = pool is not None
+        self.folder = (
+            Path(pool)
+            if pool is not None
+            else Path(logs) / "pools" / random.folder_name(env.name, policy.name, self.layout)
+        )
+        self.make_pool: Callable[[], Pool] = lambda: collect(self.folder, self.spec, self.layout, random)
+        self.opened: Pool | None = None
+
+    def _check(self) -> None:
+        for name in ("batch_size", "states_per_step", "steps_per_epoch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--data.{name} expects at least 1, but got {getattr(self, name)}")
+        for name in ("val_share", "test_share"):
+            if not 0 < getattr(self, name) < 0.5:
+                raise UserError(f"--data.{name} expects a share between 0 and 0.5, but got {getattr(self, name)}")
+
+    def prepare_data(self) -> None:
+        """Make the pool if it is missing; check it if it was given.
+
+        Raises:
+            UserError: No pool at a given path, or one that is broken or of another environment or layout.
+        """
+        if self.given:
+            self._open()
+        else:
+            self.make_pool()
+
+    def _open(self, verify: bool = True) -> Pool:
+        pool = read_pool(self.folder, verify=verify)
+        check_pool(pool, self.spec, self.layout)
+        if self.with_params:
+            pool.check_regeneration()
+        return pool
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the pool and split it, once."""
+        if self.opened is not None:
+            return
+        self.opened = pool = self._open(verify=False)
+        order = np.random.default_rng(self.split_seed).permutation(len(pool))
+        val, test = (max(1, round(share * len(pool))) for share in (self.val_share, self.test_share))
+        train = len(pool) - val - test
+        if min(train, val, test) < 2:
+            raise UserError(f"{pool.folder} holds {len(pool)} policies, too few to split: keep at least 40")
+        columns = StateCounts(**pool.meta["states"]).slices()
+        network = pool.network
+        states = network.standardize(torch.from_numpy(pool.arrays["states"].copy()))
+        held = {"val": order[train : train + val], "test": order[train + val :]}
+        self.train = _Part(pool, order[:train], columns["train"], states, self.with_params)
+        self.val = _Part(pool, held["val"], columns["val"], states, self.with_params)
+        self.test = _Part(pool, held["test"], columns["test"], states, self.with_params)
+        self.train_measured = _Part(pool, order[: min(train, val)], columns["train"], states, self.with_params)
+        # The training policies on the held-out states: what a linear floor may be fitted to.
+        self.train_on_val = _Part(pool, order[:train], columns["val"], states, False)
+        self.val_on_train = _Part(pool, held["val"], columns["train"], states, False)
+
+    def description(self) -> dict[str, Any]:
+        """Return what a model must know of the pool, as plain data that a checkpoint can hold."""
+        assert self.opened is not None, "setup comes first"
+        meta = self.opened.meta
+        probe = self.opened.arrays["states"][: meta["states"]["probe"]]
+        variance = float(self.train_measured.all_actions().var(0).mean())
+        if not variance > 0:
+            raise UserError(f"all policies of {self.opened.folder} act alike: raise --data.random.prior.gain")
+        return {
+            "env": meta["env"],
+            "env_name": self.env.name,
+            "layout": meta["layout"],
+            "prior": meta["prior"],
+            "observation_mean": meta["observation_mean"],
+            "observation_std": meta["observation_std"],
+            "probe_states": probe.tolist(),
+            "action_variance": variance,
+            "policy": dataclasses.asdict(self.policy)["name"],
+        }
+
+    def train_dataloader(self) -> DataLoader[PolicyBatch]:
+        """Serve random policies on a random state batch."""
+        sampler = _TrainBatches(
+            len(self.train), len(self.train.states), self.batch_size, self.states_per_step, self.steps_per_epoch, self.seed
+        )
+        return _loader(self.train, sampler)
+
+    def val_dataloader(self) -> list[DataLoader[PolicyBatch]]:
+        """Serve held-out policies on held-out states, then as many training policies on training states."""
+        parts = (self.val, self.train_measured)
+        return [_loader(part, _InOrder(len(part), len(part.states))) for part in parts]
+
+    def test_dataloader(self) -> DataLoader[PolicyBatch]:
+        """Serve policies and states that decided nothing."""
+        return _loader(self.test, _InOrder(len(self.test), len(self.test.states)))
+
+    def latent_dataloader(self, policies: int) -> DataLoader[PolicyBatch]:
+        """Serve training policies for latent statistics; their states and actions do not matter."""
+        return _loader(self.train, _InOrder(min(policies, len(self.train)), 1))
+
+

@@ -1,0 +1,85 @@
+"""Novelty: how far a fingerprint lies from its nearest neighbors among the candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_pz.console import tqdm_disable
+from lightning_pz.errors import UserError
+
+_BLOCK = 1024
+_ROUNDING = 1e-4
+"""Fingerprints that agree in every action to this fraction of half the action box are one behavior."""
+
+
+def first_of_each(points: Float[Tensor, "points features"], rounding: float = _ROUNDING) -> Int[Tensor, " kept"]:
+    """Return, in ascending order, the first index of each distinct row after rounding.
+
+    Args:
+        points: Rows to compare, (N, D).
+        rounding: Cell width of the grid on which two rows count as the same.
+    """
+    grid = np.round(points.numpy() / rounding).astype(np.int32)
+    # One opaque value per row, so that equality is that of whole rows.
+    rows = np.ascontiguousarray(grid).view(np.dtype((np.void, grid.shape[1] * grid.itemsize))).ravel()
+    _, first = np.unique(rows, return_index=True)
+    return torch.from_numpy(np.sort(first))
+
+
+def novelty(
+    points: Float[Tensor, "points features"], neighbors: int, *, progress: bool | None = None
+) -> Float[Tensor, " points"]:
+    """Return the mean Euclidean distance of each point to its nearest neighbors, exact, shape (N,).
+
+    Squared distances come from one matrix product a block, |a|^2 + |b|^2 - 2 a.b, which finds the neighbors;
+    their distances are then computed anew from differences, so that close points keep their digits. Working
+    memory is a block of 1,024 x N numbers.
+
+    Args:
+        points: Fingerprints or other descriptors, (N, D).
+        neighbors: k_n, how many neighbors to average over, the point itself not among them.
+        progress: Show a bar; by default only on a terminal.
+
+    Raises:
+        UserError: Not more points than neighbors, or no neighbors asked for.
+
+    References:
+        Lehman and Stanley, "Abandoning objectives: evolution through the search for novelty alone" (2011);
+        the distance is that of Tenedini et al., arXiv 2509.22566.
+    """
+    if not 1 <= neighbors < len(points):
+        raise UserError(
+            f"--neighbors expects 1 to {len(points) - 1}, one less than the distinct candidates, "
+            f"but got {neighbors}: draw more candidates or ask for fewer neighbors"
+        )
+    centered = points - points.mean(0)  # small norms lose fewer digits in the product
+    squares = centered.square().sum(1)
+    scores = torch.empty(len(points))
+    for start in tqdm(
+        range(0, len(points), _BLOCK), desc="novelty", unit="block", disable=tqdm_disable(progress)
+    ):
+        block = centered[start : start + _BLOCK]
+        # |a|^2 is the same along a row and does not change which neighbors are nearest.
+        distances = torch.addmm(squares, block, centered.T, alpha=-2)
+        rows = torch.arange(len(block))
+        distances[rows, start + rows] = torch.inf
+        nearest = distances.topk(neighbors, largest=False, sorted=False).indices
+        for part, index in zip(block.split(128), nearest.split(128), strict=True):
+            exact = (centered[index] - part[:, None, :]).square().sum(-1).sqrt()
+            scores[start : start + len(part)] = exact.mean(1)
+            start += len(part)
+    return scores
+
+
+def most_novel(scores: Float[Tensor, " points"], share: float) -> Int[Tensor, " kept"]:
+    """Return the indices of the most novel share of the points, at least one, in ascending order.
+
+    Ties are broken by index, so that the choice is the same everywhere.
+    """
+    count = max(1, round(share * len(scores)))
+    order = torch.sort(scores, descending=True, stable=True).indices[:count]
+    return order.sort().values

@@ -1,0 +1,67 @@
+"""Candidates in bulk: drawn by index, acted with in chunks, never all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_pz.console import tqdm_disable
+from lightning_pz.policy import Layout, Prior, act_shared, draw_params, policy_chunk
+
+_DRAW_FLOATS = 1 << 24
+"""Weights that one drawn batch may hold: 64 MiB."""
+
+
+def drawn_chunks(
+    prior: Prior, layout: Layout, seed: int, indices: np.ndarray
+) -> Iterator[tuple[slice, Float[Tensor, "policies params"]]]:
+    """Yield (rows, params) over the policies with these indices, the next chunk drawn while one is used."""
+    size = max(1, min(4096, _DRAW_FLOATS // layout.num_params))
+    spans = [slice(start, min(start + size, len(indices))) for start in range(0, len(indices), size)]
+    with ThreadPoolExecutor(1) as ahead:
+        pending = [ahead.submit(draw_params, prior, layout, seed, indices[span]) for span in spans[:1]]
+        for i, span in enumerate(spans):
+            params = pending.pop().result()
+            if i + 1 < len(spans):
+                pending.append(ahead.submit(draw_params, prior, layout, seed, indices[spans[i + 1]]))
+            yield span, params
+
+
+@torch.no_grad()
+def act_on(
+    layout: Layout,
+    params: Float[Tensor, "policies params"],
+    observations: Float[Tensor, "states observation"],
+    out: Float[Tensor, "policies states action"],
+) -> None:
+    """Write the actions of many policies on shared standardized states into `out`, (N, M, A), of any float type."""
+    size = policy_chunk(layout, len(observations))
+    for start in range(0, len(params), size):
+        part = slice(start, start + size)
+        out[part] = act_shared(layout, params[part], observations)
+
+
+def act_table(
+    prior: Prior,
+    layout: Layout,
+    seed: int,
+    indices: np.ndarray,
+    observations: Float[Tensor, "states observation"],
+    out: Float[Tensor, "policies states action"],
+    *,
+    description: str,
+    progress: bool | None = None,
+) -> None:
+    """Draw the policies with these indices and write their actions on shared standardized states into `out`."""
+    with tqdm(
+        total=len(indices), desc=description, unit="policy", unit_scale=True, disable=tqdm_disable(progress)
+    ) as bar:
+        for span, params in drawn_chunks(prior, layout, seed, indices):
+            act_on(layout, params, observations, out[span])
+            bar.update(len(params))

@@ -1,0 +1,189 @@
+"""State samples: the observations on which behavior is compared, split so that held-out means held out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_pz.envs.specs import EnvSpec, make_env
+from lightning_pz.errors import UserError
+from lightning_pz.console import tqdm_disable
+from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
+
+SPLITS = ("probe", "train", "val", "test")
+_MIN_STD = 1e-6
+"""Below this a coordinate counts as constant and is only centered, in the environment's units."""
+
+
+@dataclass(frozen=True)
+class StateCounts:
+    """How many states each part of the sample holds.
+
+    Args:
+        probe: States of the fingerprint, which novelty and the behavior encoder see. At least 128 for
+            trustworthy neighbor distances.
+        train: States on which the behavior loss is computed, a random batch of them at each step.
+        val: Held-out states on which training is stopped and the best checkpoint chosen.
+        test: Held-out states that decide nothing.
+    """
+
+    probe: int = 128
+    train: int = 768
+    val: int = 128
+    test: int = 128
+
+    def __post_init__(self) -> None:
+        for name in SPLITS:
+            if getattr(self, name) < 2:
+                raise UserError(f"--states.{name} expects at least 2 states, but got {getattr(self, name)}")
+
+    @property
+    def total(self) -> int:
+        """All states together."""
+        return self.probe + self.train + self.val + self.test
+
+    def slices(self) -> dict[str, slice]:
+        """Where each part lies in the sample, in the order of `SPLITS`."""
+        ends = np.cumsum([getattr(self, name) for name in SPLITS]).tolist()
+        return {
+            name: slice(end - getattr(self, name), end) for name, end in zip(SPLITS, ends, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class StateSample:
+    """Observations and the statistics by which policies standardize them.
+
+    Attributes:
+        states: Raw observations, (S, O), parts in the order of `SPLITS`.
+        mean: Mean of each coordinate, (O,), from the uniform box or from the probe and train states.
+        std: Standard deviation of each coordinate, (O,); 1 where the coordinate is constant.
+        source: `uniform` or `rollouts`.
+    """
+
+    states: Float[Tensor, "states observation"]
+    mean: Float[Tensor, " observation"]
+    std: Float[Tensor, " observation"]
+    source: str
+
+
+def sample_states(
+    spec: EnvSpec,
+    counts: StateCounts,
+    layout: Layout,
+    prior: Prior,
+    seed: int,
+    *,
+    episodes: int = 32,
+    progress: bool | None = None,
+) -> StateSample:
+    """Draw the state sample of an environment.
+
+    Uniform over the observation box where that is finite. Otherwise states that a real Gymnasium environment
+    visits, half under random actions and half under random policies of the prior; then no episode gives states
+    to two parts, so that a held-out state never neighbors a training state in time.
+
+    Args:
+        spec: The environment.
+        counts: Sizes of the parts.
+        layout: Shape of the random policies.
+        prior: Their distribution.
+        seed: Seed of everything drawn here; policies are drawn from a stream of their own.
+        episodes: Rollouts per part, where there are rollouts.
+        progress: Show a bar; by default only on a terminal.
+
+    Raises:
+        UserError: Episodes too short to fill a part, or an observation that is not finite.
+    """
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(0, 1))))
+    if spec.has_finite_observations:
+        low, high = np.array(spec.observation_low), np.array(spec.observation_high)
+        states = generator.uniform(low, high, size=(counts.total, spec.observation_size))
+        mean, std = (low + high) / 2, (high - low) / np.sqrt(12)
+        return StateSample(_float(states), _float(mean), _float(std), "uniform")
+    with tqdm(total=episodes * len(SPLITS), desc="states", unit="episode", disable=tqdm_disable(progress)) as bar:
+        states = _visited(spec, counts, layout, prior, seed, generator, episodes, bar)
+    seen = states[: counts.probe + counts.train]
+    mean, std = seen.mean(0), seen.std(0)
+    return StateSample(_float(states), _float(mean), _float(np.where(std < _MIN_STD, 1.0, std)), "rollouts")
+
+
+def _visited(
+    spec: EnvSpec,
+    counts: StateCounts,
+    layout: Layout,
+    prior: Prior,
+    seed: int,
+    generator: np.random.Generator,
+    episodes: int,
+    bar: tqdm,
+) -> np.ndarray:
+    """Return states of random actions and random policies, (S, O), each part from episodes of its own."""
+    env = make_env(spec.id, max_episode_steps=spec.horizon)
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    try:
+        # Random actions first: their states give the statistics by which random policies see the world.
+        low, high = np.array(spec.action_low), np.array(spec.action_high)
+        for name in SPLITS:
+            for _ in range(episodes // 2):
+                episode_seed = int(generator.integers(2**31))
+                pieces[name].append(_episode(env, spec, episode_seed, lambda _: generator.uniform(low, high)))
+                bar.update()
+        seen = np.concatenate(pieces["probe"] + pieces["train"])
+        std = seen.std(0)
+        network = PolicyNetwork(
+            layout, _float(seen.mean(0)), _float(np.where(std < _MIN_STD, 1.0, std)), _float(low), _float(high)
+        )
+        # A seed of its own keeps these policies apart from the candidates.
+        policies = draw_params(prior, layout, _policy_seed(seed), range((episodes - episodes // 2) * len(SPLITS)))
+        for i, params in enumerate(policies):
+            act = functools.partial(_act, network, layout.to_sequential(params))
+            pieces[SPLITS[i % len(SPLITS)]].append(_episode(env, spec, int(generator.integers(2**31)), act))
+            bar.update()
+    finally:
+        env.close()
+    parts = []
+    for name in SPLITS:
+        pool, wanted = np.concatenate(pieces[name]), getattr(counts, name)
+        if len(pool) < wanted:
+            raise UserError(
+                f"{spec.id} ended its episodes after {len(pool) // episodes} steps on average, so that {episodes} "
+                f"of them give {len(pool)} states, but --states.{name} asks for {wanted}: lower it"
+            )
+        parts.append(pool[generator.choice(len(pool), size=wanted, replace=False)])
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def _act(network: PolicyNetwork, policy: torch.nn.Sequential, observation: np.ndarray) -> np.ndarray:
+    return network.scale(policy(network.standardize(_float(observation)))).numpy()
+
+
+def _episode(env: gymnasium.Env, spec: EnvSpec, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Run one episode and return the observations it visited, (steps, O)."""
+    observation, _ = env.reset(seed=seed)
+    visited = [observation]
+    for _ in range(spec.horizon):
+        observation, _, terminated, truncated, _ = env.step(act(observation).astype(np.float32))
+        if not np.isfinite(observation).all():
+            raise UserError(f"{spec.id} returned an observation that is not finite after {len(visited)} steps")
+        if terminated or truncated:
+            break
+        visited.append(observation)
+    return np.stack(visited)
+
+
+def _policy_seed(seed: int) -> int:
+    return int(np.random.SeedSequence(seed, spawn_key=(0, 2)).generate_state(1, np.uint64)[0])
+
+
+def _float(array: np.ndarray) -> Tensor:
+    return torch.as_tensor(np.asarray(array), dtype=torch.float32)

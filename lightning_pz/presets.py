@@ -1,0 +1,159 @@
+"""Preset look-up: turns `--env halfcheetah --policy medium` into configuration. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_pz.errors import UserError, nearest
+
+
+@dataclass
+class EnvConfig:
+    """An environment.
+
+    Args:
+        name: Short name, used in folder names.
+        id: Registered Gymnasium id with its version.
+        horizon: Steps after which an episode is cut; the environment's own limit if null.
+    """
+
+    name: str
+    id: str
+    horizon: int | None = None
+
+
+@dataclass
+class PolicyConfig:
+    """A policy network.
+
+    Args:
+        name: Short name, used in folder names.
+        hidden: Hidden widths from input to output.
+        activation: Hidden activation: tanh, relu, silu or linear.
+    """
+
+    name: str = "medium"
+    hidden: list[int] = field(default_factory=lambda: [32, 32])
+    activation: str = "tanh"
+
+
+def conf_dir() -> Path:
+    """Return the folder of shipped settings: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    return next((d for d in (package / "_conf", package.parent / "conf") if d.is_dir()), package.parent / "conf")
+
+
+def preset_names(kind: str) -> list[str]:
+    """Return the names of the presets of a kind, `env` or `policy`."""
+    return sorted(path.stem for path in (conf_dir() / kind).glob("*.yaml"))
+
+
+def load_preset(kind: str, name: str) -> dict[str, Any]:
+    """Read one preset.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    path = conf_dir() / kind / f"{name}.yaml"
+    if not path.is_file():
+        names = preset_names(kind)
+        raise UserError(f"--{kind} expects one of {', '.join(names)}, but got {name!r}." + nearest(name, names))
+    return yaml.safe_load(path.read_text())
+
+
+def resolve_env(name: str) -> dict[str, Any]:
+    """Return the configuration of a preset or of a registered Gymnasium id, checked to be usable.
+
+    Raises:
+        UserError: Neither a preset nor a registered id, or spaces that are no flat Boxes.
+    """
+    presets = preset_names("env")
+    if name in presets:
+        return load_preset("env", name)
+    import gymnasium
+
+    from lightning_pz.envs.specs import env_spec
+
+    known = [*presets, *gymnasium.registry]
+    if name not in gymnasium.registry and not name.count(":"):
+        raise UserError(
+            f"--env expects a preset ({', '.join(presets)}) or a registered Gymnasium id, but got {name!r}."
+            + nearest(name, known)
+        )
+    env_spec(name)
+    return {"env": {"name": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"), "id": name}}
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on top, mappings merged key by key."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
+    """Take `--name VALUE` or `--name=VALUE` out of the arguments; the last one wins.
+
+    Raises:
+        UserError: The option stands last, without a value.
+    """
+    value, rest, i = None, [], 0
+    while i < len(arguments):
+        if arguments[i] == name:
+            if i + 1 == len(arguments):
+                raise UserError(f"{name} expects a value, but nothing came after it")
+            value, i = arguments[i + 1], i + 2
+        elif arguments[i].startswith(name + "="):
+            value, i = arguments[i].split("=", 1)[1], i + 1
+        else:
+            rest.append(arguments[i])
+            i += 1
+    return value, rest
+
+
+def expand_presets(command: str, arguments: list[str]) -> list[str]:
+    """Put the shipped settings before the user's own arguments, so that later arguments win.
+
+    `--env` and `--policy` are replaced by what they stand for. A preset may hold a section named after the
+    command, whose contents count for that command only.
+
+    Args:
+        command: Name of the entry point, also of its file in `conf/`.
+        arguments: The user's arguments.
+
+    Raises:
+        UserError: Unknown preset or id, or no environment at all.
+    """
+    if {"-h", "--help"} & set(arguments):
+        return arguments
+    env, rest = take_option(arguments, "--env")
+    policy, rest = take_option(rest, "--policy")
+    configs = [value for flag, value in zip(rest, rest[1:], strict=False) if flag == "--config"]
+    configs += [word.split("=", 1)[1] for word in rest if word.startswith("--config=")]
+    for path in configs:
+        if not Path(path).is_file():
+            raise UserError(f"--config expects a YAML file, but there is none at {path}")
+    if env is None and not configs and not any(word.startswith("--env.") for word in rest):
+        raise UserError(
+            f"which environment? Give --env with a preset ({', '.join(preset_names('env'))}) or a Gymnasium id"
+        )
+    settings = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text()) or {}
+    presets = [resolve_env(env)] if env else []
+    if policy or not configs:
+        presets.append(load_preset("policy", policy or "medium"))
+    for preset in presets:
+        own = {key: value for key, value in preset.items() if key in ("env", "policy")}
+        settings = merge(merge(settings, own), preset.get(command, {}))
+    # Presets named on the command line beat a --config file; a --config file beats the shipped defaults.
+    text = [f"--config={yaml.safe_dump(settings, default_flow_style=True, width=10**9).strip()}"]
+    if configs and presets:
+        named = {key: value for preset in presets for key, value in preset.items() if key in ("env", "policy")}
+        return text + rest + [f"--config={yaml.safe_dump(named, default_flow_style=True, width=10**9).strip()}"]
+    return text + rest

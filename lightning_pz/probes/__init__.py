@@ -1,0 +1,1 @@
+"""Measurements of the latent and the behavior space."""

@@ -1,0 +1,72 @@
+"""Linear references that every FVU is read against: PCA on actions, PCA on parameters, affine policies."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Rows = Float[Tensor, "rows features"]
+
+
+def principal_axes(rows: Rows, components: int) -> tuple[Float[Tensor, " features"], Float[Tensor, "axes features"]]:
+    """Return the mean and the leading principal axes of some rows, in double precision.
+
+    Works on the smaller of the two Gram matrices, so both many rows and many features are cheap. Gives fewer
+    axes than asked for where the rows span fewer.
+    """
+    rows = rows.double()
+    mean = rows.mean(0)
+    centered = rows - mean
+    if centered.shape[0] >= centered.shape[1]:
+        axes = torch.linalg.eigh(centered.T @ centered).eigenvectors.flip(1)[:, :components].T
+    else:
+        values, vectors = torch.linalg.eigh(centered @ centered.T)
+        values, vectors = values.flip(0)[:components], vectors.flip(1)[:, :components]
+        kept = values > values[0].clamp_min(1e-300) * 1e-12
+        axes = (vectors[:, kept].T @ centered) / values[kept].sqrt()[:, None]
+    return mean, axes
+
+
+def pca_fvu(train: Rows, held_out: Rows, components: list[int]) -> dict[int, float]:
+    """Return the FVU of held-out rows rebuilt from k principal components of training rows, for each k.
+
+    Args:
+        train: One policy's actions a row, (N, S A).
+        held_out: The same of held-out policies on the same states.
+        components: Values of k.
+    """
+    mean, axes = principal_axes(train, max(components))
+    held = held_out.double()
+    spread = (held - held.mean(0)).square().sum()
+    scores = (held - mean) @ axes.T
+    total = (held - mean).square().sum()
+    explained = scores.square().sum(0).cumsum(0)
+    return {k: float((total - explained[min(k, len(explained)) - 1]) / spread) for k in components}
+
+
+def project(train: Rows, held_out: Rows, components: int) -> Rows:
+    """Return held-out rows rebuilt from the k leading principal components of training rows."""
+    mean, axes = principal_axes(train, components)
+    return (mean + (held_out.double() - mean) @ axes.T @ axes).float()
+
+
+def affine_fvu(
+    fit_states: Float[Tensor, "fit_states observation"],
+    fit_actions: Float[Tensor, "policies fit_states action"],
+    states: Float[Tensor, "states observation"],
+    actions: Float[Tensor, "policies states action"],
+) -> tuple[float, int]:
+    """Return the FVU of the best affine policy for each policy, and how many numbers such a policy has.
+
+    For every policy, actions = B [observation, 1] is fitted by least squares on one set of states and measured
+    on another. The count is action size x (rank of the observations + 1).
+    """
+    design = torch.cat([fit_states, torch.ones(len(fit_states), 1)], 1).double()
+    unseen = torch.cat([states, torch.ones(len(states), 1)], 1).double()
+    solution = torch.linalg.pinv(design) @ fit_actions.double()
+    predicted = unseen @ solution
+    target = actions.double()
+    spread = (target - target.mean(0)).square().sum()
+    rank = int(torch.linalg.matrix_rank(fit_states.double() - fit_states.double().mean(0)))
+    return float((predicted - target).square().sum() / spread), actions.shape[-1] * (rank + 1)

@@ -1,0 +1,190 @@
+"""The fit job behind its entry point: build from arguments, train, measure, summarize."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from lightning_pz import plots
+from lightning_pz.autoencoder.losses import fvu
+from lightning_pz.autoencoder.module import BehaviorAutoencoder, check_latent_dim, load_autoencoder
+from lightning_pz.callbacks import tensorboard
+from lightning_pz.cli import FitCLI
+from lightning_pz.console import show_end
+from lightning_pz.errors import UserError
+from lightning_pz.policy import act_shared
+from lightning_pz.pool.datamodule import PolicyPoolDataModule
+from lightning_pz.probes.linear import affine_fvu, pca_fvu, principal_axes, project
+
+_PCA_POLICIES = 20_000
+_PARAMS_FLOATS = 1 << 28
+"""Weights that PCA on parameters may hold: 1 GiB."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit leaves behind.
+
+    Attributes:
+        folder: The run folder.
+        summary: The contents of summary.json.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+def build(arguments: list[str]) -> FitCLI:
+    """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work.
+
+    Raises:
+        UserError: Settings that contradict the environment or each other.
+    """
+    cli = FitCLI(arguments)
+    data: PolicyPoolDataModule = cli.datamodule
+    check_latent_dim(cli.model.hparams["latent_dim"], data.random.states.probe * data.layout.action_size)
+    if cli.resume_from is not None:
+        load_autoencoder(cli.resume_from)
+    return cli
+
+
+def train(cli: FitCLI) -> FitResult | None:
+    """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP."""
+    data: PolicyPoolDataModule = cli.datamodule
+    data.prepare_data()  # with its own progress bars and errors, before a run folder exists
+    data.setup()
+    if rank_zero_only.rank == 0:
+        cli.save_config()
+    start = time.perf_counter()
+    cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
+    seconds = time.perf_counter() - start
+    if cli.trainer.interrupted:
+        raise KeyboardInterrupt
+    best = Path(cli.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    if not best.is_file():
+        raise UserError(
+            f"no validation came before the end of training: raise --trainer.max_steps to at least "
+            f"--data.steps_per_epoch ({data.steps_per_epoch})"
+        )
+    tested = cli.trainer.test(cli.model, data, ckpt_path=best, verbose=False, weights_only=True)[0]
+    if not cli.trainer.is_global_zero:
+        return None
+    return _summarize(cli, data, best, float(tested["test_fvu"]), seconds)
+
+
+def references(data: PolicyPoolDataModule, latent_dim: int) -> dict[str, float]:
+    """Return the linear references on the same split: PCA on actions, PCA on parameters, affine policies."""
+    assert data.opened is not None
+    train = data.train_on_val.all_actions(_PCA_POLICIES).flatten(1)
+    held_out = data.val.all_actions()
+    pca = pca_fvu(train, held_out.flatten(1), [latent_dim])[latent_dim]
+    affine, numbers = affine_fvu(
+        data.train.states, data.val_on_train.all_actions(), data.val.states, held_out
+    )
+    layout = data.layout
+    count = min(2048, _PARAMS_FLOATS // (2 * layout.num_params))
+    seen = data.opened.params(data.train.rows[:count])
+    unseen = data.opened.params(data.val.rows[: count // 4])
+    rebuilt = act_shared(layout, project(seen, unseen, latent_dim), data.val.states)
+    return {
+        "pca_fvu": pca,
+        "params_pca_fvu": fvu(rebuilt, held_out[: len(unseen)]),
+        "affine_fvu": affine,
+        "affine_numbers": float(numbers),
+    }
+
+
+@torch.no_grad()
+def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: float, seconds: float) -> FitResult:
+    model = load_autoencoder(best)
+    history = cli.history.rows
+    _, val_fvu, train_fvu = min(history, key=lambda row: row[1])
+    assert data.opened is not None
+    meta = data.opened.meta
+    eigenvalues = torch.linalg.eigvalsh(model.latent_covariance.double()).clamp_min(0)
+    summary: dict[str, Any] = {
+        "env": meta["env"]["id"],
+        "policy": cli.config.policy.name,
+        "params_per_policy": data.layout.num_params,
+        "pool_size": len(data.opened),
+        "latent_dim": model.hparams["latent_dim"],
+        "encoder": model.hparams["encoder"],
+        "seed": data.seed,
+        "val_fvu": val_fvu,
+        "test_fvu": test_fvu,
+        "train_fvu": train_fvu,
+        **references(data, model.hparams["latent_dim"]),
+        "latent_spread": float(eigenvalues.sum().sqrt()),
+        "latent_participation_ratio": float(eigenvalues.sum() ** 2 / eigenvalues.square().sum()),
+        "novelty_contrast": meta["novelty_contrast"],
+        "steps": cli.trainer.global_step,
+        "collect_seconds": meta["collect_seconds"],
+        "fit_seconds": round(seconds, 2),
+        "pool": str(data.folder),
+        "checkpoint": str(best),
+    }
+    _draw(cli, data, model, summary)
+    writer = tensorboard(cli.trainer)
+    if writer is not None:
+        for key in ("pca_fvu", "params_pca_fvu", "affine_fvu"):
+            writer.add_scalar(key, summary[key], summary["steps"])
+        writer.flush()
+    path = cli.run_folder / "summary.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    temporary.rename(path)
+    _show(cli, summary)
+    return FitResult(cli.run_folder, summary)
+
+
+def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, summary: dict[str, Any]) -> None:
+    """Draw the three figures of a fit, to disk and to TensorBoard."""
+    title = f"{cli.config.env.name}, {cli.config.policy.name} policies, k = {summary['latent_dim']}"
+    batch = data.val[(np.arange(min(1000, len(data.val))), np.arange(len(data.val.states)))]
+    latents = model._encode_batch(batch)
+    rebuilt = act_shared(data.layout, model.decoder(latents), batch.states)
+    _, axis = principal_axes(batch.actions.flatten(1), 1)
+    color = ((batch.actions - batch.mean_actions).flatten(1).double() @ axis[0]).numpy()
+    figures = {
+        "fvu": plots.fvu_curve(cli.history.rows, summary["pca_fvu"], summary["affine_fvu"], title),
+        "reconstruction": plots.reconstruction(
+            batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"]
+        ),
+        "latents": plots.latent_scatter(latents.numpy(), color, title),
+    }
+    writer = tensorboard(cli.trainer)
+    for name, figure in figures.items():
+        plots.save(figure, cli.run_folder / "figures" / f"{name}.png")
+        if writer is not None:
+            writer.add_figure(name, figure, summary["steps"])
+        plots.plt.close(figure)
+
+
+def _show(cli: FitCLI, summary: dict[str, Any]) -> None:
+    """Print the closing table, in words where a number alone would mislead."""
+    rows = {
+        "environment": summary["env"],
+        "policies": f"{summary['pool_size']:,} of {summary['params_per_policy']:,} weights",
+        "latent size": str(summary["latent_dim"]),
+        "FVU held out": f"{summary['val_fvu']:.3f}",
+        "FVU test (decided nothing)": f"{summary['test_fvu']:.3f}",
+        "FVU training": f"{summary['train_fvu']:.3f}",
+        "FVU PCA on actions": f"{summary['pca_fvu']:.3f}",
+        "FVU PCA on parameters": f"{summary['params_pca_fvu']:.3f}",
+        f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": f"{summary['affine_fvu']:.3f}",
+        "seconds, pool + training": f"{summary['collect_seconds']:.0f} + {summary['fit_seconds']:.0f}",
+    }
+    if summary["val_fvu"] > summary["pca_fvu"]:
+        print(
+            f"\nnote: held-out FVU {summary['val_fvu']:.3f} is above the {summary['pca_fvu']:.3f} of PCA with as many "
+            "components,\nwhich sees the held-out states. More --trainer.max_steps, candidates or training states "
+            "(--data.random.states.train) may close the gap."
+        )
+    show_end(rows, f"tensorboard --logdir {cli.run_folder.parent}", cli.run_folder)

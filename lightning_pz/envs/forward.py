@@ -73,23 +73,24 @@ class BatchForward:
             observations: Raw observations of every policy of the chunk, (N, E, O).
             needed: Numbers of the policies that still have a live episode, (n,) increasing; never grows from
                 one call to the next.
+
+        A policy that overflows gives non-finite actions and, unless `numpy.errstate` forbids, warnings.
         """
         if len(needed) <= _COMPACT_BELOW * len(self._loaded):
             keep = np.searchsorted(self._loaded, needed)
             self._layers = [(weight[keep], bias[keep]) for weight, bias in self._layers]
             self._loaded = needed
-        with np.errstate(all="ignore"):
-            x = self._gather(observations, self._loaded).astype(np.float32)
-            x -= self._mean
-            x /= self._std
-            for weight, bias in self._layers[:-1]:
-                x = np.matmul(x, weight)
-                x += bias
-                x = self._activation(x)
-            weight, bias = self._layers[-1]
+        x = self._gather(observations, self._loaded).astype(np.float32)
+        x -= self._mean
+        x /= self._std
+        for weight, bias in self._layers[:-1]:
             x = np.matmul(x, weight)
             x += bias
-            x = self._low + (np.tanh(x, out=x) + 1) * np.float32(0.5) * self._range
+            x = self._activation(x)
+        weight, bias = self._layers[-1]
+        x = np.matmul(x, weight)
+        x += bias
+        x = self._low + (np.tanh(x, out=x) + 1) * np.float32(0.5) * self._range
         if len(needed) == len(self._loaded):
             return x
         return x[np.searchsorted(self._loaded, needed)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -150,7 +151,7 @@ def _play(
     slots = policies * episodes
     # The policies' view of all slots; rows of finished episodes stay as they were and are not looked at.
     observations = simulator.reset(list(seeds) * policies)
-    totals = np.zeros((slots, len(tasks)))
+    totals = np.zeros((len(tasks), slots))
     lengths, valid = np.zeros(slots, dtype=np.int64), np.ones(slots, dtype=bool)
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     active = np.flatnonzero(np.isfinite(observations).all(axis=1))
@@ -163,7 +164,7 @@ def _play(
         actions = actions.reshape(len(acting) * episodes, -1)
         actions = actions if len(rows) == len(actions) else actions[rows]
         ended = np.zeros(len(active), dtype=bool)
-        if not np.isfinite(actions).all():
+        if not _surely_finite(actions):
             finite = np.isfinite(actions).all(axis=1)
             valid[active[~finite]] = False
             bar.update(int((~finite).sum()))
@@ -174,15 +175,16 @@ def _play(
         if keep_observations:
             kept.append((active, observations[active].astype(np.float32)))
         transition = simulator.step(actions, active)
-        rewards = np.stack([task(transition) for task in tasks.values()], axis=1)
+        rewards = [task(transition) for task in tasks.values()]
         whole = slice(None) if len(active) == slots else active
         observations[whole] = transition.next_observations
-        totals[whole] += rewards
+        for total, reward in zip(totals, rewards, strict=True):
+            total[whole] += reward
         lengths[whole] += 1
-        # A sum is finite only if all its terms are; the test by rows is for the rare step when it is not.
-        if not np.isfinite(transition.next_observations.sum() + rewards.sum() + transition.rewards.sum()):
-            finite = np.isfinite(transition.next_observations).all(axis=1) & np.isfinite(rewards).all(axis=1)
-            finite &= np.isfinite(transition.rewards)
+        checked = (transition.next_observations, transition.rewards, *rewards)
+        if not all(map(_surely_finite, checked)):
+            finite = np.isfinite(transition.next_observations).all(axis=1)
+            finite &= np.isfinite([transition.rewards, *rewards]).all(axis=0)
             valid[active[~finite]] = False
             ended |= ~finite
         ended |= transition.terminated
@@ -192,14 +194,23 @@ def _play(
             acting, rows = _rows_of(active, episodes)
             bar.update(int(ended.sum()))
     bar.update(len(active))
-    totals[~valid] = np.nan
+    totals[:, ~valid] = np.nan
     shape = (policies, episodes)
     return Rollouts(
-        returns={name: totals[:, i].reshape(shape) for i, name in enumerate(tasks)},
+        returns={name: totals[i].reshape(shape) for i, name in enumerate(tasks)},
         lengths=lengths.reshape(shape),
         valid=valid.reshape(shape),
         observations=_in_order(kept, observations.shape[1]) if keep_observations else None,
     )
+
+
+def _surely_finite(numbers: np.ndarray) -> bool:
+    """Return False if a number is not finite, or if they are so large that a look at each must decide.
+
+    A dot product is several times faster than `isfinite` and `all`.
+    """
+    flat = numbers.ravel()
+    return math.isfinite(np.vdot(flat, flat))
 
 
 def _rows_of(active: np.ndarray, episodes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import math
 import gymnasium
 import numpy as np
 import pytest
+from mujoco.batch import SimulationError
 
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.simulators.classic import MountainCarSimulator, PendulumSimulator
@@ -150,6 +151,18 @@ def test_an_environment_without_physics_has_its_observation() -> None:
         assert transition.dt == 1
     finally:
         del gymnasium.registry["DriftForTests-v0"]
+
+
+def test_a_simulation_that_mujoco_gives_up_is_not_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulator = make_simulator("Hopper-v5", 4)
+    simulator.reset([0, 1, 2, 3])
+
+    def fail(ids: np.ndarray, nstep: int) -> None:
+        raise SimulationError(np.array([2]), "out of memory")
+
+    monkeypatch.setattr(simulator._batch, "step", fail)
+    transition = simulator.step(np.zeros((3, 3), dtype=np.float32), np.array([0, 2, 3]))
+    assert np.isnan(transition.next_observations).all(axis=1).tolist() == [False, True, False]
 
 
 def test_scalar_arithmetic_is_the_c_librarys() -> None:

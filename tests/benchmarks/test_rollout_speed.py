@@ -3,10 +3,10 @@
 `make bench` runs this file. CPU seconds (`time.process_time`), the sides alternating, medians. It prints each
 ratio beside its bar, and fails when one falls short.
 
-Nothing that steps MuJoCo can be faster than its physics. Where the other side spends most of its time in physics
-too, a bar may be out of reach: on a CPU that runs Python fast, physics alone is but 3 times a plain loop. This
-ceiling (physics alone over the other side) is measured and printed as well, and a bar above 0.85 of it is
-lowered to that, visibly.
+Nothing that steps MuJoCo can be faster than its physics. Where the other side spends most of its time in
+physics too, a bar may be out of reach: on a CPU that runs Python fast, physics alone is but 3 times a plain
+loop. This ceiling (physics alone over the other side) is measured and printed as well, and a bar above 0.85
+of it is lowered to that, visibly.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Transition(NamedTuple):
     dt: float
 
 
+@runtime_checkable
 class Simulator(Protocol):
     """Many independent episodes of one environment, each in a slot.
 

@@ -60,6 +60,7 @@ class FitCLI(LightningCLI):
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.set_defaults({
             "checkpoint.monitor": "val_fvu", "checkpoint.filename": "best", "checkpoint.enable_version_counter": False,
+            "checkpoint.save_on_train_epoch_end": False,
             "early_stopping.monitor": "val_fvu", "early_stopping.check_on_train_epoch_end": False,
         })  # fmt: skip
         for name in ("env.name", "env.id", "env.horizon", "policy.name", "policy.hidden", "policy.activation", "logs"):
@@ -132,11 +133,15 @@ def find_checkpoint(given: str, parent: Path, base: str) -> Path:
     if given != "last":
         path = Path(given)
         if not path.is_file() or path.parent.name != "checkpoints":
-            raise UserError(f"--ckpt_path expects `last` or RUN/checkpoints/last.ckpt of an earlier run, but got {given}")
+            raise UserError(
+                f"--ckpt_path expects `last` or RUN/checkpoints/last.ckpt of an earlier run, but got {given}"
+            )
         return path
     found = list(parent.glob(f"{base}-*/checkpoints/last.ckpt"))
     if not found:
-        raise UserError(f"--ckpt_path last expects an earlier run {base}-* in {parent}, but there is none to go on from")
+        raise UserError(
+            f"--ckpt_path last expects an earlier run {base}-* in {parent}, but there is none to go on from"
+        )
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
@@ -152,5 +157,3 @@ def quiet_lightning() -> None:
         r".*`weights_only` was not set.*",
     ):
         warnings.filterwarnings("ignore", message=message)
-
-

@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> None:
     parser.add_class_arguments(PolicyConfig, "policy")
     parser.add_class_arguments(RandomRecipe)
     parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
-    parser.add_argument("--pool", type=str | None, default=None, help="Folder to make; named by its recipe if not given.")
+    parser.add_argument(
+        "--pool", type=str | None, default=None, help="Folder to make; named by its recipe if not given."
+    )
     given = parser.parse_args(arguments)
     config = parser.instantiate(given)
     names = RandomRecipe.__dataclass_fields__

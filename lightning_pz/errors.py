@@ -23,7 +23,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {lower[found[0]]!r}?" if found else ""
 
 
-def run_main(main: Callable[[list[str]], None]) -> NoReturn:
+def run_main(main: Callable[[list[str]], object]) -> NoReturn:
     """Run an entry point on the command line's arguments and turn a `UserError` into exit code 2.
 
     Ctrl-C exits with 130, as shells expect.

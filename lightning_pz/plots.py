@@ -66,12 +66,12 @@ def reconstruction(actions: np.ndarray, rebuilt: np.ndarray, value: float) -> Fi
     axes.set(
         xlabel="true action (box = -1 to 1)",
         ylabel="reconstructed action",
-        title=f"held-out policies and states, FVU {value:.3f}",
+        title=f"held out, FVU {value:.3f}",
         xlim=(-1, 1),
         ylim=(-1, 1),
         aspect="equal",
     )
-    figure.colorbar(cells, label="count")
+    figure.colorbar(cells, label="count", shrink=0.75)
     return figure
 
 

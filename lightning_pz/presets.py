@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,7 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
         return arguments
     env, rest = take_option(arguments, "--env")
     policy, rest = take_option(rest, "--policy")
-    configs = [value for flag, value in zip(rest, rest[1:], strict=False) if flag == "--config"]
+    configs = [value for flag, value in itertools.pairwise(rest) if flag == "--config"]
     configs += [word.split("=", 1)[1] for word in rest if word.startswith("--config=")]
     for path in configs:
         if not Path(path).is_file():

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_pz import plots
 from lightning_pz.autoencoder.losses import fvu
@@ -60,7 +59,7 @@ def train(cli: FitCLI) -> FitResult | None:
     data: PolicyPoolDataModule = cli.datamodule
     data.prepare_data()  # with its own progress bars and errors, before a run folder exists
     data.setup()
-    if rank_zero_only.rank == 0:
+    if cli.trainer.is_global_zero:
         cli.save_config()
     start = time.perf_counter()
     cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
@@ -85,9 +84,7 @@ def references(data: PolicyPoolDataModule, latent_dim: int) -> dict[str, float]:
     train = data.train_on_val.all_actions(_PCA_POLICIES).flatten(1)
     held_out = data.val.all_actions()
     pca = pca_fvu(train, held_out.flatten(1), [latent_dim])[latent_dim]
-    affine, numbers = affine_fvu(
-        data.train.states, data.val_on_train.all_actions(), data.val.states, held_out
-    )
+    affine, numbers = affine_fvu(data.train.states, data.val_on_train.all_actions(), data.val.states, held_out)
     layout = data.layout
     count = min(2048, _PARAMS_FLOATS // (2 * layout.num_params))
     seen = data.opened.params(data.train.rows[:count])
@@ -128,7 +125,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "collect_seconds": meta["collect_seconds"],
         "fit_seconds": round(seconds, 2),
         "pool": str(data.folder),
-        "checkpoint": str(best),
+        "checkpoint": str(cli.run_folder / "checkpoints" / best.name),
     }
     _draw(cli, data, model, summary)
     writer = tensorboard(cli.trainer)
@@ -154,9 +151,7 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
     color = ((batch.actions - batch.mean_actions).flatten(1).double() @ axis[0]).numpy()
     figures = {
         "fvu": plots.fvu_curve(cli.history.rows, summary["pca_fvu"], summary["affine_fvu"], title),
-        "reconstruction": plots.reconstruction(
-            batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"]
-        ),
+        "reconstruction": plots.reconstruction(batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"]),
         "latents": plots.latent_scatter(latents.numpy(), color, title),
     }
     writer = tensorboard(cli.trainer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +20,7 @@ def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
         dropout: Share of hidden units dropped in training.
     """
     layers: list[nn.Module] = []
-    for size, out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for size, out in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(size, out), nn.LayerNorm(out), nn.SiLU()]
         if dropout:
             layers.append(nn.Dropout(dropout))

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from jaxtyping import Float
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from lightning_pz.autoencoder import losses
@@ -77,7 +78,7 @@ class BehaviorAutoencoder(L.LightningModule):
     def _build(self, description: dict[str, Any]) -> None:
         """Make the networks for the pool that is described."""
         h = self.hparams
-        self.layout = Layout(**description["layout"])
+        self.layout = Layout.from_dict(description["layout"])
         prior_std = prior_scale(Prior(**description["prior"]), self.layout)
         probe_states = torch.tensor(description["probe_states"])
         fingerprint_size = len(probe_states) * self.layout.action_size
@@ -143,7 +144,7 @@ class BehaviorAutoencoder(L.LightningModule):
         loss, error, spread = self._step(batch)
         if not torch.isfinite(loss):
             raise UserError(
-                f"the training loss became {float(loss)} at step {self.global_step}: the last good checkpoint is kept. "
+                f"the training loss became {float(loss.detach())} at step {self.global_step}: the last good checkpoint is kept. "
                 f"Lower --model.learning_rate (now {self.hparams['learning_rate']}) or --trainer.gradient_clip_val"
             )
         self.log("train_loss", loss.detach(), prog_bar=True)
@@ -166,7 +167,9 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def _add(self, stage: str, batch: Any) -> None:
         _, error, spread = self._step(batch)
-        self._sums[stage] = self._sums.get(stage, torch.zeros(2, dtype=torch.double)) + torch.stack([error, spread]).cpu()
+        self._sums[stage] = (
+            self._sums.get(stage, torch.zeros(2, dtype=torch.double)) + torch.stack([error, spread]).cpu()
+        )
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add up held-out (loader 0) and training (loader 1) errors."""
@@ -198,7 +201,7 @@ class BehaviorAutoencoder(L.LightningModule):
         """Log FVU on the test part."""
         self._log_fvu()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return AdamW with linear warm-up and cosine decay over the whole run."""
         h = self.hparams
         parameters = [p for p in self.parameters() if p.requires_grad]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +53,8 @@ def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
         UserError: No environment of that id is registered, or it needs a package that is not installed.
     """
     try:
-        return gymnasium.make(env_id, **kwargs)
+        with _quiet_model_compiler(env_id):
+            return gymnasium.make(env_id, **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(f"--env {env_id} needs a package that is not installed: {error}") from error
     except gymnasium.error.Error as error:  # unregistered, or no well-formed id
@@ -58,6 +62,30 @@ def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
             f"--env expects a preset or a registered Gymnasium id, but got {env_id!r}."
             + nearest(env_id, gymnasium.registry.keys())
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet_model_compiler(env_id: str) -> Iterator[None]:
+    """Drop what MuJoCo says of attributes in Gymnasium's own models; hand its other warnings to Python.
+
+    Only while a model is compiled, for warnings of the physics come from threads of MuJoCo's.
+    """
+    entry = gymnasium.registry[env_id].entry_point if env_id in gymnasium.registry else ""
+    if "mujoco" not in str(entry):
+        yield
+        return
+    import mujoco
+
+    def tell(message: str) -> None:
+        if "is deprecated" not in message:
+            warnings.warn(f"MuJoCo: {message}", RuntimeWarning, stacklevel=2)
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(tell)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:

@@ -50,7 +50,6 @@ class Layout:
     activation: str = "tanh"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         sizes = (self.observation_size, *self.hidden, self.action_size)
         if min(sizes) < 1:
             raise UserError(f"a layout needs sizes of at least 1, but got {sizes}: check --policy.hidden")
@@ -82,7 +81,7 @@ class Layout:
 
     def unpack(
         self, params: Float[Tensor, "policies params"]
-    ) -> list[tuple[Float[Tensor, "policies out in"], Float[Tensor, "policies out"]]]:
+    ) -> list[tuple[Float[Tensor, "policies _ _"], Float[Tensor, "policies _"]]]:
         """Cut flat vectors into (weight, bias) per layer, as views.
 
         One `split` rather than slices: its backward concatenates once instead of adding padded copies.
@@ -93,13 +92,10 @@ class Layout:
         if params.shape[-1] != self.num_params:
             raise ValueError(f"{self} has {self.num_params} params, but got vectors of {params.shape[-1]}")
         parts = params.split(self.split_sizes, dim=-1)
-        return [
-            (parts[2 * i].unflatten(-1, shape), parts[2 * i + 1])
-            for i, shape in enumerate(self.weight_shapes)
-        ]
+        return [(parts[2 * i].unflatten(-1, shape), parts[2 * i + 1]) for i, shape in enumerate(self.weight_shapes)]
 
     def pack(
-        self, layers: list[tuple[Float[Tensor, "policies out in"], Float[Tensor, "policies out"]]]
+        self, layers: list[tuple[Float[Tensor, "policies _ _"], Float[Tensor, "policies _"]]]
     ) -> Float[Tensor, "policies params"]:
         """Join (weight, bias) per layer into flat vectors; the inverse of `unpack`."""
         return torch.cat([part.flatten(1) for layer in layers for part in layer], dim=-1)
@@ -122,3 +118,8 @@ class Layout:
             "action_size": self.action_size,
             "activation": self.activation,
         }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Layout:
+        """Build a layout from what `to_dict` returned."""
+        return cls(plain["observation_size"], tuple(plain["hidden"]), plain["action_size"], plain["activation"])

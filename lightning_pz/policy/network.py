@@ -75,10 +75,10 @@ class PolicyNetwork(nn.Module):
     def __init__(
         self,
         layout: Layout,
-        observation_mean: Float[Tensor, " observation"],
-        observation_std: Float[Tensor, " observation"],
-        action_low: Float[Tensor, " action"],
-        action_high: Float[Tensor, " action"],
+        observation_mean: Tensor,
+        observation_std: Tensor,
+        action_low: Tensor,
+        action_high: Tensor,
     ) -> None:
         super().__init__()
         self.layout = layout

@@ -63,7 +63,7 @@ class _Part(Dataset[PolicyBatch]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: tuple[np.ndarray, np.ndarray]) -> PolicyBatch:  # type: ignore[override]
+    def __getitem__(self, index: tuple[np.ndarray, np.ndarray]) -> PolicyBatch:
         positions, columns = index
         rows = self.rows[positions]
         return PolicyBatch(
@@ -105,12 +105,12 @@ class _TrainBatches(Sampler[tuple[np.ndarray, np.ndarray]]):
         for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
             positions = np.arange(step * whole, (step + 1) * whole)[self.rank :: self.ranks]
             rounds, places = np.divmod(positions, self.policies)
-            orders = {r: orders.get(r) for r in np.unique(rounds)}  # type: ignore[misc]
-            for r, order in orders.items():
-                if order is None:
-                    orders[r] = self._generator(0, r).permutation(self.policies)
+            orders = {
+                r: orders[r] if r in orders else self._generator(0, r).permutation(self.policies)
+                for r in np.unique(rounds).tolist()
+            }
             columns = self._generator(1, step).permutation(self.states)[: self.states_per_step]
-            yield np.array([orders[r][p] for r, p in zip(rounds, places, strict=True)]), columns
+            yield np.array([orders[r][p] for r, p in zip(rounds.tolist(), places, strict=True)]), columns
 
 
 class _InOrder(Sampler[tuple[np.ndarray, np.ndarray]]):
@@ -257,7 +257,12 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[PolicyBatch]:
         """Serve random policies on a random state batch."""
         sampler = _TrainBatches(
-            len(self.train), len(self.train.states), self.batch_size, self.states_per_step, self.steps_per_epoch, self.seed
+            len(self.train),
+            len(self.train.states),
+            self.batch_size,
+            self.states_per_step,
+            self.steps_per_epoch,
+            self.seed,
         )
         return _loader(self.train, sampler)
 
@@ -273,5 +278,3 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def latent_dataloader(self, policies: int) -> DataLoader[PolicyBatch]:
         """Serve training policies for latent statistics; their states and actions do not matter."""
         return _loader(self.train, _InOrder(min(policies, len(self.train)), 1))
-
-

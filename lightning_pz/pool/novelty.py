@@ -59,9 +59,7 @@ def novelty(
     centered = points - points.mean(0)  # small norms lose fewer digits in the product
     squares = centered.square().sum(1)
     scores = torch.empty(len(points))
-    for start in tqdm(
-        range(0, len(points), _BLOCK), desc="novelty", unit="block", disable=tqdm_disable(progress)
-    ):
+    for start in tqdm(range(0, len(points), _BLOCK), desc="novelty", unit="block", disable=tqdm_disable(progress)):
         block = centered[start : start + _BLOCK]
         # |a|^2 is the same along a row and does not change which neighbors are nearest.
         distances = torch.addmm(squares, block, centered.T, alpha=-2)

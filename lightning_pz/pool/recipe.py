@@ -78,9 +78,7 @@ def only_one(target: Path) -> Iterator[None]:
         yield
 
 
-def collect(
-    folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *, progress: bool | None = None
-) -> Pool:
+def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *, progress: bool | None = None) -> Pool:
     """Make the pool unless it is there already, and open it.
 
     Args:

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_pz.console import tqdm_disable
 from lightning_pz.envs.specs import EnvSpec, make_env
 from lightning_pz.errors import UserError
-from lightning_pz.console import tqdm_disable
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
@@ -33,17 +33,21 @@ class StateCounts:
         train: States on which the behavior loss is computed, a random batch of them at each step.
         val: Held-out states on which training is stopped and the best checkpoint chosen.
         test: Held-out states that decide nothing.
+        episodes: Rollouts that give states to each part, where states come from rollouts.
     """
 
     probe: int = 128
     train: int = 768
-    val: int = 128
-    test: int = 128
+    val: int = 256
+    test: int = 256
+    episodes: int = 64
 
     def __post_init__(self) -> None:
         for name in SPLITS:
             if getattr(self, name) < 2:
                 raise UserError(f"--states.{name} expects at least 2 states, but got {getattr(self, name)}")
+        if self.episodes < 2:
+            raise UserError(f"--states.episodes expects at least 2, but got {self.episodes}")
 
     @property
     def total(self) -> int:
@@ -53,9 +57,7 @@ class StateCounts:
     def slices(self) -> dict[str, slice]:
         """Where each part lies in the sample, in the order of `SPLITS`."""
         ends = np.cumsum([getattr(self, name) for name in SPLITS]).tolist()
-        return {
-            name: slice(end - getattr(self, name), end) for name, end in zip(SPLITS, ends, strict=True)
-        }
+        return {name: slice(end - getattr(self, name), end) for name, end in zip(SPLITS, ends, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,6 @@ def sample_states(
     prior: Prior,
     seed: int,
     *,
-    episodes: int = 32,
     progress: bool | None = None,
 ) -> StateSample:
     """Draw the state sample of an environment.
@@ -97,7 +98,6 @@ def sample_states(
         layout: Shape of the random policies.
         prior: Their distribution.
         seed: Seed of everything drawn here; policies are drawn from a stream of their own.
-        episodes: Rollouts per part, where there are rollouts.
         progress: Show a bar; by default only on a terminal.
 
     Raises:
@@ -109,8 +109,10 @@ def sample_states(
         states = generator.uniform(low, high, size=(counts.total, spec.observation_size))
         mean, std = (low + high) / 2, (high - low) / np.sqrt(12)
         return StateSample(_float(states), _float(mean), _float(std), "uniform")
-    with tqdm(total=episodes * len(SPLITS), desc="states", unit="episode", disable=tqdm_disable(progress)) as bar:
-        states = _visited(spec, counts, layout, prior, seed, generator, episodes, bar)
+    with tqdm(
+        total=counts.episodes * len(SPLITS), desc="states", unit="episode", disable=tqdm_disable(progress)
+    ) as bar:
+        states = _visited(spec, counts, layout, prior, seed, generator, bar)
     seen = states[: counts.probe + counts.train]
     mean, std = seen.mean(0), seen.std(0)
     return StateSample(_float(states), _float(mean), _float(np.where(std < _MIN_STD, 1.0, std)), "rollouts")
@@ -123,11 +125,11 @@ def _visited(
     prior: Prior,
     seed: int,
     generator: np.random.Generator,
-    episodes: int,
     bar: tqdm,
 ) -> np.ndarray:
     """Return states of random actions and random policies, (S, O), each part from episodes of its own."""
     env = make_env(spec.id, max_episode_steps=spec.horizon)
+    episodes = counts.episodes
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     try:
         # Random actions first: their states give the statistics by which random policies see the world.

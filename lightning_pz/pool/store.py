@@ -169,8 +169,8 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
             raise UserError(f"{path} was altered after the pool was made (its SHA-256 differs): {_REMAKE}")
         arrays[name] = array
     try:
-        layout, prior = Layout(**meta["layout"]), Prior(**meta["prior"])
-    except TypeError as error:
+        layout, prior = Layout.from_dict(meta["layout"]), Prior(**meta["prior"])
+    except (TypeError, KeyError) as error:
         raise UserError(f"{folder / 'pool.json'} describes no known layout or prior ({error}): {_REMAKE}") from error
     return Pool(folder, meta, layout, prior, arrays)
 

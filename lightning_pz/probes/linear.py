@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Rows = Float[Tensor, "rows features"]
+HeldOut = Float[Tensor, "held_out features"]
 
 
 def principal_axes(rows: Rows, components: int) -> tuple[Float[Tensor, " features"], Float[Tensor, "axes features"]]:
@@ -28,7 +29,7 @@ def principal_axes(rows: Rows, components: int) -> tuple[Float[Tensor, " feature
     return mean, axes
 
 
-def pca_fvu(train: Rows, held_out: Rows, components: list[int]) -> dict[int, float]:
+def pca_fvu(train: Rows, held_out: HeldOut, components: list[int]) -> dict[int, float]:
     """Return the FVU of held-out rows rebuilt from k principal components of training rows, for each k.
 
     Args:
@@ -45,7 +46,7 @@ def pca_fvu(train: Rows, held_out: Rows, components: list[int]) -> dict[int, flo
     return {k: float((total - explained[min(k, len(explained)) - 1]) / spread) for k in components}
 
 
-def project(train: Rows, held_out: Rows, components: int) -> Rows:
+def project(train: Rows, held_out: HeldOut, components: int) -> HeldOut:
     """Return held-out rows rebuilt from the k leading principal components of training rows."""
     mean, axes = principal_axes(train, components)
     return (mean + (held_out.double() - mean) @ axes.T @ axes).float()

@@ -1,0 +1,39 @@
+"""Shared fixtures: shape checks switched on, one small real pool."""
+
+from jaxtyping import install_import_hook
+
+# Every jaxtyping annotation of the package is checked while the tests run.
+hook = install_import_hook("lightning_pz", "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from lightning_pz.envs.specs import EnvSpec, env_spec  # noqa: E402
+from lightning_pz.policy import Layout  # noqa: E402
+from lightning_pz.pool.recipe import RandomRecipe, collect  # noqa: E402
+from lightning_pz.pool.states import StateCounts  # noqa: E402
+from lightning_pz.pool.store import Pool  # noqa: E402
+
+torch.set_num_threads(1)  # two test workers share two cores
+
+SMALL_STATES = StateCounts(probe=16, train=24, val=12, test=12)
+
+
+@pytest.fixture(scope="session")
+def car() -> EnvSpec:
+    return env_spec("MountainCarContinuous-v0")
+
+
+@pytest.fixture(scope="session")
+def layout() -> Layout:
+    return Layout(2, (8, 8), 1)
+
+
+@pytest.fixture(scope="session")
+def recipe() -> RandomRecipe:
+    return RandomRecipe(candidates=400, keep=0.5, neighbors=5, states=SMALL_STATES)
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory, car, layout, recipe) -> Pool:
+    return collect(tmp_path_factory.mktemp("pools") / "car", car, layout, recipe, progress=False)

@@ -55,13 +55,13 @@ def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
     try:
         with _quiet_model_compiler(env_id):
             return gymnasium.make(env_id, **kwargs)
-    except (gymnasium.error.UnregisteredEnv, gymnasium.error.Error) as error:
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UserError(f"--env {env_id} needs a package that is not installed: {error}") from error
+    except gymnasium.error.Error as error:  # unregistered, or no well-formed id
         raise UserError(
             f"--env expects a preset or a registered Gymnasium id, but got {env_id!r}."
             + nearest(env_id, gymnasium.registry.keys())
         ) from error
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise UserError(f"--env {env_id} needs a package that is not installed: {error}") from error
 
 
 @contextlib.contextmanager
@@ -109,8 +109,8 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
     assert isinstance(observations, gymnasium.spaces.Box) and isinstance(actions, gymnasium.spaces.Box)
     if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all()):
         raise UserError(
-            f"--env {env_id} has an unbounded action box, but a policy scales its tanh to a finite one: wrap it "
-            "with gymnasium.wrappers.RescaleAction or ClipAction and register the wrapped environment"
+            f"--env {env_id} has an unbounded action box, but a policy scales its tanh to a finite one: wrap "
+            "it with gymnasium.wrappers.RescaleAction or ClipAction and register the wrapped environment"
         )
     return EnvSpec(
         id=env_id,
@@ -129,7 +129,7 @@ def _check_box(env_id: str, what: str, space: gymnasium.Space) -> None:
         return
     shape = f" of shape {space.shape}" if isinstance(space, gymnasium.spaces.Box) else ""
     raise UserError(
-        f"--env expects an environment whose {what}s are a flat Box (a vector of real numbers), but {env_id} has "
-        f"{type(space).__name__} {what}s{shape}: choose a continuous-control environment, or register a wrapped "
-        "version that has them"
+        f"--env expects an environment whose {what}s are a flat Box (a vector of real numbers), but {env_id} "
+        f"has {type(space).__name__} {what}s{shape}: choose a continuous-control environment, or register a "
+        "wrapped version that has them"
     )

@@ -1,0 +1,80 @@
+"""Any other environment: Gymnasium itself, one after another.
+
+A plain loop in this process. Worker processes cost more than they bring for environments whose step takes
+microseconds: `AsyncVectorEnv` made a quarter of the steps of a plain loop on two cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gymnasium
+import numpy as np
+
+from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds
+from lightning_pz.envs.specs import EnvSpec, make_env
+
+
+class GymnasiumSimulator:
+    """Episodes of any registered environment with flat Box observations and actions.
+
+    Args:
+        spec: The environment.
+        size: Number of slots. Environments are made when a slot is first used, and kept.
+    """
+
+    def __init__(self, spec: EnvSpec, size: int) -> None:
+        self.spec, self.size = spec, size
+        self._envs: list[gymnasium.Env] = []
+        self._observations = np.zeros((size, spec.observation_size))
+        self._dt = 1.0
+
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        """Begin an episode in each of the first slots; see `Simulator.reset`."""
+        check_seeds(seeds, self.size)
+        while len(self._envs) < len(seeds):
+            # The rollout counts steps itself, up to a horizon that need not be the registered one.
+            self._envs.append(make_env(self.spec.id, max_episode_steps=-1, disable_env_checker=True))
+        self._dt = control_seconds(self._envs[0])
+        for env, row, seed in zip(self._envs, self._observations, seeds, strict=False):
+            row[:] = env.reset(seed=int(seed))[0]
+        return self._observations[: len(seeds)].copy()
+
+    def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
+        """Advance the active slots by one step; see `Simulator.step`.
+
+        An environment that truncates an episode by itself counts as having terminated it.
+        """
+        observations = self._observations[active]
+        before = self._physics(active)
+        rewards, terminated = np.zeros(len(active)), np.zeros(len(active), dtype=bool)
+        for row, slot in enumerate(active.tolist()):
+            result = self._envs[slot].step(actions[row])
+            self._observations[slot], rewards[row] = result[0], result[1]
+            terminated[row] = result[2] or result[3]
+        next_observations = self._observations[active]
+        after = self._physics(active)
+        return Transition(
+            observations, actions, next_observations, rewards, terminated, before, after, self._dt
+        )
+
+    def _physics(self, active: np.ndarray) -> Physics:
+        each = [read_physics(self._envs[slot], self._observations[slot]) for slot in active.tolist()]
+        return Physics(np.stack([one.positions for one in each]), np.stack([one.velocities for one in each]))
+
+
+def read_physics(env: gymnasium.Env, observation: np.ndarray) -> Physics:
+    """Copy positions (Q,) and velocities (V,) out of one Gymnasium environment, as `Physics` has them."""
+    bare = env.unwrapped
+    data = getattr(bare, "data", None)
+    if hasattr(data, "qpos") and hasattr(data, "qvel"):
+        return Physics(np.array(data.qpos), np.array(data.qvel))  # type: ignore[union-attr]
+    if bare.spec is not None and bare.spec.id in ("MountainCarContinuous-v0", "Pendulum-v1"):
+        position, velocity = np.asarray(bare.state, dtype=np.float64)  # type: ignore[attr-defined]
+        return Physics(np.array([position]), np.array([velocity]))
+    return Physics(np.array(observation, dtype=np.float64), np.empty(0))
+
+
+def control_seconds(env: gymnasium.Env) -> float:
+    """Return the seconds of one control step, or 1 where the environment does not say."""
+    return float(getattr(env.unwrapped, "dt", 1.0))

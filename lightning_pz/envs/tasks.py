@@ -1,0 +1,297 @@
+"""Tasks: reward functions over transitions, by environment and name. Imports no torch.
+
+A task takes a `Transition` of n simulations and returns n rewards, so that one rollout serves all tasks of an
+environment. The episode itself is Gymnasium's: a task changes neither when it ends nor what is observed. The
+papers name tasks but publish no formulas; these are what the words mean physically. Where Gymnasium charges
+for control, every task charges the same (`a` is the action, in the units of the action box): 0.1 a^2 on
+Mountain Car, sum a^2 on Reacher, 0.001 sum a^2 on Hopper, 0.1 sum a^2 on HalfCheetah.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from lightning_pz.envs.simulators.gymnasium_loop import control_seconds, read_physics
+from lightning_pz.envs.simulators.protocol import Physics, Transition
+from lightning_pz.errors import UserError, nearest
+
+TaskFunction = Callable[[Transition], np.ndarray]
+"""From a transition of n simulations to rewards, (n,) floats."""
+
+_FOREARM, _UPPER_ARM = 0.11, 0.1
+"""Reacher: fingertip to elbow, elbow to shoulder, in m."""
+
+
+def _control_cost(weight: float, transition: Transition) -> np.ndarray:
+    # In the precision of the actions, as Gymnasium has it, so that sums agree to the last bit.
+    return weight * np.square(transition.actions).sum(axis=-1)
+
+
+def _rate(transition: Transition, coordinate: int) -> np.ndarray:
+    """Change of a generalized position over the control step, per second."""
+    after, before = transition.after.positions, transition.before.positions
+    return (after[:, coordinate] - before[:, coordinate]) / transition.dt
+
+
+def standard(transition: Transition) -> np.ndarray:
+    """Return Gymnasium's own reward, in its unit and range."""
+    return transition.rewards
+
+
+def mountaincar_left(transition: Transition) -> np.ndarray:
+    """Be far left: `-pi/6 - x' - 0.1 a^2`, distance left of the valley's floor in m; -1.2 to 0.68."""
+    return -np.pi / 6 - transition.after.positions[:, 0] - _control_cost(0.1, transition)
+
+
+def mountaincar_speed(transition: Transition) -> np.ndarray:
+    """Be fast in either direction: `|v'| / 0.07 - 0.1 a^2`, as a share of the speed limit; -0.1 to 1."""
+    return np.abs(transition.after.velocities[:, 0]) / 0.07 - _control_cost(0.1, transition)
+
+
+def mountaincar_height(transition: Transition) -> np.ndarray:
+    """Be high up: `0.45 sin(3 x') + 0.55 - 0.1 a^2`, height of the track in m as Gymnasium draws it; 0 to 1.
+
+    Reaching the goal ends the episode and with it this reward, so the best policies stay on a hillside.
+    """
+    return np.sin(3 * transition.after.positions[:, 0]) * 0.45 + 0.55 - _control_cost(0.1, transition)
+
+
+def _reach(positions: np.ndarray) -> np.ndarray:
+    """Distance of Reacher's fingertip from its shoulder in m, (n,), by the law of cosines."""
+    product = 2 * _UPPER_ARM * _FOREARM * np.cos(positions[:, 1])
+    return np.sqrt(_UPPER_ARM**2 + _FOREARM**2 + product)
+
+
+def _radial_velocity(after: Physics) -> np.ndarray:
+    """Velocity of the fingertip away from the shoulder in m/s, (n,): only the elbow moves it that way."""
+    elbow, rate = after.positions[:, 1], after.velocities[:, 1]
+    return -_UPPER_ARM * _FOREARM * np.sin(elbow) * rate / _reach(after.positions)
+
+
+def reacher_speed(transition: Transition) -> np.ndarray:
+    """Move the fingertip fast: `|velocity of the fingertip| - sum a^2`, m/s; -2 to about 30.
+
+    With shoulder rate w1, elbow angle q2 and rate w2, and w = w1 + w2, the squared speed is
+    `(l1 w1)^2 + (l2 w)^2 + 2 l1 l2 w1 w cos q2`.
+    """
+    shoulder = transition.after.velocities[:, 0]
+    both = shoulder + transition.after.velocities[:, 1]
+    cosine = np.cos(transition.after.positions[:, 1])
+    squared = (_UPPER_ARM * shoulder) ** 2 + (_FOREARM * both) ** 2
+    squared = squared + 2 * _UPPER_ARM * _FOREARM * shoulder * both * cosine
+    return np.sqrt(np.maximum(squared, 0)) - _control_cost(1.0, transition)
+
+
+def reacher_clockwise(transition: Transition) -> np.ndarray:
+    """Turn the arm clockwise, seen from above: `-(q1' - q1) / dt - sum a^2`, rad/s; within +-140."""
+    return -_rate(transition, 0) - _control_cost(1.0, transition)
+
+
+def reacher_counterclockwise(transition: Transition) -> np.ndarray:
+    """Turn the arm the other way: `(q1' - q1) / dt - sum a^2`, rad/s at the shoulder; within +-140."""
+    return _rate(transition, 0) - _control_cost(1.0, transition)
+
+
+def reacher_radial(transition: Transition) -> np.ndarray:
+    """Move the fingertip out and in: `|d/dt distance from the shoulder| - sum a^2`, m/s; -2 to about 20.
+
+    Turning the whole arm earns nothing; only bending and stretching the elbow does.
+    """
+    return np.abs(_radial_velocity(transition.after)) - _control_cost(1.0, transition)
+
+
+def hopper_forward(transition: Transition) -> np.ndarray:
+    """Move forward: `(x' - x) / dt - 0.001 sum a^2`, m/s; about -5 to 5. No bonus for being upright."""
+    return _rate(transition, 0) - _control_cost(1e-3, transition)
+
+
+def hopper_backward(transition: Transition) -> np.ndarray:
+    """Move backward: `-(x' - x) / dt - 0.001 sum a^2`, m/s; about -5 to 5. No bonus for being upright."""
+    return -_rate(transition, 0) - _control_cost(1e-3, transition)
+
+
+def hopper_jump(transition: Transition) -> np.ndarray:
+    """Rise: `max(0, (z' - z) / dt) - 0.001 sum a^2`, m/s upward of the torso; about 0 to 5.
+
+    Times dt this adds up to the meters climbed in all jumps; standing and falling earn nothing.
+    """
+    return np.maximum(_rate(transition, 1), 0) - _control_cost(1e-3, transition)
+
+
+def halfcheetah_forward(transition: Transition) -> np.ndarray:
+    """Run forward: `(x' - x) / dt - 0.1 sum a^2`, m/s; about -10 to 15. On HalfCheetah this is *standard*."""
+    return _rate(transition, 0) - _control_cost(0.1, transition)
+
+
+def halfcheetah_backward(transition: Transition) -> np.ndarray:
+    """Run backward: `-(x' - x) / dt - 0.1 sum a^2`, m/s; about -15 to 10."""
+    return -_rate(transition, 0) - _control_cost(0.1, transition)
+
+
+def halfcheetah_frontflip(transition: Transition) -> np.ndarray:
+    """Turn head over heels, nose down first: `(pitch' - pitch) / dt - 0.1 sum a^2`, rad/s; within about +-20.
+
+    The pitch joint turns about the y axis, which takes the nose (+x) downward when positive.
+    """
+    return _rate(transition, 2) - _control_cost(0.1, transition)
+
+
+def halfcheetah_backflip(transition: Transition) -> np.ndarray:
+    """Turn over backward, nose up first: `-(pitch' - pitch) / dt - 0.1 sum a^2`, rad/s; within about +-20."""
+    return -_rate(transition, 2) - _control_cost(0.1, transition)
+
+
+TASKS: dict[str, dict[str, TaskFunction]] = {
+    "MountainCarContinuous": {
+        "standard": standard,
+        "left": mountaincar_left,
+        "speed": mountaincar_speed,
+        "height": mountaincar_height,
+    },
+    "Reacher": {
+        "standard": standard,
+        "speed": reacher_speed,
+        "clockwise": reacher_clockwise,
+        "counterclockwise": reacher_counterclockwise,
+        "radial": reacher_radial,
+    },
+    "Hopper": {
+        "standard": standard,
+        "forward": hopper_forward,
+        "backward": hopper_backward,
+        "jump": hopper_jump,
+    },
+    "HalfCheetah": {
+        "standard": standard,
+        "forward": halfcheetah_forward,
+        "backward": halfcheetah_backward,
+        "frontflip": halfcheetah_frontflip,
+        "backflip": halfcheetah_backflip,
+    },
+}
+"""Named tasks by Gymnasium id without its version."""
+
+
+def task_names(env_id: str) -> tuple[str, ...]:
+    """Return the names of an environment's tasks; just `standard` for one that we do not know."""
+    return tuple(_tasks_of(env_id))
+
+
+def find_task(env_id: str, name: str) -> TaskFunction:
+    """Return a task by its name, or a user's own by `mypackage.module:function`.
+
+    Args:
+        env_id: Registered Gymnasium id.
+        name: One of `task_names(env_id)`, or where to import a function from, which gets a `Transition`.
+
+    Raises:
+        UserError: No such task, or the function cannot be imported. The function that is returned for a
+            user's task raises it too, when the rewards have the wrong shape or are no numbers.
+    """
+    if ":" in name:
+        return _import_task(name)
+    known = _tasks_of(env_id)
+    if name not in known:
+        raise UserError(
+            f"--tasks expects tasks of {env_id}, that is {', '.join(known)}, or 'mypackage.module:function' "
+            f"for one of your own, but got {name!r}." + nearest(name, known)
+        )
+    return known[name]
+
+
+def find_tasks(env_id: str, names: Iterable[str] | None = None) -> dict[str, TaskFunction]:
+    """Return tasks by name, in the given order; all named tasks of the environment if no names are given."""
+    return {name: find_task(env_id, name) for name in (task_names(env_id) if names is None else names)}
+
+
+def _tasks_of(env_id: str) -> dict[str, TaskFunction]:
+    return TASKS.get(env_id.split("-v")[0], {"standard": standard})
+
+
+def _import_task(path: str) -> TaskFunction:
+    module_name, _, function_name = path.partition(":")
+    if not module_name or not function_name:
+        raise UserError(f"a task of your own is written 'mypackage.module:function', but got {path!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UserError(
+            f"task {path!r}: importing {module_name!r} failed with {type(error).__name__}: {error}. Run from "
+            "the folder that holds it, or install the package"
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        what = "has no such function" if function is None else f"has a {type(function).__name__} of that name"
+        functions = [key for key, value in vars(module).items() if callable(value)]
+        raise UserError(
+            f"task {path!r}: expected a function, but module {module_name!r} {what}."
+            + nearest(function_name, functions)
+        )
+    return _checked(path, function)
+
+
+def _checked(path: str, function: Callable[[Transition], Any]) -> TaskFunction:
+    """Wrap a user's task so that a wrong answer is explained."""
+
+    def task(transition: Transition) -> np.ndarray:
+        count = len(transition.rewards)
+        result = function(transition)
+        expected = f"task {path!r} must return one reward per simulation, an array of {count} numbers"
+        try:
+            rewards = np.asarray(result, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{expected}, but returned {type(result).__name__}: {error}") from error
+        if rewards.shape != (count,):
+            raise UserError(
+                f"{expected}, but returned shape {rewards.shape}: reduce over the last axis, keep the first"
+            )
+        return rewards
+
+    return task
+
+
+class TaskWrapper(gymnasium.Wrapper):
+    """A Gymnasium environment whose reward is a task's, the very number that a rollout adds up.
+
+    Args:
+        env: What `gymnasium.make` returned.
+        task: The task, for instance from `find_task`.
+    """
+
+    def __init__(self, env: gymnasium.Env, task: TaskFunction) -> None:
+        super().__init__(env)
+        self._task = task
+        self._observation = np.empty(0)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._observation = np.array(observation, dtype=np.float64)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        """Advance by one step; Gymnasium's own reward is `info["standard_reward"]`."""
+        before = self._physics()
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        previous, self._observation = self._observation, np.array(observation, dtype=np.float64)
+        transition = Transition(
+            observations=previous[None],
+            actions=np.asarray(action)[None],
+            next_observations=self._observation[None],
+            rewards=np.array([reward], dtype=np.float64),
+            terminated=np.array([terminated]),
+            before=before,
+            after=self._physics(),
+            dt=control_seconds(self.env),
+        )
+        info = {**info, "standard_reward": reward}
+        return observation, float(self._task(transition)[0]), terminated, truncated, info
+
+    def _physics(self) -> Physics:
+        one = read_physics(self.env, self._observation)
+        return Physics(one.positions[None], one.velocities[None])

@@ -121,9 +121,7 @@ def rollout(
                     f"{numbers.start} to {numbers.stop - 1}, but got {tuple(weights.shape)}"
                 )
             forward = BatchForward(network, weights)
-            parts.append(
-                _play(forward, simulator, len(numbers), seeds, tasks, horizon, keep_observations, bar)
-            )
+            parts.append(_play(forward, simulator, len(numbers), seeds, tasks, horizon, keep_observations, bar))
     return Rollouts(
         returns={name: np.concatenate([part.returns[name] for part in parts]) for name in tasks},
         lengths=np.concatenate([part.lengths for part in parts]),

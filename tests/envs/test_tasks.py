@@ -25,9 +25,7 @@ IDS = {
 }
 
 
-def move(
-    before: list[float], after: list[float], velocity: list[float], action: list[float], dt: float = 0.1
-):
+def move(before: list[float], after: list[float], velocity: list[float], action: list[float], dt: float = 0.1):
     """Build a transition of one simulation from positions, velocities after, and an action."""
     none = np.zeros((1, 1))
     return Transition(
@@ -132,9 +130,7 @@ def test_the_wrapper_pays_what_a_rollout_adds_up(family: str) -> None:
     spec = env_spec(env_id)
     layout = Layout(spec.observation_size, (8,), spec.action_size)
     low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
-    network = PolicyNetwork(
-        layout, torch.zeros(spec.observation_size), torch.ones(spec.observation_size), low, high
-    )
+    network = PolicyNetwork(layout, torch.zeros(spec.observation_size), torch.ones(spec.observation_size), low, high)
     params = draw_params(Prior(gain=2.0), layout, 0, range(1))
     tasks = find_tasks(env_id)
     seen: list[np.ndarray] = []
@@ -216,12 +212,8 @@ def test_a_task_that_cannot_be_imported(path: str, message: str) -> None:
 
 
 @pytest.mark.usefixtures("own_tasks")
-@pytest.mark.parametrize(
-    ("name", "came"), [("flat", r"shape \(1, 2\)"), ("single", r"shape \(\)"), ("words", "list")]
-)
+@pytest.mark.parametrize(("name", "came"), [("flat", r"shape \(1, 2\)"), ("single", r"shape \(\)"), ("words", "list")])
 def test_a_task_that_returns_the_wrong_thing(name: str, came: str) -> None:
     task = find_task("Hopper-v5", f"own_tasks_for_tests:{name}")
-    with pytest.raises(
-        UserError, match=f"one reward per simulation, an array of 1 numbers, but returned {came}"
-    ):
+    with pytest.raises(UserError, match=f"one reward per simulation, an array of 1 numbers, but returned {came}"):
         task(move([0.0], [0.0], [0.0], [0.0, 0.0]))

@@ -125,9 +125,7 @@ class PendulumSimulator:
 
     @staticmethod
     def _observe(angle: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        return (
-            np.stack([np.cos(angle), np.sin(angle), velocity], axis=1).astype(np.float32).astype(np.float64)
-        )
+        return np.stack([np.cos(angle), np.sin(angle), velocity], axis=1).astype(np.float32).astype(np.float64)
 
 
 def _generator(seed: int) -> np.random.Generator:
@@ -155,9 +153,7 @@ def _move(position: np.ndarray, velocity: np.ndarray, force: np.ndarray) -> tupl
     return position, np.where(stopped, np.float32(0), velocity)
 
 
-def _move_fresh(
-    position: np.ndarray, velocity: np.ndarray, force: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _move_fresh(position: np.ndarray, velocity: np.ndarray, force: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Advance the float64 state that a reset leaves: far from every wall and speed limit, by its range."""
     slope = 0.0025 * scalar_cos(3 * position)
     clipped = np.abs(force) > 1

@@ -54,9 +54,7 @@ class GymnasiumSimulator:
             terminated[row] = result[2] or result[3]
         next_observations = self._observations[active]
         after = self._physics(active)
-        return Transition(
-            observations, actions, next_observations, rewards, terminated, before, after, self._dt
-        )
+        return Transition(observations, actions, next_observations, rewards, terminated, before, after, self._dt)
 
     def _physics(self, active: np.ndarray) -> Physics:
         each = [read_physics(self._envs[slot], self._observations[slot]) for slot in active.tolist()]

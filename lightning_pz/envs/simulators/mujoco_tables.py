@@ -46,9 +46,7 @@ def _control_cost(weight: float, actions: np.ndarray) -> np.ndarray:
 def _uniform(scale: float) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """Uniform noise on positions and velocities."""
 
-    def noise(
-        generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         positions = qpos + generator.uniform(low=-scale, high=scale, size=len(qpos))
         return positions, qvel + generator.uniform(low=-scale, high=scale, size=len(qvel))
 
@@ -58,18 +56,14 @@ def _uniform(scale: float) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
 def _mixed(scale: float) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """Uniform noise on positions, normal noise on velocities."""
 
-    def noise(
-        generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         positions = qpos + generator.uniform(low=-scale, high=scale, size=len(qpos))
         return positions, qvel + scale * generator.standard_normal(len(qvel))
 
     return noise
 
 
-def _reacher_noise(
-    generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _reacher_noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Noise on the arm, and a target drawn from the disk of 0.2 m by rejection."""
     positions = generator.uniform(low=-0.1, high=0.1, size=len(qpos)) + qpos
     while True:
@@ -191,12 +185,8 @@ _INFINITY = float("inf")
 RECIPES: dict[str, Recipe] = {
     "HalfCheetah-v5": Recipe(_observe_from(1), _run(0.1), _mixed(0.1)),
     "Swimmer-v5": Recipe(_observe_from(2), _run(1e-4), _uniform(0.1)),
-    "Hopper-v5": Recipe(
-        _observe_from(1, 10.0), _hop((0.7, _INFINITY), (-0.2, 0.2), state_limit=100.0), _uniform(5e-3)
-    ),
-    "Walker2d-v5": Recipe(
-        _observe_from(1, 10.0), _hop((0.8, 2.0), (-1.0, 1.0), state_limit=_INFINITY), _uniform(5e-3)
-    ),
+    "Hopper-v5": Recipe(_observe_from(1, 10.0), _hop((0.7, _INFINITY), (-0.2, 0.2), state_limit=100.0), _uniform(5e-3)),
+    "Walker2d-v5": Recipe(_observe_from(1, 10.0), _hop((0.8, 2.0), (-1.0, 1.0), state_limit=_INFINITY), _uniform(5e-3)),
     "InvertedPendulum-v5": Recipe(_observe_from(0), _balance, _uniform(0.01)),
     "InvertedDoublePendulum-v5": Recipe(
         _observe_double_pendulum, _balance_double, _mixed(0.1), outputs=("site_xpos", "qfrc_constraint")

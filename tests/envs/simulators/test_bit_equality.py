@@ -82,9 +82,7 @@ def test_episodes_equal_gymnasium_to_the_last_bit(env_id: str, threads: int) -> 
             episode = wanted[slot]
             where = f"slot {slot} step {step}"
             np.testing.assert_array_equal(transition.observations[row], episode["observations"][step], where)
-            np.testing.assert_array_equal(
-                transition.next_observations[row], episode["observations"][step + 1], where
-            )
+            np.testing.assert_array_equal(transition.next_observations[row], episode["observations"][step + 1], where)
             assert transition.rewards[row] == episode["rewards"][step], where
             assert transition.terminated[row] == episode["terminated"][step], where
             np.testing.assert_array_equal(transition.after.positions[row], episode["positions"][step], where)

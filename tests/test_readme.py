@@ -1,0 +1,44 @@
+"""Every command of the README runs, with tiny settings; every documented summary key exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lightning_pz import collect, fit
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"^python -m lightning_pz\.(?:fit|collect) .*$", README, re.MULTILINE)))
+STATES = "{probe: 16, train: 16, val: 8, test: 8, episodes: 2}"
+TINY = {
+    "fit": [
+        "--data.random.candidates", "100", "--data.random.neighbors", "3", "--data.random.states", STATES,
+        "--data.steps_per_epoch", "2", "--trainer.max_steps", "2", "--trainer.log_every_n_steps", "1", "--data.batch_size", "8",
+        "--model.encoder_widths", "[8]", "--model.decoder_widths", "[8]", "--data.states_per_step", "4",
+    ],
+    "collect": ["--candidates", "100", "--neighbors", "3", "--states", STATES],
+}  # fmt: skip
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_runs(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command, comments=True)
+    name, arguments = words[2].removeprefix("lightning_pz."), words[3:]
+    if "last" in arguments or any(word.endswith("config.yaml") for word in arguments):
+        # These go on from an earlier run of the same settings; make it first.
+        first = fit.main(["--env", "halfcheetah", *TINY["fit"]])
+        arguments = [str(first.folder / "config.yaml") if word.endswith("config.yaml") else word for word in arguments]
+    {"fit": fit, "collect": collect}[name].main(arguments + TINY[name])
+
+
+def test_summary_keys_are_those_documented(tmp_path):
+    result = fit.main(["--env", "mountaincar", *TINY["fit"], "--logs", str(tmp_path)])
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", README, re.MULTILINE))
+    assert result.summary.keys() == documented

@@ -135,7 +135,10 @@ def _visited(
         # Random actions first: their states give the statistics by which random policies see the world.
         low, high = np.array(spec.action_low), np.array(spec.action_high)
         for name in SPLITS:
-            for _ in range(episodes // 2):
+            # Where episodes end early, more of them, so that a part is filled; bounded, for some end at once.
+            for done in range(100 * episodes):
+                if done >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
+                    break
                 episode_seed = int(generator.integers(2**31))
                 pieces[name].append(_episode(env, spec, episode_seed, lambda _: generator.uniform(low, high)))
                 bar.update()

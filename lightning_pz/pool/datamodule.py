@@ -46,15 +46,14 @@ class PolicyBatch(NamedTuple):
 class _Part(Dataset[PolicyBatch]):
     """Some policies on some states; an item is a whole batch, cut by (policy positions, state positions)."""
 
-    def __init__(self, pool: Pool, rows: np.ndarray, columns: slice, states: Tensor, with_params: bool) -> None:
+    def __init__(self, pool: Pool, rows: np.ndarray, columns: np.ndarray, states: Tensor, with_params: bool) -> None:
         self.pool, self.rows, self.with_params = pool, rows, with_params
         self.states = states[columns]
-        probe = pool.meta["states"]["probe"]
-        self.first = columns.start - probe
+        self.columns = columns - pool.meta["states"]["probe"]  # actions are not kept on the probe states
         self.mean = torch.from_numpy(self._actions(rows[:20_000], np.arange(len(self.states))).mean(0))
 
     def _actions(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return self.pool.arrays["actions"][rows[:, None], self.first + columns].astype(np.float32)
+        return self.pool.arrays["actions"][rows[:, None], self.columns[columns]].astype(np.float32)
 
     def all_actions(self, policies: int | None = None) -> Float[Tensor, "policies states action"]:
         """Return the actions of the first policies of this part on all its states."""
@@ -125,6 +124,20 @@ class _InOrder(Sampler[tuple[np.ndarray, np.ndarray]]):
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, self.policies, _EVAL_BATCH):
             yield np.arange(start, min(start + _EVAL_BATCH, self.policies)), np.arange(self.states)
+
+
+def split_rows(pool: Pool, val_share: float, test_share: float, split_seed: int) -> dict[str, np.ndarray]:
+    """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
+
+    Raises:
+        UserError: The pool is too small to split.
+    """
+    order = np.random.default_rng(split_seed).permutation(len(pool))
+    val, test = (max(1, round(share * len(pool))) for share in (val_share, test_share))
+    train = len(pool) - val - test
+    if min(train, val, test) < 2:
+        raise UserError(f"{pool.folder} holds {len(pool)} policies, too few to split: keep at least 40")
+    return {"train": order[:train], "val": order[train : train + val], "test": order[train + val :]}
 
 
 def _loader(part: _Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
@@ -217,22 +230,21 @@ class PolicyPoolDataModule(L.LightningDataModule):
         if self.opened is not None:
             return
         self.opened = pool = self._open(verify=False)
-        order = np.random.default_rng(self.split_seed).permutation(len(pool))
-        val, test = (max(1, round(share * len(pool))) for share in (self.val_share, self.test_share))
-        train = len(pool) - val - test
-        if min(train, val, test) < 2:
-            raise UserError(f"{pool.folder} holds {len(pool)} policies, too few to split: keep at least 40")
-        columns = StateCounts(**pool.meta["states"]).slices()
+        rows = split_rows(pool, self.val_share, self.test_share, self.split_seed)
+        counts = StateCounts(**pool.meta["states"])
+        columns = {part: np.arange(span.start, span.stop) for part, span in counts.slices().items()}
+        # As many training states as there are held-out ones tell the training FVU; all of them would make
+        # measuring it cost more than training.
+        spread = columns["train"][np.linspace(0, counts.train - 1, min(counts.train, counts.val)).astype(int)]
         network = pool.network
         states = network.standardize(torch.from_numpy(pool.arrays["states"].copy()))
-        held = {"val": order[train : train + val], "test": order[train + val :]}
-        self.train = _Part(pool, order[:train], columns["train"], states, self.with_params)
-        self.val = _Part(pool, held["val"], columns["val"], states, self.with_params)
-        self.test = _Part(pool, held["test"], columns["test"], states, self.with_params)
-        self.train_measured = _Part(pool, order[: min(train, val)], columns["train"], states, self.with_params)
+        self.train = _Part(pool, rows["train"], columns["train"], states, self.with_params)
+        self.val = _Part(pool, rows["val"], columns["val"], states, self.with_params)
+        self.test = _Part(pool, rows["test"], columns["test"], states, self.with_params)
+        self.train_measured = _Part(pool, rows["train"][: len(rows["val"])], spread, states, self.with_params)
         # The training policies on the held-out states: what a linear floor may be fitted to.
-        self.train_on_val = _Part(pool, order[:train], columns["val"], states, False)
-        self.val_on_train = _Part(pool, held["val"], columns["train"], states, False)
+        self.train_on_val = _Part(pool, rows["train"], columns["val"], states, False)
+        self.val_on_train = _Part(pool, rows["val"], columns["train"], states, False)
 
     def description(self) -> dict[str, Any]:
         """Return what a model must know of the pool, as plain data that a checkpoint can hold."""
@@ -252,6 +264,12 @@ class PolicyPoolDataModule(L.LightningDataModule):
             "probe_states": probe.tolist(),
             "action_variance": variance,
             "policy": dataclasses.asdict(self.policy)["name"],
+            # Enough to find the pool again, and the policies of it that were held out.
+            "pool": {
+                "folder": str(self.folder),
+                "digest": meta["arrays"]["indices"]["sha256"],
+                "split": {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed},
+            },
         }
 
     def train_dataloader(self) -> DataLoader[PolicyBatch]:

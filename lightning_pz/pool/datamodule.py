@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -263,7 +262,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
             "observation_std": meta["observation_std"],
             "probe_states": probe.tolist(),
             "action_variance": variance,
-            "policy": dataclasses.asdict(self.policy)["name"],
+            "policy": self.policy.name,
+            "seed": self.seed,
             # Enough to find the pool again, and the policies of it that were held out.
             "pool": {
                 "folder": str(self.folder),

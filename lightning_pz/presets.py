@@ -119,6 +119,22 @@ def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]
     return value, rest
 
 
+def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
+    """Take every `--name A B --name C` out of the arguments, up to the next flag each time."""
+    values, rest, i = [], [], 0
+    while i < len(arguments):
+        word, i = arguments[i], i + 1
+        if word.startswith(name + "="):
+            values.append(word.split("=", 1)[1])
+        elif word == name:
+            while i < len(arguments) and not arguments[i].startswith("--"):
+                values.append(arguments[i])
+                i += 1
+        else:
+            rest.append(word)
+    return values, rest
+
+
 def expand_presets(command: str, arguments: list[str]) -> list[str]:
     """Put the shipped settings before the user's own arguments, so that later arguments win.
 

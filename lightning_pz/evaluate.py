@@ -1,0 +1,58 @@
+"""Measure what a latent space can do: `python -m lightning_pz.evaluate --checkpoint logs/fit/.../best.ckpt`.
+
+Plays held-out policies of the pool, the same encoded and decoded, decoded latents (a grid for k <= 3, samples of the
+pool's latent distribution above) and fresh random policies, all on the same episodes and on all tasks at once.
+Several checkpoints (training seeds, latent sizes) give one table with intervals over seeds. Each checkpoint
+leaves `logs/evaluate/<env>/<policy>-k<k>-seed<s>-<digest>`, which an equal evaluation finds again:
+
+    summary.json   <task>/<metric> with <task>/<metric>_low and _high, the 95 % interval
+    returns.csv    every episode of every policy
+    latents.npz    latents of the groups `reconstructed` and `latents`, row by row
+    figures/       return over the latent grid, distributions of returns, returns against coordinates
+    events.*       for TensorBoard
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_pz.errors import UserError, run_main
+from lightning_pz.presets import conf_dir, resolve_env, take_option, take_options
+
+
+def main(arguments: list[str]) -> None:
+    """Run the whole job on command-line arguments."""
+    env, rest = take_option(arguments, "--env")
+    env_id = None if env is None else resolve_env(env)["env"]["id"]
+    checkpoints, rest = take_options(rest, "--checkpoint")
+    if not {"-h", "--help"} & set(rest):
+        if not checkpoints:
+            raise UserError("which checkpoint? Give --checkpoint with one best.ckpt of a fit, or several")
+        for path in checkpoints:
+            if not Path(path).is_file():
+                raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
+    from jsonargparse import ArgumentParser
+
+    from lightning_pz.evaluation.play import EvaluateConfig
+
+    parser = ArgumentParser(
+        prog="python -m lightning_pz.evaluate", description=__doc__, default_config_files=[str(conf_dir() / "evaluate.yaml")]
+    )
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--checkpoint", type=str, help="Checkpoints of fits, one or several after another.")
+    parser.add_argument("--env", type=str, help="Refuse checkpoints of another environment than this.")
+    parser.add_class_arguments(EvaluateConfig)
+    parser.add_argument("--tasks", type=list[str] | None, help="Names, or mypackage.module:function; all if null.")
+    parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
+    parser.add_argument("--pool", type=str | None, default=None, help="Where the pool lies, if it was moved.")
+    parser.add_argument("--video", type=bool, default=False, help="Film the best decoded policy of each task.")
+    config = parser.parse_args(rest)
+    settings = EvaluateConfig(**{name: config[name] for name in EvaluateConfig.__dataclass_fields__})
+
+    from lightning_pz.evaluation.command import run
+
+    run(checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, video=config.video)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,95 @@
+"""The evaluate job behind its entry point: checkpoints in, run folders and one table out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.console import is_terminal, table
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.evaluation.metrics import METRICS
+from lightning_pz.evaluation.play import EvaluateConfig, read_returns
+from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
+from lightning_pz.evaluation.table import SHOWN, cells, console, rows
+from lightning_pz.evaluation.video import film
+
+
+def run(
+    checkpoints: Sequence[str],
+    env_id: str | None,
+    config: EvaluateConfig,
+    tasks: Sequence[str] | None,
+    logs: Path,
+    pool: str | None = None,
+    *,
+    video: bool = False,
+) -> list[Evaluation]:
+    """Evaluate checkpoints one after another, print what came out, and last the folder.
+
+    Raises:
+        UserError: Bad checkpoints, tasks or pools.
+    """
+    torch.set_num_threads(max(1, config.threads))
+    done = []
+    for path, model in load_checkpoints(checkpoints, env_id):
+        evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal())
+        done.append(evaluation)
+        seconds = "was there already" if evaluation.found else f"{evaluation.summary['evaluate_seconds']:.0f} s"
+        print(f"{path}: {seconds}", flush=True)
+        if video:
+            _film(evaluation, model)
+    first = done[0]
+    print()
+    if len(done) == 1:
+        print(table(*_one(first)))
+    else:
+        print(console(rows(cells(done), SHOWN)))
+    _tell(done)
+    folder = first.folder if len(done) == 1 else first.folder.parent
+    print(f"\n  next: tensorboard --logdir {first.folder.parent}\n")
+    print(folder)
+    return done
+
+
+def _one(evaluation: Evaluation) -> tuple[list[list[str]], list[str]]:
+    """Return rows and header of one checkpoint's table: a row a metric, a column a task."""
+    summary, tasks = evaluation.summary, list(evaluation.draws)
+
+    def text(key: str) -> str:
+        value, low, high = (summary[key + end] for end in ("", "_low", "_high"))
+        if value is None:
+            return "none"
+        digits = 2 if abs(value) < 20 else 0
+        span = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+        return f"{value:.{digits}f}{span}"
+
+    return [[metric, *(text(f"{task}/{metric}") for task in tasks)] for metric in METRICS], ["", *tasks]
+
+
+def _tell(done: Sequence[Evaluation]) -> None:
+    """Say what a table alone would hide."""
+    invalid = sum(evaluation.summary["invalid_policies"] for evaluation in done)
+    if invalid:
+        print(f"\n  note: {invalid} policies had an episode that turned non-finite and are left out")
+    if any(evaluation.summary[f"{task}/recovery_best"] is None for evaluation in done for task in evaluation.draws):
+        print("\n  note: `none` is a ratio without a range: all held-out policies of the pool earn the same")
+
+
+def _film(evaluation: Evaluation, model: BehaviorAutoencoder) -> None:
+    plays = read_returns(evaluation.folder / "returns.csv")
+    spec = EnvSpec(**model.env)
+    with np.load(evaluation.folder / "latents.npz") as kept:
+        latents = torch.from_numpy(kept["latents"])
+    seed = 1_000_000
+    for task in plays.tasks:
+        best = int(np.nanargmax(plays.returns["latents"][task].mean(1)))
+        with torch.no_grad():
+            params = model.decoder(latents[best : best + 1])[0]
+        path, why = film(model.policy, params, spec, seed, evaluation.folder / "videos" / task.replace(":", "-"))
+        print(f"  video of {task}: {path or 'none, ' + why}")
+        if path is None:
+            return

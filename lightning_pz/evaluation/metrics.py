@@ -1,0 +1,152 @@
+"""Recovery metrics with bootstrap intervals: arrays of returns in, numbers out.
+
+Returns have one row per policy and one column per episode; every policy plays the same episode seeds. A policy
+with an invalid episode (NaN) is left out of every metric; callers count those.
+
+References:
+    The ratios are those of Tenedini et al., arXiv 2509.22566, with the two readings of "recovery" told apart.
+    Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The bootstrap of
+    a maximum cannot exceed the maximum that was seen, so intervals of the best are short at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import wasserstein_distance
+
+Returns = Float[np.ndarray, "policies episodes"]
+Means = Float[np.ndarray, " policies"]
+
+METRICS = (
+    "recovery_best",
+    "recovery_range",
+    "reconstruction_gap",
+    "wasserstein",
+    "wasserstein_reconstructed",
+    "best_in_pool",
+    "best_latent",
+    "best_random",
+)
+"""Names of what `recovery` returns, in the order of tables."""
+_RESAMPLED = ("pool", "latents", "random")
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """Return a quotient, or NaN where the denominator is 0: all policies of the pool then earn the same."""
+    return numerator / denominator if denominator != 0 else float("nan")
+
+
+def recovery_best(pool: Means, decoded: Means) -> float:
+    """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; 1 is as good as the pool."""
+    floor = float(np.median(pool))
+    return ratio(float(decoded.max()) - floor, float(pool.max()) - floor)
+
+
+def recovery_range(pool: Means, decoded: Means) -> float:
+    """Return `(max - min) of decoded returns / (max - min) of the pool's`."""
+    return ratio(float(np.ptp(decoded)), float(np.ptp(pool)))
+
+
+def reconstruction_gap(own: Returns, rebuilt: Returns, count: int = 50) -> float:
+    """Return what the pool's best policies gain or lose when encoded and decoded, in units of the return.
+
+    The mean over the `count` best policies of (return after encode-decode - own return). With two episodes or
+    more, the best are chosen by one half of the episodes and measured on the other, both ways: chosen and measured
+    on the same episodes, lucky policies would seem to lose what was luck.
+
+    Args:
+        own: Returns of the policies, (N, E).
+        rebuilt: Returns of their reconstructions on the same episodes, (N, E).
+        count: How many are the best; all if there are fewer.
+    """
+    episodes = own.shape[1]
+    even, odd = slice(0, None, 2), slice(1, None, 2)
+    folds = [(even, odd), (odd, even)] if episodes > 1 else [(even, even)]
+    gaps = []
+    for chosen_by, measured_on in folds:
+        best = np.argsort(-own[:, chosen_by].mean(1), kind="stable")[:count]
+        gaps.append((rebuilt[best][:, measured_on] - own[best][:, measured_on]).mean())
+    return float(np.mean(gaps))
+
+
+def wasserstein(pool: Means, decoded: Means) -> float:
+    """Return the 1-Wasserstein distance between two sets of returns over the range of the pool's; 0 is the same."""
+    return ratio(float(wasserstein_distance(pool, decoded)), float(np.ptp(pool)))
+
+
+def recovery(groups: Mapping[str, Returns], count: int = 50) -> dict[str, float]:
+    """Return all metrics of one task.
+
+    Args:
+        groups: Returns of `pool`, `reconstructed` (row by row the same policies), `latents` and `random`; no NaN.
+        count: How many of the pool are its best, for the reconstruction gap.
+    """
+    pool, rebuilt, latents, random = (groups[n].mean(1) for n in ("pool", "reconstructed", "latents", "random"))
+    return {
+        "recovery_best": recovery_best(pool, latents),
+        "recovery_range": recovery_range(pool, latents),
+        "reconstruction_gap": reconstruction_gap(groups["pool"], groups["reconstructed"], count),
+        "wasserstein": wasserstein(pool, latents),
+        # A grid of latents is spread otherwise than the pool; the pool's own policies, decoded, are not.
+        "wasserstein_reconstructed": wasserstein(pool, rebuilt),
+        "best_in_pool": float(pool.max()),
+        "best_latent": float(latents.max()),
+        "best_random": float(random.max()),
+    }
+
+
+def drop_invalid(groups: Mapping[str, Returns]) -> dict[str, Returns]:
+    """Leave out policies with an invalid episode; `pool` and `reconstructed` lose the same rows."""
+    valid = {name: np.isfinite(returns).all(1) for name, returns in groups.items()}
+    valid["pool"] = valid["reconstructed"] = valid["pool"] & valid["reconstructed"]
+    return {name: returns[valid[name]] for name, returns in groups.items()}
+
+
+def bootstrap(groups: Mapping[str, Returns], draws: int, seed: int, count: int = 50) -> dict[str, np.ndarray]:
+    """Return each metric on `draws` resamples of the policies, (draws,) each.
+
+    The pool and its reconstructions are resampled together. Two training seeds with the same held-out policies and
+    the same `seed` here see the same resamples of the pool.
+
+    Args:
+        groups: As for `recovery`.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+        count: As for `recovery`.
+    """
+    generator = np.random.default_rng(seed)
+    rows = []
+    for _ in range(draws):
+        picks = {name: generator.integers(len(groups[name]), size=len(groups[name])) for name in _RESAMPLED}
+        picks["reconstructed"] = picks["pool"]
+        rows.append(recovery({name: returns[picks[name]] for name, returns in groups.items()}, count))
+    return {name: np.array([row[name] for row in rows]) for name in METRICS}
+
+
+def over_seeds(values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "seeds draws"], seed: int) -> tuple[float, float, float]:
+    """Return the mean over training seeds and its 95 % interval over seeds and policies.
+
+    Resamples the training seeds and, within each, takes its resample of the policies (the nested bootstrap).
+
+    Args:
+        values: The metric of each seed.
+        draws: Its bootstrap over policies, one row per seed.
+        seed: Seed of the resampling.
+
+    Returns:
+        (mean, low, high).
+    """
+    seeds, count = draws.shape
+    picks = np.random.default_rng(seed).integers(seeds, size=(seeds, count))
+    resampled = draws[picks, np.arange(count)].mean(0)
+    low, high = interval(resampled)
+    return float(values.mean()), low, high
+
+
+def interval(draws: Float[np.ndarray, " draws"]) -> tuple[float, float]:
+    """Return the 2.5 and 97.5 % quantiles; NaN where a draw is."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""Studies over many fits: `python -m sweeps STUDY --env NAME`."""

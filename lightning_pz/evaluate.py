@@ -36,7 +36,9 @@ def main(arguments: list[str]) -> None:
     from lightning_pz.evaluation.play import EvaluateConfig
 
     parser = ArgumentParser(
-        prog="python -m lightning_pz.evaluate", description=__doc__, default_config_files=[str(conf_dir() / "evaluate.yaml")]
+        prog="python -m lightning_pz.evaluate",
+        description=__doc__,
+        default_config_files=[str(conf_dir() / "evaluate.yaml")],
     )
     parser.add_argument("--config", action="config")
     parser.add_argument("--checkpoint", type=str, help="Checkpoints of fits, one or several after another.")

@@ -37,3 +37,19 @@ def recipe() -> RandomRecipe:
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory, car, layout, recipe) -> Pool:
     return collect(tmp_path_factory.mktemp("pools") / "car", car, layout, recipe, progress=False)
+
+
+TINY_FIT = [
+    "--policy", "small", "--model.latent_dim", "2", "--model.encoder_widths", "[16]", "--model.decoder_widths", "[16]",
+    "--data.random.candidates", "300", "--data.random.neighbors", "5", "--data.batch_size", "32",
+    "--data.random.states", "{probe: 16, train: 24, val: 12, test: 12}", "--data.states_per_step", "8",
+    "--data.steps_per_epoch", "10", "--trainer.max_steps", "30", "--trainer.log_every_n_steps", "5",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory):
+    """Finish a tiny fit on Mountain Car; returns its `FitResult`."""
+    from lightning_pz.fit import main
+
+    return main(["--env", "mountaincar", *TINY_FIT, "--logs", str(tmp_path_factory.mktemp("fitted"))])

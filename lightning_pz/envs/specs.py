@@ -38,6 +38,12 @@ class EnvSpec:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
 
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
+        """Make a specification from plain data as it is kept in pools and checkpoints, where tuples are lists."""
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in plain.items()}
+        return cls(**fields)
+
     @property
     def has_finite_observations(self) -> bool:
         """Whether the observation box has a volume to sample uniformly from."""

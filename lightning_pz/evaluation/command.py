@@ -81,7 +81,7 @@ def _tell(done: Sequence[Evaluation]) -> None:
 
 def _film(evaluation: Evaluation, model: BehaviorAutoencoder) -> None:
     plays = read_returns(evaluation.folder / "returns.csv")
-    spec = EnvSpec(**model.env)
+    spec = EnvSpec.from_dict(model.env)
     with np.load(evaluation.folder / "latents.npz") as kept:
         latents = torch.from_numpy(kept["latents"])
     seed = 1_000_000

@@ -142,11 +142,13 @@ def recovery_curves(cells: Sequence[Cell], published: Mapping[str, Mapping], tit
             mean, low, high = np.array([cell.values["recovery_best"] for cell in mine]).T
             x = np.array([sizes.index(cell.latent_dim) for cell in mine]) + 0.12 * (i - (len(policies) - 1) / 2)
             error = np.maximum(0, [mean - low, high - mean])
-            axis.errorbar(x, mean, error, color=color, linestyle=line, marker="o", markersize=4, capsize=2, label=policy)
+            axis.errorbar(
+                x, mean, error, color=color, linestyle=line, marker="o", markersize=4, capsize=2, label=policy
+            )
             told = published.get(task, {}).get(policy, {})
-            x = [sizes.index(k) for k in sizes if k in told]
-            label = "published" if i == 0 and x else None
-            axis.plot(x, [told[sizes[j]] for j in x], "s", color=color, markerfacecolor="none", label=label)
+            at = [sizes.index(k) for k in sizes if k in told]
+            label = "published" if i == 0 and at else None
+            axis.plot(at, [told[sizes[j]] for j in at], "s", color=color, markerfacecolor="none", label=label)
         axis.axhline(1, color=GRAY, linewidth=0.7)
         axis.set_xticks(range(len(sizes)), [str(k) for k in sizes])
         axis.set(xlabel="latent size k", title=task)

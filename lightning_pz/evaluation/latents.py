@@ -15,7 +15,7 @@ _REACH = 2.5
 
 def grid_side(latent_dim: int, count: int) -> int:
     """Return how many points a side of the largest grid has that holds at most `count` points."""
-    side = int(round(count ** (1 / latent_dim)))
+    side = round(count ** (1 / latent_dim))
     return side if side**latent_dim <= count else side - 1
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import wasserstein_distance
 
-Returns = Float[np.ndarray, "policies episodes"]
-Means = Float[np.ndarray, " policies"]
+Returns = Float[np.ndarray, "_ episodes"]
+Means = Float[np.ndarray, " _"]
 
 METRICS = (
     "recovery_best",
@@ -50,7 +50,9 @@ def recovery_range(pool: Means, decoded: Means) -> float:
     return ratio(float(np.ptp(decoded)), float(np.ptp(pool)))
 
 
-def reconstruction_gap(own: Returns, rebuilt: Returns, count: int = 50) -> float:
+def reconstruction_gap(
+    own: Float[np.ndarray, "policies episodes"], rebuilt: Float[np.ndarray, "policies episodes"], count: int = 50
+) -> float:
     """Return what the pool's best policies gain or lose when encoded and decoded, in units of the return.
 
     The mean over the `count` best policies of (return after encode-decode - own return). With two episodes or
@@ -126,7 +128,9 @@ def bootstrap(groups: Mapping[str, Returns], draws: int, seed: int, count: int =
     return {name: np.array([row[name] for row in rows]) for name in METRICS}
 
 
-def over_seeds(values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "seeds draws"], seed: int) -> tuple[float, float, float]:
+def over_seeds(
+    values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "seeds draws"], seed: int
+) -> tuple[float, float, float]:
     """Return the mean over training seeds and its 95 % interval over seeds and policies.
 
     Resamples the training seeds and, within each, takes its resample of the policies (the nested bootstrap).

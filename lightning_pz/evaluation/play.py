@@ -150,14 +150,16 @@ def play(
     Raises:
         UserError: A user's task that returns something else than rewards.
     """
-    spec = EnvSpec(**model.env)
+    spec = EnvSpec.from_dict(model.env)
     rows = held_out_rows(model, pool, config.policies)
     latents = choose_latents(model.latent_mean, model.latent_covariance, len(rows), config.latent_seed)
     codes = torch.cat([model.encode(pool.params(part)) for part in _parts(rows)])
     first = int(pool.meta["candidates"])
 
     def fresh(numbers: range) -> Float[Tensor, "policies params"]:
-        return draw_params(pool.prior, pool.layout, pool.meta["seed"], range(first + numbers.start, first + numbers.stop))
+        return draw_params(
+            pool.prior, pool.layout, pool.meta["seed"], range(first + numbers.start, first + numbers.stop)
+        )
 
     def run(make: Callable[[range], Tensor], count: int, what: str) -> Rollouts:
         if progress:
@@ -169,7 +171,9 @@ def play(
 
     key = [pool.meta["arrays"]["indices"]["sha256"], rows.tolist(), config.seeds, spec.horizon, list(tasks)]
     results = {
-        "pool": _kept(shared, ["pool", *key], lambda: run(lambda n: pool.params(rows[n.start : n.stop]), len(rows), "pool")),
+        "pool": _kept(
+            shared, ["pool", *key], lambda: run(lambda n: pool.params(rows[n.start : n.stop]), len(rows), "pool")
+        ),
         "reconstructed": run(lambda n: model.decoder(codes[n.start : n.stop]), len(codes), "reconstructed"),
         "latents": run(lambda n: model.decoder(latents[n.start : n.stop]), len(latents), "latents"),
         "random": _kept(shared, ["random", *key], lambda: run(fresh, len(rows), "random")),

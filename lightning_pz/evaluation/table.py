@@ -67,7 +67,9 @@ def _text(value: tuple[float, float, float]) -> str:
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def rows(found: Sequence[Cell], metrics: Sequence[str], published: Mapping[str, Mapping] | None = None) -> list[list[str]]:
+def rows(
+    found: Sequence[Cell], metrics: Sequence[str], published: Mapping[str, Mapping] | None = None
+) -> list[list[str]]:
     """Lay cells out as text, a header first.
 
     Args:

@@ -1,0 +1,119 @@
+"""Recovery metrics against closed forms, and the intervals against their promise."""
+
+import numpy as np
+import pytest
+
+from lightning_pz.evaluation.metrics import (
+    METRICS,
+    bootstrap,
+    drop_invalid,
+    interval,
+    over_seeds,
+    reconstruction_gap,
+    recovery,
+    recovery_best,
+    recovery_range,
+    wasserstein,
+)
+
+
+def groups(generator, policies=40, episodes=2):
+    return {
+        name: generator.normal(size=(policies, episodes)) for name in ("pool", "reconstructed", "latents", "random")
+    }
+
+
+def test_ratios_on_numbers_done_by_hand():
+    pool, decoded = np.array([0.0, 1, 2, 3, 10]), np.array([1.0, 8])
+    assert recovery_best(pool, decoded) == (8 - 2) / (10 - 2)  # the median is 2
+    assert recovery_range(pool, decoded) == 7 / 10
+
+
+def test_equal_groups_recover_everything():
+    returns = groups(np.random.default_rng(0))
+    returns["reconstructed"] = returns["latents"] = returns["pool"]
+    values = recovery(returns)
+    assert values["recovery_best"] == values["recovery_range"] == 1
+    assert values["reconstruction_gap"] == values["wasserstein"] == values["wasserstein_reconstructed"] == 0
+    assert tuple(values) == METRICS
+
+
+def test_a_pool_that_earns_the_same_everywhere_has_no_ratio():
+    same = np.zeros(5)
+    assert np.isnan(recovery_best(same, np.ones(3))) and np.isnan(recovery_range(same, np.ones(3)))
+
+
+def test_wasserstein_of_a_shift_is_the_shift_over_the_range():
+    pool = np.random.default_rng(1).normal(size=200)
+    assert wasserstein(pool, pool + 0.3) == pytest.approx(0.3 / np.ptp(pool))
+
+
+def test_metrics_do_not_depend_on_the_unit_of_the_return():
+    returns = groups(np.random.default_rng(2))
+    one, other = recovery(returns), recovery({name: 7 * values + 100 for name, values in returns.items()})
+    for metric in ("recovery_best", "recovery_range", "wasserstein"):
+        assert other[metric] == pytest.approx(one[metric])
+    assert other["reconstruction_gap"] == pytest.approx(7 * one["reconstruction_gap"])
+
+
+def test_gap_is_not_fooled_by_luck():
+    """Policies that all are worth 0 and are decoded perfectly: what the luckiest lose on other episodes is no gap."""
+    generator = np.random.default_rng(3)
+    gaps = []
+    for _ in range(200):
+        own, rebuilt = generator.normal(size=(2, 400, 4))
+        gaps.append(reconstruction_gap(own, rebuilt))
+    error = np.std(gaps) / np.sqrt(len(gaps))
+    assert abs(np.mean(gaps)) < 4 * error
+    naive = np.sort(own.mean(1))[-50:].mean()
+    assert naive > 50 * error  # what choosing and measuring on the same episodes would have called a loss
+
+
+def test_gap_looks_at_the_best_alone():
+    own = np.arange(100.0)[:, None] + np.zeros((100, 2))
+    rebuilt = own.copy()
+    rebuilt[90:] -= 5
+    rebuilt[:50] += 1000
+    assert reconstruction_gap(own, rebuilt, count=10) == -5
+    assert reconstruction_gap(own, rebuilt, count=20) == -2.5
+
+
+def test_invalid_policies_are_left_out_of_pool_and_reconstruction_together():
+    returns = groups(np.random.default_rng(4), policies=5)
+    returns["pool"][1, 0] = np.nan
+    returns["reconstructed"][3] = np.nan
+    returns["latents"][0, 1] = np.nan
+    kept = drop_invalid(returns)
+    np.testing.assert_array_equal(kept["pool"], returns["pool"][[0, 2, 4]])
+    np.testing.assert_array_equal(kept["reconstructed"], returns["reconstructed"][[0, 2, 4]])
+    assert len(kept["latents"]) == 4 and len(kept["random"]) == 5
+
+
+def test_interval_of_a_mean_like_metric_covers_the_truth():
+    """Reconstructions that lose 1 on average: 95 % intervals of the gap hold -1 about 95 % of the time."""
+    generator = np.random.default_rng(5)
+    covered = 0
+    for trial in range(60):
+        returns = {name: generator.normal(size=(60, 2)) for name in ("pool", "reconstructed", "latents", "random")}
+        returns["reconstructed"] = returns["pool"] - 1 + 0.1 * generator.normal(size=(60, 2))
+        low, high = interval(bootstrap(returns, 150, trial, count=60)["reconstruction_gap"])
+        covered += low <= -1 <= high
+    assert 50 <= covered <= 60
+
+
+def test_same_seed_same_resamples_and_the_pool_is_shared_between_checkpoints():
+    generator = np.random.default_rng(6)
+    one = groups(generator)
+    other = {**groups(generator), "pool": one["pool"]}
+    first, again = bootstrap(one, 50, 3), bootstrap(one, 50, 3)
+    np.testing.assert_array_equal(first["recovery_best"], again["recovery_best"])
+    np.testing.assert_array_equal(first["best_in_pool"], bootstrap(other, 50, 3)["best_in_pool"])
+
+
+def test_over_seeds_is_as_wide_as_the_seeds_differ():
+    values = np.array([1.0, 2.0, 3.0])
+    mean, low, high = over_seeds(values, np.repeat(values[:, None], 4000, axis=1), seed=0)
+    assert mean == 2
+    # Means of three draws of {1, 2, 3}: the extreme means 1 and 3 have probability 1/27 each.
+    assert (low, high) == (1, 3)
+    assert over_seeds(values[:1], np.full((1, 100), 1.0), seed=0) == (1, 1, 1)

@@ -14,7 +14,7 @@ from lightning_pz.envs.specs import EnvSpec, make_env
 from lightning_pz.policy import PolicyNetwork
 
 _FRAMES = 300
-_FRAMES_PER_SECOND = 30
+_FRAMES_PER_SECOND = 30.0
 
 
 def film(
@@ -33,9 +33,15 @@ def film(
         The file and an empty string, or None and why there is none.
     """
     try:
-        frames, rate = _frames(network, params, spec, seed)
+        env: gymnasium.Env = make_env(spec.id, max_episode_steps=spec.horizon, render_mode="rgb_array")
+        env.reset(seed=seed)
+        env.render()
     except Exception as error:  # a missing renderer shows in as many ways as there are graphics stacks
         return None, f"{spec.id} cannot be drawn here ({type(error).__name__}: {error})".splitlines()[0]
+    try:
+        frames = _frames(network, params, env, spec.horizon, seed)
+    finally:
+        env.close()
     import imageio.v3 as imageio
 
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -43,30 +49,26 @@ def film(
         import imageio_ffmpeg  # noqa: F401
 
         path = stem.with_suffix(".mp4")
-        imageio.imwrite(path, frames, fps=rate, plugin="FFMPEG")
+        imageio.imwrite(path, frames, fps=_FRAMES_PER_SECOND, plugin="FFMPEG")
     except ImportError:
         path = stem.with_suffix(".gif")
-        imageio.imwrite(path, frames, duration=1000 / rate, loop=0)
+        imageio.imwrite(path, frames, duration=1000 / _FRAMES_PER_SECOND, loop=0)
     return path, ""
 
 
 @torch.no_grad()
 def _frames(
-    network: PolicyNetwork, params: Float[Tensor, " params"], spec: EnvSpec, seed: int
-) -> tuple[np.ndarray, float]:
-    """Return at most 300 pictures spread over an episode, (frames, height, width, 3) uint8, and their rate in Hz."""
-    env: gymnasium.Env = make_env(spec.id, max_episode_steps=spec.horizon, render_mode="rgb_array")
-    try:
-        every = max(1, round(spec.horizon / _FRAMES))
-        observation, _ = env.reset(seed=seed)
-        pictures = [env.render()]
-        for step in range(1, spec.horizon + 1):
-            seen = torch.as_tensor(observation, dtype=torch.float32)[None, None]
-            observation, _, terminated, truncated, _ = env.step(network(params[None], seen)[0, 0].numpy())
-            if step % every == 0:
-                pictures.append(env.render())
-            if terminated or truncated:
-                break
-        return np.stack(pictures), _FRAMES_PER_SECOND  # type: ignore[arg-type]
-    finally:
-        env.close()
+    network: PolicyNetwork, params: Float[Tensor, " params"], env: gymnasium.Env, horizon: int, seed: int
+) -> np.ndarray:
+    """Return at most 300 pictures spread over an episode, (frames, height, width, 3) uint8."""
+    every = max(1, round(horizon / _FRAMES))
+    observation, _ = env.reset(seed=seed)
+    pictures = [env.render()]
+    for step in range(1, horizon + 1):
+        seen = torch.as_tensor(observation, dtype=torch.float32)[None, None]
+        observation, _, terminated, truncated, _ = env.step(network(params[None], seen)[0, 0].numpy())
+        if step % every == 0:
+            pictures.append(env.render())
+        if terminated or truncated:
+            break
+    return np.stack(pictures)  # type: ignore[arg-type]

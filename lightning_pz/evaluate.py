@@ -51,9 +51,9 @@ def main(arguments: list[str]) -> None:
     config = parser.parse_args(rest)
     settings = EvaluateConfig(**{name: config[name] for name in EvaluateConfig.__dataclass_fields__})
 
-    from lightning_pz.evaluation.command import run
+    from lightning_pz.evaluation.command import evaluate_all, show
 
-    run(checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, video=config.video)
+    show(evaluate_all(checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, video=config.video))
 
 
 if __name__ == "__main__":

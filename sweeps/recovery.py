@@ -73,7 +73,7 @@ def run(env: str, env_name: str, logs: str, grid_path: str | None = None) -> Non
         UserError: A bad grid, or a run of the same name with other settings.
     """
     grid, published = load_grid(env_name, Path(grid_path) if grid_path else conf_dir() / "sweep" / "recovery.yaml")
-    from lightning_pz.evaluation.command import run as evaluate
+    from lightning_pz.evaluation.command import evaluate_all
     from lightning_pz.evaluation.play import EvaluateConfig
 
     config = EvaluateConfig(**grid.evaluate)
@@ -84,7 +84,7 @@ def run(env: str, env_name: str, logs: str, grid_path: str | None = None) -> Non
         print(f"fit {number} of {len(runs)}: {folder}", flush=True)
         _fit_once(folder, env, policy, {**grid.fit, "model.latent_dim": k, "seed_everything": seed}, logs)
         checkpoints.append(str(folder / "checkpoints" / "best.ckpt"))
-    done = evaluate(checkpoints, None, config, None, Path(logs))
+    done = evaluate_all(checkpoints, None, config, None, Path(logs))
     _write(done, published, Path(logs) / "sweeps" / f"recovery-{env_name}", env_name)
 
 
@@ -124,17 +124,16 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
     from lightning_pz import plots
     from lightning_pz.evaluation.figures import recovery_curves
-    from lightning_pz.evaluation.table import cells, console, markdown, rows, write_csv
+    from lightning_pz.evaluation.table import SHOWN, cells, console, markdown, rows, write_csv
 
     found = cells(done)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(found, folder / "table.csv")
-    metrics = ("recovery_best", "recovery_range", "reconstruction_gap", "best_in_pool", "best_latent")
-    (folder / "table.md").write_text(markdown(rows(found, metrics, published)))
+    (folder / "table.md").write_text(markdown(rows(found, SHOWN, published)))
     figure = recovery_curves(found, published, env_name)
     plots.save(figure, folder / "recovery.png")
     plots.plt.close(figure)
     print()
-    print(console(rows(found, ("recovery_best",), published)))
+    print(console(rows(found, SHOWN, published)))
     print(f"\n  next: {folder / 'recovery.png'}, and every metric in {folder / 'table.csv'}\n")
     print(folder)

@@ -18,7 +18,7 @@ from lightning_pz.evaluation.table import SHOWN, cells, console, rows
 from lightning_pz.evaluation.video import film
 
 
-def run(
+def evaluate_all(
     checkpoints: Sequence[str],
     env_id: str | None,
     config: EvaluateConfig,
@@ -28,12 +28,12 @@ def run(
     *,
     video: bool = False,
 ) -> list[Evaluation]:
-    """Evaluate checkpoints one after another, print what came out, and last the folder.
+    """Evaluate checkpoints one after another and say how long each took.
 
     Raises:
         UserError: Bad checkpoints, tasks or pools.
     """
-    torch.set_num_threads(max(1, config.threads))
+    torch.set_num_threads(config.threads)
     done = []
     for path, model in load_checkpoints(checkpoints, env_id):
         evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal())
@@ -42,6 +42,11 @@ def run(
         print(f"{path}: {seconds}", flush=True)
         if video:
             _film(evaluation, model)
+    return done
+
+
+def show(done: Sequence[Evaluation]) -> None:
+    """Print one checkpoint's metrics, or one table of several, and last the folder."""
     first = done[0]
     print()
     if len(done) == 1:
@@ -49,10 +54,8 @@ def run(
     else:
         print(console(rows(cells(done), SHOWN)))
     _tell(done)
-    folder = first.folder if len(done) == 1 else first.folder.parent
     print(f"\n  next: tensorboard --logdir {first.folder.parent}\n")
-    print(folder)
-    return done
+    print(first.folder if len(done) == 1 else first.folder.parent)
 
 
 def _one(evaluation: Evaluation) -> tuple[list[list[str]], list[str]]:

@@ -147,12 +147,13 @@ def recovery_curves(cells: Sequence[Cell], published: Mapping[str, Mapping], tit
             )
             told = published.get(task, {}).get(policy, {})
             at = [sizes.index(k) for k in sizes if k in told]
-            label = "published" if i == 0 and at else None
-            axis.plot(at, [told[sizes[j]] for j in at], "s", color=color, markerfacecolor="none", label=label)
+            axis.plot(at, [told[sizes[j]] for j in at], "s", color=color, markerfacecolor="none")
         axis.axhline(1, color=GRAY, linewidth=0.7)
         axis.set_xticks(range(len(sizes)), [str(k) for k in sizes])
         axis.set(xlabel="latent size k", title=task)
         axis.spines[["top", "right"]].set_visible(False)
+    if published:
+        axes[0, 0].plot([], [], "s", color=GRAY, markerfacecolor="none", label="published")
     axes[0, 0].set_ylabel("recovery_best")
     axes[0, 0].legend(frameon=False, fontsize=7)
     figure.suptitle(title)

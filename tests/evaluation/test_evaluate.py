@@ -37,12 +37,12 @@ def evaluate(checkpoint, logs, *arguments):
     from lightning_pz.evaluation import command
 
     results = []
-    original = command.run
-    command.run = lambda *a, **k: results.extend(original(*a, **k))
+    original = command.show
+    command.show = lambda done: (results.extend(done), original(done))
     try:
         main(["--checkpoint", str(checkpoint), *SMALL, "--logs", str(logs), *arguments])
     finally:
-        command.run = original
+        command.show = original
     return results
 
 

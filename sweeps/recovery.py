@@ -24,14 +24,14 @@ class Grid:
     """What to fit and how to evaluate it.
 
     Args:
-        policies: Policy presets.
+        policies: Policy presets, each with settings of `fit` that hold for it alone.
         latent_dims: Latent sizes.
         seeds: Training seeds.
         fit: Settings of `fit`, in its dotted keys.
         evaluate: Settings of `evaluate`.
     """
 
-    policies: list[str]
+    policies: dict[str, dict[str, Any]]
     latent_dims: list[int]
     seeds: list[int]
     fit: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +82,13 @@ def run(env: str, env_name: str, logs: str, grid_path: str | None = None) -> Non
     for number, (policy, k, seed) in enumerate(runs, 1):
         folder = Path(logs) / "fit" / env_name / f"recovery-{policy}-k{k}-seed{seed}"
         print(f"fit {number} of {len(runs)}: {folder}", flush=True)
-        _fit_once(folder, env, policy, {**grid.fit, "model.latent_dim": k, "seed_everything": seed}, logs)
+        _fit_once(
+            folder,
+            env,
+            policy,
+            {**grid.fit, **grid.policies[policy], "model.latent_dim": k, "seed_everything": seed},
+            logs,
+        )
         checkpoints.append(str(folder / "checkpoints" / "best.ckpt"))
     done = evaluate_all(checkpoints, None, config, None, Path(logs))
     _write(done, published, Path(logs) / "sweeps" / f"recovery-{env_name}", env_name)

@@ -5,12 +5,16 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
-from lightning_pz import collect, fit
+import sweeps.__main__ as sweeps
+from lightning_pz import collect, evaluate, fit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"^python -m lightning_pz\.(?:fit|collect) .*$", README, re.MULTILINE)))
+COMMANDS = sorted(
+    set(re.findall(r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate)|sweeps) .*$", README, re.MULTILINE))
+)
 STATES = "{probe: 16, train: 16, val: 8, test: 8, episodes: 2}"
 TINY = {
     "fit": [
@@ -18,6 +22,7 @@ TINY = {
         "--data.steps_per_epoch", "2", "--trainer.max_steps", "2", "--trainer.log_every_n_steps", "1", "--data.batch_size", "8",
         "--model.encoder_widths", "[8]", "--model.decoder_widths", "[8]", "--data.states_per_step", "4",
     ],
+    "evaluate": ["--policies", "4", "--episodes", "1", "--draws", "5"],
     "collect": ["--candidates", "100", "--neighbors", "3", "--states", STATES],
 }  # fmt: skip
 
@@ -27,18 +32,29 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_runs(command, tmp_path, monkeypatch):
+def test_command_runs(command, tmp_path, monkeypatch, fitted):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command, comments=True)
     name, arguments = words[2].removeprefix("lightning_pz."), words[3:]
+    if name == "sweeps":
+        options = TINY["fit"]
+        settings = {key[2:]: yaml.safe_load(value) for key, value in zip(options[::2], options[1::2], strict=True)}
+        grid = {"policies": {"small": {}}, "latent_dims": [1], "seeds": [0], "fit": settings}
+        grid["evaluate"] = {"policies": 4, "episodes": 1, "draws": 5}
+        Path("grid.yaml").write_text(yaml.safe_dump({"default": grid}))
+        sweeps.main([*arguments, "--grid", "grid.yaml"])
+        return
+    if name == "evaluate":
+        arguments = [fitted.summary["checkpoint"] if word.endswith(".ckpt") else word for word in arguments]
     if "last" in arguments or any(word.endswith("config.yaml") for word in arguments):
         # These go on from an earlier run of the same settings; make it first.
         first = fit.main(["--env", "halfcheetah", *TINY["fit"]])
         arguments = [str(first.folder / "config.yaml") if word.endswith("config.yaml") else word for word in arguments]
-    {"fit": fit, "collect": collect}[name].main(arguments + TINY[name])
+    {"fit": fit, "collect": collect, "evaluate": evaluate}[name].main(arguments + TINY[name])
 
 
 def test_summary_keys_are_those_documented(tmp_path):
     result = fit.main(["--env", "mountaincar", *TINY["fit"], "--logs", str(tmp_path)])
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", README, re.MULTILINE))
+    table = README.split("| key of `summary.json` |")[1].split("\n\n")[0]
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE))
     assert result.summary.keys() == documented

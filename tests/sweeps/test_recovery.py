@@ -20,7 +20,7 @@ TINY = {
 def grid(tmp_path_factory):
     path = tmp_path_factory.mktemp("grid") / "grid.yaml"
     settings = {
-        "policies": ["small"], "latent_dims": [1], "seeds": [0, 1], "fit": TINY,
+        "policies": {"small": {}}, "latent_dims": [1], "seeds": [0, 1], "fit": TINY,
         "evaluate": {"policies": 6, "episodes": 1, "draws": 10},
     }  # fmt: skip
     published = {"mountaincar": {"standard": {"small": {1: 0.64}}}}
@@ -88,7 +88,7 @@ def test_bad_input(arguments, sentence):
 
 def test_a_mistyped_key_of_a_grid_is_told(tmp_path):
     path = tmp_path / "grid.yaml"
-    path.write_text("default: {policies: [small], latent_dim: [1], seeds: [0]}\n")
+    path.write_text("default: {policies: {small: {}}, latent_dim: [1], seeds: [0]}\n")
     with pytest.raises(UserError, match="latent_dim"):
         load_grid("mountaincar", path)
 

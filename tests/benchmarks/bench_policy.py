@@ -11,14 +11,6 @@ from lightning_pz.pool.sampling import act_on
 LAYOUTS = {"small": (2,), "medium": (32, 32), "5702": (64, 64), "large": (400, 300)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def flops_per_state(layout):
     return 2 * sum(out * size for out, size in layout.weight_shapes)
 

@@ -66,14 +66,6 @@ def report(
     return ratio >= bar
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Recorder:
     """A simulator that notes what it is asked, to replay it with nothing but the physics."""
 

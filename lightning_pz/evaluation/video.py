@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import gymnasium
@@ -32,6 +33,8 @@ def film(
     Returns:
         The file and an empty string, or None and why there is none.
     """
+    if "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own first choice needs a screen
     try:
         env: gymnasium.Env = make_env(spec.id, max_episode_steps=spec.horizon, render_mode="rgb_array")
         env.reset(seed=seed)

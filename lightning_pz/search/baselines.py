@@ -23,6 +23,8 @@ from lightning_pz.search.settings import BaselineSettings
 
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
 """Name and documented widths of each algorithm's critic."""
+_PPO_ROLLOUT = 2048
+"""Documented steps between two updates of PPO; it learns from nothing shorter."""
 
 
 class BaselineState(NamedTuple):
@@ -71,16 +73,21 @@ class BaselineSearch:
         critic, widths = _CRITICS[self.algorithm]
         arch = {"pi": list(p.network.layout.hidden), critic: widths}
         # A buffer that never fills behaves alike at any size.
-        more = {} if self.algorithm == "ppo" else {"buffer_size": min(1_000_000, self.budget)}
+        more = {"n_steps": _PPO_ROLLOUT} if self.algorithm == "ppo" else {"buffer_size": min(1_000_000, self.budget)}
         model = kind(
             "MlpPolicy", Monitor(TaskWrapper(env, p.reward)),
             policy_kwargs={"net_arch": arch}, seed=self.seed, device="cpu", **more,
         )  # fmt: skip
         return BaselineState(model)
 
+    @property
+    def least_budget(self) -> int:
+        """Steps of one chunk; see `Search.least_budget`."""
+        return _PPO_ROLLOUT if self.algorithm == "ppo" else self.settings.chunk
+
     def cost(self, state: BaselineState) -> int:
         """Return the steps of the next chunk; see `Search.cost`."""
-        return state.model.n_steps if self.algorithm == "ppo" else self.settings.chunk
+        return self.least_budget
 
     def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
         """Let it learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes."""

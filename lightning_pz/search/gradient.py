@@ -173,10 +173,22 @@ class GradientSearch:
         mover = adam(points, self.settings.learning_rate)
         return GradientState(0, 0, False, points, torch.zeros(0, dtype=torch.double), mover)
 
+    @property
+    def least_budget(self) -> int:
+        """Steps that the starts and one generation may take; see `Search.least_budget`."""
+        return self._start_cost + self._generation_cost
+
     def cost(self, state: GradientState) -> int:
         """Return the most steps of the next generation; see `Search.cost`."""
-        each = self.settings.policies * self.settings.episodes if state.generation else self.starts * self.start_episodes
-        return each * self.objective.problem.spec.horizon
+        return self._generation_cost if state.generation else self._start_cost
+
+    @property
+    def _start_cost(self) -> int:
+        return self.starts * self.start_episodes * self.objective.problem.spec.horizon
+
+    @property
+    def _generation_cost(self) -> int:
+        return self.settings.policies * self.settings.episodes * self.objective.problem.spec.horizon
 
     def step(self, state: GradientState) -> tuple[GradientState, Generation]:
         """Take one generation; see `Search.step`."""

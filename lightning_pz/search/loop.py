@@ -50,11 +50,11 @@ class Progress:
 
 
 def check_budget(search: Search, settings: SearchSettings) -> None:
-    """Raise `UserError` unless at least one generation fits the budget."""
-    if isinstance(state := search.begin(), tuple) and (cost := search.cost(state)) > settings.budget:
+    """Raise `UserError` unless the starts and one generation fit the budget."""
+    if search.least_budget > settings.budget:
         raise UserError(
-            f"--budget {settings.budget} is smaller than the first generation, which may take {cost} environment "
-            f"steps: raise --budget, or lower the population, the starts or the episodes"
+            f"--budget {settings.budget} is smaller than one generation, which with its starts may take "
+            f"{search.least_budget} environment steps: raise --budget, or lower population, --starts or episodes"
         )
 
 

@@ -67,12 +67,22 @@ class PopulationSearch:
         middle = torch.zeros(self.space.size, dtype=torch.double)
         return PopulationState(0, self.optimizer.begin(middle, seed_of(self.seed, 1)))
 
+    @property
+    def least_budget(self) -> int:
+        """Steps that the starts and one generation may take; see `Search.least_budget`."""
+        return self._start_cost + self._generation_cost
+
     def cost(self, state: PopulationState) -> int:
         """Return the most steps of the next generation; see `Search.cost`."""
-        horizon = self.objective.problem.spec.horizon
-        if state.inner is None:
-            return self.starts * self.start_episodes * horizon
-        return self.optimizer.population * self.episodes * horizon
+        return self._start_cost if state.inner is None else self._generation_cost
+
+    @property
+    def _start_cost(self) -> int:
+        return self.starts * self.start_episodes * self.objective.problem.spec.horizon
+
+    @property
+    def _generation_cost(self) -> int:
+        return self.optimizer.population * self.episodes * self.objective.problem.spec.horizon
 
     @torch.no_grad()
     def step(self, state: PopulationState) -> tuple[PopulationState, Generation]:

@@ -8,7 +8,7 @@ state, so that a state that was saved and loaded goes on as if nothing had happe
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from lightning_pz.policy.saved import SavedPolicy
 
-State = TypeVar("State", bound=NamedTuple)
+State = TypeVar("State", bound=tuple)
 
 
+@runtime_checkable
 class Optimizer(Protocol[State]):
     """Maximizes a function of a vector from noisy values of it, one generation at a time.
 
@@ -72,6 +73,7 @@ class Generation(NamedTuple):
     sigma: float
 
 
+@runtime_checkable
 class Search(Protocol):
     """One algorithm on one task, one generation at a time.
 
@@ -82,6 +84,11 @@ class Search(Protocol):
 
     resumable: bool
     state_types: tuple[type, ...]
+
+    @property
+    def least_budget(self) -> int:
+        """The most environment steps that the starts and one generation can take."""
+        ...
 
     def begin(self) -> Any:
         """Return the first state, before any environment step."""

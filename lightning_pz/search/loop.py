@@ -179,7 +179,7 @@ def _evaluate(
     returns = generation.returns[np.isfinite(generation.returns)]
     mean, best = (float(returns.mean()), float(returns.max())) if len(returns) else (math.nan, math.nan)
     seconds = time.perf_counter() - start
-    row = [progress.env_steps, seconds, value, mean, best, generation.sigma, progress.invalid]
+    row = [float(progress.env_steps), seconds, value, mean, best, generation.sigma, float(progress.invalid)]
     # A first incumbent is better than none, even one whose return is not finite.
     better = value > progress.best_return or progress.best is None
     return replace(

@@ -15,7 +15,6 @@ An interrupted command goes on where it was when given again; a finished run is 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields
 
 from lightning_pz.errors import run_main

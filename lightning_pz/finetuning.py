@@ -89,7 +89,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
     check_task(env_id, search.task)
     tasks = task_names(env_id) if search.task == "all" else (search.task,)
     for task in tasks:
-        objective, made = build(model, replace(search, task=task), 1)
+        _, made = build(model, replace(search, task=task), 1)
         check_budget(made, search)
     count = len(tasks) * jobs.seeds
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -97,7 +97,12 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
     fingerprint = hashlib.sha256(Path(jobs.checkpoint).read_bytes()).hexdigest()
     todo = [
         Job(
-            number, jobs.checkpoint, fingerprint, replace(search, task=task, seed=seed), jobs.logs, max(1, cores // workers)
+            number,
+            jobs.checkpoint,
+            fingerprint,
+            replace(search, task=task, seed=seed),
+            jobs.logs,
+            max(1, cores // workers),
         )
         for number, (task, seed) in enumerate(
             (task, seed) for task in tasks for seed in range(search.seed, search.seed + jobs.seeds)
@@ -133,7 +138,8 @@ def build(model: BehaviorAutoencoder, settings: SearchSettings, threads: int) ->
 
 def spec_of(model: BehaviorAutoencoder) -> EnvSpec:
     """Return the specification of the environment that a checkpoint was made for."""
-    return EnvSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in model.env.items()})
+    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in model.env.items()}
+    return EnvSpec(**plain)
 
 
 def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Result:
@@ -226,7 +232,7 @@ def _side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqd
                     errors.append(error)
                 else:
                     results.append(future.result())
-            _draw(bar, 0, sum(counts))
+            _draw(bar, 0, sum(counts[:]))
     except KeyboardInterrupt:
         for future in pending:
             future.cancel()
@@ -282,9 +288,14 @@ def _show(
             rows.append(_row(task, own))
     if rows:
         print()
-        print(table(rows, ["task", "runs", "return", "lowest", "highest", "steps", "seconds", "invalid", "there already"]))
+        print(
+            table(rows, ["task", "runs", "return", "lowest", "highest", "steps", "seconds", "invalid", "there already"])
+        )
     if len(ended) < count:
-        print(f"\n{count - len(ended)} of {count} runs are unfinished; the same command goes on with them", file=sys.stderr)
+        print(
+            f"\n{count - len(ended)} of {count} runs are unfinished; the same command goes on with them",
+            file=sys.stderr,
+        )
     parent = Path(jobs.logs) / "finetune" / env_name(env_id)
     folder = parent if len(tasks) > 1 else parent / slug(tasks[0])
     if count == 1 and ended:
@@ -300,7 +311,9 @@ def _row(task: str, results: list[Result]) -> list[str]:
     summaries = [result.summary for result in results if result.summary is not None]
     returns = [s[f"{task}/return"] for s in summaries if s[f"{task}/return"] is not None]
     numbers = (
-        [f"{value:.2f}" for value in (sum(returns) / len(returns), min(returns), max(returns))] if returns else ["-"] * 3
+        [f"{value:.2f}" for value in (sum(returns) / len(returns), min(returns), max(returns))]
+        if returns
+        else ["-"] * 3
     )
 
     def mean(key: str) -> float:

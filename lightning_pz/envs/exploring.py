@@ -59,7 +59,7 @@ def play(act: Act, simulator: Simulator, seeds: Sequence[int], task: TaskFunctio
         horizon: Steps after which an episode is cut off.
     """
     spec, slots = simulator.spec, len(seeds)
-    low, high = np.float32(spec.action_low), np.float32(spec.action_high)
+    low, high = np.array([spec.action_low, spec.action_high], dtype=np.float32)
     observations = simulator.reset(seeds)
     lengths, valid = np.zeros(slots, dtype=np.int64), np.isfinite(observations).all(axis=1)
     active = np.flatnonzero(valid)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,7 @@ def write_onnx(policy: SavedPolicy, path: Path) -> None:
         constants.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
         return name
 
-    def node(kind: str, inputs: list[str], output: str, **attributes: int) -> str:
+    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -66,7 +68,7 @@ def write_onnx(policy: SavedPolicy, path: Path) -> None:
     temporary.rename(path)
 
 
-def _activate(node, activation: str, x: str, name: str) -> str:  # type: ignore[no-untyped-def]
+def _activate(node: Callable[..., str], activation: str, x: str, name: str) -> str:
     """Add a hidden activation and return the name of its output."""
     if activation == "linear":
         return x

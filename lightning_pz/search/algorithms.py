@@ -14,9 +14,7 @@ from lightning_pz.search.settings import BASELINES, SearchSettings
 from lightning_pz.search.spaces import SearchSpace
 
 
-def make_search(
-    settings: SearchSettings, objective: Objective, latents: SearchSpace, weights: SearchSpace
-) -> Search:
+def make_search(settings: SearchSettings, objective: Objective, latents: SearchSpace, weights: SearchSpace) -> Search:
     """Return the search that the settings ask for.
 
     Args:

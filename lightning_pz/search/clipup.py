@@ -35,7 +35,7 @@ class Adam(NamedTuple):
     Attributes:
         first: Running mean of the gradient, (d,) or any shape.
         second: Running mean of its square.
-        count: Steps taken.
+        taken: Steps taken.
         rate: Learning rate.
 
     References:
@@ -44,7 +44,7 @@ class Adam(NamedTuple):
 
     first: Tensor
     second: Tensor
-    count: int
+    taken: int
     rate: float
 
 
@@ -73,8 +73,8 @@ def adam_step(
     state: Adam, gradient: Float[Tensor, "*shape"], beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> tuple[Adam, Float[Tensor, "*shape"]]:
     """Return the next state and the step to add to the center."""
-    count = state.count + 1
+    taken = state.taken + 1
     first = beta1 * state.first + (1 - beta1) * gradient
     second = beta2 * state.second + (1 - beta2) * gradient.square()
-    step = state.rate * (first / (1 - beta1**count)) / ((second / (1 - beta2**count)).sqrt() + epsilon)
-    return Adam(first, second, count, state.rate), step
+    step = state.rate * (first / (1 - beta1**taken)) / ((second / (1 - beta2**taken)).sqrt() + epsilon)
+    return Adam(first, second, taken, state.rate), step

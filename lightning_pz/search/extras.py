@@ -6,9 +6,7 @@ import importlib.util
 
 from lightning_pz.errors import UserError
 
-NEEDED = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(
-    ("ppo", "sac", "td3", "ddpg"), ("stable_baselines3", "baselines")
-)
+NEEDED = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(("ppo", "sac", "td3", "ddpg"), ("stable_baselines3", "baselines"))
 """By algorithm: the module it imports, and the extra of this package that installs it."""
 
 

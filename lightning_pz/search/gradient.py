@@ -146,7 +146,7 @@ class GradientSearch:
     """
 
     resumable = True
-    state_types = (GradientState, Adam)
+    state_types: tuple[type, ...] = (GradientState, Adam)
 
     def __init__(
         self,
@@ -239,9 +239,7 @@ class GradientSearch:
         """Turn latents into weights; the optimizer begins afresh."""
         assert self.weights.encode is not None
         points = self.weights.encode(self.latents.decode(state.points))
-        return state._replace(
-            released=True, points=points, mover=adam(points, self.settings.parameter_learning_rate)
-        )
+        return state._replace(released=True, points=points, mover=adam(points, self.settings.parameter_learning_rate))
 
     def _space(self, state: GradientState) -> SearchSpace:
         return self.weights if state.released else self.latents

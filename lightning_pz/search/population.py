@@ -44,7 +44,7 @@ class PopulationSearch:
     """
 
     resumable = True
-    state_types = (PopulationState, PgpeState, ClipUp, Adam, CmaesState, RandomState)
+    state_types: tuple[type, ...] = (PopulationState, PgpeState, ClipUp, Adam, CmaesState, RandomState)
 
     def __init__(
         self,

@@ -1,11 +1,8 @@
 """What a run leaves behind, and how an interrupted one is found again.
 
-    config.yaml    every setting; `--config` on it names the same run
-    curve.csv      one row per evaluation
-    events.*       the same for TensorBoard, environment steps on the x axis
-    state.pt       where the run stands, while it is unfinished
-    summary.json   flat keys, once it is finished
-    policy.npz, policy.onnx    the best incumbent
+`config.yaml` has every setting, `curve.csv` one row per evaluation, `events.*` the same for TensorBoard with
+environment steps on the x axis, `identity` the digest of what decides the result, and `state.pt`, while the run is
+unfinished, where it stands. `policy.npz`, `policy.onnx` and, last of all, `summary.json` come with its end.
 """
 
 from __future__ import annotations

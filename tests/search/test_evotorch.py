@@ -12,11 +12,15 @@ functional = pytest.importorskip("evotorch.algorithms.functional")
 @pytest.mark.parametrize("optimizer", ["clipup", "adam"])
 def test_equal_to_evotorch(optimizer):
     size, sigma = 5, 0.4
-    settings = PgpeSettings(population=12, sigma=sigma, sigma_rate=0.3, optimizer=optimizer, max_speed=0.5, learning_rate=0.25)
+    settings = PgpeSettings(
+        population=12, sigma=sigma, sigma_rate=0.3, optimizer=optimizer, max_speed=0.5, learning_rate=0.25
+    )
     start = torch.linspace(-1, 1, size, dtype=torch.double)
     speed = settings.max_speed * sigma * size**0.5
     rate, config = (
-        (speed / 2, {"max_speed": speed, "momentum": settings.momentum}) if optimizer == "clipup" else (0.25 * sigma, {})
+        (speed / 2, {"max_speed": speed, "momentum": settings.momentum})
+        if optimizer == "clipup"
+        else (0.25 * sigma, {})
     )
     theirs = functional.pgpe(
         center_init=start, center_learning_rate=rate, stdev_learning_rate=0.3, objective_sense="max",

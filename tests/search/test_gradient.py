@@ -85,11 +85,15 @@ def test_exploration_noise_has_the_asked_spread_and_does_not_shift(network):
     everyone, some = wanted(range(6)), wanted([1, 4])
     assert some == pytest.approx(everyone[[1, 4]], abs=1e-6)
     means = network(params, torch.from_numpy(observations).float().reshape(3, 2, 2)).reshape(6, 1).numpy()
-    draws = np.concatenate([
-        noisy(BatchForward(network, params), 2, np.array([0.3]), np.random.default_rng(seed))(observations, np.arange(6))
-        - means
-        for seed in range(500)
-    ])
+    draws = np.concatenate(
+        [
+            noisy(BatchForward(network, params), 2, np.array([0.3]), np.random.default_rng(seed))(
+                observations, np.arange(6)
+            )
+            - means
+            for seed in range(500)
+        ]
+    )
     assert abs(draws.mean()) < 0.02 and draws.std() == pytest.approx(0.3, rel=0.05)
 
 

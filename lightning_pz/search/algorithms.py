@@ -28,7 +28,7 @@ def make_search(settings: SearchSettings, objective: Objective, latents: SearchS
     """
     s = settings
     s.check()
-    starts = {"starts": s.starts, "start_episodes": s.start_episodes}
+    starts = {"starts": s.count_starts(objective.problem.spec.horizon), "start_episodes": s.start_episodes}
     if s.algorithm in BASELINES:
         return BaselineSearch(s.algorithm, s.baselines, objective.problem, seed=s.seed, budget=s.budget)
     if s.algorithm == "gradient":

@@ -32,9 +32,9 @@ class PgpeSettings:
         learning_rate: Adam: learning rate of the center, as a share of `sigma` per generation.
     """
 
-    population: int = 40
+    population: int = 16
     episodes: int = 1
-    sigma: float = 0.3
+    sigma: float = 0.15
     sigma_rate: float = 0.1
     sigma_max_change: float = 0.2
     optimizer: str = "clipup"
@@ -71,7 +71,7 @@ class CmaesSettings:
 
     population: int | None = None
     episodes: int = 1
-    sigma: float = 0.3
+    sigma: float = 0.15
 
     def check(self) -> None:
         """Raise `UserError` for a value outside its range."""
@@ -157,8 +157,9 @@ class SearchSettings:
         task: Name of the task, or `mypackage.module:function`.
         budget: Environment steps, all that are taken to search; evaluation is apart.
         seed: Seed of the search and of its training episodes.
-        starts: Decoded latents (or draws of the prior) that are tried before the search begins at the best of
-            them; their steps count.
+        starts: Most decoded latents (or draws of the prior) that are tried before the search begins at the best
+            of them; their steps count.
+        start_share: Share of the budget that trying them may take, which lowers their number.
         start_episodes: Episodes of each.
         evaluate_every: Environment steps between evaluations of the incumbent; every generation if null.
         evaluation_episodes: Episodes of an evaluation, the same ones every time and for every algorithm.
@@ -177,7 +178,8 @@ class SearchSettings:
     task: str = "standard"
     budget: int = 1_000_000
     seed: int = 0
-    starts: int = 40
+    starts: int = 200
+    start_share: float = 0.2
     start_episodes: int = 1
     evaluate_every: int | None = None
     evaluation_episodes: int = 20
@@ -204,6 +206,8 @@ class SearchSettings:
         for flag in ("evaluate_every", "patience", "release_decoder_at"):
             if (value := getattr(self, flag)) is not None:
                 at_least(1, {flag: value})
+        if not 0 < self.start_share <= 1:
+            raise UserError(f"--start_share expects a share above 0 and at most 1, but got {self.start_share}")
         if not self.checkpoint_seconds >= 0:
             raise UserError(f"--checkpoint_seconds expects at least 0 seconds, but got {self.checkpoint_seconds}")
         if self.release_decoder_at is not None and self.algorithm != "gradient":
@@ -219,6 +223,12 @@ class SearchSettings:
                 f"but got {self.gradient.policies}"
             )
 
+    def count_starts(self, horizon: int) -> int:
+        """Return how many starts there are for episodes of at most `horizon` steps; as many as must go on at least."""
+        affordable = int(self.start_share * self.budget) // (self.start_episodes * horizon)
+        least = self.gradient.policies if self.algorithm == "gradient" else 1
+        return max(least, min(self.starts, affordable))
+
     def identity(self) -> dict[str, Any]:
         """Return what decides the result: all but other algorithms' settings and the rhythm of saving."""
         own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
@@ -227,7 +237,7 @@ class SearchSettings:
         if self.algorithm != "gradient":
             drop.add("release_decoder_at")
         if self.algorithm in ("random_latent", *BASELINES):
-            drop |= {"starts", "start_episodes"}
+            drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}
 

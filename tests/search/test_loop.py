@@ -22,7 +22,7 @@ RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe")
 
 def settings_of(algorithm, **more):
     given = {
-        "budget": 30_000, "starts": 4, "evaluation_episodes": 3, "test_episodes": 5, "checkpoint_seconds": 0.0,
+        "budget": 30_000, "starts": 4, "start_share": 1.0, "evaluation_episodes": 3, "test_episodes": 5, "checkpoint_seconds": 0.0,
         "pgpe": PgpeSettings(population=4), "random_latent": RandomLatentSettings(population=3),
         "gradient": GradientSettings(policies=2, episodes=2),
     }  # fmt: skip

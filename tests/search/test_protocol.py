@@ -59,6 +59,16 @@ def test_settings_outside_their_range(settings, sentence):
         settings.check()
 
 
+def test_starts_take_their_share_of_the_budget_at_most():
+    settings = SearchSettings(budget=200_000, starts=200, start_share=0.2)
+    assert settings.count_starts(999) == 40 and settings.count_starts(50) == 200
+    assert dataclasses.replace(settings, start_episodes=4).count_starts(999) == 10
+    assert dataclasses.replace(settings, budget=10).count_starts(999) == 1
+    assert dataclasses.replace(settings, budget=10, algorithm="gradient").count_starts(999) == 4
+    with pytest.raises(UserError, match="--start_share expects"):
+        SearchSettings(start_share=0.0).check()
+
+
 def test_identity_holds_what_decides_the_result_and_nothing_else():
     base = SearchSettings()
     same = dataclasses.replace(base, checkpoint_seconds=1.0, cmaes=CmaesSettings(sigma=9.0))

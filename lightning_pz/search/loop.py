@@ -90,21 +90,20 @@ def search_until_done(
     with SummaryWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
         try:
             while _goes_on(progress, search, settings):
-                before = progress
                 state, generation = search.step(progress.search)
-                progress = _advance(before, state, generation)
-                last = progress.env_steps + search.cost(state) > settings.budget
-                if last or _is_due(progress, settings):
-                    progress = _evaluate(progress, search, objective, settings, generation, start)
-                    _log(writer, progress.rows[-1])
-                progress = replace(progress, seconds=time.perf_counter() - start)
+                following = _advance(progress, state, generation)
+                last = following.env_steps + search.cost(state) > settings.budget
+                if last or _is_due(following, settings):
+                    following = _evaluate(following, search, objective, settings, generation, start)
+                    _log(writer, following.rows[-1])
+                # Only now, so that an interruption at any point leaves a generation either whole or undone.
+                progress = replace(following, seconds=time.perf_counter() - start)
                 if search.resumable and time.perf_counter() - saved_at >= settings.checkpoint_seconds:
                     folder.save(vars(progress))
                     saved_at = time.perf_counter()
                 on_steps(progress.env_steps)
         except KeyboardInterrupt:
             with _undisturbed():
-                # States do not change, so this one is whole even if the interruption came inside a generation.
                 _keep(folder, progress, search.resumable)
             raise
     _keep(folder, progress, search.resumable)

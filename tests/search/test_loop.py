@@ -59,7 +59,7 @@ def test_a_resumed_run_equals_a_straight_one(algorithm, problem, latents, weight
     more = {"release_decoder_at": 15_000} if algorithm == "gradient" else {}
     settings = settings_of(algorithm, **more)
     straight, _ = play(settings, problem, latents, weights, tmp_path / "straight")
-    for stop in (3, 2):
+    for stop in (2, 2):
         with pytest.raises(KeyboardInterrupt):
             play(settings, problem, latents, weights, tmp_path / "stopped", stop)
     stopped_at = len(without_seconds(tmp_path / "stopped")) - 1

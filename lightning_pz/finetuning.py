@@ -217,10 +217,10 @@ def _draw(bar: tqdm, before: int, steps: int) -> None:
 def _side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm) -> None:
     """Run jobs in processes of one thread each; an error of one run is told after the others have ended."""
     context = multiprocessing.get_context("spawn")
-    counts = context.Array("q", len(todo))
+    counts, stop = context.Array("q", len(todo)), context.Event()
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
-    executor = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(counts,))
+    executor = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(counts, stop))
     pending: set[Future[Result]] = set()
     errors: list[BaseException] = []
     try:
@@ -234,6 +234,8 @@ def _side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqd
                     results.append(future.result())
             _draw(bar, 0, sum(counts[:]))
     except KeyboardInterrupt:
+        # The executor hands out one job more than there are workers, which cannot be canceled any more.
+        stop.set()
         for future in pending:
             future.cancel()
         for child in multiprocessing.active_children():
@@ -248,26 +250,34 @@ def _side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqd
         else:
             os.environ["OMP_NUM_THREADS"] = before
     results.sort(key=lambda result: str(result.folder))
+    if any(result.summary is None for result in results):
+        raise KeyboardInterrupt
     if errors:
         raise next((error for error in errors if isinstance(error, UserError)), errors[0])
 
 
-_counts: Any = None
-"""In a worker process: environment steps of each job, shared with the parent."""
+_shared: tuple[Any, Any, bool] | None = None
+"""In a worker process: environment steps of each job, whether to begin no more jobs, whether Ctrl-C means it."""
 
 
-def _begin_worker(counts: Any) -> None:
-    global _counts
-    _counts = counts
-    # Between jobs there is nothing to interrupt; the parent cancels what has not begun.
+def _begin_worker(counts: Any, stop: Any) -> None:
+    global _shared
+    _shared = counts, stop, signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    # Between jobs there is nothing to interrupt.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _work(job: Job) -> Result:
-    def tell(steps: int) -> None:
-        _counts[job.number] = steps
+    assert _shared is not None
+    counts, stop, interruptible = _shared
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    def tell(steps: int) -> None:
+        counts[job.number] = steps
+
+    if stop.is_set():
+        return Result(Path(job.logs), None)
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return run(job, tell)
     except KeyboardInterrupt:

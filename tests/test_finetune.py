@@ -16,7 +16,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_pz import finetune, finetuning, fit
+from lightning_pz import finetune, finetuning, fit, single_run
 from lightning_pz.autoencoder.module import load_autoencoder
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.tasks import find_tasks
@@ -76,7 +76,7 @@ def test_every_algorithm_leaves_a_whole_run_folder(algorithm, checkpoint, tmp_pa
     (actions,) = onnxruntime.InferenceSession(folder / "policy.onnx").run(None, {"observation": states})
     assert np.abs(actions - policy.act(torch.from_numpy(states)).numpy()).max() < 1e-5
     if policy.squash == "tanh":
-        spec = finetuning.spec_of(load_autoencoder(checkpoint))
+        spec = single_run.spec_of(load_autoencoder(checkpoint))
         seeds, tasks = range(TEST_SEEDS, TEST_SEEDS + 4), find_tasks(spec.id, ["standard"])
         played = rollout(policy.network(), policy.params[None], spec, seeds, tasks)
         assert summary["standard/return"] == played.returns["standard"].mean()
@@ -93,7 +93,7 @@ def test_a_finished_run_is_not_repeated_and_other_settings_get_a_number(checkpoi
     finetune.main(command)
     folder = last_line(capsys)
     before = (folder / "summary.json").stat().st_mtime_ns
-    monkeypatch.setattr(finetuning, "search_until_done", lambda *_: pytest.fail("repeated"))
+    monkeypatch.setattr(single_run, "search_until_done", lambda *_: pytest.fail("repeated"))
     finetune.main(command)
     assert last_line(capsys) == folder
     # Its own config names the same run, and settings that change nothing do not matter.
@@ -121,16 +121,15 @@ def test_all_tasks_and_seeds_side_by_side_equal_one_by_one(checkpoint, tmp_path,
 
 
 def test_an_interrupted_command_exits_with_130_and_resumes_to_the_same_curve(checkpoint, tmp_path):
-    def command(logs, budget):
+    def arguments(logs):
         return [
-            sys.executable, "-m", "lightning_pz.finetune", "--checkpoint", checkpoint, "--logs", str(logs), *TINY,
-            "--seeds", "2", "--workers", "2", "--budget", str(budget), "--evaluate_every", "20000",
-            "--checkpoint_seconds", "0.05",
+            "--checkpoint", checkpoint, "--logs", str(tmp_path / logs), *TINY, "--seeds", "2", "--budget", "200000",
+            "--evaluate_every", "20000", "--checkpoint_seconds", "0.05",
         ]  # fmt: skip
 
-    budget = 300_000
     folder = tmp_path / "stopped" / "finetune" / "mountaincar" / "standard"
-    process = subprocess.Popen(command(tmp_path / "stopped", budget), stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "lightning_pz.finetune", *arguments("stopped"), "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     while len(list(folder.glob("*/state.pt"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -141,7 +140,7 @@ def test_an_interrupted_command_exits_with_130_and_resumes_to_the_same_curve(che
     stopped = {path.parent.name: len(curve(path.parent)) for path in folder.glob("*/curve.csv")}
     assert len(stopped) == 2 and not list(folder.glob("*/summary.json"))
     for logs in ("stopped", "straight"):
-        subprocess.run(command(tmp_path / logs, budget), check=True, stdout=subprocess.DEVNULL)
+        finetune.main([*arguments(logs), "--workers", "1"])
     straight = tmp_path / "straight" / "finetune" / "mountaincar" / "standard"
     for name, count in stopped.items():
         rows, others = curve(folder / name), curve(straight / name)
@@ -213,7 +212,8 @@ def test_missing_extras(algorithm, extra, checkpoint, monkeypatch):
 
 
 def test_without_onnx_it_says_so_and_goes_on(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(finetuning, "is_installed", lambda module: False)
+    for module in (finetuning, single_run):
+        monkeypatch.setattr(module, "is_installed", lambda module: False)
     finetune.main(["--checkpoint", checkpoint, "--logs", str(tmp_path), *TINY])
     output = capsys.readouterr().out
     assert "pip install 'lightning_pz[onnx]'" in output

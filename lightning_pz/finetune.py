@@ -1,0 +1,45 @@
+"""Solve a task by searching a few latent numbers: `python -m lightning_pz.finetune --checkpoint PATH --task forward`.
+
+The decoder of a trained autoencoder stays frozen; `--algorithm` picks what is searched and how. Each seed of each task
+leaves a run folder `logs/finetune/<env>/<task>/<algorithm>-<checkpoint>-seed<N>`:
+
+    config.yaml      every setting; `--config` on it names the same run
+    curve.csv        return of the incumbent on fixed episodes, against environment steps
+    summary.json     return on test episodes that chose nothing, with its 95 % interval
+    policy.npz       the best policy: layout, weights, statistics (lightning_pz.policy.saved.load_policy)
+    policy.onnx      the same: raw observation in, action out (extra onnx)
+    events.*         for TensorBoard, environment steps on the x axis
+
+An interrupted command goes on where it was when given again; a finished run is never repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from lightning_pz.errors import run_main
+
+
+def main(arguments: list[str]) -> None:
+    """Run the whole job on command-line arguments."""
+    from jsonargparse import ArgumentParser
+
+    from lightning_pz.jobs import JobSettings, check_early, with_defaults
+    from lightning_pz.search.settings import SearchSettings
+
+    parser = ArgumentParser(prog="python -m lightning_pz.finetune", description=__doc__)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(JobSettings)
+    parser.add_class_arguments(SearchSettings)
+    config = parser.instantiate(parser.parse_args(with_defaults(arguments)))
+    jobs = JobSettings(**{field.name: config[field.name] for field in fields(JobSettings)})
+    search = SearchSettings(**{field.name: config[field.name] for field in fields(SearchSettings)})
+    check_early(jobs, search)
+    # Only now the heavy imports: what the arguments alone can tell has been told by here.
+    from lightning_pz.finetuning import finetune
+
+    finetune(jobs, search)
+
+
+if __name__ == "__main__":
+    run_main(main)

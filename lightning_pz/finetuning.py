@@ -1,0 +1,122 @@
+"""The finetune job behind its entry point: one run after another or side by side, and the closing table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.console import show_end, table, tqdm_disable
+from lightning_pz.envs.tasks import task_names
+from lightning_pz.jobs import JobSettings, check_env, check_task, env_name, slug
+from lightning_pz.presets import resolve_env
+from lightning_pz.search.extras import is_installed
+from lightning_pz.search.loop import check_budget
+from lightning_pz.search.settings import SearchSettings
+from lightning_pz.single_run import Job, Result, build
+from lightning_pz.workers import one_by_one, side_by_side
+
+
+def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
+    """Do all runs that a command asks for, and print the closing table.
+
+    Raises:
+        UserError: Something does not fit together.
+        KeyboardInterrupt: As it came; finished runs and saved states stay.
+    """
+    assert jobs.checkpoint is not None
+    model = load_autoencoder(jobs.checkpoint)
+    env_id = model.env["id"]
+    check_env(env_id, None if jobs.env is None else resolve_env(jobs.env)["env"]["id"], jobs)
+    check_task(env_id, search.task)
+    tasks = task_names(env_id) if search.task == "all" else (search.task,)
+    for task in tasks:
+        _, made = build(model, replace(search, task=task), 1)
+        check_budget(made, search)
+    count = len(tasks) * jobs.seeds
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(jobs.workers or cores, count)
+    fingerprint = hashlib.sha256(Path(jobs.checkpoint).read_bytes()).hexdigest()
+    todo = [
+        Job(
+            number,
+            jobs.checkpoint,
+            fingerprint,
+            replace(search, task=task, seed=seed),
+            jobs.logs,
+            max(1, cores // workers),
+        )
+        for number, (task, seed) in enumerate(
+            (task, seed) for task in tasks for seed in range(search.seed, search.seed + jobs.seeds)
+        )
+    ]
+    results: list[Result] = []
+    with tqdm(total=count * search.budget, unit="step", unit_scale=True, disable=tqdm_disable(jobs.progress)) as bar:
+        try:
+            if workers == 1:
+                one_by_one(todo, results, bar)
+            else:
+                side_by_side(todo, workers, results, bar)
+        except KeyboardInterrupt:
+            bar.close()
+            _show(results, jobs, search, env_id, tasks, count)
+            raise
+    if not is_installed("onnx"):
+        print("note: no policy.onnx was written, for it needs the package onnx: pip install 'lightning_pz[onnx]'")
+    _show(results, jobs, search, env_id, tasks, count)
+    return results
+
+
+def _show(
+    results: list[Result], jobs: JobSettings, search: SearchSettings, env_id: str, tasks: tuple[str, ...], count: int
+) -> None:
+    """Print a row per task, and last the folder that holds the runs."""
+    ended = [result for result in results if result.summary is not None]
+    rows = []
+    for task in tasks:
+        own = [result for result in ended if result.summary is not None and result.summary["task"] == task]
+        if own:
+            rows.append(_row(task, own))
+    if rows:
+        print()
+        print(
+            table(rows, ["task", "runs", "return", "lowest", "highest", "steps", "seconds", "invalid", "there already"])
+        )
+    if len(ended) < count:
+        print(
+            f"\n{count - len(ended)} of {count} runs are unfinished; the same command goes on with them",
+            file=sys.stderr,
+        )
+    parent = Path(jobs.logs) / "finetune" / env_name(env_id)
+    folder = parent if len(tasks) > 1 else parent / slug(tasks[0])
+    if count == 1 and ended:
+        folder = ended[0].folder
+    show_end(
+        {"environment": env_id, "algorithm": search.algorithm, "budget": f"{search.budget:,} steps"},
+        f"tensorboard --logdir {folder}",
+        folder,
+    )
+
+
+def _row(task: str, results: list[Result]) -> list[str]:
+    summaries = [result.summary for result in results if result.summary is not None]
+    returns = [s[f"{task}/return"] for s in summaries if s[f"{task}/return"] is not None]
+    numbers = (
+        [f"{value:.2f}" for value in (sum(returns) / len(returns), min(returns), max(returns))]
+        if returns
+        else ["-"] * 3
+    )
+
+    def mean(key: str) -> float:
+        return sum(s[key] for s in summaries) / len(summaries)
+
+    found = sum(result.found for result in results)
+    return [
+        task, str(len(results)), *numbers, f"{mean('env_steps'):,.0f}", f"{mean('seconds'):.1f}",
+        str(sum(s["invalid"] for s in summaries)), str(found) if found else "-",
+    ]  # fmt: skip

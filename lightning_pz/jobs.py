@@ -1,0 +1,117 @@
+"""What a finetuning command asks for, and all that can be refused before torch is imported."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_pz.errors import UserError, nearest
+from lightning_pz.presets import conf_dir, load_preset, preset_names, resolve_env
+from lightning_pz.search.extras import check_extra
+from lightning_pz.search.settings import SearchSettings, at_least
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """Which decoder, how many runs, and where they go.
+
+    Args:
+        checkpoint: Checkpoint of a trained autoencoder; required.
+        env: Preset or Gymnasium id, if you want it checked against the checkpoint's.
+        seeds: Runs per task, with seeds from --seed on.
+        workers: Processes that work side by side; as many as there are cores and runs if null.
+        logs: Folder for runs.
+        progress: Whether to draw a progress bar; on a terminal only if null.
+    """
+
+    checkpoint: str | None = None
+    env: str | None = None
+    seeds: int = 1
+    workers: int | None = None
+    logs: str = "logs"
+    progress: bool | None = None
+
+
+def with_defaults(arguments: list[str]) -> list[str]:
+    """Put the shipped settings before the user's own arguments.
+
+    Raises:
+        UserError: A `--config` that is no file.
+    """
+    given = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
+    given += [word.split("=", 1)[1] for word in arguments if word.startswith("--config=")]
+    for path in given:
+        if not Path(path).is_file():
+            raise UserError(f"--config expects a YAML file, but there is none at {path}")
+    return ["--config", str(conf_dir() / "finetune.yaml"), *arguments]
+
+
+def check_early(jobs: JobSettings, search: SearchSettings) -> None:
+    """Raise `UserError` for everything that can be told without torch.
+
+    The environment is read from the settings that lie beside a run's checkpoints, where there are any.
+    """
+    search.check()
+    at_least(1, {"seeds": jobs.seeds} | ({} if jobs.workers is None else {"workers": jobs.workers}))
+    check_extra(search.algorithm)
+    if jobs.checkpoint is None:
+        raise UserError(
+            "which decoder? Give --checkpoint with a checkpoint that python -m lightning_pz.fit wrote, such as "
+            "logs/fit/mountaincar/medium-k2-seed0-001/checkpoints/best.ckpt"
+        )
+    if not Path(jobs.checkpoint).is_file():
+        raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {jobs.checkpoint}")
+    asked = None if jobs.env is None else resolve_env(jobs.env)["env"]["id"]
+    env_id = _env_beside(Path(jobs.checkpoint))
+    if env_id is not None:
+        check_env(env_id, asked, jobs)
+        check_task(env_id, search.task)
+
+
+def check_env(env_id: str, asked: str | None, jobs: JobSettings) -> None:
+    """Raise `UserError` unless the checkpoint's environment is the one asked for, if any was."""
+    if asked is not None and asked != env_id:
+        raise UserError(
+            f"--env {jobs.env} is {asked}, but {jobs.checkpoint} was made for {env_id}: leave --env out, or give a "
+            f"checkpoint of {asked}"
+        )
+
+
+def check_task(env_id: str, task: str) -> None:
+    """Raise `UserError` for a task that the environment does not have."""
+    from lightning_pz.envs.tasks import task_names
+
+    known = (*task_names(env_id), "all")
+    if ":" not in task and task not in known:
+        raise UserError(
+            f"--task expects a task of {env_id} ({', '.join(known[:-1])}), all, or 'mypackage.module:function' for one "
+            f"of your own, but got {task!r}." + nearest(task, known)
+        )
+
+
+def env_name(env_id: str) -> str:
+    """Return the short name of an environment: its preset's, or one made from its id."""
+    for name in preset_names("env"):
+        if load_preset("env", name)["env"]["id"] == env_id:
+            return name
+    return slug(env_id)
+
+
+def slug(text: str) -> str:
+    """Return a text in lower-case letters, digits and hyphens, fit for a folder."""
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
+
+
+def _env_beside(checkpoint: Path) -> str | None:
+    """Return the environment id in the config.yaml of the checkpoint's own run, or None."""
+    path = checkpoint.parent.parent / "config.yaml"
+    try:
+        config: Any = yaml.safe_load(path.read_text())
+        return str(config["env"]["id"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None

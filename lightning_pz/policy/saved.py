@@ -1,0 +1,113 @@
+"""One policy in a file of its own: weights, layout, statistics and action box; no decoder, no checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.errors import UserError
+from lightning_pz.policy.layout import ACTIVATIONS, Layout
+from lightning_pz.policy.network import PolicyNetwork
+
+_ARRAYS = ("params", "observation_mean", "observation_std", "action_low", "action_high")
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A policy on its own.
+
+    Attributes:
+        layout: Its shape.
+        params: Its weights, (P,) float32.
+        observation_mean: What is taken off an observation, (O,), in the environment's units.
+        observation_std: What it is divided by then, (O,).
+        action_low: Lower corner of the action box, (A,).
+        action_high: Upper corner of the action box, (A,).
+        squash: How the last layer gets into the box: `tanh`, scaled to the box, as all policies of this package;
+            `clip`, the last layer being in units of the action and cut off at the box, as PPO's.
+    """
+
+    layout: Layout
+    params: Float[Tensor, " params"]
+    observation_mean: Float[Tensor, " observation"]
+    observation_std: Float[Tensor, " observation"]
+    action_low: Float[Tensor, " action"]
+    action_high: Float[Tensor, " action"]
+    squash: str = "tanh"
+
+    @classmethod
+    def of(cls, network: PolicyNetwork, params: Float[Tensor, " params"]) -> SavedPolicy:
+        """Take one policy out of those that share a network."""
+        return cls(
+            network.layout,
+            params.detach().float().cpu().clone(),
+            network.observation_mean.cpu(),
+            network.observation_std.cpu(),
+            network.action_low.cpu(),
+            network.action_high.cpu(),
+        )
+
+    def network(self) -> PolicyNetwork:
+        """Return what it shares with others of its layout, for `lightning_pz.envs.rollout`.
+
+        Raises:
+            ValueError: Its actions are clipped, which no `PolicyNetwork` does.
+        """
+        if self.squash != "tanh":
+            raise ValueError("a policy whose actions are clipped is no PolicyNetwork: use its method act")
+        return PolicyNetwork(
+            self.layout, self.observation_mean, self.observation_std, self.action_low, self.action_high
+        )
+
+    @torch.no_grad()
+    def act(self, observations: Float[Tensor, "states observation"]) -> Float[Tensor, "states action"]:
+        """Return the actions on raw observations, inside the action box."""
+        activation = ACTIVATIONS[self.layout.activation]
+        x = (observations - self.observation_mean) / self.observation_std
+        layers = self.layout.unpack(self.params[None])
+        for weight, bias in layers[:-1]:
+            x = activation(torch.addmm(bias[0], x, weight[0].T))
+        x = torch.addmm(layers[-1][1][0], x, layers[-1][0][0].T)
+        if self.squash == "clip":
+            return torch.minimum(torch.maximum(x, self.action_low), self.action_high)
+        return self.action_low + (torch.tanh(x) + 1) * 0.5 * (self.action_high - self.action_low)
+
+    def save(self, path: Path) -> None:
+        """Write an `.npz`: the arrays above by name, and `layout` and `squash` as JSON text."""
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                layout=np.array(json.dumps(self.layout.to_dict())),
+                squash=np.array(self.squash),
+                **{name: getattr(self, name).numpy() for name in _ARRAYS},
+            )
+        temporary.rename(path)
+
+
+def load_policy(path: str | Path) -> SavedPolicy:
+    """Read a policy that `SavedPolicy.save` wrote.
+
+    Raises:
+        UserError: No file, or one that holds no policy.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"expected a policy file (policy.npz), but there is none at {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: torch.from_numpy(file[name]) for name in _ARRAYS}
+            layout, squash = Layout.from_dict(json.loads(str(file["layout"]))), str(file["squash"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is no policy file ({type(error).__name__}: {error}): give a policy.npz that "
+            "python -m lightning_pz.finetune wrote"
+        ) from error
+    if len(arrays["params"]) != layout.num_params:
+        raise UserError(f"{path} is broken: {layout} has {layout.num_params} weights, not {len(arrays['params'])}")
+    return SavedPolicy(layout=layout, squash=squash, **arrays)

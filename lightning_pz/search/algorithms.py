@@ -1,0 +1,54 @@
+"""From settings to a search: the one place that knows every algorithm by name."""
+
+from __future__ import annotations
+
+from lightning_pz.search.baselines import BaselineSearch
+from lightning_pz.search.cmaes import Cmaes
+from lightning_pz.search.gradient import GradientSearch
+from lightning_pz.search.objective import Objective
+from lightning_pz.search.pgpe import Pgpe
+from lightning_pz.search.population import PopulationSearch
+from lightning_pz.search.protocol import Optimizer, Search
+from lightning_pz.search.random_latent import RandomLatent
+from lightning_pz.search.settings import BASELINES, SearchSettings
+from lightning_pz.search.spaces import SearchSpace
+
+
+def make_search(settings: SearchSettings, objective: Objective, latents: SearchSpace, weights: SearchSpace) -> Search:
+    """Return the search that the settings ask for.
+
+    Args:
+        settings: Algorithm, seed and everything else.
+        objective: Returns of policies on the task.
+        latents: The decoder's whitened latents.
+        weights: The weights themselves, for what searches without a decoder.
+
+    Raises:
+        UserError: A setting outside its range, or a missing extra.
+    """
+    s = settings
+    s.check()
+    starts = {"starts": s.count_starts(objective.problem.spec.horizon), "start_episodes": s.start_episodes}
+    if s.algorithm in BASELINES:
+        return BaselineSearch(s.algorithm, s.baselines, objective.problem, seed=s.seed, budget=s.budget)
+    if s.algorithm == "gradient":
+        return GradientSearch(
+            s.gradient, latents, weights, objective, seed=s.seed, release_at=s.release_decoder_at, **starts
+        )
+    space, optimizer, episodes = latents, _optimizer(s, latents.size), s.pgpe.episodes
+    if s.algorithm == "parameter_pgpe":
+        space = weights
+    elif s.algorithm == "cmaes":
+        episodes = s.cmaes.episodes
+    elif s.algorithm == "random_latent":
+        # Its own generations are what the starts of the others are.
+        episodes, starts["starts"] = s.random_latent.episodes, 0
+    return PopulationSearch(optimizer, space, objective, seed=s.seed, episodes=episodes, **starts)
+
+
+def _optimizer(settings: SearchSettings, size: int) -> Optimizer:
+    if settings.algorithm == "cmaes":
+        return Cmaes(settings.cmaes, size)
+    if settings.algorithm == "random_latent":
+        return RandomLatent(settings.random_latent)
+    return Pgpe(settings.pgpe)

@@ -1,0 +1,119 @@
+"""PPO, SAC, TD3 and DDPG from Stable-Baselines3, on the same tasks, looked at through the same loop.
+
+Documented defaults throughout, but for the actor's hidden widths, which are the policy's; critics keep their own.
+Actors see raw observations, as the defaults have it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from lightning_pz.envs.specs import make_env
+from lightning_pz.envs.tasks import TaskWrapper
+from lightning_pz.policy import Layout
+from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.extras import check_extra
+from lightning_pz.search.objective import Problem
+from lightning_pz.search.protocol import Generation
+from lightning_pz.search.settings import BaselineSettings
+
+_CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
+"""Name and documented widths of each algorithm's critic."""
+_PPO_ROLLOUT = 2048
+"""Documented steps between two updates of PPO; it learns from nothing shorter."""
+
+
+class BaselineState(NamedTuple):
+    """A handle on a learner that changes in place.
+
+    Attributes:
+        model: The learner.
+    """
+
+    model: Any
+
+
+class BaselineSearch:
+    """A learner of Stable-Baselines3 behind `lightning_pz.search.protocol.Search`.
+
+    It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve.
+
+    Args:
+        algorithm: `ppo`, `sac`, `td3` or `ddpg`.
+        settings: How often to look at the policy.
+        problem: The task.
+        seed: Of the learner and its episodes.
+        budget: Environment steps there will be at most, which bounds the replay buffer.
+
+    Raises:
+        UserError: The package is not installed.
+    """
+
+    resumable = False
+    state_types: tuple[type, ...] = ()
+
+    def __init__(self, algorithm: str, settings: BaselineSettings, problem: Problem, *, seed: int, budget: int) -> None:
+        settings.check()
+        check_extra(algorithm)
+        self.algorithm, self.settings, self.problem = algorithm, settings, problem
+        self.seed, self.budget = seed, budget
+
+    def begin(self) -> BaselineState:
+        """Make environment and learner; see `Search.begin`."""
+        import stable_baselines3
+        from stable_baselines3.common.monitor import Monitor
+
+        p = self.problem
+        env = make_env(p.spec.id, max_episode_steps=p.spec.horizon, disable_env_checker=True)
+        kind = getattr(stable_baselines3, self.algorithm.upper())
+        critic, widths = _CRITICS[self.algorithm]
+        arch = {"pi": list(p.network.layout.hidden), critic: widths}
+        # A buffer that never fills behaves alike at any size.
+        more = {"n_steps": _PPO_ROLLOUT} if self.algorithm == "ppo" else {"buffer_size": min(1_000_000, self.budget)}
+        model = kind(
+            "MlpPolicy", Monitor(TaskWrapper(env, p.reward)),
+            policy_kwargs={"net_arch": arch}, seed=self.seed, device="cpu", **more,
+        )  # fmt: skip
+        return BaselineState(model)
+
+    @property
+    def least_budget(self) -> int:
+        """Steps of one chunk; see `Search.least_budget`."""
+        return _PPO_ROLLOUT if self.algorithm == "ppo" else self.settings.chunk
+
+    def cost(self, state: BaselineState) -> int:
+        """Return the steps of the next chunk; see `Search.cost`."""
+        return self.least_budget
+
+    def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
+        """Let it learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes."""
+        model, before = state.model, state.model.num_timesteps
+        model.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
+        returns = [episode["r"] for episode in model.ep_info_buffer]
+        return state, Generation(model.num_timesteps - before, np.array(returns, dtype=np.float64), float("nan"))
+
+    def incumbent(self, state: BaselineState) -> SavedPolicy:
+        """Return the deterministic policy of now; see `Search.incumbent`."""
+        policy, layout = state.model.policy, self.problem.network.layout
+        if self.algorithm == "ppo":
+            parts, activation, squash = [policy.mlp_extractor.policy_net, policy.action_net], "tanh", "clip"
+        elif self.algorithm == "sac":
+            parts, activation, squash = [policy.actor.latent_pi, policy.actor.mu], "relu", "tanh"
+        else:
+            parts, activation, squash = [policy.actor.mu], "relu", "tanh"
+        layers = [module for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
+        flat = torch.cat([tensor.detach().flatten() for layer in layers for tensor in (layer.weight, layer.bias)])
+        size, network = layout.observation_size, self.problem.network
+        return SavedPolicy(
+            Layout(size, layout.hidden, layout.action_size, activation),
+            flat.float().clone(),
+            torch.zeros(size),
+            torch.ones(size),
+            network.action_low.cpu(),
+            network.action_high.cpu(),
+            squash,
+        )

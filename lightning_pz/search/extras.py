@@ -1,0 +1,27 @@
+"""Optional packages: found before they are needed, with the line that installs them. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from lightning_pz.errors import UserError
+
+NEEDED = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(("ppo", "sac", "td3", "ddpg"), ("stable_baselines3", "baselines"))
+"""By algorithm: the module it imports, and the extra of this package that installs it."""
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def check_extra(algorithm: str) -> None:
+    """Raise `UserError` if what an algorithm needs is not installed."""
+    if algorithm not in NEEDED:
+        return
+    module, extra = NEEDED[algorithm]
+    if not is_installed(module):
+        raise UserError(
+            f"--algorithm {algorithm} needs the package {module}, which is not installed: "
+            f"pip install 'lightning_pz[{extra}]'"
+        )

@@ -1,0 +1,120 @@
+"""How good policies are at one task: one batched rollout, every environment step counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.envs.exploring import Act, Episodes, play
+from lightning_pz.envs.rollout import rollout
+from lightning_pz.envs.simulators import Simulator, make_simulator
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.envs.tasks import TaskFunction
+from lightning_pz.policy import PolicyNetwork
+from lightning_pz.policy.saved import SavedPolicy
+
+_CHUNK_POLICIES, _CHUNK_EPISODES = 256, 2048
+
+TRAINING_SEEDS = 1 << 31
+"""Episode seeds from here on are for searching; evaluation and test seeds lie below."""
+EVALUATION_SEEDS, TEST_SEEDS = 10_000_000, 20_000_000
+"""First of the episode seeds that choose the incumbent, and of those that measure it; the same for every run."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One task of one environment, and what all its policies share.
+
+    Attributes:
+        network: Layout, standardization and action box.
+        spec: The environment.
+        task: Name of the task.
+        reward: Its reward function.
+    """
+
+    network: PolicyNetwork
+    spec: EnvSpec
+    task: str
+    reward: TaskFunction
+
+
+class Returns(NamedTuple):
+    """What some policies earned.
+
+    Attributes:
+        mean: Mean return of each policy over the episodes, (N,) float64; NaN if one of them was invalid.
+        each: Return of each episode, (N, E).
+        steps: Environment steps that were taken.
+    """
+
+    mean: np.ndarray
+    each: np.ndarray
+    steps: int
+
+
+class Objective:
+    """Returns of policies on one task. Keeps its simulator from generation to generation.
+
+    Args:
+        problem: The task.
+        threads: Threads that step physics; results do not depend on it.
+    """
+
+    def __init__(self, problem: Problem, threads: int = 1) -> None:
+        self.problem, self.threads = problem, threads
+        self._simulator: Simulator | None = None
+
+    def __call__(self, params: Float[Tensor, "policies params"], seeds: list[int]) -> Returns:
+        """Play one episode per policy, (N, P), and seed; every policy gets the same seeds."""
+        return self._returns(self.problem.network, params, seeds)
+
+    def measure(self, policy: SavedPolicy, seeds: list[int]) -> Returns:
+        """Play one episode per seed with one policy, which may have statistics or an output of its own."""
+        if policy.squash == "tanh":
+            return self._returns(policy.network(), policy.params[None], seeds)
+
+        def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
+            return policy.act(torch.from_numpy(observations[active].astype(np.float32))).numpy()
+
+        episodes = self.play(act, seeds)
+        each = episodes.returns()[None]
+        return Returns(each.mean(1), each, episodes.steps)
+
+    def play(self, act: Act, seeds: list[int]) -> Episodes:
+        """Play one episode per seed with any way of acting, and keep what happened."""
+        p = self.problem
+        return play(act, self._slots(len(seeds)), seeds, p.reward, p.spec.horizon)
+
+    def _returns(self, network: PolicyNetwork, params: Tensor, seeds: list[int]) -> Returns:
+        p, episodes = self.problem, len(seeds)
+        chunk = min(len(params), _CHUNK_POLICIES, max(1, _CHUNK_EPISODES // episodes))
+        simulator = self._slots(chunk * episodes)
+        played = rollout(network, params, p.spec, seeds, {p.task: p.reward}, chunk=chunk, simulator=simulator)
+        each = played.returns[p.task]
+        return Returns(each.mean(1), each, played.steps)
+
+    def _slots(self, count: int) -> Simulator:
+        """Return the simulator, remade when more slots are needed than ever before."""
+        if self._simulator is None or self._simulator.size < count:
+            self._simulator = make_simulator(self.problem.spec, count, self.threads)
+        return self._simulator
+
+
+def episode_seeds(seed: int, generation: int, count: int) -> list[int]:
+    """Return fresh episode seeds for a generation of a run; all members of the generation share them.
+
+    Shared within a pair, so that chance does not decide which half of it looks better, and across pairs for the
+    same reason, since ranks compare all members.
+    """
+    words = np.random.SeedSequence([seed, generation]).generate_state(count, np.uint32)
+    return [TRAINING_SEEDS + int(word) % TRAINING_SEEDS for word in words]
+
+
+def seed_of(seed: int, purpose: int) -> int:
+    """Return the seed of one of a run's random sources, none of which is another's."""
+    return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,269 @@
+"""Every setting of a search, as dataclasses for the command line. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_pz.errors import UserError, nearest
+
+ALGORITHMS = (
+    "pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg",
+)  # fmt: skip
+BASELINES = ("ppo", "sac", "td3", "ddpg")
+OPTIMIZERS = ("clipup", "adam")
+
+
+@dataclass(frozen=True)
+class PgpeSettings:
+    """Policy gradients with parameter-based exploration; lengths are in standard deviations of the search space.
+
+    Args:
+        population: Policies per generation; even, for they come in pairs.
+        episodes: Episodes per policy and generation.
+        sigma: First standard deviation of the search distribution, in every direction.
+        sigma_rate: Learning rate of the standard deviations, per generation.
+        sigma_max_change: Largest relative change of a standard deviation per generation.
+        optimizer: What moves the center: `clipup` or `adam`.
+        max_speed: ClipUp: longest step of the center per generation, as a share of the first radius
+            (`sigma` times the root of the number of coordinates).
+        momentum: ClipUp: share of the last step that is kept.
+        learning_rate: Adam: learning rate of the center, as a share of `sigma` per generation.
+    """
+
+    population: int = 16
+    episodes: int = 1
+    sigma: float = 0.15
+    sigma_rate: float = 0.1
+    sigma_max_change: float = 0.2
+    optimizer: str = "clipup"
+    max_speed: float = 0.3
+    momentum: float = 0.9
+    learning_rate: float = 0.3
+
+    def check(self, flag: str = "pgpe") -> None:
+        """Raise `UserError` for a value outside its range."""
+        if self.population < 2 or self.population % 2:
+            raise UserError(
+                f"--{flag}.population expects an even number of at least 2, for policies come in pairs, "
+                f"but got {self.population}"
+            )
+        at_least(1, {f"{flag}.episodes": self.episodes})
+        positive({
+            f"{flag}.sigma": self.sigma, f"{flag}.max_speed": self.max_speed, f"{flag}.learning_rate": self.learning_rate,
+        })  # fmt: skip
+        shares({f"{flag}.sigma_max_change": self.sigma_max_change, f"{flag}.momentum": self.momentum})
+        if not (math.isfinite(self.sigma_rate) and self.sigma_rate >= 0):
+            raise UserError(f"--{flag}.sigma_rate expects a number of at least 0, but got {self.sigma_rate}")
+        one_of(f"{flag}.optimizer", self.optimizer, OPTIMIZERS)
+
+
+@dataclass(frozen=True)
+class CmaesSettings:
+    """Covariance matrix adaptation.
+
+    Args:
+        population: Policies per generation; what the package `cma` takes for this many coordinates if null.
+        episodes: Episodes per policy and generation.
+        sigma: First step size, in standard deviations of the latents.
+    """
+
+    population: int | None = None
+    episodes: int = 1
+    sigma: float = 0.15
+
+    def check(self) -> None:
+        """Raise `UserError` for a value outside its range."""
+        if self.population is not None and self.population < 2:
+            raise UserError(f"--cmaes.population expects at least 2 policies, but got {self.population}")
+        at_least(1, {"cmaes.episodes": self.episodes})
+        positive({"cmaes.sigma": self.sigma})
+
+
+@dataclass(frozen=True)
+class RandomLatentSettings:
+    """The best of as many random latents as the budget allows.
+
+    Args:
+        population: Latents per generation.
+        episodes: Episodes per latent.
+    """
+
+    population: int = 40
+    episodes: int = 1
+
+    def check(self) -> None:
+        """Raise `UserError` for a value outside its range."""
+        at_least(1, {"random_latent.population": self.population, "random_latent.episodes": self.episodes})
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """Policy gradient through the frozen decoder.
+
+    Args:
+        policies: Policies that are improved side by side, the best of the starts.
+        episodes: Episodes per policy and step of the optimizer.
+        noise: Standard deviation of the exploration noise on the action, as a share of half the action box.
+        discount: Discount of a return in the gradient per environment step; 1 for none. Returns that are
+            reported are never discounted.
+        learning_rate: Adam's, in standard deviations of the latents.
+        parameter_learning_rate: Adam's once the decoder is released, in standard deviations of each weight under
+            the prior.
+    """
+
+    policies: int = 4
+    episodes: int = 8
+    noise: float = 0.3
+    discount: float = 0.99
+    learning_rate: float = 0.1
+    parameter_learning_rate: float = 0.03
+
+    def check(self) -> None:
+        """Raise `UserError` for a value outside its range."""
+        at_least(1, {"gradient.policies": self.policies})
+        # The baseline of an episode is the mean of the others.
+        at_least(2, {"gradient.episodes": self.episodes})
+        positive({
+            "gradient.noise": self.noise, "gradient.learning_rate": self.learning_rate,
+            "gradient.parameter_learning_rate": self.parameter_learning_rate,
+        })  # fmt: skip
+        if not 0 < self.discount <= 1:
+            raise UserError(f"--gradient.discount expects a number above 0 and at most 1, but got {self.discount}")
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """Stable-Baselines3, with its documented defaults but for the actor's width, which is the policy's.
+
+    Args:
+        chunk: Environment steps between two looks at the policy, for sac, td3 and ddpg; ppo has its own rollouts.
+    """
+
+    chunk: int = 2000
+
+    def check(self) -> None:
+        """Raise `UserError` for a value outside its range."""
+        at_least(1, {"baselines.chunk": self.chunk})
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """One search: what is sought, with what, for how long.
+
+    Args:
+        algorithm: One of `ALGORITHMS`.
+        task: Name of the task, or `mypackage.module:function`.
+        budget: Environment steps, all that are taken to search; evaluation is apart.
+        seed: Seed of the search and of its training episodes.
+        starts: Most decoded latents (or draws of the prior) that are tried before the search begins at the best
+            of them; their steps count.
+        start_share: Share of the budget that trying them may take, which lowers their number.
+        start_episodes: Episodes of each.
+        evaluate_every: Environment steps between evaluations of the incumbent; every generation if null.
+        evaluation_episodes: Episodes of an evaluation, the same ones every time and for every algorithm.
+        test_episodes: Episodes on which the final policy is measured; they chose nothing.
+        patience: Evaluations without a better one after which the search stops; never if null.
+        checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
+        release_decoder_at: `gradient`: environment steps after which it goes on in the full parameter space.
+        pgpe: Settings of `pgpe` and `parameter_pgpe`.
+        cmaes: Settings of `cmaes`.
+        random_latent: Settings of `random_latent`.
+        gradient: Settings of `gradient`.
+        baselines: Settings of `ppo`, `sac`, `td3` and `ddpg`.
+    """
+
+    algorithm: str = "pgpe"
+    task: str = "standard"
+    budget: int = 1_000_000
+    seed: int = 0
+    starts: int = 200
+    start_share: float = 0.2
+    start_episodes: int = 1
+    evaluate_every: int | None = None
+    evaluation_episodes: int = 20
+    test_episodes: int = 200
+    patience: int | None = None
+    checkpoint_seconds: float = 10.0
+    release_decoder_at: int | None = None
+    pgpe: PgpeSettings = field(default_factory=PgpeSettings)
+    cmaes: CmaesSettings = field(default_factory=CmaesSettings)
+    random_latent: RandomLatentSettings = field(default_factory=RandomLatentSettings)
+    gradient: GradientSettings = field(default_factory=GradientSettings)
+    baselines: BaselineSettings = field(default_factory=BaselineSettings)
+
+    def check(self) -> None:
+        """Raise `UserError` for a value outside its range, or settings that contradict each other."""
+        one_of("algorithm", self.algorithm, ALGORITHMS)
+        at_least(1, {
+            "budget": self.budget, "starts": self.starts, "start_episodes": self.start_episodes,
+            "evaluation_episodes": self.evaluation_episodes,
+        })  # fmt: skip
+        at_least(0, {"seed": self.seed})
+        # An interval needs two.
+        at_least(2, {"test_episodes": self.test_episodes})
+        for flag in ("evaluate_every", "patience", "release_decoder_at"):
+            if (value := getattr(self, flag)) is not None:
+                at_least(1, {flag: value})
+        if not 0 < self.start_share <= 1:
+            raise UserError(f"--start_share expects a share above 0 and at most 1, but got {self.start_share}")
+        if not self.checkpoint_seconds >= 0:
+            raise UserError(f"--checkpoint_seconds expects at least 0 seconds, but got {self.checkpoint_seconds}")
+        if self.release_decoder_at is not None and self.algorithm != "gradient":
+            raise UserError(
+                f"--release_decoder_at goes with --algorithm gradient, but the algorithm is {self.algorithm}: "
+                "leave it out, or choose gradient"
+            )
+        for section in (self.pgpe, self.cmaes, self.random_latent, self.gradient, self.baselines):
+            section.check()
+        if self.algorithm == "gradient" and self.gradient.policies > self.starts:
+            raise UserError(
+                f"--gradient.policies takes the best of the starts, so it expects at most --starts ({self.starts}), "
+                f"but got {self.gradient.policies}"
+            )
+
+    def count_starts(self, horizon: int) -> int:
+        """Return how many starts there are for episodes of at most `horizon` steps; as many as must go on at least."""
+        affordable = int(self.start_share * self.budget) // (self.start_episodes * horizon)
+        least = self.gradient.policies if self.algorithm == "gradient" else 1
+        return max(least, min(self.starts, affordable))
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the result: all but other algorithms' settings and the rhythm of saving."""
+        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
+        sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
+        drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
+        if self.algorithm != "gradient":
+            drop.add("release_decoder_at")
+        if self.algorithm in ("random_latent", *BASELINES):
+            drop |= {"starts", "start_share", "start_episodes"}
+        plain = {key: value for key, value in vars(self).items() if key not in drop}
+        return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}
+
+
+def one_of(flag: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise `UserError` unless the value is one of the known words."""
+    if value not in known:
+        raise UserError(f"--{flag} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known))
+
+
+def at_least(least: int, values: dict[str, int]) -> None:
+    """Raise `UserError` for the first flag whose value is below `least`."""
+    for flag, value in values.items():
+        if value < least:
+            raise UserError(f"--{flag} expects at least {least}, but got {value}")
+
+
+def positive(values: dict[str, float]) -> None:
+    """Raise `UserError` for the first flag whose value is not a finite number above 0."""
+    for flag, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"--{flag} expects a number above 0, but got {value}")
+
+
+def shares(values: dict[str, float]) -> None:
+    """Raise `UserError` for the first flag whose value is not within 0 and 1."""
+    for flag, value in values.items():
+        if not 0 <= value < 1:
+            raise UserError(f"--{flag} expects a share of at least 0 and below 1, but got {value}")

@@ -1,0 +1,81 @@
+"""Where a search walks: whitened points, and the way from a point to the weights of a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.policy import Layout, Prior, draw_params, prior_scale
+
+Decode = Callable[[Tensor], Tensor]
+"""From points, (n, d), to flat weights, (n, P) float32; differentiable."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Points in which a standard normal cloud is the natural place to look.
+
+    Attributes:
+        size: Coordinates of a point, d.
+        decode: From points to weights.
+        draw: From a number n and a seed to n points to begin at, (n, d) float64.
+        encode: From weights, (n, P), to points, (n, d) float64, where there is a way back.
+    """
+
+    size: int
+    decode: Decode
+    draw: Callable[[int, int], Tensor]
+    encode: Callable[[Tensor], Tensor] | None = None
+
+
+def latent_space(
+    decoder: Decode, mean: Float[Tensor, " latent"], covariance: Float[Tensor, "latent latent"]
+) -> SearchSpace:
+    """Return the latents of a frozen decoder, whitened: `z = mean + L w`, L the Cholesky factor of the covariance.
+
+    Args:
+        decoder: From latents, (n, k), to weights, (n, P).
+        mean: Mean of the latents over the pool.
+        covariance: Their covariance.
+    """
+    size = len(mean)
+    covariance = covariance.double()
+    # A latent that the encoder never uses has no variance; a millionth of the mean one keeps the factor finite.
+    jitter = 1e-6 * covariance.diagonal().mean() + 1e-12
+    factor = torch.linalg.cholesky(covariance + jitter * torch.eye(size, dtype=torch.double))
+    center = mean.double()
+
+    def decode(points: Tensor) -> Tensor:
+        return decoder((center + points.double() @ factor.T).float())
+
+    def draw(count: int, seed: int) -> Tensor:
+        """The mean first, then standard normal points."""
+        points = torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+        points[0] = 0
+        return points
+
+    return SearchSpace(size, decode, draw)
+
+
+def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
+    """Return the weights themselves (the identity decoder), in standard deviations of the prior.
+
+    A weight that the prior holds at zero stays there.
+    """
+    scale = prior_scale(prior, layout).double()
+
+    def decode(points: Tensor) -> Tensor:
+        return (points.double() * scale).float()
+
+    def encode(params: Tensor) -> Tensor:
+        return torch.where(scale > 0, params.double() / scale, 0.0)
+
+    def draw(count: int, seed: int) -> Tensor:
+        return encode(draw_params(prior, layout, seed, np.arange(count)))
+
+    return SearchSpace(layout.num_params, decode, draw, encode)

@@ -1,0 +1,144 @@
+"""One run of a search, from a checkpoint to a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.envs.tasks import find_task
+from lightning_pz.jobs import env_name, slug
+from lightning_pz.policy import Prior
+from lightning_pz.policy.onnx_file import write_onnx
+from lightning_pz.search.algorithms import make_search
+from lightning_pz.search.extras import is_installed
+from lightning_pz.search.loop import search_until_done, summarize
+from lightning_pz.search.objective import Objective, Problem
+from lightning_pz.search.protocol import Search
+from lightning_pz.search.run_folder import RunFolder, digest
+from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.spaces import latent_space, parameter_space
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: everything a worker process must know.
+
+    Attributes:
+        number: Place among the command's runs.
+        checkpoint: The autoencoder.
+        checkpoint_digest: SHA-256 of that file.
+        settings: Of the search.
+        logs: Folder for runs.
+        threads: Threads that step physics.
+    """
+
+    number: int
+    checkpoint: str
+    checkpoint_digest: str
+    settings: SearchSettings
+    logs: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a run.
+
+    Attributes:
+        folder: Its folder.
+        summary: Its summary; None if it was interrupted.
+        found: Whether it was finished before.
+    """
+
+    folder: Path
+    summary: dict[str, Any] | None
+    found: bool = False
+
+
+def build(model: BehaviorAutoencoder, settings: SearchSettings, threads: int) -> tuple[Objective, Search]:
+    """Return the objective and the search of one run."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    spec = spec_of(model)
+    objective = Objective(Problem(model.policy, spec, settings.task, find_task(spec.id, settings.task)), threads)
+    latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance)
+    weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
+    return objective, make_search(settings, objective, latents, weights)
+
+
+def spec_of(model: BehaviorAutoencoder) -> EnvSpec:
+    """Return the specification of the environment that a checkpoint was made for."""
+    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in model.env.items()}
+    return EnvSpec(**plain)
+
+
+def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Result:
+    """Do one run, unless it was done before.
+
+    Raises:
+        KeyboardInterrupt: As it came; the state is saved.
+    """
+    settings = job.settings
+    model = load_autoencoder(job.checkpoint)
+    tag = checkpoint_tag(job.checkpoint, job.checkpoint_digest, model)
+    identity = digest(settings.identity() | {"checkpoint": job.checkpoint_digest})
+    parent = Path(job.logs) / "finetune" / env_name(model.env["id"]) / slug(settings.task)
+    folder = RunFolder.find(parent, f"{settings.algorithm}-{tag}-seed{settings.seed}", identity)
+    with folder.lock(), _one_thread():
+        if (summary := folder.summary) is not None:
+            on_steps(settings.budget)
+            return Result(folder.path, summary, found=True)
+        folder.begin(_config(job))
+        objective, search = build(model, settings, job.threads)
+        progress = search_until_done(search, objective, settings, folder, on_steps)
+        assert progress.best is not None
+        progress.best.save(folder.path / "policy.npz")
+        if is_installed("onnx"):
+            write_onnx(progress.best, folder.path / "policy.onnx")
+        summary = {
+            "env": model.env["id"],
+            "policy": model.hparams["description"]["policy"],
+            "algorithm": settings.algorithm,
+            "task": settings.task,
+            "latent_dim": model.hparams["latent_dim"],
+            "seed": settings.seed,
+            "budget": settings.budget,
+            **summarize(progress, objective, settings),
+            "checkpoint": job.checkpoint,
+        }
+        folder.finish(summary)
+    on_steps(settings.budget)
+    return Result(folder.path, summary)
+
+
+def checkpoint_tag(path: str, fingerprint: str, model: BehaviorAutoencoder) -> str:
+    """Name a checkpoint in a few letters: size of its policies, latent size, and seed of its training."""
+    found = re.search(r"-seed(\d+)", Path(path).resolve().parent.parent.name)
+    last = f"seed{found.group(1)}" if found else fingerprint[:8]
+    return f"{slug(model.hparams['description']['policy'])}-k{model.hparams['latent_dim']}-{last}"
+
+
+def _config(job: Job) -> dict[str, Any]:
+    """Return settings from which the command makes this very run."""
+    own = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs}
+    return own | dataclasses.asdict(job.settings)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute with one thread: results must not depend on how many runs share the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

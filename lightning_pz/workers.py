@@ -1,0 +1,103 @@
+"""Runs one after another, or side by side in processes of one thread each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lightning_pz.errors import UserError
+from lightning_pz.single_run import Job, Result, run
+
+
+def one_by_one(todo: list[Job], results: list[Result], bar: tqdm) -> None:
+    """Do runs in this process, adding each result as it comes."""
+    for place, job in enumerate(todo):
+        results.append(run(job, partial(_draw, bar, place * job.settings.budget)))
+
+
+def _draw(bar: tqdm, before: int, steps: int) -> None:
+    bar.update(before + steps - bar.n)
+
+
+def side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm) -> None:
+    """Do runs in some worker processes, adding each result as it comes.
+
+    Raises:
+        UserError: One of the runs could not be done; told after the others have ended.
+        KeyboardInterrupt: As it came, after all workers have saved their states.
+    """
+    context = multiprocessing.get_context("spawn")
+    counts, stop = context.Array("q", len(todo)), context.Event()
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    executor = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(counts, stop))
+    pending: set[Future[Result]] = set()
+    errors: list[BaseException] = []
+    try:
+        pending = {executor.submit(_work, job) for job in todo}
+        while pending:
+            done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                if (error := future.exception()) is not None:
+                    errors.append(error)
+                else:
+                    results.append(future.result())
+            _draw(bar, 0, sum(counts[:]))
+    except KeyboardInterrupt:
+        # The executor hands out one job more than there are workers, which cannot be canceled any more.
+        stop.set()
+        for future in pending:
+            future.cancel()
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGINT)
+        wait(pending, timeout=60)
+        raise
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+    results.sort(key=lambda result: str(result.folder))
+    if any(result.summary is None for result in results):
+        raise KeyboardInterrupt
+    if errors:
+        raise next((error for error in errors if isinstance(error, UserError)), errors[0])
+
+
+_shared: tuple[Any, Any, bool] | None = None
+"""In a worker process: environment steps of each job, whether to begin no more jobs, whether Ctrl-C means it."""
+
+
+def _begin_worker(counts: Any, stop: Any) -> None:
+    global _shared
+    _shared = counts, stop, signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    # Between jobs there is nothing to interrupt.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(job: Job) -> Result:
+    assert _shared is not None
+    counts, stop, interruptible = _shared
+
+    def tell(steps: int) -> None:
+        counts[job.number] = steps
+
+    if stop.is_set():
+        return Result(Path(job.logs), None)
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return run(job, tell)
+    except KeyboardInterrupt:
+        return Result(Path(job.logs), None)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

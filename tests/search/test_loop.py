@@ -1,0 +1,237 @@
+"""Budget, curve, incumbent and resumption of the one loop, with every algorithm that can be resumed."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_pz.envs.rollout import rollout
+from lightning_pz.errors import UserError
+from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.algorithms import make_search
+from lightning_pz.search.loop import check_budget, mean_interval, search_until_done, summarize
+from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
+from lightning_pz.search.protocol import Generation
+from lightning_pz.search.run_folder import COLUMNS, RunFolder, digest
+from lightning_pz.search.settings import GradientSettings, PgpeSettings, RandomLatentSettings, SearchSettings
+
+RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe")
+
+
+def settings_of(algorithm, **more):
+    given = {
+        "budget": 30_000, "starts": 4, "start_share": 1.0, "evaluation_episodes": 3, "test_episodes": 5, "checkpoint_seconds": 0.0,
+        "pgpe": PgpeSettings(population=4), "random_latent": RandomLatentSettings(population=3),
+        "gradient": GradientSettings(policies=2, episodes=2),
+    }  # fmt: skip
+    return SearchSettings(algorithm=algorithm, **given | more)
+
+
+def folder_at(path):
+    path.mkdir(exist_ok=True)
+    return RunFolder(path, "x")
+
+
+def play(settings, problem, latents, weights, path, stop_after=None):
+    """Run a search in a folder; interrupt it after some generations if asked to."""
+    objective, calls = Objective(problem), []
+
+    def on_steps(steps):
+        calls.append(steps)
+        if stop_after is not None and len(calls) > stop_after:
+            raise KeyboardInterrupt
+
+    search = make_search(settings, objective, latents, weights)
+    return search_until_done(search, objective, settings, folder_at(path), on_steps), objective
+
+
+def without_seconds(path):
+    with (path / "curve.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == list(COLUMNS)
+    return [row[:1] + row[2:] for row in rows]
+
+
+@pytest.mark.parametrize("algorithm", RESUMABLE)
+def test_a_resumed_run_equals_a_straight_one(algorithm, problem, latents, weights, tmp_path):
+    more = {"release_decoder_at": 15_000} if algorithm == "gradient" else {}
+    settings = settings_of(algorithm, **more)
+    straight, _ = play(settings, problem, latents, weights, tmp_path / "straight")
+    for stop in (2, 2):
+        with pytest.raises(KeyboardInterrupt):
+            play(settings, problem, latents, weights, tmp_path / "stopped", stop)
+    stopped_at = len(without_seconds(tmp_path / "stopped")) - 1
+    resumed, _ = play(settings, problem, latents, weights, tmp_path / "stopped")
+    assert 0 < stopped_at < len(straight.rows)
+    assert without_seconds(tmp_path / "straight") == without_seconds(tmp_path / "stopped")
+    assert torch.equal(straight.best.params, resumed.best.params) and straight.best_return == resumed.best_return
+
+
+def test_a_run_killed_in_the_middle_of_a_generation_resumes_to_the_same_curve(
+    problem, latents, weights, tmp_path, monkeypatch
+):
+    settings = settings_of("pgpe")
+    play(settings, problem, latents, weights, tmp_path / "straight")
+    original, count = Objective.__call__, []
+
+    def call(self, params, seeds):
+        count.append(1)
+        if len(count) == 4:
+            raise SystemExit  # nothing is saved on the way out: as good as killed
+        return original(self, params, seeds)
+
+    monkeypatch.setattr(Objective, "__call__", call)
+    with pytest.raises(SystemExit):
+        play(settings, problem, latents, weights, tmp_path / "killed")
+    play(settings, problem, latents, weights, tmp_path / "killed")
+    assert without_seconds(tmp_path / "straight") == without_seconds(tmp_path / "killed")
+
+
+@pytest.mark.parametrize("algorithm", RESUMABLE)
+def test_steps_are_counted_exactly_and_stay_within_the_budget(
+    algorithm, problem, latents, weights, tmp_path, monkeypatch
+):
+    from lightning_pz.envs.simulators.classic import MountainCarSimulator
+
+    taken, inside = [], []
+    original, measure = MountainCarSimulator.step, Objective.measure
+
+    def step(self, actions, active):
+        (inside if inside else taken).append(len(active))
+        return original(self, actions, active)
+
+    def evaluate(self, policy, seeds):
+        inside.append(0)
+        found = measure(self, policy, seeds)
+        inside.clear()
+        return found
+
+    monkeypatch.setattr(MountainCarSimulator, "step", step)
+    monkeypatch.setattr(Objective, "measure", evaluate)
+    settings = settings_of(algorithm)
+    progress, _ = play(settings, problem, latents, weights, tmp_path)
+    assert progress.env_steps == sum(taken) <= settings.budget
+    search = make_search(settings, Objective(problem), latents, weights)
+    assert progress.env_steps + search.cost(progress.search) > settings.budget
+    assert progress.rows[-1][0] == progress.env_steps
+    assert [row[0] for row in progress.rows] == sorted({row[0] for row in progress.rows})
+
+
+def test_rows_hold_what_they_say(problem, latents, weights, network, tmp_path):
+    settings = settings_of("pgpe", budget=12_000)
+    progress, objective = play(settings, problem, latents, weights, tmp_path)
+    search = make_search(settings, objective, latents, weights)
+    state = search.begin()
+    for row in progress.rows:
+        state, generation = search.step(state)
+        policy = search.incumbent(state)
+        played = rollout(
+            network, policy.params[None], problem.spec, range(EVALUATION_SEEDS, EVALUATION_SEEDS + 3),
+            {"standard": problem.reward},
+        )  # fmt: skip
+        assert row[2] == played.returns["standard"].mean()
+        assert row[3:6] == [generation.returns.mean(), generation.returns.max(), generation.sigma]
+    assert progress.best_return == max(row[2] for row in progress.rows)
+
+
+def test_the_result_is_measured_on_other_episodes_than_those_that_chose(problem, latents, weights, tmp_path, network):
+    settings = settings_of("pgpe", budget=12_000)
+    progress, objective = play(settings, problem, latents, weights, tmp_path)
+    summary = summarize(progress, objective, settings)
+    played = rollout(
+        network, progress.best.params[None], problem.spec, range(TEST_SEEDS, TEST_SEEDS + 5),
+        {"standard": problem.reward},
+    )  # fmt: skip
+    assert summary["standard/return"] == played.returns["standard"].mean()
+    assert summary["standard/return_low"] <= summary["standard/return"] <= summary["standard/return_high"]
+    assert summary["standard/eval_return"] == progress.best_return
+
+
+def test_evaluations_come_when_they_are_due_and_at_the_end(problem, latents, weights, tmp_path):
+    often, _ = play(settings_of("pgpe"), problem, latents, weights, tmp_path / "often")
+    seldom, _ = play(settings_of("pgpe", evaluate_every=8000), problem, latents, weights, tmp_path / "seldom")
+    steps = [row[0] for row in seldom.rows]
+    assert steps[-1] == seldom.env_steps == often.env_steps
+    assert [s // 8000 for s in steps[:-1]] == [1, 2, 3]
+    assert set(map(tuple, ([row[0], *row[2:]] for row in seldom.rows))) < set(
+        map(tuple, ([row[0], *row[2:]] for row in often.rows))
+    )
+
+
+class _Scripted:
+    """A search whose incumbents are given, to look at the loop alone."""
+
+    resumable, state_types, least_budget = True, (), 1
+
+    def __init__(self, policies):
+        self.policies = policies
+
+    def begin(self):
+        return 0
+
+    def cost(self, state):
+        return 1
+
+    def step(self, state):
+        return state + 1, Generation(1, np.array([1.0, np.nan]), 0.5)
+
+    def incumbent(self, state):
+        return self.policies[state - 1]
+
+
+def test_patience_the_best_incumbent_and_invalid_members(problem, weights, network, objective, tmp_path):
+    params = weights.decode(weights.draw(12, 0))
+    values = objective(params, list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + 3))).mean
+    order = np.argsort(values)
+    chosen = [order[0], order[5], order[2], order[1], order[9]]
+    policies = [SavedPolicy.of(network, params[i]) for i in chosen]
+    settings = settings_of("pgpe", budget=5, patience=2)
+    progress = search_until_done(_Scripted(policies), objective, settings, folder_at(tmp_path))
+    # Better, better, worse, worse: stop; the fifth never comes.
+    assert [row[2] for row in progress.rows] == values[chosen[:4]].tolist()
+    assert torch.equal(progress.best.params, policies[1].params)
+    assert progress.invalid == 4 and [row[6] for row in progress.rows] == [1, 2, 3, 4]
+
+
+def test_an_incumbent_that_overflows_is_never_the_best_of_several(problem, weights, network, objective, tmp_path):
+    params = weights.decode(weights.draw(2, 0))
+    params[0] = torch.inf
+    policies = [SavedPolicy.of(network, row) for row in params]
+    settings = settings_of("pgpe", budget=2)
+    progress = search_until_done(_Scripted(policies), objective, settings, folder_at(tmp_path))
+    assert math.isnan(progress.rows[0][2]) and torch.equal(progress.best.params, policies[1].params)
+
+
+@pytest.mark.parametrize("algorithm", [*RESUMABLE, "ppo", "sac"])
+def test_a_budget_below_one_generation_is_refused(algorithm, problem, latents, weights):
+    settings = settings_of(algorithm, budget=900)
+    search = make_search(settings, Objective(problem), latents, weights)
+    with pytest.raises(UserError, match=f"--budget 900 is smaller than one generation.* {search.least_budget} env"):
+        check_budget(search, settings)
+
+
+def test_interval_against_the_normal_approximation():
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    mean, low, high = mean_interval(values)
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((mean - 1.96 * 0.1, mean + 1.96 * 0.1), abs=0.02)
+    assert mean_interval(np.array([1.0, np.nan])) == (None, None, None)
+
+
+def test_folders_of_equal_runs_are_found_and_others_left_alone(tmp_path):
+    first = RunFolder.find(tmp_path, "run", digest({"a": 1}))
+    with first.lock():
+        first.begin({"a": 1})
+        with pytest.raises(UserError, match="another process is at work"), first.lock():
+            pass
+    assert RunFolder.find(tmp_path, "run", digest({"a": 1})).path == first.path == tmp_path / "run"
+    other = RunFolder.find(tmp_path, "run", digest({"a": 2}))
+    assert other.path == tmp_path / "run-002"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("not a run")
+    assert RunFolder.find(tmp_path, "mine", "x").path == tmp_path / "mine-002"
+    (first.path / "state.pt").write_bytes(b"broken")
+    with pytest.raises(UserError, match="cannot be read"):
+        first.load(())

@@ -30,7 +30,9 @@ class Hyperparameters(L.Callback):
 
         description = pl_module.hparams["description"]
         data = trainer.datamodule  # type: ignore[attr-defined]
-        settings: dict[str, Any] = {k: v for k, v in pl_module.hparams.items() if k not in ("description", "_instantiator")}
+        settings: dict[str, Any] = {
+            k: v for k, v in pl_module.hparams.items() if k not in ("description", "_instantiator")
+        }
         settings |= {"env": description["env_name"], "policy": description["policy"], "pool_size": len(data.opened)}
         settings |= {"batch_size": data.batch_size, "states_per_step": data.states_per_step, "seed": data.seed}
         plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}

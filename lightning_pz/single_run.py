@@ -68,17 +68,11 @@ def build(model: BehaviorAutoencoder, settings: SearchSettings, threads: int) ->
     """Return the objective and the search of one run."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    spec = spec_of(model)
+    spec = EnvSpec.from_dict(model.env)
     objective = Objective(Problem(model.policy, spec, settings.task, find_task(spec.id, settings.task)), threads)
     latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance)
     weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
     return objective, make_search(settings, objective, latents, weights)
-
-
-def spec_of(model: BehaviorAutoencoder) -> EnvSpec:
-    """Return the specification of the environment that a checkpoint was made for."""
-    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in model.env.items()}
-    return EnvSpec(**plain)
 
 
 def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Result:

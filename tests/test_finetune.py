@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_pz import finetune, finetuning, fit, single_run
 from lightning_pz.autoencoder.module import load_autoencoder
 from lightning_pz.envs.rollout import rollout
+from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.errors import UserError
 from lightning_pz.policy.saved import load_policy
@@ -76,7 +77,7 @@ def test_every_algorithm_leaves_a_whole_run_folder(algorithm, checkpoint, tmp_pa
     (actions,) = onnxruntime.InferenceSession(folder / "policy.onnx").run(None, {"observation": states})
     assert np.abs(actions - policy.act(torch.from_numpy(states)).numpy()).max() < 1e-5
     if policy.squash == "tanh":
-        spec = single_run.spec_of(load_autoencoder(checkpoint))
+        spec = EnvSpec.from_dict(load_autoencoder(checkpoint).env)
         seeds, tasks = range(TEST_SEEDS, TEST_SEEDS + 4), find_tasks(spec.id, ["standard"])
         played = rollout(policy.network(), policy.params[None], spec, seeds, tasks)
         assert summary["standard/return"] == played.returns["standard"].mean()

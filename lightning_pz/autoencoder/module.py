@@ -146,7 +146,7 @@ class BehaviorAutoencoder(L.LightningModule):
                 f"Lower --model.learning_rate (now {self.hparams['learning_rate']}) or --trainer.gradient_clip_val"
             )
         # Only where the logger would look: of what Lightning adds to a step, a call of log is the largest part.
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train_loss", loss.detach(), prog_bar=True)
         return loss
 

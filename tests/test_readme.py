@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 import sweeps.__main__ as sweeps
-from lightning_pz import collect, evaluate, fit
+from lightning_pz import collect, evaluate, finetune, fit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(
-    set(re.findall(r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate)|sweeps) .*$", README, re.MULTILINE))
+    set(re.findall(r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate|finetune)|sweeps) .*$", README, re.MULTILINE))
 )
 STATES = "{probe: 16, train: 16, val: 8, test: 8, episodes: 2}"
 TINY = {
@@ -21,6 +21,10 @@ TINY = {
         "--data.random.candidates", "100", "--data.random.neighbors", "3", "--data.random.states", STATES,
         "--data.steps_per_epoch", "2", "--trainer.max_steps", "2", "--trainer.log_every_n_steps", "1", "--data.batch_size", "8",
         "--model.encoder_widths", "[8]", "--model.decoder_widths", "[8]", "--data.states_per_step", "4",
+    ],
+    "finetune": [
+        "--budget", "6000", "--seeds", "1", "--pgpe.population", "2", "--starts", "1", "--test_episodes", "2",
+        "--evaluation_episodes", "2",
     ],
     "evaluate": ["--policies", "4", "--episodes", "1", "--draws", "5"],
     "collect": ["--candidates", "100", "--neighbors", "3", "--states", STATES],
@@ -44,13 +48,13 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         Path("grid.yaml").write_text(yaml.safe_dump({"default": grid}))
         sweeps.main([*arguments, "--grid", "grid.yaml"])
         return
-    if name == "evaluate":
+    if name in ("evaluate", "finetune"):
         arguments = [fitted.summary["checkpoint"] if word.endswith(".ckpt") else word for word in arguments]
     if "last" in arguments or any(word.endswith("config.yaml") for word in arguments):
         # These go on from an earlier run of the same settings; make it first.
         first = fit.main(["--env", "halfcheetah", *TINY["fit"]])
         arguments = [str(first.folder / "config.yaml") if word.endswith("config.yaml") else word for word in arguments]
-    {"fit": fit, "collect": collect, "evaluate": evaluate}[name].main(arguments + TINY[name])
+    {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}[name].main(arguments + TINY[name])
 
 
 def test_summary_keys_are_those_documented(tmp_path):

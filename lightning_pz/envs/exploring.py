@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_pz.envs.forward import BatchForward
+from lightning_pz.envs.forward import BatchForward, one_blas_thread
 from lightning_pz.envs.simulators.protocol import Simulator
 from lightning_pz.envs.tasks import TaskFunction
 
@@ -64,21 +64,22 @@ def play(act: Act, simulator: Simulator, seeds: Sequence[int], task: TaskFunctio
     lengths, valid = np.zeros(slots, dtype=np.int64), np.isfinite(observations).all(axis=1)
     active = np.flatnonzero(valid)
     kept: list[tuple[np.ndarray, ...]] = []
-    while len(kept) < horizon and len(active):
-        wanted = act(observations, active)
-        finite = np.isfinite(wanted).all(axis=1)
-        valid[active[~finite]] = False
-        active, wanted = active[finite], wanted[finite]
-        if not len(active):
-            break
-        transition = simulator.step(np.clip(wanted, low, high), active)
-        rewards = task(transition)
-        kept.append((active, observations[active].astype(np.float32), wanted, rewards))
-        observations[active] = transition.next_observations
-        lengths[active] += 1
-        finite = np.isfinite(transition.next_observations).all(axis=1) & np.isfinite(rewards)
-        valid[active[~finite]] = False
-        active = active[finite & ~transition.terminated]
+    with one_blas_thread():
+        while len(kept) < horizon and len(active):
+            wanted = act(observations, active)
+            finite = np.isfinite(wanted).all(axis=1)
+            valid[active[~finite]] = False
+            active, wanted = active[finite], wanted[finite]
+            if not len(active):
+                break
+            transition = simulator.step(np.clip(wanted, low, high), active)
+            rewards = task(transition)
+            kept.append((active, observations[active].astype(np.float32), wanted, rewards))
+            observations[active] = transition.next_observations
+            lengths[active] += 1
+            finite = np.isfinite(transition.next_observations).all(axis=1) & np.isfinite(rewards)
+            valid[active[~finite]] = False
+            active = active[finite & ~transition.terminated]
     steps = len(kept)
     episodes = Episodes(
         np.zeros((slots, steps, spec.observation_size), dtype=np.float32),

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_pz.envs.forward import BatchForward
+from lightning_pz.envs.forward import BatchForward, one_blas_thread
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
@@ -111,7 +111,8 @@ def rollout(
     if simulator is None:
         simulator = make_simulator(spec, chunk * len(seeds), threads)
     parts = []
-    with tqdm(total=count * len(seeds), unit="episode", disable=not progress, leave=False) as bar:
+    bar = tqdm(total=count * len(seeds), unit="episode", disable=not progress, leave=False)
+    with bar, one_blas_thread():
         for first in range(0, count, chunk):
             numbers = range(first, min(first + chunk, count))
             weights = params(numbers) if callable(params) else params[first : numbers.stop]

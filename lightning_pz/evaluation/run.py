@@ -94,9 +94,8 @@ def evaluate(
     name = f"{description['policy']}-k{model.hparams['latent_dim']}-seed{description.get('seed', 0)}"
     folder = parent / f"{name}-{tag}"
     if (folder / "summary.json").is_file():
-        plays = read_returns(folder / "returns.csv")
-        _, draws = _measure(plays, config)
-        return Evaluation(folder, json.loads((folder / "summary.json").read_text()), draws, found=True)
+        summary = json.loads((folder / "summary.json").read_text())
+        return Evaluation(folder, summary, _read_draws(folder, list(functions), config), found=True)
     start = time.perf_counter()
     plays = play(model, opened, functions, config, parent / "shared", progress=progress)
     values, draws = _measure(plays, config)
@@ -118,7 +117,7 @@ def evaluate(
         "checkpoint": str(path),
         **values,
     }
-    _write(folder, model, plays, settings, summary)
+    _write(folder, model, plays, settings, summary, draws)
     return Evaluation(folder, summary, draws, found=False)
 
 
@@ -145,7 +144,23 @@ def _measure(plays: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict
     return values, draws
 
 
-def _write(folder: Path, model: BehaviorAutoencoder, plays: Plays, settings: dict, summary: dict[str, Any]) -> None:
+def _read_draws(folder: Path, tasks: list[str], config: EvaluateConfig) -> dict[str, dict[str, np.ndarray]]:
+    """Return the kept bootstrap draws, or make them again from the returns."""
+    path = folder / "bootstrap.npz"
+    if not path.is_file():
+        return _measure(read_returns(folder / "returns.csv"), config)[1]
+    with np.load(path) as kept:
+        return {task: {metric: kept[f"{task}/{metric}"] for metric in METRICS} for task in tasks}
+
+
+def _write(
+    folder: Path,
+    model: BehaviorAutoencoder,
+    plays: Plays,
+    settings: dict[str, Any],
+    summary: dict[str, Any],
+    draws: dict[str, dict[str, np.ndarray]],
+) -> None:
     """Write the run folder whole, under another name first."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -155,6 +170,8 @@ def _write(folder: Path, model: BehaviorAutoencoder, plays: Plays, settings: dic
     (temporary / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     write_returns(plays, temporary / "returns.csv")
     np.savez(temporary / "latents.npz", allow_pickle=False, **plays.latents)
+    flat = {f"{task}/{metric}": drawn for task, by_metric in draws.items() for metric, drawn in by_metric.items()}
+    np.savez(temporary / "bootstrap.npz", allow_pickle=False, **flat)
     writer = SummaryWriter(str(temporary))
     for key, value in summary.items():
         if "/" in key and isinstance(value, float):

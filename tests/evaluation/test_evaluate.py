@@ -98,6 +98,14 @@ def test_an_equal_evaluation_is_found_again_and_gives_the_same_numbers(done, che
             np.testing.assert_array_equal(again.draws[task][metric], draws[metric])
 
 
+def test_bootstrap_draws_can_be_made_again_from_the_returns(done, checkpoint, tmp_path):
+    shutil.copytree(done.folder.parents[2], tmp_path / "logs")
+    (tmp_path / "logs" / "evaluate" / "mountaincar" / done.folder.name / "bootstrap.npz").unlink()
+    again = evaluate(checkpoint, tmp_path / "logs")[0]
+    assert again.found
+    np.testing.assert_array_equal(again.draws["left"]["wasserstein"], done.draws["left"]["wasserstein"])
+
+
 def test_same_settings_same_returns_elsewhere(done, checkpoint, tmp_path):
     other = evaluate(checkpoint, tmp_path, "--threads", "1")[0]
     assert (other.folder / "returns.csv").read_bytes() == (done.folder / "returns.csv").read_bytes()
@@ -189,6 +197,7 @@ def test_a_cut_off_csv_is_explained(done, checkpoint, tmp_path):
     shutil.copytree(done.folder.parents[2], tmp_path / "logs")
     path = tmp_path / "logs" / "evaluate" / "mountaincar" / done.folder.name / "returns.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:30]))
+    (path.parent / "bootstrap.npz").unlink()
     with pytest.raises(UserError, match="cut off"):
         evaluate(checkpoint, tmp_path / "logs")
 

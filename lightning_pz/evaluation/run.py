@@ -94,8 +94,8 @@ def evaluate(
     name = f"{description['policy']}-k{model.hparams['latent_dim']}-seed{description.get('seed', 0)}"
     folder = parent / f"{name}-{tag}"
     if (folder / "summary.json").is_file():
-        summary = json.loads((folder / "summary.json").read_text())
-        return Evaluation(folder, summary, _read_draws(folder, list(functions), config), found=True)
+        kept = json.loads((folder / "summary.json").read_text())
+        return Evaluation(folder, kept, _read_draws(folder, list(functions), config), found=True)
     start = time.perf_counter()
     plays = play(model, opened, functions, config, parent / "shared", progress=progress)
     values, draws = _measure(plays, config)

@@ -121,9 +121,7 @@ def analyze(grouped: Cells, pools: Mapping[str, PoolBest], draws: int, seed: int
     Raises:
         UserError: No evaluation of a task is finite.
     """
-    return [
-        _task(env, name, contenders, pools.get(env), draws, seed) for (env, name), contenders in grouped.items()
-    ]
+    return [_task(env, name, contenders, pools.get(env), draws, seed) for (env, name), contenders in grouped.items()]
 
 
 def aggregate_area(cells: Sequence[Cell], horizons: Sequence[int], draws: int, seed: int) -> Estimate:

@@ -21,7 +21,7 @@ _CHUNK = 4_000_000  # numbers that one round of resampling may hold: 32 MB
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval, in the number's own unit."""
+    """A number with its 95 % interval, in the number's own unit; NaN for the ends that one run cannot tell."""
 
     value: float
     low: float
@@ -83,9 +83,15 @@ def interval(resamples: Float[np.ndarray, "draws ..."]) -> tuple[np.ndarray, np.
 
 
 def estimate(strata: Sequence[Float[np.ndarray, " _"]], draws: int, seed: int) -> Estimate:
-    """Return the interquartile mean over all runs with its stratified bootstrap interval."""
+    """Return the interquartile mean over all runs with its stratified bootstrap interval.
+
+    Where every stratum has a single run, nothing is known of the spread over seeds, and there is no interval.
+    """
+    value = float(iqm(np.concatenate(list(strata))))
+    if max(len(stratum) for stratum in strata) < 2:
+        return Estimate(value, float("nan"), float("nan"))
     low, high = interval(resampled_iqm(strata, draws, seed))
-    return Estimate(float(iqm(np.concatenate(list(strata)))), float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def normalize(returns: Float[np.ndarray, "..."], floor: float, best: float) -> Float[np.ndarray, "..."]:
@@ -93,9 +99,7 @@ def normalize(returns: Float[np.ndarray, "..."], floor: float, best: float) -> F
     return (returns - floor) / (best - floor) if best > floor else np.zeros_like(returns)
 
 
-def area(
-    steps: Shaped[np.ndarray, " evaluations"], scores: Float[np.ndarray, " evaluations"], horizon: int
-) -> float:
+def area(steps: Shaped[np.ndarray, " evaluations"], scores: Float[np.ndarray, " evaluations"], horizon: int) -> float:
     """Return the area under a step curve of scores up to the horizon, over the horizon.
 
     It is the mean score of the incumbent over the budget, 1 for a run that has the best known return from the first
@@ -150,8 +154,11 @@ def permutation_p(one: Float[np.ndarray, " ours"], other: Float[np.ndarray, " th
     """Return the two-sided p-value of a difference in interquartile means if the contenders were exchangeable.
 
     Exact for few runs. The percentile bootstrap alone calls a difference too readily: of two equal contenders with
-    three runs each it would call a winner in one comparison of six, where one of twenty was meant.
+    three runs each it would call a winner in one comparison of six, where one of twenty was meant. A single run
+    says nothing about its spread, and gives 1.
     """
+    if min(len(one), len(other)) < 2:
+        return 1.0
 
     def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
         return trim_mean(x, 0.25, axis=axis) - trim_mean(y, 0.25, axis=axis)

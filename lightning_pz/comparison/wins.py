@@ -30,7 +30,8 @@ class Win:
         horizon: Environment steps up to which areas are taken.
         leader: Contender with the highest interquartile mean area.
         runner_up: The second; None if there is no other.
-        probability: Bootstrap probability that the leader's exceeds the runner-up's.
+        probability: Bootstrap probability that the leader's exceeds the runner-up's; NaN if
+            one of them has a single run.
         paired: Whether both have the same seeds, which are then drawn together.
         p_value: Two-sided, of a permutation test; NaN without a runner-up.
         verdict: `win`, `tie`, `too few seeds` (no outcome of so few runs could be told from chance) or `alone`.
@@ -117,10 +118,11 @@ def decide(task: Task, horizon: int, draws: int, seed: int) -> Win:
     second = cells[1]
     ours, theirs = leader.areas[horizon], second.areas[horizon]
     paired = leader.seeds == second.seeds
-    probability = probability_above(ours, theirs, paired, draws, seed)
+    few = min(len(ours), len(theirs)) < 2
+    probability = math.nan if few else probability_above(ours, theirs, paired, draws, seed)
     p_value = permutation_p(ours, theirs, seed)
     # Even if every run of one were above every run of the other, so few have no smaller p-value than this.
-    least = min(1.0, 2 / math.comb(len(ours) + len(theirs), len(ours)))
+    least = 2 / math.comb(len(ours) + len(theirs), len(ours)) if not few else 1.0
     decided = probability >= (1 + LEVEL) / 2 and p_value <= 1 - LEVEL
     verdict = WIN if decided else FEW if least > 1 - LEVEL else TIE
     return Win(task, horizon, leader, second, probability, paired, p_value, verdict)

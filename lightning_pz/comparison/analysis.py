@@ -125,7 +125,7 @@ def analyze(grouped: Cells, pools: Mapping[str, PoolBest], draws: int, seed: int
 
 
 def aggregate_area(cells: Sequence[Cell], horizons: Sequence[int], draws: int, seed: int) -> Estimate:
-    """Return one contender's interquartile mean area over all runs of all tasks, stratified over tasks.
+    """Return one contender's interquartile mean area over the runs of all tasks, stratified over tasks.
 
     Args:
         cells: The contender on each task.
@@ -133,12 +133,23 @@ def aggregate_area(cells: Sequence[Cell], horizons: Sequence[int], draws: int, s
         draws: Bootstrap resamples.
         seed: Seed of the resampling.
     """
-    return estimate([cell.areas[h] for cell, h in zip(cells, horizons, strict=True)], draws, seed)
+    return estimate(balanced([cell.areas[h] for cell, h in zip(cells, horizons, strict=True)]), draws, seed)
+
+
+def balanced(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Cut each task's runs, (runs, ...), to the first n, n the smallest number of runs on a task.
+
+    A task with more seeds would weigh more than the others, and contenders that have more seeds on easy tasks would
+    look better for it.
+    """
+    fewest = min(len(stratum) for stratum in strata)
+    return [stratum[:fewest] for stratum in strata]
 
 
 def curve_of(strata: Sequence[np.ndarray], draws: int, seed: int) -> Curve:
-    """Return the interquartile mean curve over the runs of all strata, (runs, points) each, with its band."""
-    stacked = np.concatenate(list(strata))
+    """Return the interquartile mean curve over the runs of all tasks, (runs, points) each, with its band."""
+    strata = balanced(strata)
+    stacked = np.concatenate(strata)
     known = ~np.isnan(stacked).any(axis=0)
     value, low, high = (np.full(stacked.shape[1], np.nan) for _ in range(3))
     value[known] = iqm(stacked[:, known])

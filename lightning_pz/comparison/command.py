@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +120,7 @@ def _write(made: Report, draws: int, seed: int) -> None:
         temporary.replace(path)
     names = style_indices(list(dict.fromkeys(cell.contender for task in made.tasks for cell in task.cells)))
     for task in made.tasks:
-        stem = re.sub(r"[^a-z0-9_]+", "-", task.label.lower()).strip("-")
-        save(learning_curves(task, names), made.folder / "figures" / stem)
+        save(learning_curves(task, names), made.folder / "figures" / tables.figure_name(task))
     save(overview(made.tasks, made.rounds[0], names, draws, seed), made.folder / "figures" / "overview")
 
 

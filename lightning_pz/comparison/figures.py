@@ -67,7 +67,7 @@ def learning_curves(task: Task, names: Sequence[str]) -> Figure:
 def overview(tasks: Sequence[Task], result: Round, names: Sequence[str], draws: int, seed: int) -> Figure:
     """Draw all tasks in one: normalized return against the share of the budget, and the areas beneath.
 
-    Left, the interquartile mean over the runs of all tasks; a contender is drawn as far as it was given budget on
+    Left, the interquartile mean over the runs of all tasks, equally many of each; a contender is drawn as far as it was given budget on
     every task, and once each of its runs has been evaluated. Right, the area under each run's own curve.
 
     Args:
@@ -139,22 +139,23 @@ def _draw_pool(axes: plt.Axes, task: Task) -> None:
     if task.pool is None:
         return
     axes.axhline(task.pool.value, color=INK, linewidth=1, label="best in the pool", zorder=2)
-    axes.axhspan(task.pool.low, task.pool.high, facecolor="none", edgecolor=GRAY, alpha=0.5, hatch="////", linewidth=0)
+    axes.axhspan(task.pool.low, task.pool.high, facecolor="none", edgecolor=GRAY, alpha=0.3, hatch="///", linewidth=0)
 
 
 def _bottom(task: Task) -> tuple[float, bool]:
     """Return where the return axis begins, and whether curves go on below.
 
-    The first policies of an algorithm can be so bad that nothing else could be seen.
+    The first policies of an algorithm can be so bad that nothing else could be seen. At least three quarters of
+    every contender's curve stay in sight.
     """
-    parts = [np.concatenate([cell.curve.low, cell.curve.value]) for cell in task.cells]
-    lows = np.concatenate(parts)
-    lowest = float(np.nanmin(np.append(lows, task.best)))
-    if task.pool is not None:
-        lowest = min(lowest, task.pool.low)
-    span = max(task.best - task.floor, 1e-9)
-    limit = task.floor - 0.5 * span
-    return (limit, True) if lowest < limit - 0.5 * span else (lowest - 0.04 * (task.best - lowest + 1e-9), False)
+    lows = [cell.curve.low[~np.isnan(cell.curve.low)] for cell in task.cells]
+    ends = [task.best] if task.pool is None else [task.best, task.pool.low]
+    lowest = min(float(values.min()) for values in [*lows, np.array(ends)] if len(values))
+    usual = min(float(np.quantile(values, 0.25)) for values in [*lows, np.array(ends)] if len(values))
+    span = max(task.best - usual, 1e-9)
+    if lowest < usual - span:
+        return usual - 0.25 * span, True
+    return lowest - 0.04 * max(task.best - lowest, 1e-9), False
 
 
 def _legend(figure: Figure, axes: plt.Axes, title: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def cell_rows(tasks: Sequence[Task]) -> Rows:
         for cell in task.cells:
             rows.append([
                 task.label, cell.contender, str(len(cell.runs)), f"{cell.budget:,}", text(cell.final),
-                text(cell.area[cell.budget]), *(reach_text(cell.reach[share]) for share in SHARES),
+                text(cell.area[cell.budget], 3), *(reach_text(cell.reach[share]) for share in SHARES),
                 _seconds(cell.seconds),
             ])  # fmt: skip
     return rows
@@ -40,8 +41,8 @@ def win_rows(result: Round) -> Rows:
     for win in result.wins:
         second = win.runner_up
         rows.append([
-            win.task.label, f"{win.horizon:,}", win.leader.contender, text(win.leader.area[win.horizon]),
-            second.contender if second else "", text(second.area[win.horizon]) if second else "",
+            win.task.label, f"{win.horizon:,}", win.leader.contender, text(win.leader.area[win.horizon], 3),
+            second.contender if second else "", text(second.area[win.horizon], 3) if second else "",
             f"{win.probability:.3f} {'paired' if win.paired else 'unpaired'}" if win.probability >= 0 else "",
             f"{win.p_value:.3f}" if win.probability >= 0 else "", win.verdict,
         ])  # fmt: skip
@@ -55,14 +56,14 @@ def standing_rows(result: Round) -> Rows:
         leads = f"{s.leads} [{s.leads_low:.0f}, {s.leads_high:.0f}] of {s.tasks}"
         ties = f"{len(s.ties)}: {', '.join(s.ties)}" if s.ties else "0"
         behind = f"{len(s.behind)}: {', '.join(s.behind)}" if s.behind else "0"
-        rows.append([s.contender, text(s.area), leads, str(len(s.wins)), ties, behind])
+        rows.append([s.contender, text(s.area, 3), leads, str(len(s.wins)), ties, behind])
     return rows
 
 
 def console_rows(tasks: Sequence[Task], wins: Sequence[Win]) -> Rows:
-    """Return few columns, at most 104 characters wide, the best area of a task first, a header first."""
+    """Return few columns, narrow enough for 110 characters, the best area of a task first, a header first."""
     several = len({task.env for task in tasks}) > 1
-    rows = [["task", "algorithm", "seeds", "return", "area [95 %]", _share(0.9), "seconds", "result"]]
+    rows = [["task", "algorithm", "return", "area [95 %]", _share(0.9), "seconds", "result"]]
     for task, win in zip(tasks, wins, strict=True):
         ranked = sorted(task.cells, key=lambda cell: (-cell.budget, -cell.area[cell.budget].value))
         for place, cell in enumerate(ranked):
@@ -73,8 +74,8 @@ def console_rows(tasks: Sequence[Task], wins: Sequence[Win]) -> Rows:
                 result = f"to {compact(cell.budget)}"
             name = (task.label if several else task.name) if place == 0 else ""
             rows.append([
-                _cut(name, 24), _cut(cell.contender, 20), str(len(cell.runs)), _number(cell.final.value),
-                text(cell.area[cell.budget]), reach_text(cell.reach[0.9], short=True), _seconds(cell.seconds), result,
+                _cut(name, 24), _cut(cell.contender, 20), _number(cell.final.value),
+                text(cell.area[cell.budget], 3), reach_text(cell.reach[0.9], short=True), _seconds(cell.seconds), result,
             ])  # fmt: skip
     return rows
 
@@ -104,10 +105,14 @@ def markdown(
         parts.append(f"## Wins at {result.name}\n")
         parts.append(markdown_table(win_rows(result)))
         if result.standings:
-            parts += ["Over all tasks (ties count the pair of leader and runner-up):\n"]
+            parts += [
+                "Over all tasks, with equally many seeds of each (ties count the pair of leader and runner-up):\n"
+            ]
             parts.append(markdown_table(standing_rows(result)))
         if result.missing:
             parts.append(f"Without runs, or without this budget, on some task: {', '.join(result.missing)}.\n")
+    parts.append("## Learning curves\n")
+    parts += [f"![{name}](figures/{name}.png)\n" for name in ["overview", *map(figure_name, tasks)]]
     parts.append("## Every algorithm\n")
     parts.append(
         "Interquartile means over seeds with stratified bootstrap 95 % intervals. `return`: of the chosen policy on "
@@ -126,6 +131,11 @@ def markdown(
         parts.append("## Left out\n")
         parts.append("\n".join(f"* `{path}`: {reason}" for path, reason in left_out) + "\n")
     return "\n".join(parts)
+
+
+def figure_name(task: Task) -> str:
+    """Return the name of a task's figure, fit for a file."""
+    return re.sub(r"[^a-z0-9_]+", "-", task.label.lower()).strip("-")
 
 
 def reference_rows(tasks: Sequence[Task]) -> Rows:
@@ -188,10 +198,10 @@ def wins_csv(results: Sequence[Round]) -> str:
     return _csv(rows)
 
 
-def text(value: Estimate) -> str:
-    """Return a number with its interval, if it has one, all with the digits of the largest."""
+def text(value: Estimate, digits: int | None = None) -> str:
+    """Return a number with its interval, if it has one, all with the digits of the largest if not told."""
     numbers = [number for number in (value.value, value.low, value.high) if math.isfinite(number)]
-    digits = _digits(max(map(abs, numbers)))
+    digits = _digits(max(map(abs, numbers))) if digits is None else digits
     middle, *ends = (_fixed(number, digits) for number in numbers)
     return f"{middle} [{', '.join(ends)}]" if ends else middle
 
@@ -214,8 +224,7 @@ def compact(steps: float) -> str:
     """Return environment steps in at most five characters."""
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if steps >= unit * 0.9995:
-            value = steps / unit
-            return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}{name}"
+            return f"{steps / unit:.3g}{name}"
     return f"{steps:.0f}"
 
 

@@ -57,7 +57,10 @@ def learning_curves(task: Task, names: Sequence[str]) -> Figure:
         _draw(axes, task.grid, cell.curve, names.index(cell.contender), f"{cell.contender} ({len(cell.runs)})")
     _draw_pool(axes, task)
     bottom, cut = _bottom(task)
-    axes.set_ylim(bottom=bottom)
+    highs = [cell.curve.high for cell in task.cells]
+    top = float(np.nanmax(np.concatenate([*highs, [task.pool.high if task.pool else -np.inf, bottom]])))
+    # Matplotlib's own margin would grow with what is cut off.
+    axes.set_ylim(bottom, top + 0.05 * max(top - bottom, 1e-9))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set(xlabel="environment steps", ylabel="return", title=task.label, xlim=(0, task.grid[-1]))
     _legend(figure, axes, "algorithm (seeds)" + (f"; curves go on below {bottom:.3g}" if cut else ""))

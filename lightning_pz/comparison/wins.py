@@ -146,14 +146,15 @@ def _round(name: str, tasks: Sequence[Task], horizons: tuple[int, ...], draws: i
     for contender in complete:
         low, high = interval(leads[contender])
         own = [win for win in wins if win.leader.contender == contender]
-        won = tuple(win.task.label for win in own if win.verdict in (WIN, ALONE))
+        won = tuple(win.task.label for win in own if win.verdict == WIN)
         tied = tuple(
             win.task.label
             for win in wins
             if win.verdict in (TIE, FEW)
             and contender in (win.leader.contender, win.runner_up.contender if win.runner_up else None)
         )
-        behind = tuple(task.label for task in tasks if task.label not in won + tied)
+        alone = tuple(win.task.label for win in own if win.verdict == ALONE)
+        behind = tuple(task.label for task in tasks if task.label not in won + tied + alone)
         standings.append(
             Standing(
                 contender, aggregate_area(present[contender], horizons, draws, seed), len(tasks), len(own),

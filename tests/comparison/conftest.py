@@ -14,7 +14,7 @@ from lightning_pz.search.settings import SearchSettings
 ENV_IDS = {"mountaincar": "MountainCarContinuous-v0", "reacher": "Reacher-v5"}
 
 
-def write_run(
+def _write_run(
     root: Path, algorithm="pgpe", seed=0, steps=(100, 500), returns=(1.0, 2.0), *, env="mountaincar", task="standard",
     budget=1000, final=None, tag="medium-k2-seed0", seconds=2.0, finished=True, **settings,
 ) -> Path:  # fmt: skip
@@ -39,7 +39,7 @@ def write_run(
     return folder.path
 
 
-def write_evaluation(root: Path, name="a", policies=100, *, env="mountaincar", policy="medium", best=3.0, pool=()):
+def _write_evaluation(root: Path, name="a", policies=100, *, env="mountaincar", policy="medium", best=3.0, pool=()):
     """Write what the report reads of an evaluation; `pool` holds a list of episodes' returns per policy."""
     folder = root / "evaluate" / env / name
     folder.mkdir(parents=True)
@@ -56,7 +56,7 @@ def write_evaluation(root: Path, name="a", policies=100, *, env="mountaincar", p
     return folder / "summary.json"
 
 
-def rising(rng: np.random.Generator, level: float, budget=1000, points=20, noise=0.3):
+def _rising(rng: np.random.Generator, level: float, budget=1000, points=20, noise=0.3):
     """Return the steps and returns of a curve that rises to about `level`."""
     steps = np.linspace(budget / points, budget, points).astype(int)
     returns = level * (1 - np.exp(-4 * steps / budget)) + noise * rng.normal() + 0.1 * noise * rng.normal(size=points)
@@ -66,3 +66,18 @@ def rising(rng: np.random.Generator, level: float, budget=1000, points=20, noise
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def write_run():
+    return _write_run
+
+
+@pytest.fixture
+def write_evaluation():
+    return _write_evaluation
+
+
+@pytest.fixture
+def rising():
+    return _rising

@@ -148,13 +148,13 @@ def _draw_pool(axes: plt.Axes, task: Task) -> None:
 def _bottom(task: Task) -> tuple[float, bool]:
     """Return where the return axis begins, and whether curves go on below.
 
-    The first policies of an algorithm can be so bad that nothing else could be seen. At least three quarters of
-    every contender's curve stay in sight.
+    The first policies of an algorithm can be so bad that nothing else could be seen. Nine tenths of every
+    contender's curve stay in sight.
     """
     lows = [cell.curve.low[~np.isnan(cell.curve.low)] for cell in task.cells]
     ends = [task.best] if task.pool is None else [task.best, task.pool.low]
     lowest = min(float(values.min()) for values in [*lows, np.array(ends)] if len(values))
-    usual = min(float(np.quantile(values, 0.25)) for values in [*lows, np.array(ends)] if len(values))
+    usual = min(float(np.quantile(values, 0.1)) for values in [*lows, np.array(ends)] if len(values))
     span = max(task.best - usual, 1e-9)
     if lowest < usual - span:
         return usual - 0.25 * span, True

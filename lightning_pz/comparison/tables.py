@@ -220,7 +220,7 @@ def reach_text(steps: np.ndarray, short: bool = False) -> str:
     return f"{compact(middle) if short else f'{middle:,.0f}'} {count}"
 
 
-def compact(steps: float) -> str:
+def compact(steps: int | float) -> str:
     """Return environment steps in at most five characters."""
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if steps >= unit * 0.9995:
@@ -249,7 +249,8 @@ def _seconds(value: float) -> str:
 
 
 def _cut(word: str, width: int) -> str:
-    return word if len(word) <= width else word[: width - 1] + "…"
+    # Both ends stay: names of checkpoints differ at the end.
+    return word if len(word) <= width else f"{word[: (width - 1) // 2]}…{word[-(width // 2) :]}"
 
 
 def _finite(value: float) -> float | str:

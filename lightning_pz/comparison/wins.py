@@ -13,6 +13,7 @@ from lightning_pz.comparison.statistics import (
     LEVEL,
     Estimate,
     interval,
+    least_p,
     permutation_p,
     probability_above,
     resampled_iqm,
@@ -121,10 +122,8 @@ def decide(task: Task, horizon: int, draws: int, seed: int) -> Win:
     few = min(len(ours), len(theirs)) < 2
     probability = math.nan if few else probability_above(ours, theirs, paired, draws, seed)
     p_value = permutation_p(ours, theirs, seed)
-    # Even if every run of one were above every run of the other, so few have no smaller p-value than this.
-    least = 2 / math.comb(len(ours) + len(theirs), len(ours)) if not few else 1.0
     decided = probability >= (1 + LEVEL) / 2 and p_value <= 1 - LEVEL
-    verdict = WIN if decided else FEW if least > 1 - LEVEL else TIE
+    verdict = WIN if decided else FEW if least_p(len(ours), len(theirs)) > 1 - LEVEL else TIE
     return Win(task, horizon, leader, second, probability, paired, p_value, verdict)
 
 

@@ -9,6 +9,7 @@ from lightning_pz.comparison.statistics import (
     estimate,
     interval,
     iqm,
+    least_p,
     normalize,
     on_grid,
     permutation_p,
@@ -113,8 +114,8 @@ def test_area_is_the_mean_of_the_curve_on_a_fine_grid(rng):
 
 
 def test_scores_run_from_floor_to_best():
-    np.testing.assert_allclose(normalize(np.array([-10.0, 0.0, 10.0, 20.0, -30.0]), -10, 10), [0, 0.5, 1, 1.5, -1])
-    np.testing.assert_array_equal(normalize(np.array([3.0, 3.0]), 3, 3), 0)
+    np.testing.assert_allclose(normalize(np.array([-10.0, 0.0, 10.0, 20.0, -30.0]), -10.0, 10.0), [0, 0.5, 1, 1.5, -1])
+    np.testing.assert_array_equal(normalize(np.array([3.0, 3.0]), 3.0, 3.0), 0)
 
 
 def test_steps_to_reach_and_censoring():
@@ -148,7 +149,17 @@ def test_pairing_sees_a_small_lead_that_every_seed_shows(rng):
 
 
 def test_permutation_test_by_counting():
-    # All of one above all of the other: 2 of the 70 ways to split eight runs are as far apart.
-    assert permutation_p(np.arange(4.0) + 10, np.arange(4.0), 0) == pytest.approx(2 / 70)
+    # All of one above all of the other: 2 of the 20 ways to split six runs are as far apart.
+    assert permutation_p(np.arange(3.0) + 10, np.arange(3.0), 0) == pytest.approx(2 / 20)
+    # With five each, one is trimmed at either end: swapping the two that are nearest changes nothing, 4 of 252.
+    assert permutation_p(np.arange(5.0) + 10, np.arange(5.0), 0) == pytest.approx(4 / 252)
     assert permutation_p(np.arange(4.0), np.arange(4.0), 0) == 1
     assert permutation_p(np.array([9.0]), np.arange(4.0), 0) == 1
+
+
+def test_least_p_value_is_reached_and_not_undercut(rng):
+    for ours, theirs in ((3, 3), (4, 4), (5, 2), (5, 5), (2, 6)):
+        least = least_p(ours, theirs)
+        found = [permutation_p(rng.normal(size=ours) + 2, rng.normal(size=theirs), 0) for _ in range(20)]
+        assert min(found) == pytest.approx(least)
+    assert least_p(4, 4) > 0.05 > least_p(5, 5)

@@ -50,7 +50,10 @@ def _write_evaluation(root: Path, name="a", policies=100, *, env="mountaincar", 
     if pool:
         lines = ["group,policy,episode,steps,valid,standard"]
         for i, episodes in enumerate(pool):
-            lines += [f"pool,{i},{e},9,{int(math.isfinite(r))},{r}" for e, r in enumerate(episodes)]
+            lines += [
+                f"pool,{i},{e},9,{int(math.isfinite(r))},{r if math.isfinite(r) else -1e9}"
+                for e, r in enumerate(episodes)
+            ]
             lines += [f"random,{i},{e},9,1,-1e6" for e in range(len(episodes))]
         (folder / "returns.csv").write_text("\n".join(lines) + "\n")
     return folder / "summary.json"

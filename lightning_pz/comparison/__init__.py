@@ -1,0 +1,1 @@
+"""Comparing search algorithms: finished runs in, curves with intervals, tables and wins out."""

@@ -1,0 +1,244 @@
+"""From runs to the numbers that figures and tables show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_pz.comparison.pool_best import PoolBest
+from lightning_pz.comparison.runs import Cells, Run
+from lightning_pz.comparison.statistics import (
+    Estimate,
+    area,
+    estimate,
+    interval,
+    iqm,
+    normalize,
+    on_grid,
+    resampled_iqm,
+    steps_to_reach,
+)
+from lightning_pz.errors import UserError
+
+SHARES = (0.5, 0.75, 0.9, 0.95)
+"""Shares of the way from the floor to the best known return."""
+POINTS = 201
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An interquartile mean along the grid with its 95 % band, each (points,); NaN until every run has a value."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One contender on one task.
+
+    Attributes:
+        contender: Its name.
+        runs: Its runs, seeds ascending.
+        budget: Environment steps each was given.
+        scores: Normalized returns of each run on the task's grid, (runs, points); NaN before the first evaluation.
+        curve: Return against the task's grid.
+        final: Return of the chosen policies on the test episodes.
+        areas: Area under the curve of each run, (runs,), by horizon; horizons above the budget are missing.
+        area: Its interquartile mean, by horizon.
+        reach: Environment steps of each run to each share, (runs,); infinity where it was not reached.
+        invalid: Runs with an evaluation or a final return that is not finite.
+    """
+
+    contender: str
+    runs: tuple[Run, ...]
+    budget: int
+    scores: np.ndarray
+    curve: Curve
+    final: Estimate
+    areas: dict[int, np.ndarray]
+    area: dict[int, Estimate]
+    reach: dict[float, np.ndarray]
+    invalid: int
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs."""
+        return tuple(run.seed for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Median wall time of a run, in seconds."""
+        return float(np.median([run.seconds for run in self.runs]))
+
+
+@dataclass(frozen=True)
+class Task:
+    """All contenders on one task.
+
+    Attributes:
+        env: Short name of the environment.
+        name: Name of the task.
+        grid: Environment steps, (points,), from 0 to the largest budget.
+        floor: Return that counts as score 0.
+        floor_is_median: Whether it is the pool's median; else the lowest first evaluation of any run.
+        best: Best known return, score 1: of any evaluation of any run, or of the pool.
+        best_of: Who has it.
+        pool: The best policy in the pool, if known.
+        horizons: Environment steps at which contenders are compared, the distinct budgets, ascending.
+        cells: Contenders, in the order of their names.
+    """
+
+    env: str
+    name: str
+    grid: np.ndarray
+    floor: float
+    floor_is_median: bool
+    best: float
+    best_of: str
+    pool: Estimate | None
+    horizons: tuple[int, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def label(self) -> str:
+        """Environment and task in one word."""
+        return f"{self.env}/{self.name}"
+
+
+def analyze(grouped: Cells, pools: Mapping[str, PoolBest], draws: int, seed: int) -> list[Task]:
+    """Return every task's numbers.
+
+    Args:
+        grouped: Runs by task and contender.
+        pools: Evaluation of the pool, by environment.
+        draws: Bootstrap resamples.
+        seed: Seed of the resampling.
+
+    Raises:
+        UserError: No evaluation of a task is finite.
+    """
+    return [_task(env, name, contenders, pools.get(env), draws, seed) for (env, name), contenders in grouped.items()]
+
+
+def aggregate_area(cells: Sequence[Cell], horizons: Sequence[int], draws: int, seed: int) -> Estimate:
+    """Return one contender's interquartile mean area over the runs of all tasks, stratified over tasks.
+
+    Args:
+        cells: The contender on each task.
+        horizons: The horizon of each task, environment steps.
+        draws: Bootstrap resamples.
+        seed: Seed of the resampling.
+    """
+    return estimate(balanced([cell.areas[h] for cell, h in zip(cells, horizons, strict=True)]), draws, seed)
+
+
+def balanced(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Cut each task's runs, (runs, ...), to the first n, n the smallest number of runs on a task.
+
+    A task with more seeds would weigh more than the others, and contenders that have more seeds on easy tasks would
+    look better for it.
+    """
+    fewest = min(len(stratum) for stratum in strata)
+    return [stratum[:fewest] for stratum in strata]
+
+
+def curve_of(strata: Sequence[np.ndarray], draws: int, seed: int) -> Curve:
+    """Return the interquartile mean curve over the runs of all tasks, (runs, points) each, with its band."""
+    strata = balanced(strata)
+    stacked = np.concatenate(strata)
+    known = ~np.isnan(stacked).any(axis=0)
+    value, low, high = (np.full(stacked.shape[1], np.nan) for _ in range(3))
+    value[known] = iqm(stacked[:, known])
+    low[known], high[known] = interval(resampled_iqm([stratum[:, known] for stratum in strata], draws, seed))
+    return Curve(value, low, high)
+
+
+def _task(
+    env: str, name: str, contenders: Mapping[str, Sequence[Run]], pool: PoolBest | None, draws: int, seed: int
+) -> Task:
+    runs = [run for members in contenders.values() for run in members]
+    finite = np.concatenate([run.returns[np.isfinite(run.returns)] for run in runs])
+    if not len(finite):
+        raise UserError(
+            f"expected a finite return in some evaluation on {env} {name}, but {len(runs)} runs have none: "
+            "leave these runs out"
+        )
+    worst = float(finite.min())
+    firsts = np.concatenate([run.returns[:1] for run in runs])
+    median = None if pool is None else pool.median.get(name)
+    floor = float(np.nanmin(np.append(firsts, finite.max()))) if median is None else median
+    reference = None if pool is None else pool.best.get(name)
+    best, best_of = _best(contenders, reference)
+    horizons = tuple(sorted({run.budget for run in runs}))
+    grid = np.linspace(0, horizons[-1], POINTS)
+    cells = tuple(
+        _cell(contender, members, grid, floor, best, worst, horizons, draws, seed)
+        for contender, members in contenders.items()
+    )
+    return Task(env, name, grid, floor, median is not None, best, best_of, reference, horizons, cells)
+
+
+def _best(contenders: Mapping[str, Sequence[Run]], pool: Estimate | None) -> tuple[float, str]:
+    """Return the best known return and who has it.
+
+    Curves count, not test episodes: all algorithms play the same evaluation episodes, so a return that one of them
+    reached there is one that the others could have reached.
+    """
+    found = [
+        (float(np.nanmax(run.returns)), f"{name}, seed {run.seed}")
+        for name, members in contenders.items()
+        for run in members
+        if np.isfinite(run.returns).any()
+    ]
+    if pool is not None:
+        found.append((pool.value, "the pool"))
+    return max(found, key=lambda pair: pair[0])
+
+
+def _cell(
+    contender: str,
+    runs: Sequence[Run],
+    grid: np.ndarray,
+    floor: float,
+    best: float,
+    worst: float,
+    horizons: tuple[int, ...],
+    draws: int,
+    seed: int,
+) -> Cell:
+    budget = runs[0].budget
+    # A policy that turned non-finite ranks last: it counts as the worst return that was seen on the task.
+    returns = [np.nan_to_num(run.returns, nan=worst) for run in runs]
+    finals = np.nan_to_num(np.array([run.final for run in runs]), nan=worst)
+    on = np.stack([on_grid(run.steps, values, grid) for run, values in zip(runs, returns, strict=True)])
+    on[:, grid > budget] = np.nan
+    areas = {
+        horizon: np.array([
+            area(run.steps, normalize(values, floor, best), horizon)
+            for run, values in zip(runs, returns, strict=True)
+        ])
+        for horizon in horizons
+        if horizon <= budget
+    }  # fmt: skip
+    return Cell(
+        contender=contender,
+        runs=tuple(runs),
+        budget=budget,
+        scores=normalize(on, floor, best),
+        curve=curve_of([on], draws, seed),
+        final=estimate([finals], draws, seed),
+        areas=areas,
+        area={horizon: estimate([values], draws, seed) for horizon, values in areas.items()},
+        reach={
+            share: np.array([
+                steps_to_reach(run.steps, values, floor + share * (best - floor), budget)
+                for run, values in zip(runs, returns, strict=True)
+            ])
+            for share in SHARES
+        },
+        invalid=sum(bool(np.isnan(run.returns).any() or np.isnan(run.final)) for run in runs),
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""The best policy that was in the pool before any search, as `evaluate` measured it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_pz.comparison.runs import Run
+from lightning_pz.comparison.statistics import Estimate
+from lightning_pz.errors import UserError
+
+
+@dataclass(frozen=True)
+class PoolBest:
+    """One evaluation of a pool.
+
+    Attributes:
+        path: Its summary.json.
+        env_id: Gymnasium id of the environment.
+        policy: Name of the policy size.
+        policies: Policies of the pool that were played.
+        best: Return of the best of them with its interval, by task.
+        median: Median return of the pool, by task; empty if the episodes do not lie beside the summary.
+    """
+
+    path: Path
+    env_id: str
+    policy: str
+    policies: int
+    best: dict[str, Estimate]
+    median: dict[str, float]
+
+
+def find_pools(runs: Sequence[Run], given: Sequence[Path]) -> dict[str, PoolBest]:
+    """Return the evaluation to use for each environment, by its short name; environments without one are missing.
+
+    Given summaries count alone. Otherwise those below `evaluate/<env>` in the logs folder that holds the runs are
+    looked at. Of several that fit, the one that played the most policies is taken.
+
+    Args:
+        runs: What is compared.
+        given: summary.json files, or folders that hold one.
+
+    Raises:
+        UserError: A given summary is missing, broken, or fits none of the runs.
+    """
+    chosen: dict[str, PoolBest] = {}
+    sizes: dict[str, tuple[str, set[str]]] = {}
+    for run in runs:
+        sizes.setdefault(run.env, (run.env_id, set()))[1].add(run.policy)
+    pools = [_read_given(path) for path in given]
+    for pool in pools:
+        if all(pool.env_id != env_id or pool.policy not in policies for env_id, policies in sizes.values()):
+            wanted = ", ".join(f"{'/'.join(sorted(policies))} policies on {i}" for i, policies in sizes.values())
+            raise UserError(
+                f"--evaluation expects an evaluation of {wanted}, but {pool.path} is of {pool.policy} policies on "
+                f"{pool.env_id}: give another, or leave it out"
+            )
+    for env, (env_id, policies) in sizes.items():
+        fitting = [p for p in pools or _beside(runs, env) if p.env_id == env_id and p.policy in policies]
+        if fitting:
+            chosen[env] = max(fitting, key=lambda pool: pool.policies)
+    return chosen
+
+
+def logs_root(run: Run) -> Path | None:
+    """Return the folder that holds `finetune/<env>/...` with this run, or None if it was moved elsewhere."""
+    return next((p.parent for p in run.folder.absolute().parents if p.name == "finetune"), None)
+
+
+def read_pool(path: Path) -> PoolBest:
+    """Read one evaluation.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: It is broken or something else.
+    """
+    summary: dict[str, Any] = json.loads(path.read_text())
+    ends = ("", "_low", "_high")
+    best = {}
+    for key in summary:
+        if key.endswith("/best_in_pool") and all(summary[key + end] is not None for end in ends):
+            best[key.removesuffix("/best_in_pool")] = Estimate(*(float(summary[key + end]) for end in ends))
+    if not best:
+        raise ValueError("no key <task>/best_in_pool")
+    file = path.parent / "returns.csv"
+    median = _medians(file, list(best)) if file.is_file() else {}
+    return PoolBest(path, summary["env"], summary["policy"], int(summary["policies"]), best, median)
+
+
+def _medians(path: Path, tasks: list[str]) -> dict[str, float]:
+    """Return the pool's median by task, each policy averaged over its episodes; one with an invalid episode is out."""
+    episodes: dict[str, list[list[float]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["group"] == "pool":
+                valid = row["valid"] == "1"
+                numbers = [float(row[task]) if valid else np.nan for task in tasks]
+                episodes.setdefault(row["policy"], []).append(numbers)
+    if not episodes:
+        return {}
+    means = np.array([np.mean(rows, axis=0) for rows in episodes.values()])
+    means = means[np.isfinite(means).all(axis=1)]
+    return dict(zip(tasks, np.median(means, axis=0).tolist(), strict=True)) if len(means) else {}
+
+
+def _read_given(path: Path) -> PoolBest:
+    file = path / "summary.json" if path.is_dir() else path
+    try:
+        return read_pool(file)
+    except OSError as error:
+        raise UserError(
+            f"--evaluation expects a summary.json that python -m lightning_pz.evaluate wrote, but {file} cannot be "
+            f"read ({error.strerror}): correct the path, or leave it out"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--evaluation expects a summary.json that python -m lightning_pz.evaluate wrote, but {file} is none "
+            f"({type(error).__name__}: {error}): give another, or leave it out"
+        ) from error
+
+
+def _beside(runs: Sequence[Run], env: str) -> list[PoolBest]:
+    found = []
+    for root in sorted({root for run in runs if run.env == env and (root := logs_root(run)) is not None}):
+        for path in sorted((root / "evaluate" / env).glob("*/summary.json")):
+            try:
+                found.append(read_pool(path))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # nobody asked for this one
+    return found

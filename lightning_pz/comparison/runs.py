@@ -1,0 +1,233 @@
+"""Finished runs of `finetune`, read from their folders; what cannot be compared is named and left out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lightning_pz.errors import UserError
+from lightning_pz.jobs import env_name
+from lightning_pz.search.settings import ALGORITHMS, SearchSettings
+
+_MARKS = ("identity", "summary.json", "curve.csv")
+_SHARED = ("evaluation_episodes", "test_episodes")
+"""Settings without which returns of one task cannot be compared at all."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished search.
+
+    Attributes:
+        folder: Where it lies.
+        env: Short name of the environment.
+        env_id: Its Gymnasium id.
+        policy: Name of the policy size.
+        task: Name of the task.
+        algorithm: One of `ALGORITHMS`.
+        tag: The checkpoint in a few letters, as in the folder's name.
+        seed: Seed of the search.
+        budget: Environment steps it was given.
+        env_steps: Environment steps it took.
+        seconds: Wall time, evaluation included.
+        final: Return on the test episodes, which chose nothing; NaN if not finite.
+        steps: Environment steps of the evaluations, (E,), ascending.
+        returns: Return of the incumbent at each, (E,); NaN if not finite.
+        settings: What decides the result, flat, without the seed.
+    """
+
+    folder: Path
+    env: str
+    env_id: str
+    policy: str
+    task: str
+    algorithm: str
+    tag: str
+    seed: int
+    budget: int
+    env_steps: int
+    seconds: float
+    final: float
+    steps: np.ndarray
+    returns: np.ndarray
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lay below the given folders.
+
+    Attributes:
+        runs: Finished runs, in the order of their folders.
+        left_out: Folder and reason of each other run.
+    """
+
+    runs: tuple[Run, ...]
+    left_out: tuple[tuple[Path, str], ...]
+
+
+def find_runs(folders: Sequence[Path]) -> Found:
+    """Read every run at or below the given folders, each once.
+
+    Raises:
+        UserError: A folder is missing, or there is no finished run.
+    """
+    places: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(
+                f"expected a folder of runs such as logs/finetune/mountaincar, but there is none at {folder}: "
+                "make runs with python -m lightning_pz.finetune, or correct the path"
+            )
+        for path in sorted({file.parent for mark in _MARKS for file in folder.rglob(mark)}):
+            places.setdefault(path.resolve(), path)
+    runs, left_out = [], []
+    for path in places.values():
+        try:
+            runs.append(read_run(path))
+        except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
+            left_out.append((path, _reason(error)))
+    if not runs:
+        named = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
+        raise UserError(
+            f"expected finished runs of python -m lightning_pz.finetune below {', '.join(map(str, folders))}, but "
+            + (f"of {len(left_out)} there none can be used ({named})" if left_out else "there is no run at all")
+            + ": run or finish them, or give another folder"
+        )
+    return Found(tuple(runs), tuple(left_out))
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: It is unfinished, broken, or no run of `finetune`.
+    """
+    if not (folder / "summary.json").is_file():
+        raise ValueError("unfinished")
+    summary = json.loads((folder / "summary.json").read_text())
+    if summary["algorithm"] not in ALGORITHMS:
+        raise ValueError(f"algorithm {summary['algorithm']!r} is not one of {', '.join(ALGORITHMS)}")
+    steps, returns = _curve(folder / "curve.csv")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    settings = _flat(_settings(SearchSettings, config).identity())
+    settings.pop("seed")
+    task, algorithm = summary["task"], summary["algorithm"]
+    tag = re.fullmatch(rf"{algorithm}-(.+)-seed{summary['seed']}(-\d+)?", folder.name)
+    return Run(
+        folder=folder,
+        env=env_name(summary["env"]),
+        env_id=summary["env"],
+        policy=summary["policy"],
+        task=task,
+        algorithm=algorithm,
+        tag=tag.group(1) if tag else f"{summary['policy']}-k{summary['latent_dim']}",
+        seed=int(summary["seed"]),
+        budget=int(summary["budget"]),
+        env_steps=int(summary["env_steps"]),
+        seconds=float(summary["seconds"]),
+        final=math.nan if summary[f"{task}/return"] is None else float(summary[f"{task}/return"]),
+        steps=steps,
+        returns=returns,
+        settings=settings,
+    )
+
+
+Cells = dict[tuple[str, str], dict[str, list[Run]]]
+"""Runs by (environment, task) and then by contender, seeds ascending."""
+
+
+def cells(runs: Sequence[Run]) -> Cells:
+    """Sort runs into cells: one contender on one task.
+
+    A contender is an algorithm; where an algorithm was run from several checkpoints of one environment, each
+    checkpoint makes a contender of its own, `<algorithm> <tag>`.
+
+    Raises:
+        UserError: Runs of one cell differ in more than the seed, a seed is there twice, or the runs of one task were
+            measured on different numbers of episodes.
+    """
+    tags: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        tags.setdefault((run.env, run.algorithm), set()).add(run.tag)
+    several = {algorithm for (_, algorithm), found in tags.items() if len(found) > 1}
+    grouped: Cells = {}
+    for run in sorted(runs, key=lambda r: (r.env, ALGORITHMS.index(r.algorithm), r.tag, r.seed)):
+        name = f"{run.algorithm} {run.tag}" if run.algorithm in several else run.algorithm
+        grouped.setdefault((run.env, run.task), {}).setdefault(name, []).append(run)
+    for (env, task), contenders in grouped.items():
+        for name, members in contenders.items():
+            _check_cell(f"{name} on {env} {task}", members)
+        first = next(iter(contenders.values()))[0]
+        for members in contenders.values():
+            _check_equal(f"all runs on {env} {task}", first, members[0], _SHARED)
+    return grouped
+
+
+def _check_cell(name: str, runs: list[Run]) -> None:
+    seen: dict[int, Run] = {}
+    for run in runs:
+        _check_equal(f"all runs of {name}", runs[0], run, sorted({*runs[0].settings, *run.settings}))
+        if run.seed in seen:
+            raise UserError(
+                f"expected one run of {name} per seed, but seed {run.seed} is in {seen[run.seed].folder} and in "
+                f"{run.folder}: give only one of them"
+            )
+        seen[run.seed] = run
+
+
+def _check_equal(name: str, one: Run, other: Run, keys: Sequence[str]) -> None:
+    for key in keys:
+        ours, theirs = one.settings.get(key), other.settings.get(key)
+        if ours != theirs:
+            raise UserError(
+                f"expected {name} to have the same {key}, but it is {ours} in {one.folder} and {theirs} in "
+                f"{other.folder}: give folders of one setting, or run the others again"
+            )
+
+
+def _curve(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with path.open(newline="") as file:
+        rows = [(int(row["env_steps"]), float(row["eval_return"])) for row in csv.DictReader(file)]
+    if not rows:
+        raise ValueError("curve.csv has no row")
+    steps, returns = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    if (np.diff(steps) < 0).any():
+        raise ValueError("curve.csv has environment steps that go back")
+    return steps, np.where(np.isfinite(returns), returns, np.nan)
+
+
+def _settings(kind: type, values: dict[str, Any]) -> Any:
+    """Build nested settings from plain values; unknown keys are of the command, not of the search."""
+    given: dict[str, Any] = {}
+    defaults = kind()
+    for field in fields(kind):
+        if field.name in values:
+            default, value = getattr(defaults, field.name), values[field.name]
+            given[field.name] = _settings(type(default), value) if is_dataclass(default) else value
+    return kind(**given)
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"broken: {error.args[0]!r} is missing"
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"broken: {Path(error.filename).name} is missing"
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text if text == "unfinished" else f"broken: {text}"

@@ -1,0 +1,182 @@
+"""Who wins a task: the highest area under the curve, called a win only where the runs bear it out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_pz.comparison.analysis import Cell, Task, aggregate_area
+from lightning_pz.comparison.statistics import (
+    LEVEL,
+    Estimate,
+    interval,
+    least_p,
+    permutation_p,
+    probability_above,
+    resampled_iqm,
+)
+
+WIN, TIE, FEW, ALONE = "win", "tie", "too few seeds", "alone"
+
+
+@dataclass(frozen=True)
+class Win:
+    """How one task ends at one horizon.
+
+    Attributes:
+        task: The task.
+        horizon: Environment steps up to which areas are taken.
+        leader: Contender with the highest interquartile mean area.
+        runner_up: The second; None if there is no other.
+        probability: Bootstrap probability that the leader's exceeds the runner-up's; NaN if
+            one of them has a single run.
+        paired: Whether both have the same seeds, which are then drawn together.
+        p_value: Two-sided, of a permutation test; NaN without a runner-up.
+        verdict: `win`, `tie`, `too few seeds` (no outcome of so few runs could be told from chance) or `alone`.
+    """
+
+    task: Task
+    horizon: int
+    leader: Cell
+    runner_up: Cell | None
+    probability: float
+    paired: bool
+    p_value: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One contender over all tasks at one horizon each.
+
+    Attributes:
+        contender: Its name.
+        area: Interquartile mean area over all runs of all tasks.
+        tasks: How many tasks there are.
+        leads: On how many it has the highest area.
+        leads_low: Lower end of the 95 % interval of that number.
+        leads_high: Upper end.
+        wins: Tasks that it wins.
+        ties: Tasks where it is one of a tied pair, or of a pair with too few seeds.
+        behind: The other tasks.
+    """
+
+    contender: str
+    area: Estimate
+    tasks: int
+    leads: int
+    leads_low: float
+    leads_high: float
+    wins: tuple[str, ...]
+    ties: tuple[str, ...]
+    behind: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Round:
+    """A comparison of all tasks, each at one horizon.
+
+    Attributes:
+        name: What the horizons are.
+        horizons: Environment steps, one per task.
+        wins: How each task ends.
+        standings: Contenders that took part on every task, best first.
+        missing: Contenders that did not, for want of runs or of budget.
+    """
+
+    name: str
+    horizons: tuple[int, ...]
+    wins: tuple[Win, ...]
+    standings: tuple[Standing, ...]
+    missing: tuple[str, ...]
+
+
+def rounds(tasks: Sequence[Task], draws: int, seed: int) -> list[Round]:
+    """Compare at each task's largest budget, and, where budgets differ, also at the smallest, which all share.
+
+    A contender with a smaller budget takes no part above it: nobody knows how its curve would have gone on.
+    """
+    found = [_round("the whole budget", tasks, tuple(task.horizons[-1] for task in tasks), draws, seed)]
+    if any(len(task.horizons) > 1 for task in tasks):
+        shared = tuple(task.horizons[0] for task in tasks)
+        found.append(_round("the smallest budget, which all were given", tasks, shared, draws, seed))
+    return found
+
+
+def decide(task: Task, horizon: int, draws: int, seed: int) -> Win:
+    """Return how a task ends.
+
+    A win needs both a bootstrap probability of at least 0.975 and a permutation test below 0.05: the first says how
+    sure the lead is, the second keeps equal contenders with few seeds from winning by chance.
+    """
+    cells = sorted((c for c in task.cells if horizon in c.area), key=lambda c: -c.area[horizon].value)
+    leader = cells[0]
+    if len(cells) == 1:
+        return Win(task, horizon, leader, None, math.nan, False, math.nan, ALONE)
+    second = cells[1]
+    ours, theirs = leader.areas[horizon], second.areas[horizon]
+    paired = leader.seeds == second.seeds
+    few = min(len(ours), len(theirs)) < 2
+    probability = math.nan if few else probability_above(ours, theirs, paired, draws, seed)
+    p_value = permutation_p(ours, theirs, seed)
+    decided = probability >= (1 + LEVEL) / 2 and p_value <= 1 - LEVEL
+    verdict = WIN if decided else FEW if least_p(len(ours), len(theirs)) > 1 - LEVEL else TIE
+    return Win(task, horizon, leader, second, probability, paired, p_value, verdict)
+
+
+def _round(name: str, tasks: Sequence[Task], horizons: tuple[int, ...], draws: int, seed: int) -> Round:
+    wins = tuple(decide(task, horizon, draws, seed) for task, horizon in zip(tasks, horizons, strict=True))
+    names = list(dict.fromkeys(cell.contender for task in tasks for cell in task.cells))
+    present = {
+        name: [
+            cell
+            for task, horizon in zip(tasks, horizons, strict=True)
+            for cell in task.cells
+            if cell.contender == name and horizon in cell.area
+        ]
+        for name in names
+    }
+    complete = [name for name in names if len(present[name]) == len(tasks)]
+    leads = _leads(tasks, horizons, draws, seed)
+    standings = []
+    for contender in complete:
+        low, high = interval(leads[contender])
+        own = [win for win in wins if win.leader.contender == contender]
+        won = tuple(win.task.label for win in own if win.verdict == WIN)
+        tied = tuple(
+            win.task.label
+            for win in wins
+            if win.verdict in (TIE, FEW)
+            and contender in (win.leader.contender, win.runner_up.contender if win.runner_up else None)
+        )
+        alone = tuple(win.task.label for win in own if win.verdict == ALONE)
+        behind = tuple(task.label for task in tasks if task.label not in won + tied + alone)
+        standings.append(
+            Standing(
+                contender, aggregate_area(present[contender], horizons, draws, seed), len(tasks), len(own),
+                float(low), float(high), won, tied, behind,
+            )
+        )  # fmt: skip
+    standings.sort(key=lambda standing: (-len(standing.wins), -standing.leads, -standing.area.value))
+    return Round(name, horizons, wins, tuple(standings), tuple(name for name in names if name not in complete))
+
+
+def _leads(tasks: Sequence[Task], horizons: Sequence[int], draws: int, seed: int) -> dict[str, np.ndarray]:
+    """Return on how many tasks each contender leads in each resample, (draws,); equal first places are shared."""
+    counts: dict[str, np.ndarray] = {}
+    for place, (task, horizon) in enumerate(zip(tasks, horizons, strict=True)):
+        cells = [cell for cell in task.cells if horizon in cell.area]
+        means = np.stack([
+            resampled_iqm([cell.areas[horizon]], draws, seed + 1000 * place + index)
+            for index, cell in enumerate(cells)
+        ])  # fmt: skip
+        first = means == means.max(axis=0)
+        for cell, share in zip(cells, first / first.sum(axis=0), strict=True):
+            counts[cell.contender] = counts.get(cell.contender, np.zeros(draws)) + share
+    for task in tasks:
+        for cell in task.cells:
+            counts.setdefault(cell.contender, np.zeros(draws))
+    return counts

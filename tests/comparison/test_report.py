@@ -1,0 +1,155 @@
+"""The report command: its files, its words, its figures, and its refusals."""
+
+import csv
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_pz.comparison.analysis import analyze
+from lightning_pz.comparison.figures import _STYLES, learning_curves, style_indices
+from lightning_pz.comparison.runs import cells, find_runs
+from lightning_pz.errors import UserError
+from lightning_pz.plots import plt
+from lightning_pz.report import main
+from lightning_pz.search.settings import ALGORITHMS
+
+
+@pytest.fixture
+def runs(tmp_path, rng, write_run, rising):
+    """Three algorithms with five seeds on two tasks, the last one on half the budget; two runs are not finished."""
+    for task, level in (("standard", 10), ("left", 20)):
+        for seed in range(5):
+            write_run(tmp_path, "pgpe", seed, *rising(rng, level), task=task)
+            write_run(tmp_path, "ppo", seed, *rising(rng, level / 2), task=task)
+            write_run(tmp_path, "sac", seed, *rising(rng, level / 4, 500), task=task, budget=500)
+    write_run(tmp_path, "pgpe", 7, finished=False)
+    write_run(tmp_path, "ppo", 7, finished=False)
+    return tmp_path / "finetune" / "mountaincar"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_report(runs, tmp_path, capsys, monkeypatch, write_evaluation):
+    monkeypatch.chdir(tmp_path)
+    write_evaluation(tmp_path, best=12.0, pool=[[0.0], [1.0], [2.0]])
+    main([str(runs), "--draws", "300"])
+    printed = capsys.readouterr().out
+    lines = printed.rstrip().splitlines()
+    assert lines[-1] == "report/mountaincar"
+    assert lines[-3].startswith("  next: ")
+    table = list(itertools.takewhile(str.strip, lines[1:]))
+    assert len(table) == 2 + 2 * 3
+    assert max(map(len, table)) <= 110
+    assert "100 policies" in printed
+    assert printed.count("left out: ") == 2
+    assert "unfinished" in printed
+    folder = tmp_path / "report" / "mountaincar"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    figures = ["overview", "mountaincar-standard", "mountaincar-left"]
+    drawn = {f"figures/{name}.{kind}" for name, kind in itertools.product(figures, ("png", "pdf"))}
+    assert found == {"report.md", "cells.csv", "runs.csv", "wins.csv"} | drawn
+    for name in drawn:
+        start = (folder / name).read_bytes()[:8]
+        assert start.startswith(b"%PDF" if name.endswith("pdf") else b"\x89PNG")
+    text = (folder / "report.md").read_text()
+    assert "ppo-medium-k2-seed0-seed7" in text
+    assert "| mountaincar/left | 1,000 | pgpe | " in text
+
+    wins = rows_of(folder / "wins.csv")
+    assert [(w["task"], w["horizon"], w["leader"], w["runner_up"], w["verdict"]) for w in wins[:2]] == [
+        ("left", "1000", "pgpe", "ppo", "win"),
+        ("standard", "1000", "pgpe", "ppo", "win"),
+    ]
+    assert [w["horizon"] for w in wins[2:]] == ["500", "500"]
+    each = rows_of(folder / "runs.csv")
+    assert len(each) == 30
+    standard = [row for row in rows_of(folder / "cells.csv") if row["task"] == "standard"]
+    assert [(row["algorithm"], row["horizon"]) for row in standard] == [
+        ("pgpe", "500"), ("pgpe", "1000"), ("ppo", "500"), ("ppo", "1000"), ("sac", "500"),
+    ]  # fmt: skip
+    # Within half the budget pgpe does not come to 75 % either, though it does later.
+    assert [(row["steps_to_75"] == "", int(row["reached_75"]) < 3) for row in standard[:2]] == [
+        (True,) * 2,
+        (False,) * 2,
+    ]
+    # sac never comes near: no number stands for that, in any file.
+    assert (standard[-1]["steps_to_95"], standard[-1]["reached_95"]) == ("", "0")
+    assert {row["steps_to_95"] for row in each if row["algorithm"] == "sac"} == {""}
+    for row in standard:
+        assert float(row["area_low"]) <= float(row["area"]) <= float(row["area_high"])
+
+
+def test_same_seed_same_report(runs, tmp_path):
+    for name in ("one", "two"):
+        main([str(runs), "--draws", "200", "--out", str(tmp_path / name)])
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert len(files) == 10
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_reading_changes_no_run(runs, tmp_path):
+    def state():
+        return {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+
+    before = state()
+    main([str(runs), "--draws", "100", "--out", str(tmp_path / "out")])
+    assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "there is none at nowhere"),
+        (["RUNS", "--draws", "10"], "--draws expects at least 100"),
+        (["RUNS", "--seed", "-1"], "--seed expects at least 0"),
+        (["RUNS", "--evaluation", "nothing.json"], "--evaluation expects a summary.json"),
+        (["RUNS", "--out", "FILE"], "--out expects a folder"),
+    ],
+)
+def test_refusals(runs, tmp_path, arguments, words):
+    (tmp_path / "file").touch()
+    given = [{"RUNS": str(runs), "FILE": str(tmp_path / "file")}.get(word, word) for word in arguments]
+    with pytest.raises(UserError, match=words):
+        main(given)
+    assert not (tmp_path / "report").exists()
+
+
+def test_refusal_is_a_sentence_and_exit_code_2(tmp_path):
+    command = [sys.executable, "-m", "lightning_pz.report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected finished runs")
+    assert "Traceback" not in done.stderr
+
+
+def test_every_algorithm_has_a_look_of_its_own():
+    assert len(_STYLES) >= len(ALGORITHMS)
+    colors, lines = zip(*_STYLES[: len(ALGORITHMS)], strict=True)
+    assert len(set(colors)) == len(set(map(str, lines))) == len(ALGORITHMS)
+    # Also where others are missing.
+    assert style_indices(["sac"]).index("sac") == style_indices(["pgpe", "sac"]).index("sac")
+
+
+def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run, rising):
+    for seed in range(4):
+        steps, returns = rising(rng, 10)
+        write_run(tmp_path, "pgpe", seed, steps, returns)
+        write_run(tmp_path, "ppo", seed, steps, [-1000.0, *returns[1:]])
+    (task,) = analyze(cells(find_runs([tmp_path]).runs), {}, 100, 0)
+    figure = learning_curves(task, style_indices([]))
+    (axes,) = figure.axes
+    bottom, top = axes.get_ylim()
+    assert -20 < bottom < 3
+    assert 10 < top < 20
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["pgpe (4)", "ppo (4)"]
+    assert "go on below" in figure.legends[0].get_title().get_text()
+    plt.close(figure)

@@ -1,0 +1,121 @@
+"""Run folders: what is read, what is left out, and what cannot be compared."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from lightning_pz.comparison.pool_best import find_pools, logs_root
+from lightning_pz.comparison.runs import cells, find_runs
+from lightning_pz.errors import UserError
+
+
+def test_reads_what_finetune_wrote(tmp_path, write_run):
+    folder = write_run(tmp_path, "cmaes", 3, [10, 20], [1.5, np.nan], task="left", budget=500, final=7.0)
+    (run,) = find_runs([tmp_path]).runs
+    assert (run.env, run.task, run.algorithm, run.seed, run.budget) == ("mountaincar", "left", "cmaes", 3, 500)
+    assert (run.final, run.seconds, run.tag, run.folder) == (7.0, 2.0, "medium-k2-seed0", folder)
+    np.testing.assert_array_equal(run.steps, [10, 20])
+    np.testing.assert_array_equal(run.returns, [1.5, np.nan])
+    assert run.settings["cmaes.sigma"] == 0.15
+    assert "seed" not in run.settings
+    assert logs_root(run) == tmp_path
+
+
+def test_each_run_once_though_folders_overlap(tmp_path, write_run):
+    folder = write_run(tmp_path)
+    assert len(find_runs([tmp_path, tmp_path / "finetune" / ".." / "finetune", folder, folder]).runs) == 1
+
+
+def test_unfinished_and_broken_runs_are_named_and_left_out(tmp_path, write_run):
+    good = write_run(tmp_path, seed=0)
+    unfinished = write_run(tmp_path, seed=1, finished=False)
+    torn, empty, backward, other = (write_run(tmp_path, seed=seed) for seed in (2, 3, 4, 5))
+    (torn / "summary.json").write_text('{"env": ')
+    (empty / "curve.csv").write_text("env_steps,eval_return\n")
+    (backward / "curve.csv").write_text("env_steps,eval_return\n20,1\n10,1\n")
+    (other / "summary.json").write_text(json.dumps({"env": "MountainCarContinuous-v0", "val_fvu": 0.1}))
+    found = find_runs([tmp_path])
+    assert [run.folder for run in found.runs] == [good]
+    reasons = dict(found.left_out)
+    assert reasons.keys() == {unfinished, torn, empty, backward, other}
+    assert reasons[unfinished] == "unfinished"
+    assert "no row" in reasons[empty]
+    assert "go back" in reasons[backward]
+    assert "'algorithm' is missing" in reasons[other]
+
+
+def test_nothing_to_compare(tmp_path, write_run):
+    with pytest.raises(UserError, match="there is none at"):
+        find_runs([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="no run at all"):
+        find_runs([tmp_path])
+    write_run(tmp_path, finished=False)
+    with pytest.raises(UserError, match=r"none can be used .*unfinished"):
+        find_runs([tmp_path])
+
+
+def test_runs_of_one_cell_must_have_equal_settings(tmp_path, write_run):
+    write_run(tmp_path, seed=0)
+    write_run(tmp_path, seed=1, budget=2000)
+    with pytest.raises(UserError, match=r"pgpe on mountaincar standard .*same budget.*1000.*2000"):
+        cells(find_runs([tmp_path]).runs)
+
+
+def test_settings_of_another_algorithm_do_not_count(tmp_path, write_run):
+    from lightning_pz.search.settings import PgpeSettings
+
+    write_run(tmp_path, "cmaes", 0)
+    write_run(tmp_path, "cmaes", 1, pgpe=PgpeSettings(sigma=9.0))
+    assert len(cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]["cmaes"]) == 2
+    write_run(tmp_path, "pgpe", 0)
+    write_run(tmp_path, "pgpe", 1, pgpe=PgpeSettings(sigma=9.0))
+    with pytest.raises(UserError, match=r"same pgpe\.sigma"):
+        cells(find_runs([tmp_path]).runs)
+
+
+def test_algorithms_must_be_evaluated_alike_but_may_differ_in_budget(tmp_path, write_run):
+    write_run(tmp_path, "pgpe")
+    write_run(tmp_path, "sac", budget=500)
+    assert set(cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]) == {"pgpe", "sac"}
+    write_run(tmp_path, "ppo", evaluation_episodes=5)
+    with pytest.raises(UserError, match=r"same evaluation_episodes"):
+        cells(find_runs([tmp_path]).runs)
+
+
+def test_a_seed_counts_once(tmp_path, write_run):
+    folder = write_run(tmp_path)
+    shutil.copytree(folder, tmp_path / "copy" / folder.name)
+    with pytest.raises(UserError, match=r"seed 0 is in .* and in .*: give only one"):
+        cells(find_runs([tmp_path]).runs)
+
+
+def test_checkpoints_of_one_algorithm_are_told_apart(tmp_path, write_run):
+    for tag in ("medium-k2-seed0", "medium-k3-seed0"):
+        write_run(tmp_path, tag=tag)
+    write_run(tmp_path, "ppo")
+    write_run(tmp_path, "ppo", env="reacher", tag="medium-k5-seed0")
+    found = cells(find_runs([tmp_path]).runs)
+    names = ["pgpe medium-k2-seed0", "pgpe medium-k3-seed0", "ppo"]
+    assert list(found["mountaincar", "standard"]) == names
+    assert list(found["reacher", "standard"]) == ["ppo"]
+
+
+def test_takes_the_evaluation_of_most_policies_that_fits(tmp_path, write_run, write_evaluation):
+    write_run(tmp_path)
+    runs = find_runs([tmp_path / "finetune"]).runs
+    assert find_pools(runs, []) == {}
+    write_evaluation(tmp_path, "few", 100)
+    most = write_evaluation(tmp_path, "most", 200)
+    write_evaluation(tmp_path, "large", 300, policy="large")
+    broken = write_evaluation(tmp_path, "broken", 400)
+    broken.write_text("{")
+    assert find_pools(runs, [])["mountaincar"].path == most
+    assert find_pools(runs, [tmp_path / "evaluate/mountaincar/few"])["mountaincar"].policies == 100
+    with pytest.raises(UserError, match=r"broken.* is none"):
+        find_pools(runs, [broken])
+    with pytest.raises(UserError, match=r"expects an evaluation of medium policies .* of large policies"):
+        find_pools(runs, [tmp_path / "evaluate/mountaincar/large/summary.json"])
+    with pytest.raises(UserError, match=r"cannot be read"):
+        find_pools(runs, [tmp_path / "evaluate/mountaincar/none/summary.json"])

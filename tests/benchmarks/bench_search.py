@@ -47,12 +47,7 @@ class Recorder:
 
 @pytest.mark.parametrize("hidden", [(32, 32), (64, 64)])
 def test_physics_share_of_a_generation(benchmark, hidden: tuple[int, ...]) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        measure(benchmark, hidden)
-    finally:
-        torch.set_num_threads(threads)
+    measure(benchmark, hidden)
 
 
 def measure(benchmark, hidden: tuple[int, ...]) -> None:

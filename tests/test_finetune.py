@@ -132,20 +132,23 @@ def test_an_interrupted_command_exits_with_130_and_resumes_to_the_same_curve(che
     command = [sys.executable, "-m", "lightning_pz.finetune", *arguments("stopped"), "--workers", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
-    while len(list(folder.glob("*/state.pt"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    # One run under way is enough: on a busy machine it may end before the other has begun.
+    while not list(folder.glob("*/state.pt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 130, errors
     assert "unfinished; the same command goes on" in errors and "Traceback" not in errors
     stopped = {path.parent.name: len(curve(path.parent)) for path in folder.glob("*/curve.csv")}
-    assert len(stopped) == 2 and not list(folder.glob("*/summary.json"))
+    assert stopped and not list(folder.glob("*/summary.json"))
     for logs in ("stopped", "straight"):
         finetune.main([*arguments(logs), "--workers", "1"])
     straight = tmp_path / "straight" / "finetune" / "mountaincar" / "standard"
-    for name, count in stopped.items():
+    names = sorted(path.name for path in straight.iterdir())
+    assert len(names) == 2
+    for name in names:
         rows, others = curve(folder / name), curve(straight / name)
-        assert len(rows) > count
+        assert len(rows) > stopped.get(name, 0)
         assert [{**row, "seconds": ""} for row in rows] == [{**row, "seconds": ""} for row in others]
 
 

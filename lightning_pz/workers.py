@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -37,11 +40,14 @@ def side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm
     counts, stop = context.Array("q", len(todo)), context.Event()
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
-    executor = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(counts, stop))
+    interruptible = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    initial = (counts, stop, interruptible)
+    executor = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=initial)
     pending: set[Future[Result]] = set()
     errors: list[BaseException] = []
     try:
-        pending = {executor.submit(_work, job) for job in todo}
+        with _deaf_to_interrupts():
+            pending = {executor.submit(_work, job) for job in todo}
         while pending:
             done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
@@ -73,13 +79,26 @@ def side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm
         raise next((error for error in errors if isinstance(error, UserError)), errors[0])
 
 
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C for the moment in which processes are made, for they inherit this and keep it while they import."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 _shared: tuple[Any, Any, bool] | None = None
 """In a worker process: environment steps of each job, whether to begin no more jobs, whether Ctrl-C means it."""
 
 
-def _begin_worker(counts: Any, stop: Any) -> None:
+def _begin_worker(counts: Any, stop: Any, interruptible: bool) -> None:
     global _shared
-    _shared = counts, stop, signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    _shared = counts, stop, interruptible
     # Between jobs there is nothing to interrupt.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -91,11 +110,12 @@ def _work(job: Job) -> Result:
     def tell(steps: int) -> None:
         counts[job.number] = steps
 
-    if stop.is_set():
-        return Result(Path(job.logs), None)
-    if interruptible:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        # In this order: whoever sets `stop` sends a signal afterwards, so one of the two is always noticed.
+        if interruptible:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if stop.is_set():
+            return Result(Path(job.logs), None)
         return run(job, tell)
     except KeyboardInterrupt:
         return Result(Path(job.logs), None)

@@ -1,6 +1,7 @@
 """The command as a person types it: what it leaves behind, what it repeats, what it refuses."""
 
 import csv
+import functools
 import json
 import os
 import signal
@@ -130,7 +131,9 @@ def test_an_interrupted_command_exits_with_130_and_resumes_to_the_same_curve(che
 
     folder = tmp_path / "stopped" / "finetune" / "mountaincar" / "standard"
     command = [sys.executable, "-m", "lightning_pz.finetune", *arguments("stopped"), "--workers", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Whoever runs the tests in the background may have them inherit a Ctrl-C that is ignored.
+    hear = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
     deadline = time.monotonic() + 100
     # One run under way is enough: on a busy machine it may end before the other has begun.
     while not list(folder.glob("*/state.pt")) and time.monotonic() < deadline:

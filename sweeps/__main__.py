@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lightning_pz.errors import UserError, nearest, run_main
-from lightning_pz.presets import resolve_env, take_option
+from lightning_pz.presets import resolve_env, take_option, take_options
 
-STUDIES = ("recovery",)
+STUDIES = ("recovery", "compare")
 
 
 def main(arguments: list[str]) -> None:
@@ -16,6 +16,9 @@ def main(arguments: list[str]) -> None:
     study, rest = arguments[0], arguments[1:]
     if study not in STUDIES:
         raise UserError(f"expected a study, one of {', '.join(STUDIES)}, but got {study!r}." + nearest(study, STUDIES))
+    if study == "compare":
+        _compare(rest)
+        return
     env, rest = take_option(rest, "--env")
     logs, rest = take_option(rest, "--logs")
     grid, rest = take_option(rest, "--grid")
@@ -27,6 +30,20 @@ def main(arguments: list[str]) -> None:
     from sweeps.recovery import run
 
     run(env, env_name, logs or "logs", grid)
+
+
+def _compare(rest: list[str]) -> None:
+    environments, rest = take_options(rest, "--env")
+    algorithms, rest = take_options(rest, "--algorithm")
+    logs, rest = take_option(rest, "--logs")
+    grid, rest = take_option(rest, "--grid")
+    if rest:
+        raise UserError(
+            f"python -m sweeps compare takes --env, --algorithm, --logs and --grid, but got {' '.join(rest)}"
+        )
+    from sweeps.compare import run
+
+    run(environments, algorithms, logs or "logs", grid)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def run(env: str, env_name: str, logs: str, grid_path: str | None = None) -> Non
     for number, (policy, k, seed) in enumerate(runs, 1):
         folder = Path(logs) / "fit" / env_name / f"recovery-{policy}-k{k}-seed{seed}"
         print(f"fit {number} of {len(runs)}: {folder}", flush=True)
-        _fit_once(
+        fit_once(
             folder,
             env,
             policy,
@@ -94,7 +94,7 @@ def run(env: str, env_name: str, logs: str, grid_path: str | None = None) -> Non
     _write(done, published, Path(logs) / "sweeps" / f"recovery-{env_name}", env_name)
 
 
-def _fit_once(folder: Path, env: str, policy: str, settings: Mapping[str, Any], logs: str) -> None:
+def fit_once(folder: Path, env: str, policy: str, settings: Mapping[str, Any], logs: str) -> None:
     """Run a fit unless it is finished; go on with one that was interrupted."""
     if folder.exists():
         _check_settings(folder, settings)

@@ -1,0 +1,133 @@
+"""The comparison study on a tiny grid: whole, resumed without repeating anything, and refused where it makes no sense."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_pz.errors import UserError
+from lightning_pz.jobs import JobSettings
+from lightning_pz.presets import conf_dir
+from lightning_pz.search import extras
+from lightning_pz.search.settings import ALGORITHMS, SearchSettings
+from sweeps.__main__ import main
+from sweeps.compare import load_comparison
+
+FIT = {
+    "model.latent_dim": 2, "data.random.candidates": 120, "data.random.neighbors": 3, "data.steps_per_epoch": 5,
+    "trainer.max_steps": 10, "trainer.log_every_n_steps": 1, "data.batch_size": 16, "data.states_per_step": 4,
+    "data.random.states": {"probe": 16, "train": 16, "val": 8, "test": 8, "episodes": 2},
+}  # fmt: skip
+GRID = {
+    "environments": {
+        "mountaincar": {
+            "run": "tiny", "policy": "small", "fit": FIT, "evaluate": {"policies": 6, "episodes": 1, "draws": 10},
+            "algorithms": {"pgpe": {"budget": 9000}},
+        }
+    },
+    "finetune": {
+        "task": "left", "budget": 6000, "workers": 1, "starts": 1, "evaluation_episodes": 2, "test_episodes": 2,
+        "pgpe.population": 2, "random_latent.population": 2,
+    },
+    "algorithms": {"random_latent": {"seeds": 2}, "pgpe": {}},
+}  # fmt: skip
+
+
+def write(path, grid):
+    path.write_text(yaml.safe_dump(grid))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    arguments = ["compare", "--grid", write(folder / "grid.yaml", GRID), "--logs", str(folder / "logs")]
+    main(arguments)
+    return arguments
+
+
+def rows(logs):
+    with (logs / "sweeps" / "compare" / "cells.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
+    logs = Path(command[-1])
+    first = {row["algorithm"]: row for row in rows(logs) if row["horizon"] == row["budget"]}
+    assert set(first) == {"random_latent", "pgpe"}
+    assert first["random_latent"]["seeds"] == "2" and int(first["pgpe"]["budget"]) == 9000
+    stamps = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}
+    assert len(stamps) == 1 + 1 + 3  # fit, evaluation, searches
+    next((logs / "finetune").rglob("pgpe-*/summary.json")).unlink()  # as if it had been killed there
+    main(command)
+    after = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}
+    assert after.keys() == stamps.keys() and sum(after[path] != stamps[path] for path in stamps) == 1
+    again = {row["algorithm"]: row for row in rows(logs) if row["horizon"] == row["budget"]}
+    assert {k: v for k, v in first["pgpe"].items() if "seconds" not in k} == {
+        k: v for k, v in again["pgpe"].items() if "seconds" not in k
+    }
+    assert (logs / "sweeps" / "compare" / "report.md").is_file()
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"algorithms": {"pgpee": {}}}, "Did you mean 'pgpe'"),
+        ({"algorithms": {"random_latent": {"budget": 0}, "pgpe": {}}}, "--budget expects at least 1"),
+        ({"enviroments": {}}, "a comparison has the keys environments"),
+        ({"environments": {"mountaincar": {"rum": "x"}}}, "rum"),
+        (
+            {"environments": {"mountaincar": {"run": "x", "algorithms": {"sac": {}}}}},
+            "expects one of pgpe, random_latent, but got 'sac'",
+        ),
+    ],
+)
+def test_a_bad_grid_is_told_before_anything_is_made(change, sentence, tmp_path):
+    logs = tmp_path / "logs"
+    with pytest.raises(UserError, match=sentence):
+        main(["compare", "--grid", write(tmp_path / "grid.yaml", GRID | change), "--logs", str(logs)])
+    assert not logs.exists()
+
+
+def test_a_mistyped_key_of_a_search_exits_before_anything_is_made(tmp_path, capsys):
+    grid = GRID | {"algorithms": {"pgpe": {"pgpe.populatoin": 4}}}
+    with pytest.raises(SystemExit) as raised:
+        main(["compare", "--grid", write(tmp_path / "grid.yaml", grid), "--logs", str(tmp_path / "logs")])
+    assert raised.value.code == 2 and "populatoin" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_missing_extra_is_told_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(extras, "is_installed", lambda module: False)
+    with pytest.raises(UserError, match=r"lightning_pz\[baselines\]"):
+        main(["compare", "--algorithm", "sac", "--logs", str(tmp_path / "logs")])
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--env", "hopper"], "--env expects one of mountaincar, reacher"),
+        (["--algorithm", "sacc"], "Did you mean 'sac'"),
+        (["--grid", "nowhere.yaml"], "none at nowhere.yaml"),
+        (["--steps", "3"], "but got --steps 3"),
+    ],
+)
+def test_bad_input(arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        main(["compare", *arguments])
+
+
+def test_the_shipped_comparison_has_every_algorithm_and_enough_seeds():
+    from lightning_pz.finetune import parse
+
+    whole = load_comparison(conf_dir() / "sweep" / "compare.yaml")
+    assert set(whole.algorithms) == set(ALGORITHMS) and set(whole.environments) == {"mountaincar", "reacher"}
+    for algorithm in whole.algorithms:
+        for env in whole.environments:
+            jobs, search = parse(whole.arguments(env, algorithm, "logs"))
+            assert isinstance(jobs, JobSettings) and isinstance(search, SearchSettings)
+            search.check()
+            assert search.task == "all" and jobs.seeds >= (2 if algorithm in ("sac", "td3", "ddpg") else 5)
+    part = load_comparison(conf_dir() / "sweep" / "compare.yaml", ["reacher"], ["pgpe", "ppo"])
+    assert list(part.environments) == ["reacher"] and list(part.algorithms) == ["pgpe", "ppo"]

@@ -126,7 +126,7 @@ def test_an_interrupted_command_exits_with_130_and_resumes_to_the_same_curve(che
     def arguments(logs):
         return [
             "--checkpoint", checkpoint, "--logs", str(tmp_path / logs), *TINY, "--seeds", "2", "--budget", "200000",
-            "--evaluate_every", "20000", "--checkpoint_seconds", "0.05",
+            "--evaluate_every", "20000", "--checkpoint_seconds", "0.05", "--pgpe.population", "32",
         ]  # fmt: skip
 
     folder = tmp_path / "stopped" / "finetune" / "mountaincar" / "standard"

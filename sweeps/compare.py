@@ -120,13 +120,13 @@ def run(environments: Sequence[str], algorithms: Sequence[str], logs: str, grid_
         _, search = parse(grid.arguments(env, algorithm, logs))
         search.check()
         check_extra(algorithm)
-    checkpoints, evaluations = {}, []
+    checkpoints, evaluations = {}, {}
     for env, world in grid.environments.items():
         folder = Path(logs) / "fit" / resolve_env(env)["env"]["name"] / world.run
         print(f"fit and evaluate: {folder}", flush=True)
         fit_once(folder, env, world.policy, world.fit, logs)
         checkpoints[env] = str(folder / "checkpoints" / "best.ckpt")
-        evaluations.append(_evaluate(checkpoints[env], world.evaluate, logs))
+        evaluations[env] = _evaluate(checkpoints[env], world.evaluate, logs)
     _search(grid, cells, checkpoints, logs, evaluations)
 
 
@@ -142,7 +142,7 @@ def _search(
     cells: Sequence[tuple[str, str]],
     checkpoints: Mapping[str, str],
     logs: str,
-    evaluations: Sequence[Path],
+    evaluations: Mapping[str, Path],
 ) -> None:
     """Run every cell, and report after each, so that there is something to look at from the first one on."""
     from lightning_pz.comparison.command import report, show
@@ -154,5 +154,6 @@ def _search(
         print(f"\nsearch {number} of {len(cells)}: {algorithm} on {env}", flush=True)
         arguments = [*grid.arguments(env, algorithm, logs), f"--checkpoint={checkpoints[env]}"]
         folders += [result.folder for result in finetune(*parse(arguments))]
-        made = report(folders, out, evaluations, draws=2000, seed=0)
+        searched = {env for _, env in cells[:number]}
+        made = report(folders, out, [evaluations[env] for env in sorted(searched)], draws=2000, seed=0)
     show(made)

@@ -24,7 +24,11 @@ GRID = {
         "mountaincar": {
             "run": "tiny", "policy": "small", "fit": FIT, "evaluate": {"policies": 6, "episodes": 1, "draws": 10},
             "algorithms": {"pgpe": {"budget": 9000}},
-        }
+        },
+        "Pendulum-v1": {
+            "run": "tiny", "policy": "small", "fit": FIT, "evaluate": {"policies": 6, "episodes": 1, "draws": 10},
+            "algorithms": {name: {"task": "standard", "budget": 1600} for name in ("random_latent", "pgpe")},
+        },
     },
     "finetune": {
         "task": "left", "budget": 6000, "workers": 1, "starts": 1, "evaluation_episodes": 2, "test_episodes": 2,
@@ -54,16 +58,20 @@ def rows(logs):
 
 def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
     logs = Path(command[-1])
-    first = {row["algorithm"]: row for row in rows(logs) if row["horizon"] == row["budget"]}
+    first = {
+        row["algorithm"]: row for row in rows(logs) if row["env"] == "mountaincar" and row["horizon"] == row["budget"]
+    }
     assert set(first) == {"random_latent", "pgpe"}
     assert first["random_latent"]["seeds"] == "2" and int(first["pgpe"]["budget"]) == 9000
     stamps = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}
-    assert len(stamps) == 1 + 1 + 3  # fit, evaluation, searches
-    next((logs / "finetune").rglob("pgpe-*/summary.json")).unlink()  # as if it had been killed there
+    assert len(stamps) == 2 * (1 + 1 + 3)  # fit, evaluation, searches
+    next((logs / "finetune" / "mountaincar").rglob("pgpe-*/summary.json")).unlink()  # as if it had been killed there
     main(command)
     after = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}
     assert after.keys() == stamps.keys() and sum(after[path] != stamps[path] for path in stamps) == 1
-    again = {row["algorithm"]: row for row in rows(logs) if row["horizon"] == row["budget"]}
+    again = {
+        row["algorithm"]: row for row in rows(logs) if row["env"] == "mountaincar" and row["horizon"] == row["budget"]
+    }
     assert {k: v for k, v in first["pgpe"].items() if "seconds" not in k} == {
         k: v for k, v in again["pgpe"].items() if "seconds" not in k
     }

@@ -65,6 +65,7 @@ class BaselineSearch:
     def begin(self) -> BaselineState:
         """Make environment and learner; see `Search.begin`."""
         import stable_baselines3
+        from stable_baselines3.common.logger import Logger
         from stable_baselines3.common.monitor import Monitor
 
         p = self.problem
@@ -78,6 +79,8 @@ class BaselineSearch:
             "MlpPolicy", Monitor(TaskWrapper(env, p.reward)),
             policy_kwargs={"net_arch": arch}, seed=self.seed, device="cpu", **more,
         )  # fmt: skip
+        # Its own would leave a folder in the system's temporary one.
+        model.set_logger(Logger(folder=None, output_formats=[]))
         return BaselineState(model)
 
     @property

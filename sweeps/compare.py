@@ -15,6 +15,7 @@ import yaml
 
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.finetune import parse
+from lightning_pz.jobs import check_task
 from lightning_pz.presets import conf_dir, merge, resolve_env
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import ALGORITHMS
@@ -28,6 +29,7 @@ class World:
     Args:
         run: Name of the fit's run folder.
         policy: Preset of the policies' size.
+        tasks: Names of its tasks; all if empty.
         fit: Settings of `fit`, in its dotted keys.
         evaluate: Settings of `evaluate`.
         algorithms: Settings of `finetune` by algorithm, on top of those for all environments.
@@ -35,6 +37,7 @@ class World:
 
     run: str
     policy: str = "medium"
+    tasks: list[str] = field(default_factory=list)
     fit: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     algorithms: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -54,11 +57,25 @@ class Comparison:
     algorithms: dict[str, dict[str, Any]]
     finetune: dict[str, Any] = field(default_factory=dict)
 
-    def arguments(self, env: str, algorithm: str, logs: str) -> list[str]:
-        """Return the command line of one algorithm on one environment."""
+    def cells(self) -> list[tuple[str, str, str]]:
+        """Return algorithm, environment and task of every search, in the order in which they are run."""
+        return [
+            (algorithm, env, task)
+            for algorithm in self.algorithms
+            for env, world in self.environments.items()
+            for task in world.tasks or ("all",)
+        ]
+
+    def arguments(self, algorithm: str, env: str, task: str, logs: str) -> list[str]:
+        """Return the command line of one algorithm on one task."""
         over = self.environments[env].algorithms.get(algorithm, {})
         settings = merge(merge(self.finetune, self.algorithms[algorithm]), over)
-        return [f"--algorithm={algorithm}", f"--logs={logs}", *(f"--{key}={value}" for key, value in settings.items())]
+        return [
+            f"--algorithm={algorithm}",
+            f"--task={task}",
+            f"--logs={logs}",
+            *(f"--{key}={value}" for key, value in settings.items()),
+        ]
 
 
 def load_comparison(path: Path, environments: Sequence[str] = (), algorithms: Sequence[str] = ()) -> Comparison:
@@ -115,11 +132,11 @@ def run(environments: Sequence[str], algorithms: Sequence[str], logs: str, grid_
     """
     path = Path(grid_path) if grid_path else conf_dir() / "sweep" / "compare.yaml"
     grid = load_comparison(path, environments, algorithms)
-    cells = [(algorithm, env) for algorithm in grid.algorithms for env in grid.environments]
-    for algorithm, env in cells:  # a mistake in the last cell is told before the first hour is spent
-        _, search = parse(grid.arguments(env, algorithm, logs))
+    for algorithm, env, task in grid.cells():  # a mistake in the last cell is told before the first hour is spent
+        _, search = parse(grid.arguments(algorithm, env, task, logs))
         search.check()
         check_extra(algorithm)
+        check_task(resolve_env(env)["env"]["id"], task)
     checkpoints, evaluations = {}, {}
     for env, world in grid.environments.items():
         folder = Path(logs) / "fit" / resolve_env(env)["env"]["name"] / world.run
@@ -127,7 +144,7 @@ def run(environments: Sequence[str], algorithms: Sequence[str], logs: str, grid_
         fit_once(folder, env, world.policy, world.fit, logs)
         checkpoints[env] = str(folder / "checkpoints" / "best.ckpt")
         evaluations[env] = _evaluate(checkpoints[env], world.evaluate, logs)
-    _search(grid, cells, checkpoints, logs, evaluations)
+    _search(grid, checkpoints, logs, evaluations)
 
 
 def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:
@@ -137,23 +154,18 @@ def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:
     return evaluate_all([checkpoint], None, EvaluateConfig(**settings), None, Path(logs))[0].folder / "summary.json"
 
 
-def _search(
-    grid: Comparison,
-    cells: Sequence[tuple[str, str]],
-    checkpoints: Mapping[str, str],
-    logs: str,
-    evaluations: Mapping[str, Path],
-) -> None:
+def _search(grid: Comparison, checkpoints: Mapping[str, str], logs: str, evaluations: Mapping[str, Path]) -> None:
     """Run every cell, and report after each, so that there is something to look at from the first one on."""
     from lightning_pz.comparison.command import report, show
     from lightning_pz.finetuning import finetune
 
     out = Path(logs) / "sweeps" / "compare"
     folders: list[Path] = []
-    for number, (algorithm, env) in enumerate(cells, 1):
-        print(f"\nsearch {number} of {len(cells)}: {algorithm} on {env}", flush=True)
-        arguments = [*grid.arguments(env, algorithm, logs), f"--checkpoint={checkpoints[env]}"]
+    cells = grid.cells()
+    for number, (algorithm, env, task) in enumerate(cells, 1):
+        print(f"\nsearch {number} of {len(cells)}: {algorithm} on {env}, {task}", flush=True)
+        arguments = [*grid.arguments(algorithm, env, task, logs), f"--checkpoint={checkpoints[env]}"]
         folders += [result.folder for result in finetune(*parse(arguments))]
-        searched = {env for _, env in cells[:number]}
+        searched = {env for _, env, _ in cells[:number]}
         made = report(folders, out, [evaluations[env] for env in sorted(searched)], draws=2000, seed=0)
     show(made)

@@ -22,16 +22,16 @@ FIT = {
 GRID = {
     "environments": {
         "mountaincar": {
-            "run": "tiny", "policy": "small", "fit": FIT, "evaluate": {"policies": 6, "episodes": 1, "draws": 10},
-            "algorithms": {"pgpe": {"budget": 9000}},
+            "run": "tiny", "policy": "small", "tasks": ["left"], "fit": FIT,
+            "evaluate": {"policies": 6, "episodes": 1, "draws": 10}, "algorithms": {"pgpe": {"budget": 9000}},
         },
         "Pendulum-v1": {
             "run": "tiny", "policy": "small", "fit": FIT, "evaluate": {"policies": 6, "episodes": 1, "draws": 10},
-            "algorithms": {name: {"task": "standard", "budget": 1600} for name in ("random_latent", "pgpe")},
+            "algorithms": {name: {"budget": 1600} for name in ("random_latent", "pgpe")},
         },
     },
     "finetune": {
-        "task": "left", "budget": 6000, "workers": 1, "starts": 1, "evaluation_episodes": 2, "test_episodes": 2,
+        "budget": 6000, "workers": 1, "starts": 1, "evaluation_episodes": 2, "test_episodes": 2,
         "pgpe.population": 2, "random_latent.population": 2,
     },
     "algorithms": {"random_latent": {"seeds": 2}, "pgpe": {}},
@@ -84,6 +84,7 @@ def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
         ({"algorithms": {"pgpee": {}}}, "Did you mean 'pgpe'"),
         ({"algorithms": {"random_latent": {"budget": 0}, "pgpe": {}}}, "--budget expects at least 1"),
         ({"enviroments": {}}, "a comparison has the keys environments"),
+        ({"environments": {"mountaincar": {"run": "x", "tasks": ["lift"]}}}, "Did you mean 'left'"),
         ({"environments": {"mountaincar": {"rum": "x"}}}, "rum"),
         (
             {"environments": {"mountaincar": {"run": "x", "algorithms": {"sac": {}}}}},
@@ -99,7 +100,7 @@ def test_a_bad_grid_is_told_before_anything_is_made(change, sentence, tmp_path):
 
 
 def test_a_mistyped_key_of_a_search_exits_before_anything_is_made(tmp_path, capsys):
-    grid = GRID | {"algorithms": {"pgpe": {"pgpe.populatoin": 4}}}
+    grid = GRID | {"algorithms": {"random_latent": {}, "pgpe": {"pgpe.populatoin": 4}}}
     with pytest.raises(SystemExit) as raised:
         main(["compare", "--grid", write(tmp_path / "grid.yaml", grid), "--logs", str(tmp_path / "logs")])
     assert raised.value.code == 2 and "populatoin" in capsys.readouterr().err
@@ -131,11 +132,12 @@ def test_the_shipped_comparison_has_every_algorithm_and_enough_seeds():
 
     whole = load_comparison(conf_dir() / "sweep" / "compare.yaml")
     assert set(whole.algorithms) == set(ALGORITHMS) and set(whole.environments) == {"mountaincar", "reacher"}
-    for algorithm in whole.algorithms:
-        for env in whole.environments:
-            jobs, search = parse(whole.arguments(env, algorithm, "logs"))
-            assert isinstance(jobs, JobSettings) and isinstance(search, SearchSettings)
-            search.check()
-            assert search.task == "all" and jobs.seeds >= (2 if algorithm in ("sac", "td3", "ddpg") else 5)
+    cells = whole.cells()
+    assert len(cells) == len(set(cells)) == 9 * 8
+    for algorithm, env, task in cells:
+        jobs, search = parse(whole.arguments(algorithm, env, task, "logs"))
+        assert isinstance(jobs, JobSettings) and isinstance(search, SearchSettings)
+        search.check()
+        assert search.task == task and jobs.seeds >= (2 if algorithm in ("sac", "td3", "ddpg") else 5)
     part = load_comparison(conf_dir() / "sweep" / "compare.yaml", ["reacher"], ["pgpe", "ppo"])
     assert list(part.environments) == ["reacher"] and list(part.algorithms) == ["pgpe", "ppo"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
 from lightning_pz.console import show_end, table, tqdm_disable
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.jobs import JobSettings, check_env, check_task, env_name, slug
@@ -18,7 +18,7 @@ from lightning_pz.presets import resolve_env
 from lightning_pz.search.extras import is_installed
 from lightning_pz.search.loop import check_budget
 from lightning_pz.search.settings import SearchSettings
-from lightning_pz.single_run import Job, Result, build
+from lightning_pz.single_run import Job, Result, build, find_folder
 from lightning_pz.workers import one_by_one, side_by_side
 
 
@@ -55,12 +55,15 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
             (task, seed) for task in tasks for seed in range(search.seed, search.seed + jobs.seeds)
         )
     ]
-    results: list[Result] = []
+    # What is finished is told here: a worker process takes seconds to begin.
+    results, todo = _split(todo, model)
+    workers = min(workers, len(todo))
     with tqdm(total=count * search.budget, unit="step", unit_scale=True, disable=tqdm_disable(jobs.progress)) as bar:
         try:
+            bar.update(len(results) * search.budget)
             if workers == 1:
                 one_by_one(todo, results, bar)
-            else:
+            elif todo:
                 side_by_side(todo, workers, results, bar)
         except KeyboardInterrupt:
             bar.close()
@@ -70,6 +73,19 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
         print("note: no policy.onnx was written, for it needs the package onnx: pip install 'lightning_pz[onnx]'")
     _show(results, jobs, search, env_id, tasks, count)
     return results
+
+
+def _split(jobs: list[Job], model: BehaviorAutoencoder) -> tuple[list[Result], list[Job]]:
+    """Return the results of finished runs, and the other jobs, numbered anew."""
+    results: list[Result] = []
+    todo: list[Job] = []
+    for job in jobs:
+        folder = find_folder(job, model)
+        if (summary := folder.summary) is not None:
+            results.append(Result(folder.path, summary, found=True))
+        else:
+            todo.append(replace(job, number=len(todo)))
+    return results, todo
 
 
 def _show(

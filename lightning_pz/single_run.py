@@ -83,10 +83,7 @@ def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Resul
     """
     settings = job.settings
     model = load_autoencoder(job.checkpoint)
-    tag = checkpoint_tag(job.checkpoint, job.checkpoint_digest, model)
-    identity = digest(settings.identity() | {"checkpoint": job.checkpoint_digest})
-    parent = Path(job.logs) / "finetune" / env_name(model.env["id"]) / slug(settings.task)
-    folder = RunFolder.find(parent, f"{settings.algorithm}-{tag}-seed{settings.seed}", identity)
+    folder = find_folder(job, model)
     with folder.lock(), _one_thread():
         if (summary := folder.summary) is not None:
             on_steps(settings.budget)
@@ -112,6 +109,15 @@ def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Resul
         folder.finish(summary)
     on_steps(settings.budget)
     return Result(folder.path, summary)
+
+
+def find_folder(job: Job, model: BehaviorAutoencoder) -> RunFolder:
+    """Return the folder of a run, finished, unfinished or new."""
+    settings = job.settings
+    tag = checkpoint_tag(job.checkpoint, job.checkpoint_digest, model)
+    identity = digest(settings.identity() | {"checkpoint": job.checkpoint_digest})
+    parent = Path(job.logs) / "finetune" / env_name(model.env["id"]) / slug(settings.task)
+    return RunFolder.find(parent, f"{settings.algorithm}-{tag}-seed{settings.seed}", identity)
 
 
 def checkpoint_tag(path: str, fingerprint: str, model: BehaviorAutoencoder) -> str:

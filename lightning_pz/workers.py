@@ -21,8 +21,9 @@ from lightning_pz.single_run import Job, Result, run
 
 def one_by_one(todo: list[Job], results: list[Result], bar: tqdm) -> None:
     """Do runs in this process, adding each result as it comes."""
+    before = int(bar.n)
     for place, job in enumerate(todo):
-        results.append(run(job, partial(_draw, bar, place * job.settings.budget)))
+        results.append(run(job, partial(_draw, bar, before + place * job.settings.budget)))
 
 
 def _draw(bar: tqdm, before: int, steps: int) -> None:
@@ -45,6 +46,7 @@ def side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm
     executor = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=initial)
     pending: set[Future[Result]] = set()
     errors: list[BaseException] = []
+    drawn = int(bar.n)
     try:
         with _deaf_to_interrupts():
             pending = {executor.submit(_work, job) for job in todo}
@@ -55,7 +57,7 @@ def side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm
                     errors.append(error)
                 else:
                     results.append(future.result())
-            _draw(bar, 0, sum(counts[:]))
+            _draw(bar, drawn, sum(counts[:]))
     except KeyboardInterrupt:
         # The executor hands out one job more than there are workers, which cannot be canceled any more.
         stop.set()

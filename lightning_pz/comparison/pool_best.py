@@ -25,7 +25,8 @@ class PoolBest:
         env_id: Gymnasium id of the environment.
         policy: Name of the policy size.
         policies: Policies of the pool that were played.
-        best: Return of the best of them with its interval, by task.
+        best: Return of the best of them with its interval, by task: on fresh episodes, since those that chose it
+            flatter it.
         median: Median return of the pool, by task; empty if the episodes do not lie beside the summary.
     """
 
@@ -84,10 +85,12 @@ def read_pool(path: Path) -> PoolBest:
     ends = ("", "_low", "_high")
     best = {}
     for key in summary:
-        if key.endswith("/best_in_pool") and all(summary[key + end] is not None for end in ends):
-            best[key.removesuffix("/best_in_pool")] = Estimate(*(float(summary[key + end]) for end in ends))
+        if key.endswith("/best_in_pool_fresh") and all(summary[key + end] is not None for end in ends):
+            best[key.removesuffix("/best_in_pool_fresh")] = Estimate(*(float(summary[key + end]) for end in ends))
     if not best:
-        raise ValueError("no key <task>/best_in_pool")
+        raise ValueError(
+            "no key <task>/best_in_pool_fresh: evaluations of earlier versions lack it, run evaluate again"
+        )
     file = path.parent / "returns.csv"
     median = _medians(file, list(best)) if file.is_file() else {}
     return PoolBest(path, summary["env"], summary["policy"], int(summary["policies"]), best, median)

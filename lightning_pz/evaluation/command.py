@@ -11,6 +11,7 @@ import torch
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.console import is_terminal, table
 from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.metrics import METRICS
 from lightning_pz.evaluation.play import EvaluateConfig, read_returns
 from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
@@ -70,7 +71,10 @@ def _one(evaluation: Evaluation) -> tuple[list[list[str]], list[str]]:
         span = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
         return f"{value:.{digits}f}{span}"
 
-    return [[metric, *(text(f"{task}/{metric}") for task in tasks)] for metric in METRICS], ["", *tasks]
+    return [[metric, *(text(f"{task}/{metric}") for task in tasks)] for metric in (*METRICS, *FRESH.values())], [
+        "",
+        *tasks,
+    ]
 
 
 def _tell(done: Sequence[Evaluation]) -> None:

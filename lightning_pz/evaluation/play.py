@@ -40,6 +40,8 @@ class EvaluateConfig:
         latent_seed: Seed of the latents that are sampled (k above 3).
         best: How many of the pool's best policies the reconstruction gap averages over.
         draws: Bootstrap resamples behind each interval.
+        fresh_episodes: Episodes on which the best of the pool and of the latents are measured again, since the
+            maximum of many noisy means flatters.
         threads: Threads that step physics; results do not depend on it.
     """
 
@@ -49,10 +51,11 @@ class EvaluateConfig:
     latent_seed: int = 0
     best: int = 50
     draws: int = 1000
+    fresh_episodes: int = 100
     threads: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("policies", "episodes", "best", "draws", "threads"):
+        for name in ("policies", "episodes", "best", "draws", "fresh_episodes", "threads"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} expects at least 1, but got {getattr(self, name)}")
         for name in ("episode_seed", "latent_seed"):

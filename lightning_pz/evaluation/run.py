@@ -20,6 +20,7 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencode
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation import figures
+from lightning_pz.evaluation.fresh import FRESH, Champion, champions, mean_interval
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, interval, recovery
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
 from lightning_pz.pool.store import file_digest
@@ -99,6 +100,8 @@ def evaluate(
     start = time.perf_counter()
     plays = play(model, opened, functions, config, parent / "shared", progress=progress)
     values, draws = _measure(plays, config)
+    best = champions(model, opened, plays, functions, config, progress=progress)
+    values |= _measure_again(best, config)
     invalid = plays.invalid()
     summary: dict[str, Any] = {
         "env": description["env"]["id"],
@@ -117,7 +120,7 @@ def evaluate(
         "checkpoint": str(path),
         **values,
     }
-    _write(folder, model, plays, settings, summary, draws)
+    _write(folder, model, plays, settings, summary, draws, best)
     return Evaluation(folder, summary, draws, found=False)
 
 
@@ -144,6 +147,16 @@ def _measure(plays: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict
     return values, draws
 
 
+def _measure_again(best: dict[str, dict[str, Champion]], config: EvaluateConfig) -> dict[str, float | None]:
+    """Return flat summary keys of the best policies on fresh episodes."""
+    values: dict[str, float | None] = {}
+    for group, metric in FRESH.items():
+        for task, champion in best[group].items():
+            numbers = zip(("", "_low", "_high"), mean_interval(champion.returns, config.draws), strict=True)
+            values |= {f"{task}/{metric}{end}": x if np.isfinite(x) else None for end, x in numbers}
+    return values
+
+
 def _read_draws(folder: Path, tasks: list[str], config: EvaluateConfig) -> dict[str, dict[str, np.ndarray]]:
     """Return the kept bootstrap draws, or make them again from the returns."""
     path = folder / "bootstrap.npz"
@@ -160,6 +173,7 @@ def _write(
     settings: dict[str, Any],
     summary: dict[str, Any],
     draws: dict[str, dict[str, np.ndarray]],
+    best: dict[str, dict[str, Champion]],
 ) -> None:
     """Write the run folder whole, under another name first."""
     from torch.utils.tensorboard import SummaryWriter
@@ -169,6 +183,9 @@ def _write(
     temporary.mkdir(parents=True)
     (temporary / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     write_returns(plays, temporary / "returns.csv")
+    (temporary / "best_in_pool").mkdir()
+    for task, champion in best["pool"].items():
+        champion.policy.save(temporary / "best_in_pool" / f"{task.replace(':', '-')}.npz")
     np.savez(temporary / "latents.npz", allow_pickle=False, **plays.latents)
     flat = {f"{task}/{metric}": drawn for task, by_metric in draws.items() for metric, drawn in by_metric.items()}
     np.savez(temporary / "bootstrap.npz", allow_pickle=False, **flat)

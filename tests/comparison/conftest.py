@@ -45,7 +45,7 @@ def _write_evaluation(root: Path, name="a", policies=100, *, env="mountaincar", 
     folder.mkdir(parents=True)
     ends = {"": best, "_low": best - 0.5, "_high": best}
     summary = {"env": ENV_IDS[env], "policy": policy, "policies": policies}
-    summary |= {f"standard/best_in_pool{end}": value for end, value in ends.items()}
+    summary |= {f"standard/best_in_pool_fresh{end}": value for end, value in ends.items()}
     (folder / "summary.json").write_text(json.dumps(summary))
     if pool:
         lines = ["group,policy,episode,steps,valid,standard"]

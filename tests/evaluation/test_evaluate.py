@@ -20,7 +20,7 @@ from lightning_pz.evaluation.table import cells, rows
 from lightning_pz.evaluation.video import film
 from lightning_pz.pool.datamodule import split_rows
 
-SMALL = ["--policies", "12", "--episodes", "2", "--draws", "20", "--best", "3"]
+SMALL = ["--policies", "12", "--episodes", "2", "--draws", "20", "--best", "3", "--fresh_episodes", "3"]
 
 
 @pytest.fixture(scope="module")

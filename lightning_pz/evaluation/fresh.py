@@ -1,0 +1,113 @@
+"""The best policies measured again on episodes that did not choose them.
+
+The largest of many noisy means flatters whoever has it: of 2,000 policies on ten episodes the best looks better than it
+is. What a search must beat is the policy, not its luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import bootstrap
+from torch import Tensor
+
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.envs.rollout import rollout
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.envs.tasks import TaskFunction
+from lightning_pz.evaluation.play import EvaluateConfig, Plays, held_out_rows
+from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.pool.store import Pool
+
+FRESH = {"pool": "best_in_pool_fresh", "latents": "best_latent_fresh"}
+"""Name of the metric by group."""
+FRESH_SEED = 20_000_000
+"""First seed of the fresh episodes; those on which `finetune` measures what it found begin there too."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The best policy of a group on a task.
+
+    Attributes:
+        number: Its place in the group.
+        policy: The policy itself.
+        returns: Its returns on the fresh episodes, (E,); NaN where one is invalid.
+    """
+
+    number: int
+    policy: SavedPolicy
+    returns: Float[np.ndarray, " episodes"]
+
+
+def mean_interval(returns: Float[np.ndarray, " episodes"], draws: int) -> tuple[float, float, float]:
+    """Return the mean and its 95 % percentile bootstrap interval over episodes; NaN ends if an episode is invalid.
+
+    References:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+    """
+    mean = float(returns.mean())
+    if not np.isfinite(mean) or len(returns) < 2:
+        return mean, float("nan"), float("nan")
+    generator = np.random.default_rng(0)
+    ends = bootstrap((returns,), np.mean, n_resamples=draws, method="percentile", rng=generator).confidence_interval
+    return mean, float(ends.low), float(ends.high)
+
+
+@torch.no_grad()
+def champions(
+    model: BehaviorAutoencoder,
+    pool: Pool,
+    plays: Plays,
+    tasks: Mapping[str, TaskFunction],
+    config: EvaluateConfig,
+    *,
+    progress: bool = False,
+) -> dict[str, dict[str, Champion]]:
+    """Play the best policy of the pool and of the decoded latents on each task once more, by group and task.
+
+    Args:
+        model: The trained autoencoder.
+        pool: The pool it was trained on.
+        plays: What all policies did; chooses the best.
+        tasks: Reward functions by name.
+        config: How many fresh episodes.
+        progress: Draw a progress bar.
+    """
+    rows = held_out_rows(model, pool, config.policies)
+    found: dict[str, dict[str, Champion]] = {}
+    for group in FRESH:
+        best = {task: best_of(plays.returns[group][task]) for task in tasks}
+        numbers = np.unique(list(best.values()))  # one policy may be the best on several tasks
+        if group == "pool":
+            params = pool.params(rows[numbers])
+        else:
+            params = model.decoder(torch.from_numpy(plays.latents["latents"][numbers]))
+        if progress:
+            print(f"  best of {group}: {len(numbers)} policies x {config.fresh_episodes} fresh episodes", flush=True)
+        again = rollout(
+            model.policy, partial(_part, params), EnvSpec.from_dict(model.env),
+            list(range(FRESH_SEED, FRESH_SEED + config.fresh_episodes)), tasks,
+            policies=len(numbers), threads=config.threads, progress=progress,
+        )  # fmt: skip
+        places = {task: int(np.searchsorted(numbers, number)) for task, number in best.items()}
+        found[group] = {
+            task: Champion(best[task], SavedPolicy.of(model.policy, params[place]), again.returns[task][place])
+            for task, place in places.items()
+        }
+    return found
+
+
+def _part(params: Float[Tensor, "policies params"], numbers: range) -> Float[Tensor, "part params"]:
+    return params[numbers.start : numbers.stop]
+
+
+def best_of(returns: Float[np.ndarray, "policies chosen_by"]) -> int:
+    """Return the number of the policy with the highest mean return, the first of equals; invalid ones are out."""
+    means = returns.mean(1)
+    return int(np.argmax(np.where(np.isfinite(means), means, -np.inf)))

@@ -34,7 +34,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
     env_id = model.env["id"]
     check_env(env_id, None if jobs.env is None else resolve_env(jobs.env)["env"]["id"], jobs)
     check_task(env_id, search.task)
-    tasks = task_names(env_id) if search.task == "all" else (search.task,)
+    tasks = task_names(env_id) if search.task == "all" else tuple(dict.fromkeys(search.task.split(",")))
     for task in tasks:
         _, made = build(model, replace(search, task=task), 1)
         check_budget(made, search)

@@ -83,14 +83,16 @@ def check_env(env_id: str, asked: str | None, jobs: JobSettings) -> None:
 
 
 def check_task(env_id: str, task: str) -> None:
-    """Raise `UserError` for a task that the environment does not have."""
+    """Raise `UserError` for a task, or one of several with commas between them, that the environment does not have."""
     from lightning_pz.envs.tasks import task_names
 
     known = (*task_names(env_id), "all")
-    if ":" not in task and task not in known:
+    for name in task.split(","):
+        if ":" in name or name in known[:-1] or task == "all":
+            continue
         raise UserError(
             f"--task expects a task of {env_id} ({', '.join(known[:-1])}), all, or 'mypackage.module:function' for one "
-            f"of your own, but got {task!r}." + nearest(task, known)
+            f"of your own, but got {name!r}." + nearest(name, known)
         )
 
 

@@ -57,19 +57,15 @@ class Comparison:
     algorithms: dict[str, dict[str, Any]]
     finetune: dict[str, Any] = field(default_factory=dict)
 
-    def cells(self) -> list[tuple[str, str, str]]:
-        """Return algorithm, environment and task of every search, in the order in which they are run."""
-        return [
-            (algorithm, env, task)
-            for algorithm in self.algorithms
-            for env, world in self.environments.items()
-            for task in world.tasks or ("all",)
-        ]
+    def cells(self) -> list[tuple[str, str]]:
+        """Return algorithm and environment of every command, in the order in which they are run."""
+        return [(algorithm, env) for algorithm in self.algorithms for env in self.environments]
 
-    def arguments(self, algorithm: str, env: str, task: str, logs: str) -> list[str]:
-        """Return the command line of one algorithm on one task."""
+    def arguments(self, algorithm: str, env: str, logs: str) -> list[str]:
+        """Return the command line of one algorithm on one environment."""
         over = self.environments[env].algorithms.get(algorithm, {})
         settings = merge(merge(self.finetune, self.algorithms[algorithm]), over)
+        task = ",".join(self.environments[env].tasks) or "all"
         return [
             f"--algorithm={algorithm}",
             f"--task={task}",
@@ -132,11 +128,11 @@ def run(environments: Sequence[str], algorithms: Sequence[str], logs: str, grid_
     """
     path = Path(grid_path) if grid_path else conf_dir() / "sweep" / "compare.yaml"
     grid = load_comparison(path, environments, algorithms)
-    for algorithm, env, task in grid.cells():  # a mistake in the last cell is told before the first hour is spent
-        _, search = parse(grid.arguments(algorithm, env, task, logs))
+    for algorithm, env in grid.cells():  # a mistake in the last cell is told before the first hour is spent
+        _, search = parse(grid.arguments(algorithm, env, logs))
         search.check()
         check_extra(algorithm)
-        check_task(resolve_env(env)["env"]["id"], task)
+        check_task(resolve_env(env)["env"]["id"], search.task)
     checkpoints, evaluations = {}, {}
     for env, world in grid.environments.items():
         folder = Path(logs) / "fit" / resolve_env(env)["env"]["name"] / world.run
@@ -162,10 +158,10 @@ def _search(grid: Comparison, checkpoints: Mapping[str, str], logs: str, evaluat
     out = Path(logs) / "sweeps" / "compare"
     folders: list[Path] = []
     cells = grid.cells()
-    for number, (algorithm, env, task) in enumerate(cells, 1):
-        print(f"\nsearch {number} of {len(cells)}: {algorithm} on {env}, {task}", flush=True)
-        arguments = [*grid.arguments(algorithm, env, task, logs), f"--checkpoint={checkpoints[env]}"]
+    for number, (algorithm, env) in enumerate(cells, 1):
+        print(f"\nsearch {number} of {len(cells)}: {algorithm} on {env}", flush=True)
+        arguments = [*grid.arguments(algorithm, env, logs), f"--checkpoint={checkpoints[env]}"]
         folders += [result.folder for result in finetune(*parse(arguments))]
-        searched = {env for _, env, _ in cells[:number]}
+        searched = {env for _, env in cells[:number]}
         made = report(folders, out, [evaluations[env] for env in sorted(searched)], draws=2000, seed=0)
     show(made)

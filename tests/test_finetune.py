@@ -109,11 +109,12 @@ def test_a_finished_run_is_not_repeated_and_other_settings_get_a_number(checkpoi
 
 
 def test_all_tasks_and_seeds_side_by_side_equal_one_by_one(checkpoint, tmp_path, capsys):
-    command = ["--checkpoint", checkpoint, "--task", "all", "--seeds", "2", *TINY, "--budget", "9000"]
-    finetune.main([*command, "--logs", str(tmp_path / "one"), "--workers", "1"])
+    command = ["--checkpoint", checkpoint, "--seeds", "2", *TINY, "--budget", "9000"]
+    named = "standard,left,speed,height"
+    finetune.main([*command, "--task", named, "--logs", str(tmp_path / "one"), "--workers", "1"])
     one = last_line(capsys)
     assert one == tmp_path / "one" / "finetune" / "mountaincar"
-    finetune.main([*command, "--logs", str(tmp_path / "two"), "--workers", "2"])
+    finetune.main([*command, "--task", "all", "--logs", str(tmp_path / "two"), "--workers", "2"])
     two = last_line(capsys)
     found = sorted(path.relative_to(one) for path in one.rglob("curve.csv"))
     assert len(found) == 8 and {path.parts[0] for path in found} == {"standard", "left", "speed", "height"}
@@ -179,6 +180,7 @@ def test_a_task_of_ones_own_with_rewards_that_break(checkpoint, tmp_path, capsys
         (["--checkpoint", "nowhere.ckpt"], "there is none at nowhere.ckpt"),
         (["--checkpoint", "CKPT", "--algorithm", "pgep"], "Did you mean 'pgpe'"),
         (["--checkpoint", "CKPT", "--task", "hieght"], "Did you mean 'height'"),
+        (["--checkpoint", "CKPT", "--task", "left,hieght"], "Did you mean 'height'"),
         (["--checkpoint", "CKPT", "--env", "hopper"], "is Hopper-v5, but .* made for MountainCarContinuous-v0"),
         (["--checkpoint", "CKPT", "--env", "hoper"], "Did you mean 'hopper'"),
         (["--checkpoint", "CKPT", "--budget", "15000"], "--budget 15000 is smaller than one generation"),

@@ -154,7 +154,7 @@ class SearchSettings:
 
     Args:
         algorithm: One of `ALGORITHMS`.
-        task: Name of the task, or `mypackage.module:function`.
+        task: Name of the task, or `mypackage.module:function`; several with commas between them, or `all`.
         budget: Environment steps, all that are taken to search; evaluation is apart.
         seed: Seed of the search and of its training episodes.
         starts: Most decoded latents (or draws of the prior) that are tried before the search begins at the best

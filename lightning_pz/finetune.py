@@ -16,15 +16,20 @@ An interrupted command goes on where it was when given again; a finished run is 
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from lightning_pz.errors import run_main
 
+if TYPE_CHECKING:
+    from lightning_pz.jobs import JobSettings
+    from lightning_pz.search.settings import SearchSettings
 
-def main(arguments: list[str]) -> None:
-    """Run the whole job on command-line arguments."""
+
+def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
+    """Read command-line arguments on top of the shipped settings."""
     from jsonargparse import ArgumentParser
 
-    from lightning_pz.jobs import JobSettings, check_early, with_defaults
+    from lightning_pz.jobs import JobSettings, with_defaults
     from lightning_pz.search.settings import SearchSettings
 
     parser = ArgumentParser(prog="python -m lightning_pz.finetune", description=__doc__)
@@ -33,7 +38,14 @@ def main(arguments: list[str]) -> None:
     parser.add_class_arguments(SearchSettings)
     config = parser.instantiate(parser.parse_args(with_defaults(arguments)))
     jobs = JobSettings(**{field.name: config[field.name] for field in fields(JobSettings)})
-    search = SearchSettings(**{field.name: config[field.name] for field in fields(SearchSettings)})
+    return jobs, SearchSettings(**{field.name: config[field.name] for field in fields(SearchSettings)})
+
+
+def main(arguments: list[str]) -> None:
+    """Run the whole job on command-line arguments."""
+    from lightning_pz.jobs import check_early
+
+    jobs, search = parse(arguments)
     check_early(jobs, search)
     # Only now the heavy imports: what the arguments alone can tell has been told by here.
     from lightning_pz.finetuning import finetune

@@ -59,13 +59,13 @@ def run(study: str, arguments: list[str]) -> None:
     """
     options = _parse(study, arguments)
     path = Path(options.grid) if options.grid else conf_dir() / "sweep" / f"{study}.yaml"
-    listed = read_study(path).get("environments")
-    if options.env is None and not listed:
+    listed: list[str] = [options.env] if options.env else read_study(path).get("environments", [])
+    if not listed:
         raise UserError("which environment? Give --env with a preset or a Gymnasium id")
     parent, phase = options.worker.split(":") if options.worker else ("", "")
     if phase:
         hear_interrupts()
-    jobs = [_job(study, env, path, options) for env in ([options.env] if options.env else listed)]
+    jobs = [_job(study, env, path, options) for env in listed]
     for job in jobs:
         if not phase:
             _check(job)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -73,7 +73,7 @@ class Plan:
     finetune: dict[str, Any] | None = None
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["minimize", "maximize"]:
         """What Optuna shall do with the value."""
         return "maximize" if self.finetune is not None else "minimize"
 
@@ -120,7 +120,12 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """Return what all trials of one study must share; a grid may grow."""
-        shared = {"fit": self.fit, "policies": self.policies, "sampler": self.sampler, "metric": self.metric}
+        shared: dict[str, Any] = {
+            "fit": self.fit,
+            "policies": self.policies,
+            "sampler": self.sampler,
+            "metric": self.metric,
+        }
         shared |= {"finetune": self.finetune, "keys": sorted(self.search)}
         return shared | ({"search": self.search, "seed": self.seed} if self.sampler == "tpe" else {})
 

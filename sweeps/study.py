@@ -16,7 +16,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -42,7 +42,7 @@ class Shared:
         UserError: A database that cannot be reached.
     """
 
-    def __init__(self, name: str, folder: Path, url: str | None, direction: str = "minimize") -> None:
+    def __init__(self, name: str, folder: Path, url: str | None, direction: Literal["minimize", "maximize"]) -> None:
         self.folder, self.is_file = folder, url is None
         (folder / "locks").mkdir(parents=True, exist_ok=True)
         self._held: dict[int, IO[str]] = {}
@@ -131,10 +131,9 @@ class Shared:
             owner = trial.user_attrs.get("owner", self._owner if self.is_file else None)
             if owner != self._owner or trial.number in self._held:
                 continue
-            with self._lock_file(trial.number).open("w") as file:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            with self._lock_file(trial.number).open("w") as file, contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
     def _lock_file(self, number: int) -> Path:
         return self.folder / "locks" / f"{self.study.study_name}-{number}"

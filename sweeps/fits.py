@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,8 @@ class Fit:
             with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
                 cli = build(expand_presets("fit", arguments))
                 cli.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
-                result = train(cli)
+                with _interruptible():
+                    result = train(cli)
         assert result is not None, "studies do not run under DDP"
         return result.summary
 
@@ -135,6 +137,18 @@ class Fit:
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
         return yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Undo what Lightning makes of an interruption: it exits, and is deaf to Ctrl-C from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _text(value: Any) -> str:

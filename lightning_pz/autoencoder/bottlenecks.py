@@ -56,22 +56,21 @@ class Plain(nn.Module):
 
 
 class Nested(Plain):
-    """Nested dropout: in training every policy keeps only its first b latents, b drawn with probability 1/b.
+    """Nested dropout: in training every policy keeps only its first b latents, every b from 1 to k equally likely.
 
-    So the latents come in order of use, and one run gives the error of every latent size. Small sizes are drawn
-    more often, for there the error changes fast; with equal odds they are hardly trained when k is large.
+    So the latents come in order of use, and one run gives the error of every latent size. One decoder serves them all,
+    which costs each of them something against a run of its own, most of all the smallest and the largest.
 
     References:
         Rippel, Gelbart, Adams, "Learning Ordered Representations with Nested Dropout", ICML 2014; they draw b from a
-        geometric distribution, whose tail would never train the last of many latents.
+        geometric distribution, whose tail would hardly ever train the last of many latents.
     """
 
     draws = True
 
     def sample(self, code: Code, generator: torch.Generator | None) -> Latents:
         """Return the latents, (N, k), each policy's zero behind a random prefix."""
-        odds = 1.0 / torch.arange(1, self.latent_dim + 1, dtype=torch.double)
-        lengths = 1 + torch.multinomial(odds, len(code), replacement=True, generator=generator)
+        lengths = torch.randint(1, self.latent_dim + 1, (len(code),), generator=generator)
         return code * prefix_mask(lengths, self.latent_dim).to(code)
 
     def prefixes(self, *, dense: bool = False) -> list[int]:

@@ -57,15 +57,19 @@ def test_tables_tell_settings_values_and_runs(done):
         assert f"| small | {k} | 2 | {mean:.4f} |" in text
 
 
-def test_two_processes_join_one_study_and_share_it(done, tmp_path, write_grid):
-    """The command typed twice, at once: every trial is done by one of them, and the values are those of one process."""
+def test_two_processes_share_a_study_and_a_killed_one_loses_its_own_trial_at_most(done, tmp_path, write_grid):
+    """The command typed twice, and one of the two killed: no trial done twice, values as of one process."""
     words = ["latent_dim", "--env", "mountaincar", "--grid", write_grid(), "--logs", tmp_path, "--workers", "1"]
     with start(*words) as one, start(*words) as other:
-        for worker in (one, other):
-            assert worker.wait(300) == 0, worker.stderr.read()
-        said = [worker.stdout.read() for worker in (one, other)]
-    numbers = [[line.split(":")[0] for line in text.splitlines() if line.startswith("trial ")] for text in said]
-    assert sorted(numbers[0] + numbers[1]) == [f"trial {number}" for number in range(4)]
+        first = [one.stdout.readline(), one.stdout.readline()]
+        one.send_signal(signal.SIGKILL)
+        assert other.wait(300) == 0, other.stderr.read()
+        said = "".join(first) + one.stdout.read() + other.stdout.read()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}
+    main([str(word) for word in words])
+    assert kept.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}.items()
+    numbers = [line.split(":")[0] for line in said.splitlines() if line.startswith("trial ")]
+    assert len(numbers) == len(set(numbers)) >= 3  # all four, or all but the killed one's
     assert [row["value"] for row in read(tmp_path)] == [row["value"] for row in read(done)]
 
 
@@ -80,7 +84,7 @@ def test_finished_trials_stay_and_a_grid_may_grow(done, tmp_path, write_grid):
 
 
 def test_an_interrupted_study_keeps_results_and_goes_on_to_the_same_end(done, tmp_path, write_grid, monkeypatch):
-    straight, grid, steps = BehaviorAutoencoder.training_step, write_grid(), []
+    straight, grid, steps = BehaviorAutoencoder.training_step, write_grid(seeds=[0]), []
 
     def interrupted(self, batch, batch_idx):
         steps.append(0)
@@ -93,21 +97,9 @@ def test_an_interrupted_study_keeps_results_and_goes_on_to_the_same_end(done, tm
         run("latent_dim", grid, tmp_path)
     monkeypatch.undo()
     rows = read(tmp_path)
-    assert [row["state"] for row in rows] == ["COMPLETE", "WAITING", "WAITING", "WAITING"]
+    assert [row["state"] for row in rows] == ["COMPLETE", "WAITING"]
     run("latent_dim", grid, tmp_path)
-    assert [row["value"] for row in read(tmp_path)] == [row["value"] for row in read(done)]
-
-
-def test_a_killed_worker_loses_its_own_trial_at_most(done, tmp_path, write_grid):
-    words = ["latent_dim", "--env", "mountaincar", "--grid", write_grid(), "--logs", tmp_path, "--workers", "1"]
-    with start(*words) as worker:
-        assert worker.stdout.readline().startswith("latent_dim-mountaincar: 4 new")
-        assert worker.stdout.readline().startswith("trial 0")
-        worker.send_signal(signal.SIGKILL)
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}
-    main([*map(str, words)])
-    assert kept.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}.items()
-    assert [row["value"] for row in read(tmp_path)] == [row["value"] for row in read(done)]
+    assert [row["value"] for row in read(tmp_path)] == [row["value"] for row in read(done)][:2]
 
 
 def test_an_interrupted_leader_stops_its_workers(tmp_path, write_grid):

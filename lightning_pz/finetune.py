@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
-    """Read command-line arguments on top of the shipped settings."""
+    """Return what command-line arguments ask for, on top of the shipped settings."""
     from jsonargparse import ArgumentParser
 
     from lightning_pz.jobs import JobSettings, with_defaults
@@ -37,8 +37,10 @@ def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
     parser.add_class_arguments(JobSettings)
     parser.add_class_arguments(SearchSettings)
     config = parser.instantiate(parser.parse_args(with_defaults(arguments)))
-    jobs = JobSettings(**{field.name: config[field.name] for field in fields(JobSettings)})
-    return jobs, SearchSettings(**{field.name: config[field.name] for field in fields(SearchSettings)})
+    return (
+        JobSettings(**{field.name: config[field.name] for field in fields(JobSettings)}),
+        SearchSettings(**{field.name: config[field.name] for field in fields(SearchSettings)}),
+    )
 
 
 def main(arguments: list[str]) -> None:

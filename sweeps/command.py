@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import sys
 from dataclasses import dataclass
@@ -96,7 +97,10 @@ def _parse(study: str, arguments: list[str]) -> argparse.Namespace:
 def _job(study: str, env: str, path: Path, options: argparse.Namespace) -> _Job:
     env_name = resolve_env(env)["env"]["name"]
     plan = load_plan(path, env_name)
-    return _Job(plan, Context(study, env, env_name, options.logs, path), choose_policies(plan, options.policy), options)
+    policies = choose_policies(plan, options.policy)
+    if plan.sampler == "tpe":
+        plan = dataclasses.replace(plan, policies={name: plan.policies.get(name, {}) for name in policies})
+    return _Job(plan, Context(study, env, env_name, options.logs, path), policies, options)
 
 
 def _check(job: _Job) -> None:

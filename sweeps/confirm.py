@@ -23,7 +23,7 @@ from sweeps.trials import Context
 def open_confirmation(context: Context, url: str | None, plan: Plan) -> Shared:
     """Return the study of the confirmation, with a pruner that stops a candidate once it is worse, seed by seed."""
     assert plan.confirm is not None
-    shared = Shared(f"{context.name}-confirm", context.folder, url, plan.direction)
+    shared = Shared(f"{context.name}-confirm", context.folder, url, "minimize")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         shared.study.pruner = optuna.pruners.WilcoxonPruner(p_threshold=plan.confirm.p_threshold)
@@ -51,7 +51,7 @@ def enqueue_candidates(shared: Shared, searched: Shared, plan: Plan) -> None:
 
 
 def confirm_trial(plan: Plan, context: Context, trial: Trial) -> float:
-    """Fit one candidate on every fresh seed and return the mean of its values.
+    """Fit one candidate on every fresh seed and return its mean test FVU, for the held-out FVU has chosen it.
 
     Raises:
         optuna.TrialPruned: It is worse than the best so far on the same seeds.
@@ -64,7 +64,7 @@ def confirm_trial(plan: Plan, context: Context, trial: Trial) -> float:
     for place, seed in enumerate(plan.confirm.seeds):
         fit = context.make_fit(plan, {**point, "seed_everything": seed})
         trial.set_user_attr(f"run_{seed}", str(fit.folder))
-        values.append(float(fit.run(quiet=True)[plan.metric]))
+        values.append(float(fit.run(quiet=True)["test_fvu"]))
         if place not in told:
             trial.report(values[-1], place)
         if trial.should_prune():

@@ -23,7 +23,7 @@ PRUNERS = ("none", "median")
 
 @dataclass(frozen=True)
 class Confirm:
-    """How the best few of a search are measured again.
+    """How the best few of a search are measured again, by their test FVU.
 
     Args:
         best: How many of them, beside the settings that the search began from.

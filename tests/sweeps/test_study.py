@@ -138,7 +138,7 @@ def test_studies_of_other_settings_are_refused(tmp_path):
     [
         ("nonsense", "URL of a database"),
         ("sqlite:////nowhere/at/all/x.db", "can be reached"),
-        ("oracle://host/name", r"needs a driver|can be reached"),
+        ("oracle://host/name", r"needs a driver"),
     ],
 )
 def test_a_database_that_cannot_be_reached(tmp_path, url, sentence):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from lightning_pz.console import show_end, table
 from lightning_pz.errors import UserError
@@ -162,7 +162,7 @@ def _work(job: _Job, phase: str, parent: int | None) -> None:
     shared = searched if phase == "search" else confirm.open_confirmation(context, job.options.storage, plan)
     sampler = (job.trials, plan.seed) if plan.sampler == "tpe" and phase == "search" else None
 
-    def claim():  # type: ignore[no-untyped-def]
+    def claim() -> Trial | None:
         return None if parent is not None and is_orphan(parent) else shared.claim(sampler)
 
     def after() -> None:

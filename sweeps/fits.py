@@ -116,7 +116,10 @@ class Fit:
                 cli.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
                 with _interruptible():
                     result = train(cli)
-        assert result is not None, "studies do not run under DDP"
+        if result is None:
+            raise UserError(
+                "a study does its fits in one process each: leave --trainer.devices and --trainer.num_nodes at 1"
+            )
         return result.summary
 
     def _config(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -46,6 +46,27 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
     axes.axhline(affine, color=GREEN, linestyle="-.", label=f"best affine policies ({affine:.3f})")
     top = max(held_out.max(), pca, affine)
     axes.set(xlabel="training steps", ylabel="FVU", title=title, ylim=(0, 1.1 * top))
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: str) -> Figure:
+    """Draw FVU against the number of leading latents that are kept, both axes logarithmic.
+
+    Args:
+        curve: Test FVU by number of latents.
+        pca: FVU of PCA on actions by number of components.
+        title: What was fitted.
+    """
+    figure, axes = _axes()
+    axes.plot(list(curve), list(curve.values()), "o-", color=BLUE, markersize=3, label="first k latents, test policies")
+    axes.plot(list(pca), list(pca.values()), "s:", color=GRAY, markersize=3, label="PCA on actions, k components")
+    axes.set(xscale="log", yscale="log", xlabel="latents kept, k", ylabel="FVU", title=title)
+    axes.set_xticks(list(pca), [str(size) for size in pca])
+    axes.minorticks_off()
+    low = 10 ** np.floor(np.log10(min(*curve.values(), *pca.values())))
+    ticks = [tick for tick in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= low]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.legend(frameon=False, fontsize=8)
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,31 @@ def train(cli: FitCLI) -> FitResult | None:
     tested = cli.trainer.test(cli.model, data, ckpt_path=best, verbose=False, weights_only=True)[0]
     if not cli.trainer.is_global_zero:
         return None
+    _write_policy_errors(cli, data)
     return _summarize(cli, data, best, float(tested["test_fvu"]), seconds)
 
 
-def references(data: PolicyPoolDataModule, latent_dim: int) -> dict[str, float]:
-    """Return the linear references on the same split: PCA on actions, PCA on parameters, affine policies."""
+def _write_policy_errors(cli: FitCLI, data: PolicyPoolDataModule) -> None:
+    """Write policy_errors.npz: `Tally.policy_errors` of the test, and the policies' rows in the pool, (N,)."""
+    path = cli.run_folder / "policy_errors.npz"
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, rows=data.test.rows, **cli.model.tally.policy_errors())
+    temporary.rename(path)
+
+
+def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
+    """Return the linear references on the same split: PCA on actions, PCA on parameters, affine policies.
+
+    Args:
+        data: The pool.
+        sizes: Latent sizes for PCA on actions, k last; each but k gives a key of its own.
+    """
     assert data.opened is not None
+    latent_dim = sizes[-1]
     train = data.train_on_val.all_actions(_PCA_POLICIES).flatten(1)
     held_out = data.val.all_actions()
-    pca = pca_fvu(train, held_out.flatten(1), [latent_dim])[latent_dim]
+    pca = pca_fvu(train, held_out.flatten(1), list(sizes))
     affine, numbers = affine_fvu(data.train.states, data.val_on_train.all_actions(), data.val.states, held_out)
     layout = data.layout
     count = min(2048, _PARAMS_FLOATS // (2 * layout.num_params))
@@ -91,7 +108,8 @@ def references(data: PolicyPoolDataModule, latent_dim: int) -> dict[str, float]:
     unseen = data.opened.params(data.val.rows[: count // 4])
     rebuilt = act_shared(layout, project(seen, unseen, latent_dim), data.val.states)
     return {
-        "pca_fvu": pca,
+        "pca_fvu": pca[latent_dim],
+        **({f"pca_fvu_k{size}": pca[size] for size in sizes} if len(sizes) > 1 else {}),
         "params_pca_fvu": fvu(rebuilt, held_out[: len(unseen)]),
         "affine_fvu": affine,
         "affine_numbers": float(numbers),
@@ -117,7 +135,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "val_fvu": val_fvu,
         "test_fvu": test_fvu,
         "train_fvu": train_fvu,
-        **references(data, model.hparams["latent_dim"]),
+        **references(data, model.bottleneck.prefixes()),
         "latent_spread": float(eigenvalues.sum().sqrt()),
         "latent_participation_ratio": float(eigenvalues.sum() ** 2 / eigenvalues.square().sum()),
         "novelty_contrast": meta["novelty_contrast"],
@@ -127,6 +145,13 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "pool": str(data.folder),
         "checkpoint": str(cli.run_folder / "checkpoints" / best.name),
     }
+    tested = cli.model.tally
+    if model.hparams["bottleneck"] != "plain":
+        summary["bottleneck"] = model.hparams["bottleneck"]
+        curve = tested.curve()
+        summary |= {f"test_fvu_k{size}": curve[size] for size in model.bottleneck.prefixes() if len(curve) > 1}
+        if tested.kl:
+            summary["test_kl"] = float(torch.cat(tested.kl).mean(0).sum())
     _draw(cli, data, model, summary)
     writer = tensorboard(cli.trainer)
     if writer is not None:
@@ -142,7 +167,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
 
 
 def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, summary: dict[str, Any]) -> None:
-    """Draw the three figures of a fit, to disk and to TensorBoard."""
+    """Draw the figures of a fit, to disk and to TensorBoard."""
     title = f"{cli.config.env.name}, {cli.config.policy.name} policies, k = {summary['latent_dim']}"
     batch = data.val[(np.arange(min(1000, len(data.val))), np.arange(len(data.val.states)))]
     latents = model._encode_batch(batch)
@@ -154,6 +179,9 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
         "reconstruction": plots.reconstruction(batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"]),
         "latents": plots.latent_scatter(latents.numpy(), color, title),
     }
+    if len(curve := cli.model.tally.curve()) > 1:
+        pca = {size: summary[f"pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
+        figures["prefixes"] = plots.prefix_curve(curve, pca, title)
     writer = tensorboard(cli.trainer)
     for name, figure in figures.items():
         plots.save(figure, cli.run_folder / "figures" / f"{name}.png")

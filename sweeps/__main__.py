@@ -1,49 +1,35 @@
-"""Entry point of the studies: `python -m sweeps recovery --env mountaincar`. Each resumes where it stopped."""
+"""Entry point of the studies: `python -m sweeps latent_dim --env mountaincar`. Each resumes where it stopped."""
 
 from __future__ import annotations
 
-from lightning_pz.errors import UserError, nearest, run_main
-from lightning_pz.presets import resolve_env, take_option, take_options
+from importlib import import_module
 
-STUDIES = ("recovery", "compare")
+from lightning_pz.errors import UserError, nearest, run_main
+
+SEARCHES = ("latent_dim", "width", "prior", "autoencoder", "finetune", "dimension")
+"""Studies that are a file in `conf/sweep/` and nothing else."""
+MODULES = {"recovery": "sweeps.recovery", "compare": "sweeps.compare"}
+"""Studies with code of their own: modules with `run(arguments)`."""
+STUDIES = (*SEARCHES, *MODULES)
 
 
 def main(arguments: list[str]) -> None:
     """Run a study on command-line arguments."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: python -m sweeps {{{','.join(STUDIES)}}} --env NAME [--logs logs]\n\n{__doc__}")
+        print(f"usage: python -m sweeps {{{','.join(STUDIES)}}} --env NAME [--logs logs] ...\n\n{__doc__}")
+        print(
+            "`python -m sweeps STUDY --help` shows the options of one study; the settings are in conf/sweep/STUDY.yaml."
+        )
         return
     study, rest = arguments[0], arguments[1:]
     if study not in STUDIES:
         raise UserError(f"expected a study, one of {', '.join(STUDIES)}, but got {study!r}." + nearest(study, STUDIES))
-    if study == "compare":
-        _compare(rest)
+    if study in MODULES:
+        import_module(MODULES[study]).run(rest)
         return
-    env, rest = take_option(rest, "--env")
-    logs, rest = take_option(rest, "--logs")
-    grid, rest = take_option(rest, "--grid")
-    if env is None:
-        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
-    if rest:
-        raise UserError(f"python -m sweeps {study} takes --env, --grid and --logs, but got {' '.join(rest)}")
-    env_name = resolve_env(env)["env"]["name"]
-    from sweeps.recovery import run
+    from sweeps.command import run
 
-    run(env, env_name, logs or "logs", grid)
-
-
-def _compare(rest: list[str]) -> None:
-    environments, rest = take_options(rest, "--env")
-    algorithms, rest = take_options(rest, "--algorithm")
-    logs, rest = take_option(rest, "--logs")
-    grid, rest = take_option(rest, "--grid")
-    if rest:
-        raise UserError(
-            f"python -m sweeps compare takes --env, --algorithm, --logs and --grid, but got {' '.join(rest)}"
-        )
-    from sweeps.compare import run
-
-    run(environments, algorithms, logs or "logs", grid)
+    run(study, rest)
 
 
 if __name__ == "__main__":

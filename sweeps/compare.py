@@ -16,10 +16,10 @@ import yaml
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.finetune import parse
 from lightning_pz.jobs import check_task
-from lightning_pz.presets import conf_dir, merge, resolve_env
+from lightning_pz.presets import conf_dir, merge, resolve_env, take_option, take_options
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import ALGORITHMS
-from sweeps.recovery import fit_once
+from sweeps.fits import Fit
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class World:
     fit: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     algorithms: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def make_fit(self, env: str, logs: str) -> Fit:
+        """Return the fit of this environment."""
+        return Fit(self.run, env, resolve_env(env)["env"]["name"], self.policy, self.fit, logs)
 
 
 @dataclass(frozen=True)
@@ -114,33 +118,40 @@ def _named(flag: str, names: Sequence[str], known: dict[str, Any], path: Path) -
     return {name: value for name, value in known.items() if not names or name in names}
 
 
-def run(environments: Sequence[str], algorithms: Sequence[str], logs: str, grid_path: str | None = None) -> None:
+def run(arguments: list[str]) -> None:
     """Fit, evaluate, search and report.
 
     Args:
-        environments: Part of the grid's; all if empty.
-        algorithms: Part of the grid's; all if empty.
-        logs: Folder for pools and runs.
-        grid_path: Another file than the shipped grid.
+        arguments: Perhaps `--env` and `--algorithm` with names of the grid's, and `--logs` and `--grid`.
 
     Raises:
         UserError: A bad grid, a missing extra, or a run of the same name with other settings.
     """
-    path = Path(grid_path) if grid_path else conf_dir() / "sweep" / "compare.yaml"
+    environments, rest = take_options(arguments, "--env")
+    algorithms, rest = take_options(rest, "--algorithm")
+    given, rest = take_option(rest, "--logs")
+    grid_path, rest = take_option(rest, "--grid")
+    if rest:
+        raise UserError(
+            f"python -m sweeps compare takes --env, --algorithm, --logs and --grid, but got {' '.join(rest)}"
+        )
+    logs, path = given or "logs", Path(grid_path) if grid_path else conf_dir() / "sweep" / "compare.yaml"
     grid = load_comparison(path, environments, algorithms)
-    for algorithm, env in grid.cells():  # a mistake in the last cell is told before the first hour is spent
+    fits = {env: world.make_fit(env, logs) for env, world in grid.environments.items()}
+    # A mistake in the last cell is told before the first hour is spent.
+    for algorithm, env in grid.cells():
         _, search = parse(grid.arguments(algorithm, env, logs))
         search.check()
         check_extra(algorithm)
         check_task(resolve_env(env)["env"]["id"], search.task)
-    checkpoints, evaluations = {}, {}
-    for env, world in grid.environments.items():
-        folder = Path(logs) / "fit" / resolve_env(env)["env"]["name"] / world.run
-        print(f"fit and evaluate: {folder}", flush=True)
-        fit_once(folder, env, world.policy, world.fit, logs)
-        checkpoints[env] = str(folder / "checkpoints" / "best.ckpt")
-        evaluations[env] = _evaluate(checkpoints[env], world.evaluate, logs)
-    _search(grid, checkpoints, logs, evaluations)
+    for fit in fits.values():
+        fit.check(str(path))
+    evaluations = {}
+    for env, fit in fits.items():
+        print(f"fit and evaluate: {fit.folder}", flush=True)
+        fit.run()
+        evaluations[env] = _evaluate(str(fit.checkpoint), grid.environments[env].evaluate, logs)
+    _search(grid, {env: str(fit.checkpoint) for env, fit in fits.items()}, logs, evaluations)
 
 
 def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:

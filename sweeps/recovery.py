@@ -7,7 +7,6 @@ interval, `table.md`, and a figure. The grid is in `conf/sweep/recovery.yaml`.
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 import yaml
 
 from lightning_pz.errors import UserError
-from lightning_pz.presets import conf_dir, merge
+from lightning_pz.presets import conf_dir, merge, resolve_env, take_option
+from sweeps.fits import Fit
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Grid:
         """Return (policy, latent size, seed) of every fit."""
         return list(itertools.product(self.policies, self.latent_dims, self.seeds))
 
+    def fit_of(self, env: str, env_name: str, logs: str, policy: str, k: int, seed: int) -> Fit:
+        """Return one fit of the grid."""
+        own = {**self.fit, **self.policies[policy], "model.latent_dim": k, "seed_everything": seed}
+        return Fit(f"recovery-{policy}-k{k}-seed{seed}", env, env_name, policy, own, logs)
+
 
 def load_grid(env_name: str, path: Path) -> tuple[Grid, dict[str, Any]]:
     """Read the grid of an environment and the numbers published for it.
@@ -60,71 +65,37 @@ def load_grid(env_name: str, path: Path) -> tuple[Grid, dict[str, Any]]:
     return grid, text.get("published", {}).get(env_name, {})
 
 
-def run(env: str, env_name: str, logs: str, grid_path: str | None = None) -> None:
+def run(arguments: list[str]) -> None:
     """Fit and evaluate the whole grid of an environment, and show the table.
 
     Args:
-        env: Preset or Gymnasium id.
-        env_name: Its short name.
-        logs: Folder for pools and runs.
-        grid_path: Another file than the shipped grid.
+        arguments: `--env NAME`, and perhaps `--logs` and `--grid`.
 
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    grid, published = load_grid(env_name, Path(grid_path) if grid_path else conf_dir() / "sweep" / "recovery.yaml")
+    env, rest = take_option(arguments, "--env")
+    given, rest = take_option(rest, "--logs")
+    grid_path, rest = take_option(rest, "--grid")
+    if env is None:
+        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
+    if rest:
+        raise UserError(f"python -m sweeps recovery takes --env, --grid and --logs, but got {' '.join(rest)}")
+    env_name, logs = resolve_env(env)["env"]["name"], given or "logs"
+    path = Path(grid_path) if grid_path else conf_dir() / "sweep" / "recovery.yaml"
+    grid, published = load_grid(env_name, path)
     from lightning_pz.evaluation.command import evaluate_all
     from lightning_pz.evaluation.play import EvaluateConfig
 
     config = EvaluateConfig(**grid.evaluate)
-    checkpoints = []
-    runs = grid.runs()
-    for number, (policy, k, seed) in enumerate(runs, 1):
-        folder = Path(logs) / "fit" / env_name / f"recovery-{policy}-k{k}-seed{seed}"
-        print(f"fit {number} of {len(runs)}: {folder}", flush=True)
-        fit_once(
-            folder,
-            env,
-            policy,
-            {**grid.fit, **grid.policies[policy], "model.latent_dim": k, "seed_everything": seed},
-            logs,
-        )
-        checkpoints.append(str(folder / "checkpoints" / "best.ckpt"))
-    done = evaluate_all(checkpoints, None, config, None, Path(logs))
+    fits = [grid.fit_of(env, env_name, logs, *which) for which in grid.runs()]
+    for fit in fits:
+        fit.check(str(path))
+    for number, fit in enumerate(fits, 1):
+        print(f"fit {number} of {len(fits)}: {fit.folder}", flush=True)
+        fit.run()
+    done = evaluate_all([str(fit.checkpoint) for fit in fits], None, config, None, Path(logs))
     _write(done, published, Path(logs) / "sweeps" / f"recovery-{env_name}", env_name)
-
-
-def fit_once(folder: Path, env: str, policy: str, settings: Mapping[str, Any], logs: str) -> None:
-    """Run a fit unless it is finished; go on with one that was interrupted."""
-    if folder.exists():
-        _check_settings(folder, settings)
-    if (folder / "summary.json").is_file():
-        return
-    arguments = ["--env", env, "--policy", policy, "--logs", logs]
-    arguments += [f"--{key}={value}" for key, value in settings.items()]
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.is_file():
-        arguments += ["--ckpt_path", str(last)]
-    else:
-        shutil.rmtree(folder, ignore_errors=True)  # stopped before its first validation: nothing to keep
-        arguments += ["--run_name", folder.name]
-    from lightning_pz.fit import main as fit
-
-    fit(arguments)
-
-
-def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    path = folder / "config.yaml"
-    config = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    for key, expected in settings.items():
-        found: Any = config
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        if config and found != expected:
-            raise UserError(
-                f"{folder} is a run with {key} = {found}, but the grid asks for {expected}: move that folder away, or give "
-                "another --logs"
-            )
 
 
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:

@@ -8,6 +8,7 @@ import yaml
 from lightning_pz import collect, fit
 from lightning_pz.errors import UserError
 from lightning_pz.presets import conf_dir, expand_presets, merge, preset_names, take_option
+from sweeps.__main__ import SEARCHES
 
 TINY_POOL = ["candidates", "60", "neighbors", "3", "states", "{probe: 8, train: 8, val: 4, test: 4, episodes: 2}"]
 
@@ -41,6 +42,7 @@ def test_every_environment_preset_makes_a_pool(env, tmp_path, capsys):
 def test_every_file_in_conf_is_covered_here():
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
     commands = {"fit.yaml", "collect.yaml", "finetune.yaml", "evaluate.yaml", "sweep/recovery.yaml"}
+    commands |= {f"sweep/{study}.yaml" for study in SEARCHES}
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
     assert files == commands | presets
 

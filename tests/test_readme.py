@@ -43,9 +43,16 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
     if name == "sweeps":
         options = TINY["fit"]
         settings = {key[2:]: yaml.safe_load(value) for key, value in zip(options[::2], options[1::2], strict=True)}
-        grid = {"policies": {"small": {}}, "latent_dims": [1], "seeds": [0], "fit": settings}
-        grid["evaluate"] = {"policies": 4, "episodes": 1, "draws": 5}
-        Path("grid.yaml").write_text(yaml.safe_dump({"default": grid}))
+        grid = {"policies": {"small": {}}, "seeds": [0], "fit": settings}
+        if arguments[0] in sweeps.SEARCHES:
+            grid["search"] = {"model.latent_dim": [1]}
+            arguments = [*arguments, "--workers", "1"]
+        else:
+            grid |= {"latent_dims": [1], "evaluate": {"policies": 4, "episodes": 1, "draws": 5}}
+        if arguments[0] == "finetune":
+            search = dict(zip((key[2:] for key in TINY["finetune"][::2]), TINY["finetune"][1::2], strict=True))
+            grid["finetune"] = {key: yaml.safe_load(value) for key, value in search.items()}
+        Path("grid.yaml").write_text(yaml.safe_dump({"environments": ["mountaincar", "reacher"], "default": grid}))
         sweeps.main([*arguments, "--grid", "grid.yaml"])
         return
     if name in ("evaluate", "finetune"):

@@ -53,6 +53,11 @@ def squared_error(actions: Actions, target: Actions) -> Float[Tensor, ""]:
     return (actions - target).double().square().sum()
 
 
+def squared_errors(actions: Actions, target: Actions) -> Float[Tensor, " policies"]:
+    """Return each policy's squared action difference, summed over states and actions, in double precision."""
+    return (actions - target).double().square().flatten(1).sum(1)
+
+
 def squared_spread(target: Actions) -> Float[Tensor, ""]:
     """Return the summed squared deviation from the mean policy in double precision, the denominator of FVU."""
     target = target.double()

@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from lightning_pz.autoencoder import losses
+from lightning_pz.autoencoder.bottlenecks import BOTTLENECKS, Variational, make_bottleneck
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
+from lightning_pz.autoencoder.tally import Tally, prefix_errors
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_shared, prior_scale
 
 ENCODERS = ("behavior", "parameters")
+_PREFIX_POLICIES = 1024
+"""Held-out policies on which validation measures every prefix of a nested latent; the test takes all."""
 
 
 class BehaviorAutoencoder(L.LightningModule):
@@ -30,6 +35,9 @@ class BehaviorAutoencoder(L.LightningModule):
         encoder: `behavior` reads fingerprints and generalizes; `parameters` reads weights, as the paper does.
         loss: `behavior` (mean squared action difference over the action variance: FVU), `behavior_rms` (its root
             per policy, the paper's distance), `parameters` (weight difference, the ablation).
+        bottleneck: `plain`; `nested` (nested dropout: latents in order of use, one run tells the FVU of every k);
+            `variational` (a Gaussian posterior; unused latents fall to a KL divergence of 0).
+        kl_weight: `variational` only: weight of the KL divergence, in FVU per nat.
         encoder_widths: Hidden widths of the encoder.
         decoder_widths: Hidden widths of the decoder.
         dropout: Share of hidden units dropped in training.
@@ -52,6 +60,8 @@ class BehaviorAutoencoder(L.LightningModule):
         latent_dim: int = 16,
         encoder: str = "behavior",
         loss: str = "behavior",
+        bottleneck: str = "plain",
+        kl_weight: float = 1e-3,
         encoder_widths: Sequence[int] = (256, 256),
         decoder_widths: Sequence[int] = (256, 256),
         dropout: float = 0.0,
@@ -63,11 +73,17 @@ class BehaviorAutoencoder(L.LightningModule):
         super().__init__()
         if latent_dim < 1:
             raise UserError(f"--model.latent_dim expects at least 1, but got {latent_dim}")
-        for flag, value, known in (("encoder", encoder, ENCODERS), ("loss", loss, losses.LOSSES)):
+        for flag, value, known in (
+            ("encoder", encoder, ENCODERS),
+            ("loss", loss, losses.LOSSES),
+            ("bottleneck", bottleneck, BOTTLENECKS),
+        ):
             if value not in known:
                 raise UserError(
                     f"--model.{flag} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known)
                 )
+        if not (math.isfinite(kl_weight) and kl_weight >= 0):
+            raise UserError(f"--model.kl_weight expects a finite number of at least 0, but got {kl_weight}")
         # Plain types only, so that a checkpoint loads with weights_only=True. Logged by a callback, with the metric.
         encoder_widths, decoder_widths = list(encoder_widths), list(decoder_widths)
         self.save_hyperparameters(logger=False)
@@ -92,11 +108,13 @@ class BehaviorAutoencoder(L.LightningModule):
         )
         self.action_variance = float(description["action_variance"])
         k, dropout = h["latent_dim"], h["dropout"]
+        self.bottleneck = make_bottleneck(h["bottleneck"], k, h["kl_weight"])
+        size = self.bottleneck.code_size
         self.encoder: BehaviorEncoder | ParametersEncoder
         if h["encoder"] == "behavior":
-            self.encoder = BehaviorEncoder(fingerprint_size, k, h["encoder_widths"], dropout)
+            self.encoder = BehaviorEncoder(fingerprint_size, size, h["encoder_widths"], dropout)
         else:
-            self.encoder = ParametersEncoder(prior_std, k, h["encoder_widths"], dropout)
+            self.encoder = ParametersEncoder(prior_std, size, h["encoder_widths"], dropout)
         self.decoder = Decoder(k, prior_std, h["decoder_widths"], dropout)
         self.register_buffer("probe_states", probe_states)
         self.register_buffer("latent_mean", torch.zeros(k))
@@ -119,27 +137,43 @@ class BehaviorAutoencoder(L.LightningModule):
         return self.decoder(self.encode(params))
 
     def encode(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies latent"]:
-        """Encode policies given by their weights, (N, P), to latents, (N, k); no pool needed."""
+        """Encode policies given by their weights, (N, P), to latents, (N, k); no pool needed. A posterior's mean."""
         if isinstance(self.encoder, ParametersEncoder):
-            return self.encoder(params)
-        return self.encoder(act_shared(self.layout, params, self.policy.standardize(self.probe_states)))
+            return self.bottleneck.center(self.encoder(params))
+        states = self.policy.standardize(self.probe_states)
+        return self.bottleneck.center(self.encoder(act_shared(self.layout, params, states)))
 
-    def _encode_batch(self, batch: Any) -> Float[Tensor, "policies latent"]:
+    def _code(self, batch: Any) -> Float[Tensor, "policies code"]:
         return self.encoder(getattr(batch, self.encoder.reads))
 
-    def _rebuild(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the weights, (N, P), and the actions, (N, S, A), of a batch's policies after encode and decode."""
-        params = self.decoder(self._encode_batch(batch))
+    def _encode_batch(self, batch: Any) -> Float[Tensor, "policies latent"]:
+        return self.bottleneck.center(self._code(batch))
+
+    def _rebuild(self, latents: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the weights, (N, P), and the actions on a batch's states, (N, S, A), of decoded latents."""
+        params = self.decoder(latents)
         return params, act_shared(self.layout, params, batch.states)
+
+    def _generator(self, batch_idx: int) -> torch.Generator | None:
+        """Return what a training step draws from, a function of (seed, step), so that resume equals straight."""
+        if not self.bottleneck.draws:
+            return None
+        step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        seed = self.trainer.datamodule.seed  # type: ignore[attr-defined]
+        sequence = np.random.SeedSequence(seed, spawn_key=(2, step, self.global_rank))
+        return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the loss of one batch of policies on one batch of states."""
-        params, actions = self._rebuild(batch)
+        code = self._code(batch)
+        params, actions = self._rebuild(self.bottleneck.sample(code, self._generator(batch_idx)), batch)
         name = self.hparams["loss"]
         if name == "parameters":
             loss = losses.parameters(params, batch.params, self.decoder.prior_std)
         else:
             loss = losses.BEHAVIOR_LOSSES[name](actions, batch.actions, self.action_variance)
+        if (penalty := self.bottleneck.penalty(code)) is not None:
+            loss = loss + penalty
         if not torch.isfinite(loss):
             raise UserError(
                 f"the training loss became {float(loss.detach())} at step {self.global_step}: the last good checkpoint is kept. "
@@ -152,7 +186,7 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Refresh the latent statistics, so that every checkpoint holds its own, and clear the sums."""
-        self._sums: dict[str, Tensor] = {}
+        self.tally = Tally(self.bottleneck.prefixes())
         loader = self.trainer.datamodule.latent_dataloader(8192)  # type: ignore[attr-defined]
         batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
         latents = torch.cat([self._encode_batch(batch) for batch in batches]).double()
@@ -162,26 +196,34 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Clear the sums."""
-        self._sums = {}
+        self.tally = Tally(self.bottleneck.prefixes(dense=True))
 
-    def _add(self, stage: str, batch: Any) -> None:
-        _, actions = self._rebuild(batch)
-        error = losses.squared_error(actions, batch.actions)
-        spread = (batch.actions - batch.mean_actions).double().square().sum()
-        self._sums[stage] = (
-            self._sums.get(stage, torch.zeros(2, dtype=torch.double)) + torch.stack([error, spread]).cpu()
-        )
+    def _measure(self, stage: str, batch: Any, *, by_policy: bool) -> None:
+        """Add up a batch's errors; `by_policy` also each policy's own at every prefix."""
+        code = self._code(batch)
+        latents = self.bottleneck.center(code)
+        _, actions = self._rebuild(latents, batch)
+        spread = (batch.actions - batch.mean_actions).double().square()
+        self.tally.add(stage, losses.squared_error(actions, batch.actions), spread.sum())
+        if stage != "train" and isinstance(self.bottleneck, Variational):
+            self.tally.kl.append(self.bottleneck.kl(code).double().cpu())
+        if by_policy:
+            parts = [losses.squared_errors(actions, batch.actions)[None]]
+            if smaller := self.tally.sizes[:-1]:
+                parts.insert(0, prefix_errors(latents, lambda z: self._rebuild(z, batch)[1], batch.actions, smaller))
+            self.tally.add_policies(torch.cat(parts), spread.flatten(1).sum(1))
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add up held-out (loader 0) and training (loader 1) errors."""
-        self._add(("val", "train")[dataloader_idx], batch)
+        few = self.tally.policies < _PREFIX_POLICIES and len(self.tally.sizes) > 1
+        self._measure(("val", "train")[dataloader_idx], batch, by_policy=few and dataloader_idx == 0)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Add up errors on policies and states that decided nothing."""
-        self._add("test", batch)
+        """Add up errors on policies and states that decided nothing, and keep each policy's own."""
+        self._measure("test", batch, by_policy=True)
 
     def _log_fvu(self) -> None:
-        for stage, (error, spread) in self._sums.items():
+        for stage, (error, spread) in self.tally.sums.items():
             value = error / spread
             if not torch.isfinite(value):
                 raise UserError(
@@ -192,11 +234,15 @@ class BehaviorAutoencoder(L.LightningModule):
             self.log(f"{stage}_fvu", value.float(), prog_bar=stage == "val")
 
     def on_validation_epoch_end(self) -> None:
-        """Log FVU and what the latent looks like."""
+        """Log FVU, of every prefix where latents are nested, and what the latent looks like."""
         self._log_fvu()
         eigenvalues = torch.linalg.eigvalsh(self.latent_covariance.double()).clamp_min(0)
         self.log("latent_spread", eigenvalues.sum().sqrt().float())
         self.log("latent_participation_ratio", (eigenvalues.sum() ** 2 / eigenvalues.square().sum()).float())
+        self.log_dict({f"val_fvu_k/{size}": value for size, value in self.tally.curve().items()})
+        if self.tally.kl:
+            spectrum = torch.cat(self.tally.kl).mean(0).float()
+            self.log_dict({"val_kl": spectrum.sum(), **{f"val_kl_latent/{i}": kl for i, kl in enumerate(spectrum, 1)}})
 
     def on_test_epoch_end(self) -> None:
         """Log FVU on the test part."""

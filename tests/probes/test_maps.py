@@ -134,7 +134,7 @@ def test_local_pca_of_a_curved_sheet_and_its_limits():
     table = neighbor_table(torus, 40)
     found = local_pca(torus, table, neighbors=40)
     assert found.value == pytest.approx(2, abs=0.05)
-    with pytest.raises(UserError, match="local PCA expects 1 to 40 neighbors.*but got 41"):
+    with pytest.raises(UserError, match=r"local PCA expects 1 to 40 neighbors.*but got 41"):
         local_pca(torus, table, neighbors=41)
     with pytest.raises(UserError, match="threshold between 0 and 1"):
         local_pca(torus, table, neighbors=40, threshold=0.0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from lightning_pz.errors import UserError, nearest, run_main
 from lightning_pz.presets import resolve_env, take_option
 
-STUDIES = ("recovery",)
+MODULES = {"manifolds": "sweeps.manifolds", "report": "sweeps.dimension.command"}
+"""Studies with arguments of their own: modules with `run(arguments)`."""
+STUDIES = ("recovery", *MODULES)
 
 
 def main(arguments: list[str]) -> None:
@@ -16,6 +20,9 @@ def main(arguments: list[str]) -> None:
     study, rest = arguments[0], arguments[1:]
     if study not in STUDIES:
         raise UserError(f"expected a study, one of {', '.join(STUDIES)}, but got {study!r}." + nearest(study, STUDIES))
+    if study in MODULES:
+        import_module(MODULES[study]).run(rest)
+        return
     env, rest = take_option(rest, "--env")
     logs, rest = take_option(rest, "--logs")
     grid, rest = take_option(rest, "--grid")

@@ -135,6 +135,8 @@ class ProbeCallback(L.Callback):
             "env": description["env"]["id"],
             "policy": description["policy"],
             "prior": description["prior"],
+            "observation_size": module.layout.observation_size,
+            "action_size": module.layout.action_size,
             "latent_dim": module.hparams["latent_dim"],
             "seed": description["seed"],
             "probe_seed": self.seed,

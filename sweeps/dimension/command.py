@@ -63,7 +63,9 @@ def write(studies: list[str], env: str | None, logs: Path, settings: Settings) -
     groups = [group for study in studies for group in read_study(logs, study, env)]
     known = {name: read_evaluations(logs, name) for name in dict.fromkeys(group.env for group in groups)}
     results = [analyze(group, known[group.env], settings) for group in groups]
-    results.sort(key=lambda result: list(known).index(result.group.env))
+    # The simplest environment first: by the numbers of an affine policy.
+    order = {result.group.env: (result.affine, result.group.env) for result in reversed(results)}
+    results.sort(key=lambda result: order[result.group.env])
     name = "-".join([*studies, *([env] if env else [])])
     folder = logs / "sweeps" / f"report-{name}"
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def write(studies: list[str], env: str | None, logs: Path, settings: Settings) -
         "estimates.csv": text.as_csv(text.estimate_rows(results)),
         "curves.csv": text.as_csv(text.curve_rows(results)),
     }
-    drawn = {name: figures.environment([r for r in results if r.group.env == name], settings.tau) for name in known}
+    drawn = {name: figures.environment([r for r in results if r.group.env == name], settings.tau) for name in order}
     if len(results) > 1:
         drawn["overview"] = figures.overview(results, settings.tau)
     for name, figure in drawn.items():

@@ -95,7 +95,7 @@ def _bars(axes: plt.Axes, results: Sequence[Result]) -> None:
         )
         axes.bar(x, values, 0.92 * width, color=_color(policy, place), label=policy, alpha=0.85)
         axes.errorbar(x, values, 1.96 * errors, fmt="none", ecolor="black", elinewidth=1, capsize=2)
-        axes.plot(x, surrogates, linestyle="", marker="_", markersize=14, markeredgewidth=2.2, color=RED)
+        axes.hlines(surrogates, x - 0.46 * width, x + 0.46 * width, color=RED, linewidth=2.2)
     axes.set_xticks(range(len(BARS)), [_NAMES.get(name, name) for name in BARS], fontsize=8)
     priors = dict.fromkeys(result.prior for result in by_policy.values())
     title = "estimates of the behaviors' dimension"
@@ -105,7 +105,7 @@ def _bars(axes: plt.Axes, results: Sequence[Result]) -> None:
     axes.set(ylabel="dimension")
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        handles.append(Line2D([], [], color=RED, linestyle="", marker="_", markersize=10, markeredgewidth=2.2))
+        handles.append(Line2D([], [], color=RED, linewidth=2.2))
         axes.legend(handles, [*labels, "Gaussian, same spectrum"], frameon=False, fontsize=8)
 
 
@@ -117,64 +117,69 @@ def overview(results: Sequence[Result], tau: float) -> Figure:
         tau: Threshold of the behavior dimension.
     """
     envs = list(dict.fromkeys(result.group.env for result in results))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.6), layout="constrained")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xticks(range(len(envs)), envs)
         axes.set(yscale="log", xlim=(-0.5, len(envs) - 0.5))
         axes.grid(axis="y", which="both", color="#EEEEEE", linewidth=0.6)
         axes.set_axisbelow(True)
-    seen: dict[str, Line2D] = {}
+    told: dict[str, Line2D] = {}
     for at, env in enumerate(envs):
         mine = [result for result in results if result.group.env == env]
+        left.hlines(mine[0].affine, at - 0.42, at + 0.42, color=GRAY, linewidth=1.6, linestyle="--")
         for place, result in enumerate(mine):
             x = at + (place - (len(mine) - 1) / 2) * 0.7 / max(1, len(mine))
             color, marker = _color(result.group.policy, place), _LINES.get(result.group.bottleneck, ("", "^"))[1] or "D"
             _interval(left, x, result, color, marker)
-            left.plot(x, result.affine, marker="_", color=GRAY, markersize=12, markeredgewidth=1.6, linestyle="")
             if math.isfinite(result.pca_floor):
-                left.plot(x, result.pca_floor, marker="x", color=color, markersize=6, linestyle="")
-            for name, symbol in (("two_nn", "o"), ("participation_ratio", "s")):
-                probe = result.probe("behavior", name)
-                if probe is not None and math.isfinite(probe.value):
-                    right.errorbar(
-                        x,
-                        probe.value,
-                        1.96 * probe.error,
-                        color=color,
-                        marker=symbol,
-                        markersize=5,
-                        capsize=2,
-                        linestyle="",
-                    )
-                    right.plot(
-                        x, probe.surrogate, marker="_", color=RED, markersize=11, markeredgewidth=2, linestyle=""
-                    )
+                left.plot(x, result.pca_floor, marker="x", color=color, markersize=7, linestyle="")
             kind = {"plain": "separate runs"}.get(result.group.bottleneck, result.group.bottleneck)
-            seen[f"{result.group.policy}, {kind}"] = Line2D([], [], color=color, marker=marker, linestyle="")
-    left.set_title(f"numbers for FVU {tau:g} (arrow: not reached)", fontsize=10)
-    right.set_title("estimates of the behaviors' dimension", fontsize=10)
+            told[f"{result.group.policy}, {kind}"] = _dot(color, marker)
+        sizes = {
+            result.group.policy: (place, result) for place, result in reversed(list(enumerate(mine))) if result.probes
+        }
+        for step, (place, result) in enumerate(reversed(sizes.values())):
+            x = at + (step - (len(sizes) - 1) / 2) * 0.7 / len(sizes)
+            _estimates(right, x, result, _color(result.group.policy, place))
+    left.set_title(f"numbers for FVU {tau:g} [95 %]; open with arrow: not reached", fontsize=10)
+    right.set_title("estimates of the behaviors' dimension [95 %]", fontsize=10)
     for axes in (left, right):
         low, high = axes.get_ylim()
-        axes.set_ylim(max(0.8, low * 0.8), high * 1.4)
+        axes.set_ylim(max(0.8, low * 0.8), high * 1.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:e}")[0] in "25" else "")
-    extra = {
-        "PCA on actions": Line2D([], [], color=GRAY, marker="x", linestyle=""),
-        "numbers in an affine policy": Line2D(
-            [], [], color=GRAY, marker="_", markersize=10, markeredgewidth=1.6, linestyle=""
-        ),
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    told |= {
+        "PCA on actions": _dot(GRAY, "x"),
+        "affine policy": Line2D([], [], color=GRAY, linewidth=1.6, linestyle="--"),
+        "TwoNN": _dot(GRAY, "o"),
+        "participation ratio": _dot(GRAY, "s"),
+        "Gaussian, same spectrum": Line2D([], [], color=RED, linewidth=2.2),
     }
-    left.legend([*seen.values(), *extra.values()], [*seen, *extra], frameon=False, fontsize=8, loc="upper left")
-    kinds = {
-        "TwoNN": Line2D([], [], color=GRAY, marker="o", linestyle=""),
-        "participation ratio": Line2D([], [], color=GRAY, marker="s", linestyle=""),
-        "Gaussian, same spectrum": Line2D(
-            [], [], color=RED, marker="_", markersize=10, markeredgewidth=2, linestyle=""
-        ),
-    }
-    right.legend(kinds.values(), kinds.keys(), frameon=False, fontsize=8, loc="upper left")
+    figure.legend(told.values(), told.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     return figure
+
+
+def _dot(color: str, marker: str) -> Line2D:
+    return Line2D([], [], color=color, marker=marker, linestyle="")
+
+
+def _estimates(axes: plt.Axes, x: float, result: Result, color: str) -> None:
+    for name, symbol, shift in (("two_nn", "o", -0.05), ("participation_ratio", "s", 0.05)):
+        probe = result.probe("behavior", name)
+        if probe is None or not math.isfinite(probe.value):
+            continue
+        axes.hlines(probe.surrogate, x + shift - 0.05, x + shift + 0.05, color=RED, linewidth=2.2)
+        axes.errorbar(
+            x + shift,
+            probe.value,
+            1.96 * probe.error,
+            color=color,
+            marker=symbol,
+            markersize=4.5,
+            capsize=2,
+            linestyle="",
+        )
 
 
 def _interval(axes: plt.Axes, x: float, result: Result, color: str, marker: str) -> None:

@@ -11,6 +11,11 @@ from sweeps.dimension.analysis import CLAIMED, Probe, Result, Settings
 
 Rows = list[list[str]]
 _SPACES = {"behavior": "behaviors", "latent": "latents", "map": "decoder"}
+_HEADINGS = {
+    "behavior": "behaviors of the pool (Gaussian, same spectrum)",
+    "latent": "latents (Gaussian, same spectrum)",
+    "map": "decoder, per standard deviation of the latents",
+}
 
 
 def dimension_rows(results: Sequence[Result], tau: float) -> Rows:
@@ -78,6 +83,28 @@ def estimate_rows(results: Sequence[Result]) -> Rows:
     return rows
 
 
+def estimate_tables(env: str, results: Sequence[Result]) -> str:
+    """Return the estimates of one environment for the eye: a row per estimator, a column per policy size or run."""
+    mine = [r for r in results if r.group.env == env and r.probes]
+    parts = []
+    for space, heading in _HEADINGS.items():
+        columns: dict[str, Result] = {}
+        for r in mine:
+            # Behaviors belong to the pool, not to the runs.
+            label = (
+                f"{r.group.policy}, prior {r.prior}" if space == "behavior" else f"{r.group.label}, k = {r.sizes[-1]}"
+            )
+            columns.setdefault(label, r)
+        names = list(dict.fromkeys(p.name for r in columns.values() for p in r.probes if p.space == space))
+        rows = [[heading, *columns]]
+        for name in names:
+            found = [r.probe(space, name) for r in columns.values()]
+            rows.append([name, *("-" if p is None else _beside(p) for p in found)])
+        if names:
+            parts.append(table(rows))
+    return "\n".join(parts) or "No run has a probes.json: fit with --probes.enabled true.\n"
+
+
 def curve_rows(results: Sequence[Result]) -> Rows:
     """Return FVU at every latent size with its interval and PCA's, a header first."""
     rows = [["environment", "policy", "runs", "k", "fvu", "fvu_low", "fvu_high", "pca_fvu"]]
@@ -109,7 +136,8 @@ def report(study: str, results: Sequence[Result], settings: Settings) -> str:
     parts += [f"## {env}\n\n![{env}](figures/{env}.png)\n" for env in envs]
     if len(results) > 1:
         parts += ["## Across environments and policy sizes\n\n![overview](figures/overview.png)\n"]
-    parts += ["## Estimates of intrinsic dimension\n", table(estimate_rows(results))]
+    parts += ["## Estimates of intrinsic dimension\n"]
+    parts += [f"### {env}\n\n{estimate_tables(env, results)}" for env in envs]
     parts += ["## What follows, and what does not\n", words(results, settings)]
     return "\n".join(part for part in parts if part)
 
@@ -126,12 +154,14 @@ def _preface(settings: Settings) -> str:
 
 def _to_evaluate(results: Sequence[Result]) -> str:
     missing = [r for r in results if not any(task.own for task in r.tasks)]
-    lines = [
-        f"* {r.group.env}, {r.group.label}: no checkpoint of this study was evaluated; run `python -m lightning_pz.evaluate --checkpoint "
-        f"{' '.join(str(run.folder / 'checkpoints' / 'best.ckpt') for run in r.group.runs[:2])}{' ...' * (len(r.group.runs) > 2)}`"
-        for r in missing
-    ]
-    return "\n".join(lines) + "\n" if lines else ""
+    if not missing:
+        return ""
+    named = "; ".join(f"{r.group.env}, {r.group.label}" for r in missing)
+    checkpoints = " ".join(str(run.folder / "checkpoints" / "best.ckpt") for run in missing[0].group.runs)
+    return (
+        f"Not evaluated, so without a task-recovery dimension of their own: {named}. Evaluate and write the report again, say\n\n"
+        f"    python -m lightning_pz.evaluate --checkpoint {checkpoints}\n"
+    )
 
 
 def words(results: Sequence[Result], settings: Settings) -> str:
@@ -235,6 +265,11 @@ def as_csv(rows: Rows) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
+
+
+def _beside(probe: Probe) -> str:
+    surrogate = f" ({_with(probe.surrogate, probe.surrogate_error)})" if math.isfinite(probe.surrogate) else ""
+    return _with(probe.value, probe.error) + surrogate
 
 
 def _with(value: float, error: float) -> str:

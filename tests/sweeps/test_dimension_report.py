@@ -200,7 +200,7 @@ def test_the_task_recovery_dimension_takes_the_studys_own_fits_first(logs):
     (row,) = table_of(folder, "recovery")
     assert row["fits"] == "of this study" and row["seeds"] == "2" and row["recovery_best there"] == "0.95"
     assert row["task-recovery dimension [by interval ends]"] == "2 [2, 3]"
-    assert "no checkpoint of this study" not in (folder / "report.md").read_text()
+    assert "Not evaluated" not in (folder / "report.md").read_text()
 
 
 def test_the_same_report_again(logs):

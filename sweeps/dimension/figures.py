@@ -136,10 +136,11 @@ def overview(results: Sequence[Result], tau: float) -> Figure:
                 left.plot(x, result.pca_floor, marker="x", color=color, markersize=7, linestyle="")
             kind = {"plain": "separate runs"}.get(result.group.bottleneck, result.group.bottleneck)
             told[f"{result.group.policy}, {kind}"] = _dot(color, marker)
-        sizes = {
-            result.group.policy: (place, result) for place, result in reversed(list(enumerate(mine))) if result.probes
-        }
-        for step, (place, result) in enumerate(reversed(sizes.values())):
+        sizes: dict[str, tuple[int, Result]] = {}
+        for place, result in enumerate(mine):
+            if result.probes:
+                sizes.setdefault(result.group.policy, (place, result))
+        for step, (place, result) in enumerate(sizes.values()):
             x = at + (step - (len(sizes) - 1) / 2) * 0.7 / len(sizes)
             _estimates(right, x, result, _color(result.group.policy, place))
     left.set_title(f"numbers for FVU {tau:g} [95 %]; open with arrow: not reached", fontsize=10)

@@ -157,7 +157,8 @@ def _to_evaluate(results: Sequence[Result]) -> str:
     if not missing:
         return ""
     named = "; ".join(f"{r.group.env}, {r.group.label}" for r in missing)
-    checkpoints = " ".join(str(run.folder / "checkpoints" / "best.ckpt") for run in missing[0].group.runs)
+    runs = missing[0].group.runs
+    checkpoints = " ".join(str(run.folder / "checkpoints" / "best.ckpt") for run in runs[:3]) + " ..." * (len(runs) > 3)
     return (
         f"Not evaluated, so without a task-recovery dimension of their own: {named}. Evaluate and write the report again, say\n\n"
         f"    python -m lightning_pz.evaluate --checkpoint {checkpoints}\n"

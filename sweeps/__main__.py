@@ -7,7 +7,9 @@ from importlib import import_module
 from lightning_pz.errors import UserError, nearest, run_main
 from lightning_pz.presets import resolve_env, take_option
 
-MODULES = {"manifolds": "sweeps.manifolds", "report": "sweeps.dimension.command"}
+MODULES = {
+    "manifolds": "sweeps.manifolds", "probe": "sweeps.dimension.probe", "report": "sweeps.dimension.command",
+}  # fmt: skip
 """Studies with arguments of their own: modules with `run(arguments)`."""
 STUDIES = ("recovery", *MODULES)
 

@@ -28,7 +28,7 @@ from lightning_pz.probes.extra import check_extra
 from lightning_pz.probes.measure import SpaceProbe, measure_space, plain_estimate
 
 FORMAT_VERSION = 1
-_STATES = 64
+STATES = 64
 """Held-out states on which the decoder's Jacobian is taken."""
 
 
@@ -82,7 +82,7 @@ class ProbeCallback(L.Callback):
         if (self._validations - 1) % self.every:
             return
         first = self._behavior is None
-        report = self._measure(trainer, pl_module, final=False)
+        report = self.measure(pl_module, self._held_out(trainer), final=False)
         parts = ["latent", "map", *(["behavior"] if first else [])]
         pl_module.log_dict(
             {
@@ -99,17 +99,21 @@ class ProbeCallback(L.Callback):
         logger = next((log for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
         if not self.enabled or not trainer.is_global_zero or logger is None:
             return
-        report = self._measure(trainer, pl_module, final=True)
-        path = Path(logger.log_dir) / "probes.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-        temporary.rename(path)
+        write_report(self.measure(pl_module, self._held_out(trainer), final=True), Path(logger.log_dir))
 
-    def _measure(self, trainer: L.Trainer, module: Any, *, final: bool) -> dict[str, Any]:
-        held_out = trainer.datamodule.val  # type: ignore[attr-defined]
-        count = min(self.policies, len(held_out))
-        batch = held_out[(np.arange(count), np.arange(min(_STATES, len(held_out.states))))]
+    def _held_out(self, trainer: L.Trainer) -> Any:
+        part = trainer.datamodule.val  # type: ignore[attr-defined]
+        return part[(np.arange(min(self.policies, len(part))), np.arange(min(STATES, len(part.states))))]
+
+    def measure(self, module: Any, batch: Any, *, final: bool) -> dict[str, Any]:
+        """Return what probes.json holds.
+
+        Args:
+            module: The autoencoder, in evaluation mode.
+            batch: Held-out policies, a `PolicyBatch` on the states of the decoder's Jacobian.
+            final: Whether to add surrogates and the estimators of scikit-dimension.
+        """
+        count = len(batch.fingerprints)
         # Nothing of inference mode may stay: forward-mode differentiation does not work on its tensors.
         with torch.inference_mode(False), torch.no_grad():
             moved = type(batch)(*(part.clone().to(module.device) for part in batch))
@@ -165,6 +169,14 @@ class ProbeCallback(L.Callback):
             )
             self._behavior = (probe, ranks, rows)
         return self._behavior
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write probes.json into a run folder, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "probes.tmp"
+    temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    temporary.rename(folder / "probes.json")
 
 
 def _reasons(found: dict[str, Estimate], known: dict[str, str]) -> dict[str, str]:

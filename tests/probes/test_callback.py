@@ -17,6 +17,7 @@ from lightning_pz.probes.decoder import agreement_probes, rank_behaviors
 from lightning_pz.probes.dimension import two_nn
 from lightning_pz.probes.measure import measure_space
 from lightning_pz.probes.neighbors import neighbor_table
+from sweeps.__main__ import main as sweeps
 
 TINY = [
     "--env", "mountaincar", "--policy", "small", "--model.latent_dim", "2", "--model.encoder_widths", "[16]",
@@ -154,3 +155,21 @@ def test_duplicates_are_counted_and_change_nothing():
 def test_bad_settings(settings, sentence):
     with pytest.raises(UserError, match=sentence):
         ProbeCallback(**settings)
+
+
+@pytest.mark.parametrize("encoder", ["behavior", "parameters"])
+def test_a_fit_made_without_is_probed_afterwards_with_the_same_result(logs, done, encoder, capsys):
+    fit = done if encoder == "behavior" else main([*TINY, "--logs", str(logs), "--model.encoder", "parameters"])
+    report = report_of(fit)
+    (fit.folder / "probes.json").rename(fit.folder / "kept.json")
+    sweeps(["probe", str(fit.folder)])
+    assert report_of(fit) == report
+    assert capsys.readouterr().out.strip().splitlines()[-1] == str(fit.folder / "probes.json")
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence", [([], "takes run folders"), (["nowhere"], "nowhere expects checkpoints/best.ckpt")]
+)
+def test_nothing_to_probe(arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        sweeps(["probe", *arguments])

@@ -13,6 +13,8 @@ from lightning_pz.errors import UserError
 from lightning_pz.probes.estimate import Estimate, mean_estimate
 
 Grams = Float[Tensor, "points latent latent"]
+_CHUNK = 4
+"""Latents whose Jacobians are held at a time: of 64 numbers to 121,801 weights they are 250 MB in double precision."""
 
 
 def jacobian_grams(
@@ -31,11 +33,11 @@ def jacobian_grams(
     """
     found: list[list[Tensor]] = []
     with torch.inference_mode(False), torch.no_grad():
-        for latent in latents.clone():
-            jacobians = torch.func.jacfwd(function)(latent)
-            flat = [jacobian.reshape(-1, len(latent)).double() for jacobian in jacobians]
-            found.append([matrix.T @ matrix / len(matrix) for matrix in flat])
-    grams = tuple(torch.stack(output) for output in zip(*found, strict=True))
+        jacobian = torch.func.vmap(torch.func.jacfwd(function))
+        for part in latents.clone().split(_CHUNK):
+            flat = [one.reshape(len(part), -1, part.shape[1]).double() for one in jacobian(part)]
+            found.append([matrix.mT @ matrix / matrix.shape[1] for matrix in flat])
+    grams = tuple(torch.cat(output) for output in zip(*found, strict=True))
     if not all(bool(torch.isfinite(gram).all()) for gram in grams):
         raise UserError("the decoder's Jacobian is not finite: lower --model.learning_rate and fit again")
     return grams

@@ -103,6 +103,7 @@ def _bars(axes: plt.Axes, results: Sequence[Result]) -> None:
         f"{title}\nprior {'; '.join(priors)}" if by_policy else f"{title}: no run has probes.json", fontsize=10
     )
     axes.set(ylabel="dimension")
+    axes.margins(y=0.2)  # room for the legend
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         handles.append(Line2D([], [], color=RED, linewidth=2.2))

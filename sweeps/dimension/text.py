@@ -197,10 +197,16 @@ def _behavior_words(r: Result) -> str:
 
 
 def _estimate_words(r: Result) -> str:
-    probe = r.probe("behavior", "two_nn")
-    if probe is None or not math.isfinite(probe.value):
-        return "Nothing is known of its intrinsic dimension: fit with --probes.enabled true."
-    return f"TwoNN on behaviors is {_with(probe.value, probe.error)} against {_with(probe.surrogate, probe.surrogate_error)} on the surrogate: {_against(probe)}."
+    probes = [
+        (label, r.probe("behavior", name))
+        for name, label in (("two_nn", "TwoNN"), ("gride_16", "GRIDE at neighbors 16 and 32"))
+    ]
+    told = [
+        f"{label} on behaviors is {_with(p.value, p.error)} against {_with(p.surrogate, p.surrogate_error)} on the surrogate: {_against(p)}."
+        for label, p in probes
+        if p is not None and math.isfinite(p.value)
+    ]
+    return " ".join(told) or "Nothing is known of its intrinsic dimension: fit with --probes.enabled true."
 
 
 def _against(probe: Probe) -> str:
@@ -276,7 +282,7 @@ def _beside(probe: Probe) -> str:
 def _with(value: float, error: float) -> str:
     if not math.isfinite(value):
         return "-"
-    digits = 2 if abs(value) < 20 else 1
+    digits = 3 if abs(value) <= 1 else 2 if abs(value) < 20 else 1
     return f"{value:.{digits}f}" + (f" +- {error:.{digits}f}" if math.isfinite(error) else "")
 
 

@@ -20,6 +20,7 @@ from lightning_pz.console import is_terminal
 from lightning_pz.errors import UserError
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.presets import EnvConfig, PolicyConfig
+from lightning_pz.probes.callback import ProbeCallback
 
 _RUN_VARIABLE = "LIGHTNING_PZ_RUN"
 """Tells the further processes of a DDP run which folder the first one chose."""
@@ -58,6 +59,7 @@ class FitCLI(LightningCLI):
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(ProbeCallback, "probes")
         parser.set_defaults({
             "checkpoint.monitor": "val_fvu", "checkpoint.filename": "best", "checkpoint.enable_version_counter": False,
             "checkpoint.save_on_train_epoch_end": False,

@@ -26,6 +26,7 @@ from lightning_pz.search.protocol import Search
 from lightning_pz.search.run_folder import RunFolder, digest
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
+from lightning_pz.search.step_scale import with_behavior_step
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def build(model: BehaviorAutoencoder, settings: SearchSettings, threads: int) ->
     objective = Objective(Problem(model.policy, spec, settings.task, find_task(spec.id, settings.task)), threads)
     latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance)
     weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
+    settings = with_behavior_step(settings, model.layout, model.policy.standardize(model.probe_states), latents)
     return objective, make_search(settings, objective, latents, weights)
 
 

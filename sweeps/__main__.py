@@ -8,7 +8,13 @@ from lightning_pz.errors import UserError, nearest, run_main
 
 SEARCHES = ("latent_dim", "width", "prior", "autoencoder", "finetune", "dimension")
 """Studies that are a file in `conf/sweep/` and nothing else."""
-MODULES = {"recovery": "sweeps.recovery", "compare": "sweeps.compare"}
+MODULES = {
+    "recovery": "sweeps.recovery",
+    "compare": "sweeps.compare",
+    "manifolds": "sweeps.manifolds",
+    "probe": "sweeps.dimension.probe",
+    "report": "sweeps.dimension.command",
+}
 """Studies with code of their own: modules with `run(arguments)`."""
 STUDIES = (*SEARCHES, *MODULES)
 

@@ -1,1 +1,1 @@
-"""Measurements of the latent and the behavior space."""
+"""Measurements of latent and behavior spaces: intrinsic-dimension estimates, effective ranks, linear references."""

@@ -167,6 +167,8 @@ class SearchSettings:
         patience: Evaluations without a better one after which the search stops; never if null.
         checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
         release_decoder_at: `gradient`: environment steps after which it goes on in the full parameter space.
+        behavior_step: Root mean square change of the action, in half action boxes, that the first `sigma` of `pgpe` or
+            `cmaes` makes along the decoder's steepest direction; takes the place of their `sigma` if given.
         pgpe: Settings of `pgpe` and `parameter_pgpe`.
         cmaes: Settings of `cmaes`.
         random_latent: Settings of `random_latent`.
@@ -187,6 +189,7 @@ class SearchSettings:
     patience: int | None = None
     checkpoint_seconds: float = 10.0
     release_decoder_at: int | None = None
+    behavior_step: float | None = None
     pgpe: PgpeSettings = field(default_factory=PgpeSettings)
     cmaes: CmaesSettings = field(default_factory=CmaesSettings)
     random_latent: RandomLatentSettings = field(default_factory=RandomLatentSettings)
@@ -215,6 +218,13 @@ class SearchSettings:
                 f"--release_decoder_at goes with --algorithm gradient, but the algorithm is {self.algorithm}: "
                 "leave it out, or choose gradient"
             )
+        if self.behavior_step is not None:
+            positive({"behavior_step": self.behavior_step})
+            if self.algorithm not in ("pgpe", "cmaes"):
+                raise UserError(
+                    f"--behavior_step goes with --algorithm pgpe or cmaes, which search latents with a sigma, but the "
+                    f"algorithm is {self.algorithm}: leave it out, or choose one of them"
+                )
         for section in (self.pgpe, self.cmaes, self.random_latent, self.gradient, self.baselines):
             section.check()
         if self.algorithm == "gradient" and self.gradient.policies > self.starts:
@@ -236,6 +246,8 @@ class SearchSettings:
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
         if self.algorithm != "gradient":
             drop.add("release_decoder_at")
+        if self.behavior_step is None:
+            drop.add("behavior_step")
         if self.algorithm in ("random_latent", *BASELINES):
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}

@@ -1,0 +1,185 @@
+"""The callback that measures the latent space at every validation, and leaves probes.json when training is over."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from lightning_pz.errors import UserError
+from lightning_pz.probes.decoder import (
+    active_probes,
+    agreement_probes,
+    decoder_grams,
+    jacobian_probes,
+    rank_behaviors,
+    variational_divergences,
+)
+from lightning_pz.probes.estimate import Estimate
+from lightning_pz.probes.extra import check_extra
+from lightning_pz.probes.measure import SpaceProbe, measure_space, plain_estimate
+
+FORMAT_VERSION = 1
+STATES = 64
+"""Held-out states on which the decoder's Jacobian is taken."""
+
+
+class ProbeCallback(L.Callback):
+    """Measures dimension and use of the latent space on held-out policies; draws from generators of its own alone.
+
+    Args:
+        enabled: Measure at all.
+        policies: N, held-out policies that are measured; all of them if there are fewer.
+        latents: Latents at which the decoder's Jacobian is taken.
+        neighbors: Neighbors of the Levina-Bickel estimate.
+        every: Validations from one measurement to the next; the end of training is always measured.
+        extra: Estimators of scikit-dimension to add at the end, by name (extra `dimension`).
+        seed: Of surrogates and of what is picked from the policies.
+
+    Raises:
+        UserError: A setting outside its range, or an extra estimator that is not there.
+    """
+
+    def __init__(
+        self,
+        enabled: bool = True,
+        policies: int = 2000,
+        latents: int = 32,
+        neighbors: int = 20,
+        every: int = 5,
+        extra: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        for name, value, least in (
+            ("policies", policies, 3), ("latents", latents, 2), ("neighbors", neighbors, 2), ("every", every, 1),
+            ("seed", seed, 0),
+        ):  # fmt: skip
+            if value < least:
+                raise UserError(f"--probes.{name} expects at least {least}, but got {value}")
+        if neighbors >= policies:
+            raise UserError(
+                f"--probes.neighbors expects fewer than --probes.policies ({policies}), but got {neighbors}"
+            )
+        check_extra(extra if enabled else ())
+        self.enabled, self.policies, self.latents, self.neighbors = enabled, policies, latents, neighbors
+        self.every, self.extra, self.seed = every, list(extra), seed
+        self._validations = 0
+        self._behavior: tuple[SpaceProbe, Any, Tensor] | None = None
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what is measured as `probes/<space>/<probe>`."""
+        if not self.enabled or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        self._validations += 1
+        if (self._validations - 1) % self.every:
+            return
+        first = self._behavior is None
+        report = self.measure(pl_module, self._held_out(trainer), final=False)
+        parts = ["latent", "map", *(["behavior"] if first else [])]
+        pl_module.log_dict(
+            {
+                f"probes/{part}/{name}": found["value"]
+                for part in parts
+                for name, found in report[part]["estimates"].items()
+                if found["value"] is not None
+            },
+            rank_zero_only=True,
+        )
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure the checkpoint that was chosen, each estimate beside its surrogate, and write probes.json."""
+        logger = next((log for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
+        if not self.enabled or not trainer.is_global_zero or logger is None:
+            return
+        write_report(self.measure(pl_module, self._held_out(trainer), final=True), Path(logger.log_dir))
+
+    def _held_out(self, trainer: L.Trainer) -> Any:
+        part = trainer.datamodule.val  # type: ignore[attr-defined]
+        return part[(np.arange(min(self.policies, len(part))), np.arange(min(STATES, len(part.states))))]
+
+    def measure(self, module: Any, batch: Any, *, final: bool) -> dict[str, Any]:
+        """Return what probes.json holds.
+
+        Args:
+            module: The autoencoder, in evaluation mode.
+            batch: Held-out policies, a `PolicyBatch` on the states of the decoder's Jacobian.
+            final: Whether to add surrogates and the estimators of scikit-dimension.
+        """
+        count = len(batch.fingerprints)
+        # Nothing of inference mode may stay: forward-mode differentiation does not work on its tensors.
+        with torch.inference_mode(False), torch.no_grad():
+            moved = type(batch)(*(part.clone().to(module.device) for part in batch))
+            latents = module._encode_batch(moved).float()
+            covariance = module.latent_covariance.clone().cpu()
+            behavior, ranks, rows = self._known(batch.fingerprints.flatten(1), final)
+            found = measure_space(
+                latents.cpu(),
+                neighbors=self.neighbors,
+                seed=self.seed,
+                surrogate=final,
+                extra=self.extra if final else (),
+            )
+            picked = np.random.default_rng(self.seed).permutation(count)[: self.latents]
+            weights, actions = decoder_grams(module.decoder, module.layout, moved.states, latents[picked])
+            mapped = jacobian_probes(weights.cpu(), actions.cpu(), covariance)
+            used, spectra = active_probes(module.decoder, covariance, variational_divergences(module, moved))
+            agreed, notes = agreement_probes(ranks, latents.cpu()[rows])
+        mapped |= used | agreed
+        description = module.hparams["description"]
+        return {
+            "format_version": FORMAT_VERSION,
+            "env": description["env"]["id"],
+            "policy": description["policy"],
+            "prior": description["prior"],
+            "observation_size": module.layout.observation_size,
+            "action_size": module.layout.action_size,
+            "latent_dim": module.hparams["latent_dim"],
+            "seed": description["seed"],
+            "probe_seed": self.seed,
+            "policies": count,
+            "behavior": {"space": f"actions on {len(module.probe_states)} probe states", **behavior.plain()},
+            "latent": {"space": "latents of the same policies", **found.plain()},
+            "map": {
+                "latents": len(picked),
+                "states": len(moved.states),
+                "estimates": {name: plain_estimate(estimate) for name, estimate in mapped.items()},
+                "spectra": spectra,
+                "notes": notes | _reasons(mapped, notes),
+            },
+        }
+
+    def _known(self, fingerprints: Tensor, final: bool) -> tuple[SpaceProbe, Any, Tensor]:
+        """Return what depends on the pool alone: measured at the first call, its surrogate at the last."""
+        if self._behavior is None or final:
+            ranks, rows = self._behavior[1:] if self._behavior else rank_behaviors(fingerprints)
+            probe = measure_space(
+                fingerprints,
+                neighbors=self.neighbors,
+                seed=self.seed,
+                surrogate=final,
+                extra=self.extra if final else (),
+            )
+            self._behavior = (probe, ranks, rows)
+        return self._behavior
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write probes.json into a run folder, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "probes.tmp"
+    temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    temporary.rename(folder / "probes.json")
+
+
+def _reasons(found: dict[str, Estimate], known: dict[str, str]) -> dict[str, str]:
+    """Say of each NaN without a reason what it means."""
+    silent = [name for name, estimate in found.items() if math.isnan(estimate.value) and name not in known]
+    return dict.fromkeys(silent, "the decoder ignores its latent")

@@ -1,0 +1,127 @@
+"""What a trained autoencoder's latent does: Jacobian ranks, active latents, Lipschitz constant, agreement of neighborhoods."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_pz.errors import UserError
+from lightning_pz.policy import Layout, act_shared
+from lightning_pz.probes.active import (
+    active_by_divergence,
+    active_by_singular_values,
+    decoder_singular_values,
+    divergence_rank,
+)
+from lightning_pz.probes.agreement import Ranks, neighbor_ranks, rank_agreement
+from lightning_pz.probes.estimate import Estimate
+from lightning_pz.probes.jacobian import Grams, jacobian_grams, jacobian_rank, largest_lipschitz, lipschitz, whiten
+from lightning_pz.probes.neighbors import distinct
+
+AGREEMENT_NEIGHBORS = 10
+"""Neighbors whose agreement between latent and behavior distances is measured."""
+
+
+def decoder_grams(
+    decoder: nn.Module,
+    layout: Layout,
+    states: Float[Tensor, "states observation"],
+    latents: Float[Tensor, "points latent"],
+) -> tuple[Grams, Grams]:
+    """Return the Gram matrices of the Jacobians from latent to weights and from latent to actions, (n, k, k) each.
+
+    Args:
+        decoder: From latents, (N, k), to flat weights, (N, P), with a buffer `prior_std`; weights count in its units.
+        layout: Shape of the policies.
+        states: Standardized states on which they act, (S, O).
+        latents: Where, (n, k), in the latent's own unit.
+
+    Raises:
+        UserError: A Jacobian that is not finite.
+    """
+    scale = decoder.prior_std
+    free = torch.where(scale > 0, 1 / scale, 0.0)  # type: ignore[arg-type, operator]
+
+    def outputs(latent: Tensor) -> tuple[Tensor, Tensor]:
+        params = decoder(latent[None])
+        return params * free, act_shared(layout, params, states)
+
+    weights, actions = jacobian_grams(outputs, latents)
+    return weights, actions
+
+
+def jacobian_probes(weights: Grams, actions: Grams, covariance: Float[Tensor, "latent latent"]) -> dict[str, Estimate]:
+    """Return ranks and Lipschitz constants, per standard deviation of the latents.
+
+    Args:
+        weights: From latent to weights, (n, k, k).
+        actions: From latent to actions, (n, k, k).
+        covariance: Of the latents over the pool.
+    """
+    weights, actions = whiten(weights, covariance), whiten(actions, covariance)
+    return {
+        "jacobian_rank_params": jacobian_rank(weights),
+        "jacobian_rank_actions": jacobian_rank(actions),
+        "lipschitz": lipschitz(actions),
+        "lipschitz_largest": largest_lipschitz(actions),
+    }
+
+
+def active_probes(
+    decoder: nn.Module, covariance: Float[Tensor, "latent latent"], divergences: Tensor | None
+) -> tuple[dict[str, Estimate], dict[str, list[float]]]:
+    """Return how many latents are in use, and the spectra behind the counts.
+
+    Args:
+        decoder: Its first linear layer is read.
+        covariance: Of the latents over the pool.
+        divergences: Of a variational bottleneck, nats, (N, k); None for any other.
+    """
+    first = next(module for module in decoder.modules() if isinstance(module, nn.Linear))
+    values = decoder_singular_values(first.weight.detach().cpu(), covariance)
+    estimates = {"active_singular_values": active_by_singular_values(values)}
+    spectra = {"decoder_singular_values": values.tolist()}
+    if divergences is not None:
+        estimates["active_latents"] = active_by_divergence(divergences)
+        estimates["divergence_rank"] = Estimate(divergence_rank(divergences))
+        spectra["divergence_nats"] = divergences.double().mean(0).tolist()
+    return estimates, spectra
+
+
+def agreement_probes(
+    behavior: Ranks | None, latents: Float[Tensor, "points latent"]
+) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Return trustworthiness and continuity of the latents of distinct behaviors, or NaN and why.
+
+    Args:
+        behavior: Ranks of the behaviors, (N, N); None where they could not be ranked.
+        latents: Their latents, (N, k).
+    """
+    names = ("trustworthiness", "continuity")
+    try:
+        if behavior is None:
+            raise UserError("the behaviors could not be ranked: too few, all equal or not finite")
+        return rank_agreement(behavior, neighbor_ranks(latents), AGREEMENT_NEIGHBORS), {}
+    except UserError as error:
+        return dict.fromkeys(names, Estimate(math.nan)), dict.fromkeys(names, str(error))
+
+
+def rank_behaviors(behavior: Float[Tensor, "points features"]) -> tuple[Ranks | None, Tensor]:
+    """Return the ranks of distinct behaviors and which rows they are; None instead of ranks where there is nothing to rank."""
+    if not bool(torch.isfinite(behavior).all()):
+        return None, torch.arange(len(behavior))
+    kept, rows = distinct(behavior)
+    try:
+        return neighbor_ranks(kept), rows
+    except UserError:
+        return None, rows
+
+
+def variational_divergences(module: Any, batch: Any) -> Tensor | None:
+    """Return the KL divergences of a batch's policies, nats, (N, k), from a module whose bottleneck has them, or None."""
+    divergence = getattr(getattr(module, "bottleneck", None), "kl", None)
+    return None if divergence is None else divergence(module._code(batch)).float().cpu()

@@ -1,0 +1,134 @@
+"""Intrinsic dimension from ratios of distances to near neighbors: TwoNN, GRIDE, Levina-Bickel. All read one table.
+
+All assume that the density is constant over a neighborhood; the standard errors hold where it is. With noise they see the
+noise at small scales, and with d above about ten and a few thousand points they fall short, for the neighborhoods then reach
+as far as the cloud. That is why they are printed with a scale curve and with a Gaussian surrogate.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from scipy.optimize import brentq
+from torch import Tensor
+
+from lightning_pz.errors import UserError
+from lightning_pz.probes.estimate import Estimate
+from lightning_pz.probes.neighbors import NeighborTable, linked_variance
+
+GRIDE_SCALES = (1, 2, 4, 8, 16, 32)
+"""n1 of the scale curve; the ratio is that of the distances to neighbors 2 n1 and n1."""
+
+
+def two_nn(table: NeighborTable, discard: float = 0.1, method: str = "likelihood") -> Estimate:
+    """Return the dimension from the ratio of each point's second to its first neighbor distance.
+
+    log(r2 / r1) is exponential with rate d. `likelihood`: the largest share `discard` of the N ratios counts as censored
+    at the largest kept one c, `d = (kept - 1) / sum min(log mu, c)`. `line`: the least-squares line through the origin of
+    -log(1 - F) against log mu over the kept ratios, as first published; its standard error is that of `likelihood`
+    scaled to its value.
+
+    Args:
+        table: At least two neighbors a point.
+        discard: Share of the largest ratios that is not trusted.
+        method: `likelihood` or `line`.
+
+    Raises:
+        UserError: Fewer than three points or two neighbors, or a setting outside its range.
+
+    References:
+        Facco et al., Scientific Reports 7 (2017) 12140; the likelihood: Denti et al., Scientific Reports 12 (2022) 20005.
+    """
+    table.check(2, "TwoNN")
+    if not 0 <= discard < 1 or method not in ("likelihood", "line"):
+        raise UserError(
+            f"TwoNN expects discard of at least 0 and below 1 and method likelihood or line, but got {discard}, {method!r}"
+        )
+    ratios = (table.distances[:, 1] / table.distances[:, 0]).log()
+    kept = int(len(ratios) * (1 - discard))
+    if kept < 2 or not ratios.sum() > 0:
+        raise UserError(f"TwoNN needs at least 3 points at unequal distances, but got {len(ratios)}")
+    ordered = ratios.sort().values
+    limit = ordered[kept - 1]
+    value = (kept - 1) / float(ordered[:kept].sum() + (len(ratios) - kept) * limit)
+    scores = (ratios <= limit).double() - value * ratios.clamp_max(limit)
+    error = value * math.sqrt(linked_variance(scores - scores.mean(), table.indices[:, :2])) / kept
+    if method == "likelihood":
+        return Estimate(value, error)
+    below = torch.arange(1, kept + 1, dtype=torch.double) / len(ratios)
+    if discard == 0:
+        raise UserError("TwoNN by the line expects discard above 0: the last ratio has no finite ordinate")
+    fitted = float((ordered[:kept] * -torch.log1p(-below)).sum() / ordered[:kept].square().sum())
+    return Estimate(fitted, error * fitted / value)
+
+
+def gride(table: NeighborTable, near: int, far: int | None = None) -> Estimate:
+    """Return the dimension from the ratio of the distances to neighbors `far` and `near`, by maximum likelihood.
+
+    mu = r_far / r_near has density `d (mu^d - 1)^(far - near - 1) / (B(far - near, near) mu^((far - 1) d + 1))`. As is usual,
+    (N - 1) log d replaces N log d, which makes neighbors 1 and 2 unbiased.
+
+    Args:
+        table: At least `far` neighbors a point.
+        near: n1, at least 1.
+        far: n2, above n1; 2 n1 if not given.
+
+    Raises:
+        UserError: Neighbors that the table does not hold or in the wrong order, fewer than three points, or distances
+            that are all tied.
+
+    References:
+        Denti, Doimo, Laio and Mira, "The generalized ratios intrinsic dimension estimator", Scientific Reports 12 (2022) 20005.
+    """
+    far = 2 * near if far is None else far
+    if not 1 <= near < far:
+        raise UserError(f"GRIDE expects neighbors 1 <= near < far, but got {near} and {far}")
+    table.check(far, "GRIDE")
+    ratios = (table.distances[:, far - 1] / table.distances[:, near - 1]).log()
+    # Tied distances have no score; they are left out of the likelihood but stay as zeros in the links.
+    untied = ratios > 0
+    known, count, between = ratios[untied], int(untied.sum()), far - near - 1
+    if count < 3:
+        raise UserError(f"GRIDE needs at least 3 points at unequal distances, but got {count}")
+
+    def slope(d: float) -> float:
+        return float((count - 1) / d + between * (known / -torch.expm1(-d * known)).sum() - (far - 1) * known.sum())
+
+    high = 1.0
+    while slope(high) > 0:
+        high *= 2
+    d = float(brentq(slope, 1e-8, high, xtol=1e-12, rtol=1e-12))
+    information = count / d**2 + between * float((known / (2 * torch.sinh(d * known / 2))).square().sum())
+    scores = torch.zeros_like(ratios)
+    one = 1 / d + between * known / -torch.expm1(-d * known) - (far - 1) * known
+    scores[untied] = one - one.mean()
+    return Estimate(d, math.sqrt(linked_variance(scores, table.indices[:, :far])) / information)
+
+
+def levina_bickel(table: NeighborTable, neighbors: int = 20) -> Estimate:
+    """Return the maximum-likelihood dimension over k neighbors, the inverses averaged over the points.
+
+    `1 / d = mean over points of mean over j < k of log(r_k / r_j)`.
+
+    Args:
+        table: At least `neighbors` neighbors a point.
+        neighbors: k, at least 2.
+
+    Raises:
+        UserError: Fewer neighbors in the table, or distances that are all tied.
+
+    References:
+        Levina and Bickel, NIPS 2004; the average of the inverses: MacKay and Ghahramani, 2005.
+    """
+    if neighbors < 2:
+        raise UserError(f"Levina-Bickel expects at least 2 neighbors, but got {neighbors}")
+    table.check(neighbors, "Levina-Bickel")
+    near = table.distances[:, :neighbors]
+    inverses: Float[Tensor, " points"] = (near[:, -1:] / near[:, :-1]).log().mean(1)
+    mean = float(inverses.mean())
+    if not mean > 0:
+        raise UserError("Levina-Bickel needs neighbors at unequal distances, but all are tied")
+    variance = linked_variance(inverses - mean, table.indices[:, :neighbors])
+    return Estimate(1 / mean, math.sqrt(variance) / len(inverses) / mean**2)

@@ -1,0 +1,62 @@
+"""A number with its standard error, and the checks every probe makes before it gives one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.errors import UserError
+
+Points = Float[Tensor, "points features"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a probe found.
+
+    Attributes:
+        value: The estimate; NaN only where the probe's documentation says so.
+        standard_error: Its standard error over the draw of the points, in the same unit; NaN where none is known.
+    """
+
+    value: float
+    standard_error: float = math.nan
+
+
+def mean_estimate(values: Float[Tensor, " values"]) -> Estimate:
+    """Return the mean of independent values with its standard error (NaN for a single value)."""
+    values = values.double()
+    error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    return Estimate(float(values.mean()), error)
+
+
+def check_points(points: Points, needed: int, probe: str) -> None:
+    """Refuse points that a probe can say nothing about.
+
+    Args:
+        points: One row a policy, (N, D).
+        needed: Fewest rows that the probe works with.
+        probe: Its name, for the message.
+
+    Raises:
+        UserError: Fewer rows, a number that is not finite, or rows that are all equal.
+    """
+    if len(points) < needed:
+        raise UserError(
+            f"{probe} needs at least {needed} distinct points, but got {len(points)}: raise --probes.policies or "
+            "--data.val_share, or collect more policies"
+        )
+    bad = (~torch.isfinite(points)).any(1)
+    if bad.any():
+        row = int(bad.nonzero()[0, 0])
+        raise UserError(
+            f"{probe} expects finite numbers, but {int(bad.sum())} of {len(points)} points have others, first row {row}"
+        )
+    if bool((points == points[0]).all()):
+        raise UserError(
+            f"{probe} expects points that differ, but all {len(points)} are equal: raise --data.random.prior.gain"
+        )

@@ -1,0 +1,115 @@
+"""The table of nearest neighbors that all neighbor estimators of a space share, and the link between dependent points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_pz.errors import UserError
+from lightning_pz.pool.novelty import first_of_each
+from lightning_pz.probes.estimate import Points, check_points
+
+_BLOCK = 1024
+_REFINED = 64
+DUPLICATE = 1e-6
+"""Points that agree in every coordinate to this fraction of their root mean square spread are one point."""
+
+
+@dataclass(frozen=True)
+class NeighborTable:
+    """Distances to the nearest neighbors of each point, the point itself not among them.
+
+    Attributes:
+        distances: Ascending, (N, k) float64, all above 0.
+        indices: Whose they are, (N, k).
+    """
+
+    distances: Float[Tensor, "points neighbors"]
+    indices: Int[Tensor, "points neighbors"]
+
+    def check(self, neighbors: int, probe: str) -> None:
+        """Raise `UserError` unless the table has as many neighbors as a probe needs."""
+        have = self.distances.shape[1]
+        if not 1 <= neighbors <= have:
+            raise UserError(
+                f"{probe} expects 1 to {have} neighbors, which is what {len(self.distances)} distinct points have or the "
+                f"table holds, but got {neighbors}"
+            )
+
+
+def distinct(points: Points) -> tuple[Float[Tensor, "kept features"], Int[Tensor, " kept"]]:
+    """Return the points without duplicates, which have no ratio of distances, and their rows."""
+    points = points.double()
+    spread = (points - points.mean(0)).square().mean().sqrt()
+    if not spread > 0:
+        return points[:1], torch.zeros(1, dtype=torch.long)
+    rows = first_of_each((points - points.mean(0)) / spread, DUPLICATE)
+    return points[rows], rows
+
+
+def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
+    """Return the exact Euclidean nearest neighbors of distinct points, in double precision.
+
+    One matrix product a block finds them, as for novelty; their distances are then computed anew from differences, so
+    that close points keep their digits.
+
+    Args:
+        points: (N, D), without duplicates.
+        neighbors: k, at most N - 1.
+
+    Raises:
+        UserError: Points that are not finite or all equal, duplicates among them, or not more points than neighbors.
+    """
+    check_points(points, 2, "a table of nearest neighbors")
+    count = len(points)
+    if not 1 <= neighbors < count:
+        raise UserError(
+            f"a table of nearest neighbors of {count} points has 1 to {count - 1} a point, but {neighbors} were asked for"
+        )
+    centered = points.double() - points.double().mean(0)
+    squares = centered.square().sum(1)
+    indices = torch.empty(count, neighbors, dtype=torch.long)
+    distances = torch.empty(count, neighbors, dtype=torch.double)
+    for start in range(0, count, _BLOCK):
+        block = centered[start : start + _BLOCK]
+        rough = torch.addmm(squares, block, centered.T, alpha=-2)
+        rows = torch.arange(len(block))
+        rough[rows, start + rows] = torch.inf
+        nearest = rough.topk(neighbors, largest=False).indices
+        for part, index, first in zip(
+            block.split(_REFINED), nearest.split(_REFINED), range(start, start + len(block), _REFINED), strict=True
+        ):
+            exact, order = (centered[index] - part[:, None, :]).square().sum(-1).sqrt().sort(1)
+            distances[first : first + len(part)] = exact
+            indices[first : first + len(part)] = index.gather(1, order)
+    if bool((distances[:, 0] == 0).any()):
+        raise UserError(
+            "a table of nearest neighbors expects distinct points, but some are equal: drop duplicates first"
+        )
+    return NeighborTable(distances, indices)
+
+
+def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "points neighbors"]) -> float:
+    """Return the variance of a sum of scores, one a point, that depend on each other through shared neighbors.
+
+    Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`. Independence
+    would give the first term alone, which is 15 to 40 % too small a standard error for ratios of neighbor distances
+    (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for the largest neighborhoods).
+    Never less than the first term.
+
+    Args:
+        scores: Centered scores, (N,).
+        indices: The neighbors that each score was computed from, (N, k).
+
+    References:
+        The variance of sums over a dependency graph: Baldi and Rinott, Annals of Probability 17 (1989) 1646.
+    """
+    count = len(scores)
+    own = torch.arange(count)[:, None].expand_as(indices)
+    pairs = torch.unique(torch.minimum(own, indices) * count + torch.maximum(own, indices))
+    alone = scores.square().sum()
+    shared = 2 * (scores[pairs // count] * scores[pairs % count]).sum()
+    return float(alone + shared.clamp_min(0))

@@ -1,0 +1,42 @@
+"""A first step of the search that is told in what policies do, not in latent units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.policy import Layout, act_shared
+from lightning_pz.probes.jacobian import jacobian_grams, lipschitz, step_scale
+from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.spaces import SearchSpace
+
+_POINTS = 32
+
+
+def with_behavior_step(
+    settings: SearchSettings, layout: Layout, states: Float[Tensor, "states observation"], latents: SearchSpace
+) -> SearchSettings:
+    """Return the settings with `sigma` from `behavior_step` over the decoder's Lipschitz constant; unchanged without it.
+
+    The constant is the mean over 32 latents of the population, always the same ones.
+
+    Args:
+        settings: Of the search.
+        layout: Shape of the policies.
+        states: Standardized states on which behavior is compared, (S, O).
+        latents: The decoder's whitened latents.
+
+    Raises:
+        UserError: A decoder that ignores its latent.
+    """
+    if settings.behavior_step is None:
+        return settings
+
+    def act(point: Tensor) -> tuple[Tensor]:
+        return (act_shared(layout, latents.decode(point[None]), states),)
+
+    (grams,) = jacobian_grams(act, latents.draw(_POINTS, 0))
+    sigma = step_scale(lipschitz(grams), settings.behavior_step)
+    return replace(settings, pgpe=replace(settings.pgpe, sigma=sigma), cmaes=replace(settings.cmaes, sigma=sigma))

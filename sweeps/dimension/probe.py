@@ -1,0 +1,52 @@
+"""Probes of fits that were made without: `python -m sweeps probe RUN [RUN ...]` writes the probes.json that they lack.
+
+Held-out policies, settings and numbers are those of the callback. Seconds a run; a run that has the file is left alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_pz.errors import UserError
+
+
+def run(arguments: list[str]) -> None:
+    """Probe finished runs.
+
+    Raises:
+        UserError: No run folder, or one without checkpoint or whose pool is gone.
+    """
+    folders = [Path(word) for word in arguments]
+    if not folders or any(word.startswith("-") for word in arguments):
+        raise UserError(f"python -m sweeps probe takes run folders of fit, but got {' '.join(arguments) or 'nothing'}")
+    for folder in folders:
+        if not (folder / "checkpoints" / "best.ckpt").is_file():
+            raise UserError(f"{folder} expects checkpoints/best.ckpt, but there is none: give run folders of fit")
+    for folder in folders:
+        if not (folder / "probes.json").is_file():
+            _probe(folder)
+        print(folder / "probes.json", flush=True)
+
+
+def _probe(folder: Path) -> None:
+    import torch
+
+    from lightning_pz.autoencoder.module import load_autoencoder
+    from lightning_pz.pool.datamodule import PolicyBatch, split_rows
+    from lightning_pz.pool.states import StateCounts
+    from lightning_pz.pool.store import read_pool
+    from lightning_pz.probes.callback import STATES, ProbeCallback, write_report
+
+    module = load_autoencoder(folder / "checkpoints" / "best.ckpt")
+    known = module.hparams["description"]["pool"]
+    pool = read_pool(Path(known["folder"]), verify=False)
+    if pool.meta["arrays"]["indices"]["sha256"] != known["digest"]:
+        raise UserError(f"{pool.folder} is not the pool that {folder} was trained on: restore that pool, or fit again")
+    callback = ProbeCallback()
+    rows = split_rows(pool, **known["split"])["val"][: callback.policies]
+    columns = StateCounts(**pool.meta["states"]).slices()["val"]
+    states = pool.network.standardize(torch.from_numpy(pool.arrays["states"].copy()))[columns][:STATES]
+    nothing = torch.empty(0)
+    params = pool.params(rows) if module.encoder.reads == "params" else nothing
+    batch = PolicyBatch(torch.from_numpy(pool.arrays["fingerprints"][rows]), states, nothing, nothing, params)
+    write_report(callback.measure(module, batch, final=True), folder)

@@ -1,0 +1,117 @@
+"""From errors of held-out policies at several latent sizes to a dimension with an interval. Pure functions on arrays.
+
+The bootstrap is paired: a draw resamples the held-out policies once for all latent sizes and runs, and the training seeds, of
+which there are few. So the difference between two sizes is not drowned by which policies were drawn.
+
+References:
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8 (more than one sample) and 13 (percentiles).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Rule = Callable[[np.ndarray, Sequence[int]], np.ndarray]
+"""From FVU, (..., K), and ascending latent sizes to a dimension, (...), infinity where no size will do."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A dimension with its 95 % interval; infinity where no latent size that was tried will do.
+
+    Attributes:
+        value: On all policies and seeds.
+        low: 2.5 % quantile over bootstrap draws.
+        high: 97.5 % quantile.
+        largest: Largest latent size that was tried.
+        before: The next smaller size that was tried, which was not enough; 0 if there was none.
+    """
+
+    value: float
+    low: float
+    high: float
+    largest: int
+    before: int = 0
+
+    def text(self) -> str:
+        """Return it for a table; a size that was not reached is never a number."""
+        low, high = self._one(self.low), self._one(self.high)
+        return self._one(self.value) + (f" [{low}, {high}]" if low != high else f" [{low}]")
+
+    def _one(self, value: float) -> str:
+        return f"{value:.0f}" if math.isfinite(value) else f"> {self.largest}"
+
+
+def fvu(errors: Sequence[np.ndarray], spread: np.ndarray) -> np.ndarray:
+    """Return the FVU of each latent size, its mean over training seeds, (K,).
+
+    Args:
+        errors: For each latent size the squared action errors, (seeds, policies).
+        spread: The policies' squared deviations from the mean policy, (policies,).
+    """
+    return np.array([error.sum(1).mean() / spread.sum() for error in errors])
+
+
+def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, draws: int, seed: int) -> np.ndarray:
+    """Return the FVU of each latent size on bootstrap draws of policies and training seeds, (draws, K).
+
+    Args:
+        errors: As for `fvu`.
+        spread: As for `fvu`.
+        joint: One training gave all latent sizes, so that a seed is drawn for all of them; else for each on its own.
+        draws: How many.
+        seed: Of the draws; groups with the same policies and the same `seed` see the same resamples of them.
+    """
+    generator = np.random.default_rng(seed)
+    count = len(spread)
+    policies = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
+    total = policies @ spread
+    shared: dict[int, np.ndarray] = {}
+    columns = []
+    for error in errors:
+        runs = len(error)
+        if not joint or runs not in shared:
+            shared[runs] = generator.multinomial(runs, np.full(runs, 1 / runs), size=draws) / runs
+        columns.append(((policies @ error.T) * shared[runs]).sum(1) / total)
+    return np.stack(columns, 1)
+
+
+def first_below(tau: float) -> Rule:
+    """Return the rule of the behavior dimension: the smallest latent size whose FVU is at most tau."""
+
+    def rule(values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+        return _first(values <= tau, sizes)
+
+    return rule
+
+
+def marginal(gain: float) -> Rule:
+    """Return the marginal rule: the smallest size from which the next one gains less FVU per latent number than `gain`.
+
+    The last size has no next one, so it is never the answer.
+    """
+
+    def rule(values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+        slope = (values[..., :-1] - values[..., 1:]) / np.diff(sizes)
+        return _first(slope < gain, sizes[:-1])
+
+    return rule
+
+
+def dimension(rule: Rule, values: np.ndarray, drawn: np.ndarray, sizes: Sequence[int]) -> Interval:
+    """Return what a rule says of an FVU curve, (K,), with the interval over its bootstrap draws, (draws, K)."""
+    value = float(rule(values, sizes))
+    # Quantiles that are themselves draws: between 64 and infinity there is nothing.
+    low, high = np.quantile(rule(drawn, sizes), [0.025, 0.975], method="inverted_cdf")
+    smaller = [size for size in sizes if size < value] if math.isfinite(value) else list(sizes)
+    return Interval(value, float(low), float(high), max(sizes), max(smaller, default=0))
+
+
+def _first(passed: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    if passed.shape[-1] == 0:
+        return np.full(passed.shape[:-1], np.inf)
+    return np.where(passed.any(-1), np.asarray(sizes, float)[passed.argmax(-1)], np.inf)

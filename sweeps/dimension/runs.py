@@ -1,0 +1,208 @@
+"""What a study left behind: its finished runs, grouped into curves of FVU against latent size."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lightning_pz.errors import UserError
+
+_SIZES = {"small": 0, "medium": 1, "large": 2}
+_NO_CURVE = ("model.latent_dim", "seed_everything")
+"""Varied settings that do not make another curve."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fit.
+
+    Attributes:
+        folder: Its run folder.
+        summary: Its summary.json.
+        probes: Its probes.json; None if it was made without.
+        bottleneck: `plain`, `nested` or `variational`.
+        latent_dims: Sizes whose error was measured, (K,).
+        error: Squared action error of each test policy at each size, (K, N).
+        spread: Its squared deviation from the mean policy, (N,).
+        rows: Its row in the pool, (N,).
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    probes: dict[str, Any] | None
+    bottleneck: str
+    latent_dims: np.ndarray
+    error: np.ndarray
+    spread: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def pool(self) -> str:
+        """Name of its pool, which tells environment, policy size and recipe."""
+        return Path(self.summary["pool"]).name
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in latent size and training seed alone: one curve.
+
+    Attributes:
+        env: Short name of the environment.
+        policy: Preset of the policy's size.
+        bottleneck: Of the autoencoder.
+        settings: Other settings that the study varied, with their values.
+        runs: The runs.
+    """
+
+    env: str
+    policy: str
+    bottleneck: str
+    settings: tuple[tuple[str, str], ...]
+    runs: tuple[Run, ...] = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """What tells it from other groups of its environment."""
+        kind = {"plain": "separate runs", "nested": "nested"}.get(self.bottleneck, self.bottleneck)
+        return ", ".join([self.policy, kind, *(f"{key} {value}" for key, value in self.settings)])
+
+    @property
+    def joint(self) -> bool:
+        """Whether one training gave all latent sizes."""
+        return any(len(run.latent_dims) > 1 for run in self.runs)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Latent sizes, ascending; of nested runs those that all of them have."""
+        each = [set(run.latent_dims.tolist()) for run in self.runs]
+        return sorted(set.intersection(*each) if self.joint else set.union(*each))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Training seeds."""
+        return sorted({int(run.summary["seed"]) for run in self.runs})
+
+    def errors(self) -> list[np.ndarray]:
+        """Return for each latent size the squared action errors, (seeds, policies)."""
+        return [
+            np.stack([
+                run.error[list(run.latent_dims).index(size)] for run in self.runs if size in run.latent_dims
+            ])
+            for size in self.sizes
+        ]  # fmt: skip
+
+    def pca(self) -> dict[int, float]:
+        """Return the FVU of PCA on actions by number of components, where runs have measured it."""
+        found = {int(run.summary["latent_dim"]): run.summary["pca_fvu"] for run in self.runs}
+        for run in self.runs:
+            keys = [key for key in run.summary if key.startswith("pca_fvu_k")]
+            found |= {int(key.removeprefix("pca_fvu_k")): run.summary[key] for key in keys}
+        return dict(sorted(found.items()))
+
+
+def read_study(logs: Path, study: str, env: str | None) -> list[Group]:
+    """Return the groups of a study, of one environment or all, smaller policies first.
+
+    Args:
+        logs: Folder that holds `sweeps` and `fit`.
+        study: Its name.
+        env: Short name of an environment; all that the study has if None.
+
+    Raises:
+        UserError: No such study, none of its trials finished, or run folders that are incomplete or do not fit together.
+    """
+    folders = [logs / "sweeps" / f"{study}-{env}"] if env else sorted((logs / "sweeps").glob(f"{study}-*"))
+    folders = [folder for folder in folders if (folder / "trials.csv").is_file()]
+    if not folders:
+        where = f"{study}-{env}" if env else f"{study}-*"
+        known = sorted({path.parent.name for path in (logs / "sweeps").glob("*/trials.csv")})
+        raise UserError(
+            f"expected {logs / 'sweeps' / where}/trials.csv, but there is none: run python -m sweeps {study} "
+            f"--env {env or 'NAME'} first" + (f"; there are {', '.join(known)}" if known else "")
+        )
+    groups = [group for folder in folders for group in _groups(folder, folder.name.removeprefix(f"{study}-"), logs)]
+    if not groups:
+        raise UserError(
+            f"none of the trials in {', '.join(map(str, folders))} is finished: let python -m sweeps {study} go on"
+        )
+    return groups
+
+
+def _groups(folder: Path, env: str, logs: Path) -> list[Group]:
+    with (folder / "trials.csv").open(newline="") as file:
+        trials = [trial for trial in csv.DictReader(file) if trial.get("state") == "COMPLETE"]
+    found: dict[tuple[Any, ...], list[Run]] = {}
+    for trial in trials:
+        run = read_run(Path(trial["run"]), logs)
+        others = tuple((k, v) for k, v in trial.items() if "." in k and k not in _NO_CURVE and v not in ("", None))
+        key = (run.summary["policy"], run.bottleneck, others)
+        # Grid points that two workers met twice are the same fit.
+        if run.folder not in [other.folder for other in found.setdefault(key, [])]:
+            found[key].append(run)
+    groups = [Group(env, key[0], key[1], key[2], tuple(runs)) for key, runs in found.items()]
+    for group in groups:
+        check_paired(group)
+    return sorted(groups, key=lambda g: (_SIZES.get(g.policy, 9), g.policy, g.bottleneck, g.settings))
+
+
+def read_run(folder: Path, logs: Path) -> Run:
+    """Return one fit from its run folder.
+
+    Args:
+        folder: As the study wrote it; where it is not there, the same `fit/...` under `logs` is looked for, for logs can be
+            moved.
+        logs: Folder of all runs.
+
+    Raises:
+        UserError: A file is missing or broken.
+    """
+    if not folder.is_dir() and "fit" in folder.parts:
+        folder = logs.joinpath(*folder.parts[len(folder.parts) - 1 - folder.parts[::-1].index("fit") :])
+    for name in ("summary.json", "policy_errors.npz", "config.yaml"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} lacks {name}: it is not finished, or of an older version; run its study again")
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        probes_file = folder / "probes.json"
+        probes = json.loads(probes_file.read_text()) if probes_file.is_file() else None
+        with np.load(folder / "policy_errors.npz", allow_pickle=False) as arrays:
+            dims, error, spread, rows = (arrays[name] for name in ("latent_dims", "error", "spread", "rows"))
+    except (json.JSONDecodeError, KeyError, ValueError, OSError) as error_:
+        raise UserError(
+            f"a file in {folder} is broken ({error_}): delete the folder and run its study again"
+        ) from error_
+    if error.shape != (len(dims), len(spread)) or len(rows) != len(spread):
+        raise UserError(
+            f"{folder / 'policy_errors.npz'} expects error of {len(dims)} sizes x {len(spread)} policies, but has {error.shape}"
+        )
+    if not (np.isfinite(error).all() and np.isfinite(spread).all() and spread.sum() > 0):
+        raise UserError(
+            f"{folder / 'policy_errors.npz'} holds numbers that are not finite, or policies that all act alike"
+        )
+    bottleneck = config.get("model", {}).get("bottleneck", "plain")
+    return Run(folder, summary, probes, bottleneck, dims, error.astype(float), spread.astype(float), rows)
+
+
+def check_paired(group: Group) -> None:
+    """Raise `UserError` unless all runs of a group were measured on the same policies of the same pool."""
+    first = group.runs[0]
+    for run in group.runs[1:]:
+        same = run.pool == first.pool and np.array_equal(run.rows, first.rows)
+        if not (same and np.allclose(run.spread, first.spread, rtol=1e-6)):
+            raise UserError(
+                f"{run.folder} and {first.folder} were measured on different policies, so their errors cannot be paired: give "
+                "the study's fits one pool, one --data.split_seed and one --data.test_share"
+            )
+
+
+def runs_with_probes(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that have a probes.json."""
+    return [run for run in runs if run.probes is not None]

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 import sweeps.__main__ as sweeps
-from lightning_pz import collect, evaluate, finetune, fit
+from lightning_pz import collect, evaluate, finetune, fit, report
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(
-    set(re.findall(r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate|finetune)|sweeps) .*$", README, re.MULTILINE))
+    set(re.findall(r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate|finetune|report)|sweeps) .*$", README, re.MULTILINE))
 )
 STATES = "{probe: 16, train: 16, val: 8, test: 8, episodes: 2}"
 TINY = {
@@ -26,7 +26,7 @@ TINY = {
         "--budget", "6000", "--seeds", "1", "--pgpe.population", "2", "--starts", "1", "--test_episodes", "2",
         "--evaluation_episodes", "2",
     ],
-    "evaluate": ["--policies", "4", "--episodes", "1", "--draws", "5"],
+    "evaluate": ["--policies", "4", "--episodes", "1", "--draws", "5", "--fresh_episodes", "2"],
     "collect": ["--candidates", "100", "--neighbors", "3", "--states", STATES],
 }  # fmt: skip
 
@@ -41,27 +41,53 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
     words = shlex.split(command, comments=True)
     name, arguments = words[2].removeprefix("lightning_pz."), words[3:]
     if name == "sweeps":
-        options = TINY["fit"]
-        settings = {key[2:]: yaml.safe_load(value) for key, value in zip(options[::2], options[1::2], strict=True)}
-        grid = {"policies": {"small": {}}, "seeds": [0], "fit": settings}
-        if arguments[0] in sweeps.SEARCHES:
-            grid["search"] = {"model.latent_dim": [1]}
-            arguments = [*arguments, "--workers", "1"]
-        else:
-            grid |= {"latent_dims": [1], "evaluate": {"policies": 4, "episodes": 1, "draws": 5}}
-        if arguments[0] == "finetune":
-            search = dict(zip((key[2:] for key in TINY["finetune"][::2]), TINY["finetune"][1::2], strict=True))
-            grid["finetune"] = {key: yaml.safe_load(value) for key, value in search.items()}
-        Path("grid.yaml").write_text(yaml.safe_dump({"environments": ["mountaincar", "reacher"], "default": grid}))
-        sweeps.main([*arguments, "--grid", "grid.yaml"])
+        study(arguments)
+        return
+    checkpoint = fitted.summary["checkpoint"]
+    if name == "report":
+        finetune.main(["--checkpoint", checkpoint, *TINY["finetune"]])
+        report.main(arguments)
         return
     if name in ("evaluate", "finetune"):
-        arguments = [fitted.summary["checkpoint"] if word.endswith(".ckpt") else word for word in arguments]
+        arguments = [checkpoint if word.endswith(".ckpt") else word for word in arguments]
     if "last" in arguments or any(word.endswith("config.yaml") for word in arguments):
         # These go on from an earlier run of the same settings; make it first.
         first = fit.main(["--env", "halfcheetah", *TINY["fit"]])
         arguments = [str(first.folder / "config.yaml") if word.endswith("config.yaml") else word for word in arguments]
     {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}[name].main(arguments + TINY[name])
+
+
+def study(arguments):
+    """Run a study on a tiny grid of its own; a report is of a study that ran before."""
+    name, small = arguments[0], settings("fit")
+    grid = {"policies": {"small": {}}, "seeds": [0], "fit": small}
+    if name == "manifolds":
+        sweeps.main([*arguments, "--points", "120", "--clouds", "2"])
+        return
+    if name == "report":
+        study([arguments[1], *arguments[2:]])
+        sweeps.main(arguments)
+        return
+    if name == "compare":
+        world = {"run": "tiny", "policy": "small", "fit": small, "evaluate": settings("evaluate"), "tasks": ["left"]}
+        text = {"environments": {"mountaincar": world}, "algorithms": {"pgpe": {}}, "finetune": settings("finetune")}
+    else:
+        if name in sweeps.SEARCHES:
+            grid["search"] = {"model.latent_dim": [1]}
+            arguments = [*arguments, "--workers", "1"]
+        else:
+            grid |= {"latent_dims": [1], "evaluate": settings("evaluate")}
+        if name == "finetune":
+            grid["finetune"] = settings("finetune")
+        text = {"environments": ["mountaincar", "reacher"], "default": grid}
+    Path("grid.yaml").write_text(yaml.safe_dump(text))
+    sweeps.main([*arguments, "--grid", "grid.yaml"])
+
+
+def settings(command):
+    """Return the tiny settings of a command in dotted keys."""
+    words = TINY[command]
+    return {key[2:]: yaml.safe_load(value) for key, value in zip(words[::2], words[1::2], strict=True)}
 
 
 def test_summary_keys_are_those_documented(tmp_path):

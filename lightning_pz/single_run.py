@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
+from lightning_pz.evaluation.play import find_pool
 from lightning_pz.jobs import env_name, slug
 from lightning_pz.policy import Prior
 from lightning_pz.policy.onnx_file import write_onnx
+from lightning_pz.pool.best import best_of_pool
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.extras import is_installed
 from lightning_pz.search.loop import search_until_done, summarize
@@ -39,6 +42,7 @@ class Job:
         settings: Of the search.
         logs: Folder for runs.
         threads: Threads that step physics.
+        pool: Where the checkpoint's pool lies, if it was moved.
     """
 
     number: int
@@ -47,6 +51,7 @@ class Job:
     settings: SearchSettings
     logs: str
     threads: int
+    pool: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,25 @@ class Result:
     found: bool = False
 
 
-def build(model: BehaviorAutoencoder, settings: SearchSettings, threads: int) -> tuple[Objective, Search]:
-    """Return the objective and the search of one run."""
+def build(
+    model: BehaviorAutoencoder, settings: SearchSettings, threads: int, pool: str | None = None
+) -> tuple[Objective, Search]:
+    """Return the objective and the search of one run.
+
+    Raises:
+        UserError: The search is to begin at the pool's best policy, and the pool is missing or does not know it.
+    """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     spec = EnvSpec.from_dict(model.env)
     objective = Objective(Problem(model.policy, spec, settings.task, find_task(spec.id, settings.task)), threads)
-    latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance)
+    latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance, model.encode)
     weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
-    return objective, make_search(settings, objective, latents, weights)
+    best = None
+    if settings.start == "pool_best":
+        opened = find_pool(model, pool)
+        best = opened.params(np.array([best_of_pool(opened, settings.task)]))[0]
+    return objective, make_search(settings, objective, latents, weights, best)
 
 
 def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Result:
@@ -86,13 +101,13 @@ def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Resul
     tag = checkpoint_tag(job.checkpoint, job.checkpoint_digest, model)
     identity = digest(settings.identity() | {"checkpoint": job.checkpoint_digest})
     parent = Path(job.logs) / "finetune" / env_name(model.env["id"]) / slug(settings.task)
-    folder = RunFolder.find(parent, f"{settings.algorithm}-{tag}-seed{settings.seed}", identity)
+    folder = RunFolder.find(parent, f"{settings.algorithm}-{tag}{_variant(settings)}-seed{settings.seed}", identity)
     with folder.lock(), _one_thread():
         if (summary := folder.summary) is not None:
             on_steps(settings.budget)
             return Result(folder.path, summary, found=True)
         folder.begin(_config(job))
-        objective, search = build(model, settings, job.threads)
+        objective, search = build(model, settings, job.threads, job.pool)
         progress = search_until_done(search, objective, settings, folder, on_steps)
         assert progress.best is not None
         progress.best.save(folder.path / "policy.npz")
@@ -121,9 +136,16 @@ def checkpoint_tag(path: str, fingerprint: str, model: BehaviorAutoencoder) -> s
     return f"{slug(model.hparams['description']['policy'])}-k{model.hparams['latent_dim']}-{last}"
 
 
+def _variant(settings: SearchSettings) -> str:
+    """Name what a search does otherwise than usual, so that `report` keeps such runs apart."""
+    start = "-pool_best" if settings.start == "pool_best" else ""
+    at = settings.release_decoder_at
+    return start + (f"-release{at}" if settings.algorithm == "pgpe" and at is not None else "")
+
+
 def _config(job: Job) -> dict[str, Any]:
     """Return settings from which the command makes this very run."""
-    own = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs}
+    own = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs, "pool": job.pool}
     return own | dataclasses.asdict(job.settings)
 
 

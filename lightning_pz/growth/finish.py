@@ -47,7 +47,9 @@ def follow(sample: StateSample, archive: Archive, counts: StateCounts, share: fl
         if not wanted:
             continue
         if not len(policies):
-            raise UserError(f"{len(archive)} policies are too few to visit all parts of the state sample: raise --steps")
+            raise UserError(
+                f"{len(archive)} policies are too few to visit all parts of the state sample: raise --steps"
+            )
         seen = archive.visited[policies].reshape(-1, states.shape[1])
         places = generator.choice(len(seen), size=wanted, replace=wanted > len(seen))
         states[span.start : span.start + wanted] = seen[places]

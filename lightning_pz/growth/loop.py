@@ -92,7 +92,11 @@ def _make(
     working = working_folder(folder)
     identity = [dataclasses.asdict(spec), layout.to_dict(), recipe.identity(), list(tasks)]
     with tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar:
-        grower = Grower(spec, network, recipe, sample, tasks, bar.update)
+
+        def on_steps(steps: int) -> None:
+            bar.update(steps)
+
+        grower = Grower(spec, network, recipe, sample, tasks, on_steps)
         found = load(working, identity)
         told: dict[str, Any] = {"history": [], "seconds": 0.0}
         if found is not None:
@@ -117,9 +121,7 @@ def _make(
         report.keep(working, temporary, growth, told["history"], spec.id)
 
 
-def _tell(
-    working: Path, growth: Any, told: dict[str, Any], tasks: list[str], started: float
-) -> dict[str, Any]:
+def _tell(working: Path, growth: Any, told: dict[str, Any], tasks: list[str], started: float) -> dict[str, Any]:
     """Add a round to the history and to TensorBoard."""
     row = report.measure(growth, tasks)
     history = [*told["history"], row]

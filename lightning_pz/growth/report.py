@@ -87,7 +87,8 @@ def outcome_scatter(growth: Growth, most: int = 8000) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     # Drawn in random order, so that no round hides another.
     shown = np.random.default_rng(0).permutation(len(flat))[:most]
-    dots = axes.scatter(*flat[shown].T, c=archive.rounds[shown], s=5, cmap="viridis", linewidths=0, vmin=0)
+    x, y = flat[shown].T
+    dots = axes.scatter(x, y, c=archive.rounds[shown], s=5, cmap="viridis", linewidths=0, vmin=0)
     axes.set(
         xlabel="first principal outcome (sd of random policies)", ylabel="second principal outcome",
         title=f"{len(archive):,} kept policies after {growth.steps / 1e6:.1f} M steps",

@@ -17,7 +17,7 @@ from lightning_pz.growth import emitters
 from lightning_pz.growth.archive import Archive, join, thin_out
 from lightning_pz.growth.compress import train_latent_space
 from lightning_pz.growth.directions import covering_directions, random_directions
-from lightning_pz.growth.outcomes import OutcomeObserver, Whitening, make_embedding, whiten
+from lightning_pz.growth.outcomes import OutcomeObserver, make_embedding, whiten
 from lightning_pz.growth.play import Ledger, play
 from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.grown_recipe import GrownRecipe
@@ -196,7 +196,12 @@ class Grower:
         for first in range(0, len(params), _CHUNK):
             chunk = params[first : first + _CHUNK]
             observer = OutcomeObserver(
-                self.embedding, self.network, len(chunk), self.horizon, self.recipe.own_states, own ^ (generation + first)
+                self.embedding,
+                self.network,
+                len(chunk),
+                self.horizon,
+                self.recipe.own_states,
+                own ^ (generation + first),
             )
             ledger = Ledger(self.tasks, len(chunk))
             ends = play(

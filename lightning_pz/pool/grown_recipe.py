@@ -78,7 +78,9 @@ class GrownRecipe:
                 raise UserError(f"--{name} expects at least {bound}, but got {getattr(self, name)}")
         for name in ("directions", "population"):
             if getattr(self, name) % 2:
-                raise UserError(f"--{name} expects an even number, for they come in pairs, but got {getattr(self, name)}")
+                raise UserError(
+                    f"--{name} expects an even number, for they come in pairs, but got {getattr(self, name)}"
+                )
         if self.horizon is not None and self.horizon < 1:
             raise UserError(f"--horizon expects at least 1 step, or null, but got {self.horizon}")
         if self.neighbors >= min(self.first, self.size):
@@ -87,7 +89,9 @@ class GrownRecipe:
             )
         for name, known in (("outcome", OUTCOMES), ("choice", CHOICES)):
             if (value := getattr(self, name)) not in known:
-                raise UserError(f"--{name} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known))
+                raise UserError(
+                    f"--{name} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known)
+                )
         if not (math.isfinite(self.sigma) and self.sigma > 0):
             raise UserError(f"--sigma expects a number above 0, but got {self.sigma}")
         for name in ("latent_share", "visited"):

@@ -13,6 +13,9 @@ ALGORITHMS = (
 )  # fmt: skip
 BASELINES = ("ppo", "sac", "td3", "ddpg")
 OPTIMIZERS = ("clipup", "adam")
+STARTS = ("draws", "pool_best")
+_RELEASE, _POOL_BEST = ("gradient", "pgpe"), ("pgpe", "cmaes", "parameter_pgpe")
+"""Algorithms that can let the decoder go, and that can begin at the pool's best policy."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,9 @@ class SearchSettings:
         task: Name of the task, or `mypackage.module:function`.
         budget: Environment steps, all that are taken to search; evaluation is apart.
         seed: Seed of the search and of its training episodes.
+        start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their
+            steps; `pool_best` is the policy of the grown pool that earned most in the episode in which it was found
+            (`pgpe`, `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no step.
         starts: Most decoded latents (or draws of the prior) that are tried before the search begins at the best
             of them; their steps count.
         start_share: Share of the budget that trying them may take, which lowers their number.
@@ -166,7 +172,7 @@ class SearchSettings:
         test_episodes: Episodes on which the final policy is measured; they chose nothing.
         patience: Evaluations without a better one after which the search stops; never if null.
         checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
-        release_decoder_at: `gradient`: environment steps after which it goes on in the full parameter space.
+        release_decoder_at: `gradient`, `pgpe`: environment steps after which it goes on in the full parameter space.
         pgpe: Settings of `pgpe` and `parameter_pgpe`.
         cmaes: Settings of `cmaes`.
         random_latent: Settings of `random_latent`.
@@ -178,6 +184,7 @@ class SearchSettings:
     task: str = "standard"
     budget: int = 1_000_000
     seed: int = 0
+    start: str = "draws"
     starts: int = 200
     start_share: float = 0.2
     start_episodes: int = 1
@@ -196,6 +203,7 @@ class SearchSettings:
     def check(self) -> None:
         """Raise `UserError` for a value outside its range, or settings that contradict each other."""
         one_of("algorithm", self.algorithm, ALGORITHMS)
+        one_of("start", self.start, STARTS)
         at_least(1, {
             "budget": self.budget, "starts": self.starts, "start_episodes": self.start_episodes,
             "evaluation_episodes": self.evaluation_episodes,
@@ -210,10 +218,15 @@ class SearchSettings:
             raise UserError(f"--start_share expects a share above 0 and at most 1, but got {self.start_share}")
         if not self.checkpoint_seconds >= 0:
             raise UserError(f"--checkpoint_seconds expects at least 0 seconds, but got {self.checkpoint_seconds}")
-        if self.release_decoder_at is not None and self.algorithm != "gradient":
+        if self.release_decoder_at is not None and self.algorithm not in _RELEASE:
             raise UserError(
-                f"--release_decoder_at goes with --algorithm gradient, but the algorithm is {self.algorithm}: "
-                "leave it out, or choose gradient"
+                f"--release_decoder_at goes with --algorithm gradient or pgpe, but the algorithm is {self.algorithm}: "
+                "leave it out, or choose one of those"
+            )
+        if self.start == "pool_best" and self.algorithm not in _POOL_BEST:
+            raise UserError(
+                f"--start pool_best goes with --algorithm {', '.join(_POOL_BEST)}, but the algorithm is "
+                f"{self.algorithm}: leave it out, or choose one of those"
             )
         for section in (self.pgpe, self.cmaes, self.random_latent, self.gradient, self.baselines):
             section.check()
@@ -234,9 +247,12 @@ class SearchSettings:
         own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
-        if self.algorithm != "gradient":
+        # Left out where they are not used, so that runs from before these settings are found again.
+        if self.algorithm != "gradient" and self.release_decoder_at is None:
             drop.add("release_decoder_at")
-        if self.algorithm in ("random_latent", *BASELINES):
+        if self.start == "draws":
+            drop.add("start")
+        if self.algorithm in ("random_latent", *BASELINES) or self.start == "pool_best":
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}

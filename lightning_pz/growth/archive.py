@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 
 _BLOCK = 1024
+_PASSES = 16
+"""One over the share of the points that may go before distances are computed anew."""
 _ALIKE = 1e-3
 """Whitened distance below which two outcomes count as one."""
 
@@ -95,6 +97,8 @@ def thin_out(points: Float[np.ndarray, "points size"], size: int, alike: float =
         surplus = max(len(rows) - size, 0)
         if not close and not surplus:
             break
+        # Distances change as points go, so only the closest pairs of a pass count.
+        surplus = min(surplus, -(-len(rows) // _PASSES))
         gone = np.zeros(len(rows), dtype=bool)
         for number, row in enumerate(order.tolist()):
             if number >= close and gone.sum() >= surplus:

@@ -8,7 +8,7 @@ way back: it may neither end an episode nor make one invalid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.policy import PolicyNetwork
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Looks at what is observed and done, step by step."""
 

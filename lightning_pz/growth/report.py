@@ -119,5 +119,6 @@ def curves(history: list[dict[str, Any]], title: str) -> Figure:
             label=name.removeprefix("ceiling/"),
         )  # fmt: skip
     right.set(ylabel="return of one growth episode", title="best in the pool (report only)")
-    right.legend(frameon=False, fontsize=8)
+    if tasks:
+        right.legend(frameon=False, fontsize=8)
     return figure

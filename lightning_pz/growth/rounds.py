@@ -30,7 +30,6 @@ from lightning_pz.search.spaces import SearchSpace, parameter_space
 ORIGINS = ("prior", "weights", "latent")
 """How a policy was found, by the number that an archive keeps."""
 _CHUNK = 256
-_COMPRESS_STEPS = 600
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class Grower:
         train = states[r.states.probe : r.states.probe + r.states.train]
         return train_latent_space(
             self.network.layout, r.prior, torch.from_numpy(archive.params), probe,
-            torch.cat([train[wanted:], visited]), r.latent_dim, _COMPRESS_STEPS, self._seeds(number, 2)[0],
+            torch.cat([train[wanted:], visited]), r.latent_dim, r.latent_steps, self._seeds(number, 2)[0],
         )  # fmt: skip
 
     def _seeds(self, number: int, purpose: int) -> list[int]:

@@ -37,6 +37,7 @@ class GrownRecipe:
         latent_rounds: How many of the last rounds begin in the latent space of the pool so far.
         latent_share: Share of the generations of such a round before it lets the decoder go.
         latent_dim: Numbers in a latent of those rounds.
+        latent_steps: Training steps of their autoencoder.
         visited: Share of the state sample that the kept policies visited themselves.
         own_states: Visited states that are kept of each policy.
         neighbors: Nearest neighbors that novelty averages over.
@@ -60,6 +61,7 @@ class GrownRecipe:
     latent_rounds: int = 2
     latent_share: float = 0.5
     latent_dim: int = 16
+    latent_steps: int = 600
     visited: float = 0.5
     own_states: int = 8
     neighbors: int = 15
@@ -71,7 +73,7 @@ class GrownRecipe:
     def __post_init__(self) -> None:
         least = {
             "steps": 1, "first": 32, "size": 40, "features": 2, "directions": 2, "population": 2, "generations": 1,
-            "latent_rounds": 0, "latent_dim": 1, "own_states": 1, "neighbors": 1, "seed": 0, "threads": 1,
+            "latent_rounds": 0, "latent_dim": 1, "latent_steps": 1, "own_states": 1, "neighbors": 1, "seed": 0, "threads": 1,
         }  # fmt: skip
         for name, bound in least.items():
             if getattr(self, name) < bound:

@@ -40,7 +40,14 @@ def test_every_environment_preset_makes_a_pool(env, tmp_path, capsys):
 
 def test_every_file_in_conf_is_covered_here():
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
-    commands = {"fit.yaml", "collect.yaml", "finetune.yaml", "evaluate.yaml", "sweep/recovery.yaml"}
+    commands = {
+        "fit.yaml",
+        "collect.yaml",
+        "collect-grown.yaml",
+        "finetune.yaml",
+        "evaluate.yaml",
+        "sweep/recovery.yaml",
+    }
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
     assert files == commands | presets
 

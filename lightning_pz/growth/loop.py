@@ -54,6 +54,8 @@ def grow(
         UserError: Fewer steps than a round takes, outcomes that are all the same, an unfinished growth of other
             settings, a full disk.
     """
+    if not folder.exists():
+        _check_steps(spec, recipe)
     with only_one(folder):
         if not folder.exists():
             threads = torch.get_num_threads()
@@ -70,6 +72,15 @@ def grow(
     return pool
 
 
+def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
+    first, each = recipe.first_cost(spec.horizon), recipe.round_cost(spec.horizon)
+    if recipe.steps < first + each:
+        raise UserError(
+            f"--steps {recipe.steps} is less than the first policies and one round may take, {first} + {each} environment "
+            "steps: raise --steps, or lower --first, --directions, --population, --generations or --horizon"
+        )
+
+
 def _make(
     folder: Path,
     spec: EnvSpec,
@@ -79,12 +90,6 @@ def _make(
     progress: bool | None,
 ) -> None:
     started = time.perf_counter()
-    first, each = recipe.first_cost(spec.horizon), recipe.round_cost(spec.horizon)
-    if recipe.steps < first + each:
-        raise UserError(
-            f"--steps {recipe.steps} is less than the first policies and one round may take, {first} + {each} environment "
-            "steps: raise --steps, or lower --first, --directions, --population, --generations or --horizon"
-        )
     sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
     network = PolicyNetwork(
         layout, sample.mean, sample.std, torch.tensor(spec.action_low), torch.tensor(spec.action_high)

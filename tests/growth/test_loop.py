@@ -91,9 +91,7 @@ def test_no_reward_reaches_the_search(grown, tmp_path, car, layout, grown_recipe
 
 def test_steps_are_counted_exactly_and_stay_within_the_budget(tmp_path, car, layout, grown_recipe, monkeypatch):
     taken, step = [], MountainCarSimulator.step
-    monkeypatch.setattr(
-        MountainCarSimulator, "step", lambda self, a, b: (taken.append(len(b)), step(self, a, b))[1]
-    )
+    monkeypatch.setattr(MountainCarSimulator, "step", lambda self, a, b: (taken.append(len(b)), step(self, a, b))[1])
     pool = grow(tmp_path / "pool", car, layout, grown_recipe, progress=False)
     growth = pool.meta["growth"]
     assert growth["steps"] == sum(taken) <= grown_recipe.steps
@@ -156,11 +154,13 @@ def test_best_of_pool_is_the_best_of_its_returns(grown, pool):
 
 
 def test_other_recipes_and_settings_are_refused(grown, pool, tmp_path, car, layout, grown_recipe, recipe, monkeypatch):
-    with pytest.raises(UserError, match="a random pool was asked for, but .* is a grown one"):
+    with pytest.raises(UserError, match=r"a random pool was asked for, but .* is a grown one"):
         collect(grown.folder, car, layout, recipe, progress=False)
-    with pytest.raises(UserError, match="a grown pool was asked for, but .* is a random one"):
+    with pytest.raises(UserError, match=r"a grown pool was asked for, but .* is a random one"):
         grow(pool.folder, car, layout, grown_recipe, progress=False)
-    with pytest.raises(UserError, match="--steps 900 is less than the first policies and one round may take, 2000 \\+ 3200"):
+    with pytest.raises(
+        UserError, match="--steps 900 is less than the first policies and one round may take, 2000 \\+ 3200"
+    ):
         grow(tmp_path / "few", car, layout, dataclasses.replace(grown_recipe, steps=900), progress=False)
 
     def dies(*_):

@@ -63,7 +63,9 @@ def test_outcomes_are_those_of_a_plain_loop(env_id, kind):
     for row, one in enumerate(params):
         seen, done = gymnasium_episode(spec, network, one, 7)
         if kind == "fourier":
-            drawn = fourier_features(spec.observation_size + spec.action_size, 16, np.sqrt(seen.shape[1] + done.shape[1]), 3)
+            drawn = fourier_features(
+                spec.observation_size + spec.action_size, 16, np.sqrt(seen.shape[1] + done.shape[1]), 3
+            )
             expected = [drawn(np.concatenate([seen, done], axis=1)).mean(0)]
         else:
             expected = [seen.mean(0), seen.std(0)] if kind == "mean_spread" else [seen.mean(0)]
@@ -94,14 +96,16 @@ def test_features_approximate_the_exact_kernel_and_their_means_its_distance():
     exact = rbf_kernel(one, other, gamma=gamma)
     # The standard error of a mean of 20,000 products of size at most 2 is below 0.01.
     np.testing.assert_allclose(drawn(one) @ drawn(other).T, exact, atol=0.05)
-    discrepancy = rbf_kernel(one, one, gamma=gamma).mean() + rbf_kernel(other, other, gamma=gamma).mean() - 2 * exact.mean()
+    discrepancy = (
+        rbf_kernel(one, one, gamma=gamma).mean() + rbf_kernel(other, other, gamma=gamma).mean() - 2 * exact.mean()
+    )
     found = np.square(drawn(one).mean(0) - drawn(other).mean(0)).sum()
     assert found == pytest.approx(discrepancy, rel=0.05)
 
 
 def test_every_state_of_an_episode_is_kept_with_equal_chance():
     """A fake episode whose observation is the step number: kept steps are uniform, by a chi-square of 19 degrees."""
-    spec, network, _ = setting("MountainCarContinuous-v0", 1)
+    _, network, _ = setting("MountainCarContinuous-v0", 1)
     observer = OutcomeObserver(make_embedding("mean", 2, 1, 0, 0), network, 4000, 20, keep=3, seed=0)
     for step in range(20):
         observer.see(step, np.arange(4000), np.full((4000, 2), float(step)), np.zeros((4000, 1), dtype=np.float32))

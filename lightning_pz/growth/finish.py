@@ -93,7 +93,7 @@ def write_pool(
             f"only {len(archive)} policies with different outcomes were found, but novelty compares each with "
             f"{recipe.neighbors} neighbors: raise --steps, or lower --neighbors"
         )
-    whitening = whiten(archive.outcomes)
+    whitening = whiten(archive.outcomes, embedding.scales)
     scores = novelty(torch.from_numpy(whitening(archive.outcomes)).float(), recipe.neighbors, progress=progress)
     first = torch.from_numpy(whitening(growth.first)).float()
     states = follow(sample, archive, recipe.states, recipe.visited, recipe.seed)

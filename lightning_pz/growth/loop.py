@@ -110,25 +110,25 @@ def _make(
             bar.update(growth.steps)
         else:
             growth = grower.begin()
-            told = _tell(working, growth, told, list(tasks), started)
+            told = _tell(working, growth, told, grower, started)
             save(working, growth, told, identity)
         while True:
             bar.set_postfix(round=growth.rounds, coverage=f"{told['history'][-1]['coverage']:.1f}")
             if not grower.can_afford_round(growth):
                 break
             growth = grower.round(growth)
-            told = _tell(working, growth, told, list(tasks), started)
+            told = _tell(working, growth, told, grower, started)
             save(working, growth, told, identity)
     with new_folder(folder, pool_bytes(spec, recipe, layout.num_params)) as temporary:
         told["seconds"] = round(time.perf_counter() - started, 2)
         about = {"tasks": list(tasks), "history": told["history"], "seconds": told["seconds"]}
         write_pool(temporary, growth, spec, network, recipe, sample, grower.embedding, about, progress)
-        report.keep(working, temporary, growth, told["history"], spec.id)
+        report.keep(working, temporary, growth, told["history"], spec.id, grower.embedding.scales)
 
 
-def _tell(working: Path, growth: Any, told: dict[str, Any], tasks: list[str], started: float) -> dict[str, Any]:
+def _tell(working: Path, growth: Any, told: dict[str, Any], grower: Grower, started: float) -> dict[str, Any]:
     """Add a round to the history and to TensorBoard."""
-    row = report.measure(growth, tasks)
+    row = report.measure(growth, list(grower.tasks), grower.embedding.scales)
     history = [*told["history"], row]
-    report.log(working, growth, row, history)
+    report.log(working, growth, row, history, grower.embedding.scales)
     return {"history": history, "seconds": round(time.perf_counter() - started, 2)}

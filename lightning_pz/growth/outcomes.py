@@ -20,8 +20,9 @@ from lightning_pz.policy import PolicyNetwork
 
 Outcomes = Float[np.ndarray, "policies outcome"]
 
-_CONSTANT = 1e-5
-"""Standard deviation, in the unit of the coordinate, below which an outcome coordinate does not vary."""
+_STILL = 0.1
+"""An outcome coordinate that varies less than this over policies, as a share of how much it varies from step to step,
+counts as constant: whitening would blow up mere chance. The mean velocity of a joint that swings to and fro is one."""
 _RIDGE = 1e-2
 """Added to the correlation matrix before it is inverted, so that mere noise is not blown up to unit size."""
 
@@ -64,12 +65,14 @@ class Embedding:
 
     Attributes:
         names: Of the coordinates; the last is the episode's length as a share of the horizon.
+        scales: About how much each varies from step to step, (D,); a tenth of the horizon for the length.
         features: From standardized observations, (n, O), and actions in -1..1, (n, A), of single steps to what is
             averaged over the episode, (n, F).
         spread: Whether the standard deviation of each feature over the episode follows its mean.
     """
 
     names: tuple[str, ...]
+    scales: np.ndarray
     features: Callable[[np.ndarray, np.ndarray], np.ndarray]
     spread: bool = False
 
@@ -86,17 +89,21 @@ def make_embedding(kind: str, observation_size: int, action_size: int, features:
         features: Fourier features.
         seed: Of the Fourier features.
     """
+    ones = np.ones(observation_size)
     means = tuple(f"mean {i}" for i in range(observation_size))
     if kind == "fourier":
         size = observation_size + action_size
         drawn = fourier_features(size, features, float(np.sqrt(size)), seed)
         names = tuple(f"feature {i}" for i in range(features))
-        return Embedding((*names, "length"), lambda seen, done: drawn(np.concatenate([seen, done], axis=1)))
+        # The cosine of a uniform phase has the variance 1/2.
+        scales = np.append(np.full(features, 1 / np.sqrt(features)), 0.1)
+        return Embedding((*names, "length"), scales, lambda seen, done: drawn(np.concatenate([seen, done], axis=1)))
     if kind == "mean_spread":
         spreads = tuple(f"spread {i}" for i in range(observation_size))
-        return Embedding((*means, *spreads, "length"), lambda seen, done: seen, spread=True)
+        scales = np.concatenate([ones, ones, [0.1]])
+        return Embedding((*means, *spreads, "length"), scales, lambda seen, done: seen, spread=True)
     if kind == "mean":
-        return Embedding((*means, "length"), lambda seen, done: seen)
+        return Embedding((*means, "length"), np.append(ones, 0.1), lambda seen, done: seen)
     raise ValueError(f"unknown outcome embedding {kind!r}")
 
 
@@ -182,18 +189,23 @@ class Whitening:
         return (outcomes - self.mean) @ self.matrix.T
 
 
-def whiten(outcomes: Outcomes, what: str = "the outcomes") -> Whitening:
-    """Fit the whitening of some outcomes, leaving out coordinates that do not vary.
+def whiten(outcomes: Outcomes, scales: Float[np.ndarray, " outcome"], what: str = "the outcomes") -> Whitening:
+    """Fit the whitening of some outcomes, leaving out coordinates that hardly vary.
+
+    Args:
+        outcomes: (N, D).
+        scales: About how much each coordinate varies from step to step, (D,).
+        what: Whose outcomes they are, for the error.
 
     Raises:
         UserError: No coordinate varies, or there are fewer than two outcomes.
     """
     values = outcomes.astype(np.float64)
     mean, std = values.mean(0), values.std(0) if len(values) else np.zeros(values.shape[1])
-    kept = np.flatnonzero(std > _CONSTANT)
+    kept = np.flatnonzero(std > _STILL * scales)
     if len(values) < 2 or not len(kept):
         raise UserError(
-            f"{what} of {len(values)} random policies are all the same, so there is no direction to grow in: do episodes "
+            f"{what} of {len(values)} random policies are all the same or nearly so, so there is no direction to grow in: do episodes "
             "end at once? Look at the environment, or raise --prior.gain"
         )
     scaled = (values[:, kept] - mean[kept]) / std[kept]
@@ -205,10 +217,10 @@ def whiten(outcomes: Outcomes, what: str = "the outcomes") -> Whitening:
     return Whitening(mean, matrix, kept)
 
 
-def effective_dimension(outcomes: Outcomes) -> float:
+def effective_dimension(outcomes: Outcomes, scales: Float[np.ndarray, " outcome"]) -> float:
     """Return the participation ratio of standardized outcomes: how many directions they spread over, 1 to D."""
     std = outcomes.std(0)
-    kept = std > _CONSTANT
+    kept = std > _STILL * scales
     if len(outcomes) < 2 or not kept.any():
         return 0.0
     scaled = (outcomes[:, kept] - outcomes[:, kept].mean(0)) / std[kept]

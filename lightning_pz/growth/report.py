@@ -18,20 +18,22 @@ _RAYS = 256
 
 
 def coverage(
-    outcomes: Float[np.ndarray, "policies outcome"], first: Float[np.ndarray, "first_policies outcome"]
+    outcomes: Float[np.ndarray, "policies outcome"],
+    first: Float[np.ndarray, "first_policies outcome"],
+    scales: Float[np.ndarray, " outcome"],
 ) -> float:
     """Return how far a pool reaches: the mean over 256 fixed directions of its largest projection.
 
     In standard deviations of the first, random policies, along uniform directions of their whitened outcome space.
     Of n Gaussian points it is the expected maximum of n normal numbers: 3.2 for a thousand.
     """
-    frame = whiten(first)
+    frame = whiten(first, scales)
     rays = np.random.default_rng(0).standard_normal((_RAYS, len(frame.kept)))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     return float((frame(outcomes) @ rays.T).max(0).mean())
 
 
-def measure(growth: Growth, tasks: list[str]) -> dict[str, Any]:
+def measure(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[str, Any]:
     """Return one row of the history, flat: steps, policies, coverage, effective dimension, ceiling of each task."""
     archive = growth.archive
     row = {
@@ -39,14 +41,14 @@ def measure(growth: Growth, tasks: list[str]) -> dict[str, Any]:
         "steps": growth.steps,
         "played": growth.played,
         "kept": len(archive),
-        "coverage": coverage(archive.outcomes, growth.first),
-        "effective_dimension": effective_dimension(archive.outcomes),
+        "coverage": coverage(archive.outcomes, growth.first, scales),
+        "effective_dimension": effective_dimension(archive.outcomes, scales),
     }
     best = np.nan_to_num(archive.returns, nan=-np.inf).max(0) if len(tasks) else []
     return row | {f"ceiling/{task}": float(value) for task, value in zip(tasks, best, strict=True)}
 
 
-def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]]) -> None:
+def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]], scales: np.ndarray) -> None:
     """Add a round to the TensorBoard events in a folder; what a killed run said of this round is overwritten."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -56,25 +58,27 @@ def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[st
         for name, value in row.items():
             if name not in ("round", "steps") and np.isfinite(value):
                 writer.add_scalar(name, value, steps)
-        figure = outcome_scatter(growth)
+        figure = outcome_scatter(growth, scales)
         writer.add_figure("outcomes", figure, steps)
         plots.plt.close(figure)
 
 
-def keep(working: Path, pool: Path, growth: Growth, history: list[dict[str, Any]], env_id: str) -> None:
+def keep(
+    working: Path, pool: Path, growth: Growth, history: list[dict[str, Any]], env_id: str, scales: np.ndarray
+) -> None:
     """Leave events and figures in the folder of the finished pool."""
     for path in sorted((working / "events").glob("events.*")):
         shutil.copy2(path, pool / path.name)
-    figures = {"outcomes": outcome_scatter(growth), "growth": curves(history, env_id)}
+    figures = {"outcomes": outcome_scatter(growth, scales), "growth": curves(history, env_id)}
     for name, figure in figures.items():
         plots.save(figure, pool / "figures" / f"{name}.png")
         plots.plt.close(figure)
 
 
-def outcome_scatter(growth: Growth, most: int = 8000) -> Figure:
+def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Figure:
     """Draw outcomes along their two principal axes, colored by the round in which they were found."""
     archive = growth.archive
-    frame = whiten(growth.first)
+    frame = whiten(growth.first, scales)
     points = frame(archive.outcomes)
     centered = points - points.mean(0)
     axes_found = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :2]
@@ -93,7 +97,7 @@ def outcome_scatter(growth: Growth, most: int = 8000) -> Figure:
         xlabel="first principal outcome (sd of random policies)", ylabel="second principal outcome",
         title=f"{len(archive):,} kept policies after {growth.steps / 1e6:.1f} M steps",
     )  # fmt: skip
-    figure.colorbar(dots, label="round (0: random policies)")
+    figure.colorbar(dots, label="round (0: random policies)", ticks=plots.plt.MaxNLocator(integer=True))
     return figure
 
 

@@ -96,7 +96,7 @@ class Grower:
         """
         params = draw_params(self.recipe.prior, self.network.layout, self.recipe.seed, range(self.recipe.first))
         archive, steps = self._play(params, generation=0, numbers=0, origin=0, directions=-1, round_number=0)
-        whiten(archive.outcomes, f"the outcomes on {self.spec.id}")
+        whiten(archive.outcomes, self.embedding.scales, f"the outcomes on {self.spec.id}")
         empty = np.empty((0, archive.outcomes.shape[1]))
         invalid = self.recipe.first - len(archive)
         return Growth(archive, empty, archive.outcomes.copy(), 0, steps, self.recipe.first, 1, invalid)
@@ -109,7 +109,7 @@ class Grower:
         """Take one round; a pure function of the growth so far."""
         r, archive = self.recipe, growth.archive
         number = growth.rounds + 1
-        whitening = whiten(archive.outcomes)
+        whitening = whiten(archive.outcomes, self.embedding.scales)
         white = whitening(archive.outcomes)
         directions = self._choose(white, number)
         starts = torch.from_numpy(archive.params[np.argmax(white @ directions.T, axis=0)])
@@ -135,7 +135,7 @@ class Grower:
             parts.append(found)
             steps, played = steps + taken, played + len(params)
         joined = join(parts)
-        white = whiten(joined.outcomes)(joined.outcomes)
+        white = whiten(joined.outcomes, self.embedding.scales)(joined.outcomes)
         kept = joined.take(thin_out(white, r.size))
         new = sum(len(part) for part in parts[1:])
         return Growth(

@@ -115,11 +115,13 @@ def test_every_state_of_an_episode_is_kept_with_equal_chance():
     assert np.square(counts - 600).sum() / 600 < 44  # exceeded once in a thousand
 
 
-def test_whitened_outcomes_have_unit_covariance_and_constant_coordinates_are_left_out():
+def test_whitened_outcomes_have_unit_covariance_and_still_coordinates_are_left_out():
     generator = np.random.default_rng(0)
     mixed = generator.standard_normal((5000, 3)) @ np.array([[2.0, 0.3, 0.0], [0.0, 0.5, 0.1], [0.0, 0.0, 9.0]])
-    outcomes = np.concatenate([mixed[:, :2], np.full((5000, 1), 4.0), mixed[:, 2:]], axis=1).astype(np.float32)
-    whitening = whiten(outcomes)
+    outcomes = np.concatenate(
+        [mixed[:, :2], 4.0 + 0.05 * generator.standard_normal((5000, 1)), mixed[:, 2:]], axis=1
+    ).astype(np.float32)
+    whitening = whiten(outcomes, np.ones(4))
     assert whitening.kept.tolist() == [0, 1, 3]
     white = whitening(outcomes)
     np.testing.assert_allclose(np.cov(white.T), np.eye(3), atol=0.06)
@@ -130,12 +132,12 @@ def test_whitened_outcomes_have_unit_covariance_and_constant_coordinates_are_lef
 
 def test_outcomes_that_are_all_the_same_are_refused():
     with pytest.raises(UserError, match="do episodes end at once"):
-        whiten(np.ones((10, 3), dtype=np.float32), "the outcomes")
+        whiten(np.ones((10, 3), dtype=np.float32), np.ones(3), "the outcomes")
 
 
 def test_effective_dimension_of_known_spectra():
     generator = np.random.default_rng(0)
     wide = generator.standard_normal((20_000, 6)).astype(np.float32)
-    assert effective_dimension(wide) == pytest.approx(6, rel=0.01)
+    assert effective_dimension(wide, np.ones(6)) == pytest.approx(6, rel=0.01)
     line = generator.standard_normal((1000, 1)).astype(np.float32)
-    assert effective_dimension(np.concatenate([line, -line, 3 * line], axis=1)) == pytest.approx(1)
+    assert effective_dimension(np.concatenate([line, -line, 3 * line], axis=1), np.ones(3)) == pytest.approx(1)

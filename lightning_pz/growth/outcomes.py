@@ -8,7 +8,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -116,11 +116,17 @@ class OutcomeObserver:
         slots: Number of episodes, S.
         horizon: Steps of the longest episode.
         keep: Visited states to keep of each episode, m, every one with equal chance.
-        seed: Of that choice.
+        seed: Of that choice, one number or several.
     """
 
     def __init__(
-        self, embedding: Embedding, network: PolicyNetwork, slots: int, horizon: int, keep: int, seed: int
+        self,
+        embedding: Embedding,
+        network: PolicyNetwork,
+        slots: int,
+        horizon: int,
+        keep: int,
+        seed: int | Sequence[int],
     ) -> None:
         self._embedding, self._horizon = embedding, horizon
         self._mean, self._std = network.observation_mean.double().numpy(), network.observation_std.double().numpy()

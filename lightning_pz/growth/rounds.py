@@ -195,12 +195,7 @@ class Grower:
         for first in range(0, len(params), _CHUNK):
             chunk = params[first : first + _CHUNK]
             observer = OutcomeObserver(
-                self.embedding,
-                self.network,
-                len(chunk),
-                self.horizon,
-                self.recipe.own_states,
-                own ^ (generation + first),
+                self.embedding, self.network, len(chunk), self.horizon, self.recipe.own_states, [own, generation, first]
             )
             ledger = Ledger(self.tasks, len(chunk))
             ends = play(

@@ -34,7 +34,8 @@ class GrownRecipe:
         population: Policies per direction and generation; even, for they come in pairs.
         generations: Generations per round; then directions are chosen anew.
         sigma: First standard deviation of the search, in that of each weight under the prior, or of each latent.
-        latent_rounds: How many of the last rounds begin in the latent space of the pool so far.
+        latent_rounds: How many of the last rounds begin in the latent space of the pool so far; more where episodes
+            end early, for nobody knows beforehand which rounds will be the last.
         latent_share: Share of the generations of such a round before it lets the decoder go.
         latent_dim: Numbers in a latent of those rounds.
         latent_steps: Training steps of their autoencoder.

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 _CANDIDATES = 512
-_FAR = 2.0
-"""Standard deviations beyond which a policy counts as far along a direction."""
+_FRONTIER = 0.7
+"""Share of the pool's reach along a direction beyond which a policy counts as being at its frontier."""
 
 Directions = Float[np.ndarray, "directions white"]
 
@@ -26,11 +26,13 @@ def draw_directions(count: int, size: int, generator: np.random.Generator) -> Di
 
 
 def thinness(outcomes: Float[np.ndarray, "policies white"], directions: Directions) -> Float[np.ndarray, " directions"]:
-    """Return how few policies lie far along each direction: `-log` of their share beyond 2 standard deviations.
+    """Return how thin the pool is at its frontier: `-log` of the share of policies beyond 0.7 of the furthest.
 
-    The share of a Gaussian is 0.023 in every direction, so 3.8 is normal.
+    Where a limit holds policies back, as that of a joint, they crowd at it, and climbing goes nowhere; where few have
+    come far, there is further to go. Counting beyond a fixed distance instead prefers just the limits.
     """
-    far = (outcomes @ directions.T > _FAR).sum(0)
+    projections = outcomes @ directions.T
+    far = (projections > _FRONTIER * projections.max(0)).sum(0)
     return -np.log((far + 1) / (len(outcomes) + 1))
 
 

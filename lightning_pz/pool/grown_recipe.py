@@ -59,7 +59,7 @@ class GrownRecipe:
     population: int = 16
     generations: int = 20
     sigma: float = 0.15
-    latent_rounds: int = 2
+    latent_rounds: int = 0
     latent_share: float = 0.5
     latent_dim: int = 16
     latent_steps: int = 600

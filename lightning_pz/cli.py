@@ -71,6 +71,7 @@ class FitCLI(LightningCLI):
         parser.link_arguments(
             ("model.encoder", "model.loss"), "data.with_params", compute_fn=lambda *chosen: "parameters" in chosen
         )
+        parser.link_arguments("model.loss", "data.with_visited", compute_fn=lambda loss: loss == "behavior_visited")
 
     def before_instantiate_classes(self) -> None:
         """Choose the run folder and save the configuration as it was given."""

@@ -36,7 +36,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
     check_task(env_id, search.task)
     tasks = task_names(env_id) if search.task == "all" else tuple(dict.fromkeys(search.task.split(",")))
     for task in tasks:
-        _, made = build(model, replace(search, task=task), 1)
+        _, made = build(model, replace(search, task=task), 1, jobs.pool)
         check_budget(made, search)
     count = len(tasks) * jobs.seeds
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -50,6 +50,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
             replace(search, task=task, seed=seed),
             jobs.logs,
             max(1, cores // workers),
+            jobs.pool,
         )
         for number, (task, seed) in enumerate(
             (task, seed) for task in tasks for seed in range(search.seed, search.seed + jobs.seeds)

@@ -27,6 +27,7 @@ class JobSettings:
         workers: Processes that work side by side; as many as there are cores and runs if null.
         logs: Folder for runs.
         progress: Whether to draw a progress bar; on a terminal only if null.
+        pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` reads it.
     """
 
     checkpoint: str | None = None
@@ -35,6 +36,7 @@ class JobSettings:
     workers: int | None = None
     logs: str = "logs"
     progress: bool | None = None
+    pool: str | None = None
 
 
 def with_defaults(arguments: list[str]) -> list[str]:

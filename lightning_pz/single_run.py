@@ -10,21 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
+from lightning_pz.errors import UserError
+from lightning_pz.evaluation.play import find_pool
 from lightning_pz.jobs import env_name, slug
 from lightning_pz.policy import Prior
 from lightning_pz.policy.onnx_file import write_onnx
+from lightning_pz.policy.saved import load_policy
+from lightning_pz.pool.best import best_of_pool
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.extras import is_installed
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.protocol import Search
 from lightning_pz.search.run_folder import RunFolder, digest
-from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.settings import STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 from lightning_pz.search.step_scale import with_behavior_step
 
@@ -40,6 +46,7 @@ class Job:
         settings: Of the search.
         logs: Folder for runs.
         threads: Threads that step physics.
+        pool: Where the checkpoint's pool lies, if it was moved.
     """
 
     number: int
@@ -48,6 +55,7 @@ class Job:
     settings: SearchSettings
     logs: str
     threads: int
+    pool: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,16 +73,41 @@ class Result:
     found: bool = False
 
 
-def build(model: BehaviorAutoencoder, settings: SearchSettings, threads: int) -> tuple[Objective, Search]:
-    """Return the objective and the search of one run."""
+def build(
+    model: BehaviorAutoencoder, settings: SearchSettings, threads: int, pool: str | None = None
+) -> tuple[Objective, Search]:
+    """Return the objective and the search of one run.
+
+    Raises:
+        UserError: The search is to begin at a policy that is missing, unknown, or of another network.
+    """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     spec = EnvSpec.from_dict(model.env)
     objective = Objective(Problem(model.policy, spec, settings.task, find_task(spec.id, settings.task)), threads)
-    latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance)
+    latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance, model.encode)
     weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
     settings = with_behavior_step(settings, model.layout, model.policy.standardize(model.probe_states), latents)
-    return objective, make_search(settings, objective, latents, weights)
+    first = None if settings.start == "draws" else _first_policy(model, settings, pool)
+    return objective, make_search(settings, objective, latents, weights, first)
+
+
+def _first_policy(model: BehaviorAutoencoder, settings: SearchSettings, pool: str | None) -> Tensor:
+    """Return the weights to begin at, (P,)."""
+    if settings.start == "pool_best":
+        opened = find_pool(model, pool)
+        return opened.params(np.array([best_of_pool(opened, settings.task)]))[0]
+    path = Path(settings.start)
+    saved = load_policy(path if path.suffix == ".npz" else path / f"{slug(settings.task)}.npz")
+    network = model.policy
+    same = saved.layout == model.layout and saved.squash == "tanh"
+    if not same or not torch.equal(saved.observation_mean, network.observation_mean):
+        raise UserError(
+            f"--start {settings.start} is a policy of the layout {saved.layout.to_dict()} with observation statistics of its own, "
+            f"but the decoder makes {model.layout.to_dict()}: give a policy of the same pool, such as "
+            "logs/evaluate/.../best_in_pool/<task>.npz"
+        )
+    return saved.params
 
 
 def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Result:
@@ -91,7 +124,7 @@ def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Resul
             on_steps(settings.budget)
             return Result(folder.path, summary, found=True)
         folder.begin(_config(job))
-        objective, search = build(model, settings, job.threads)
+        objective, search = build(model, settings, job.threads, job.pool)
         progress = search_until_done(search, objective, settings, folder, on_steps)
         assert progress.best is not None
         progress.best.save(folder.path / "policy.npz")
@@ -119,7 +152,7 @@ def find_folder(job: Job, model: BehaviorAutoencoder) -> RunFolder:
     tag = checkpoint_tag(job.checkpoint, job.checkpoint_digest, model)
     identity = digest(settings.identity() | {"checkpoint": job.checkpoint_digest})
     parent = Path(job.logs) / "finetune" / env_name(model.env["id"]) / slug(settings.task)
-    return RunFolder.find(parent, f"{settings.algorithm}-{tag}-seed{settings.seed}", identity)
+    return RunFolder.find(parent, f"{settings.algorithm}-{tag}{_variant(settings)}-seed{settings.seed}", identity)
 
 
 def checkpoint_tag(path: str, fingerprint: str, model: BehaviorAutoencoder) -> str:
@@ -129,9 +162,18 @@ def checkpoint_tag(path: str, fingerprint: str, model: BehaviorAutoencoder) -> s
     return f"{slug(model.hparams['description']['policy'])}-k{model.hparams['latent_dim']}-{last}"
 
 
+def _variant(settings: SearchSettings) -> str:
+    """Name what a search does otherwise than usual, so that `report` keeps such runs apart."""
+    start = "" if settings.start == "draws" else f"-{slug(Path(settings.start).stem)}"
+    if settings.start not in STARTS:
+        start = f"-from{start}"
+    at = settings.release_decoder_at
+    return start + (f"-release{at}" if settings.algorithm == "pgpe" and at is not None else "")
+
+
 def _config(job: Job) -> dict[str, Any]:
     """Return settings from which the command makes this very run."""
-    own = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs}
+    own = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs, "pool": job.pool}
     return own | dataclasses.asdict(job.settings)
 
 

@@ -19,6 +19,7 @@ from lightning_pz.callbacks import tensorboard
 from lightning_pz.cli import FitCLI
 from lightning_pz.console import show_end
 from lightning_pz.errors import UserError
+from lightning_pz.growth.loop import grow
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.probes.linear import affine_fvu, pca_fvu, principal_axes, project
@@ -49,7 +50,9 @@ def build(arguments: list[str]) -> FitCLI:
     """
     cli = FitCLI(arguments)
     data: PolicyPoolDataModule = cli.datamodule
-    check_latent_dim(cli.model.hparams["latent_dim"], data.random.states.probe * data.layout.action_size)
+    if data.recipe == "grown":
+        data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown)
+    check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.action_size)
     if cli.resume_from is not None:
         load_autoencoder(cli.resume_from)
     return cli

@@ -65,9 +65,11 @@ def test_what_can_be_told_from_the_arguments(main, arguments, sentence, tmp_path
         (["--model.latent_dim", "0"], "at least 1, but got 0"),
         (["--model.latent_dim", "129"], "1 to 128, the numbers in a fingerprint"),
         (["--model.encoder", "behaviour"], "Did you mean 'behavior'"),
-        (["--model.loss", "mse"], "expects one of behavior, behavior_rms, parameters"),
+        (["--model.loss", "mse"], "expects one of behavior, behavior_rms, behavior_visited, parameters"),
         (["--data.pool", "nowhere"], "pool.json"),
         (["--data.random.keep", "0"], "--keep expects"),
+        (["--data.recipe", "gronw"], "Did you mean 'grown'"),
+        (["--data.recipe", "grown", "--data.grown.steps", "5000"], "less than the first policies and one round"),
         (["--data.random.prior.gain", "-1"], "--prior.gain expects"),
         (["--ckpt_path", "last"], "no[a-z ]*earlier run|expects an earlier run"),
         (["--ckpt_path", "nowhere.ckpt"], "--ckpt_path expects"),
@@ -112,6 +114,8 @@ def test_collect_settings(tmp_path, monkeypatch):
     for arguments, sentence in (
         (["--candidates", "3"], "--candidates expects"),
         (["--store", "disk"], "--store expects"),
+        (["--recipe", "gronw"], "Did you mean 'grown'"),
+        (["--recipe", "grown", "--steps", "5000"], "less than the first policies and one round"),
         (["--seed", "-1"], "--seed expects"),
         (["--prior.gain", "0", "--prior.bias_scale", "0", "--candidates", "50"], "behave differently"),
     ):

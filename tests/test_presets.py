@@ -44,6 +44,7 @@ def test_every_file_in_conf_is_covered_here():
     commands = {
         "fit.yaml",
         "collect.yaml",
+        "collect-grown.yaml",
         "finetune.yaml",
         "evaluate.yaml",
         "sweep/recovery.yaml",

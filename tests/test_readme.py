@@ -13,9 +13,17 @@ from lightning_pz import collect, evaluate, finetune, fit, report
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(
-    set(re.findall(r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate|finetune|report)|sweeps) .*$", README, re.MULTILINE))
+    set(
+        re.findall(
+            r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate|finetune|report)|sweeps) .*$", README, re.MULTILINE
+        )
+    )
 )
 STATES = "{probe: 16, train: 16, val: 8, test: 8, episodes: 2}"
+GROWN = {
+    "steps": "2000", "first": "40", "size": "60", "horizon": "20", "directions": "4", "population": "4", "generations": "2",
+    "latent_rounds": "0", "neighbors": "5", "states": STATES,
+}  # fmt: skip
 TINY = {
     "fit": [
         "--data.random.candidates", "100", "--data.random.neighbors", "3", "--data.random.states", STATES,
@@ -54,7 +62,11 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         # These go on from an earlier run of the same settings; make it first.
         first = fit.main(["--env", "halfcheetah", *TINY["fit"]])
         arguments = [str(first.folder / "config.yaml") if word.endswith("config.yaml") else word for word in arguments]
-    {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}[name].main(arguments + TINY[name])
+    tiny = TINY[name]
+    if "grown" in arguments:
+        prefix, tiny = ("--data.grown.", tiny) if name == "fit" else ("--", [])
+        tiny = tiny + [word for key, value in GROWN.items() for word in (prefix + key, value)]
+    {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}[name].main(arguments + tiny)
 
 
 def study(arguments):

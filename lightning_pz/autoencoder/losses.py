@@ -35,6 +35,29 @@ def behavior_rms(actions: Actions, target: Actions, variance: float) -> Float[Te
     return (squared / variance + 1e-12).sqrt().mean()
 
 
+def behavior_visited(
+    actions: Actions,
+    target: Actions,
+    own_actions: Float[Tensor, "policies visited action"],
+    own_target: Float[Tensor, "policies visited action"],
+    variance: float,
+) -> Float[Tensor, ""]:
+    """Return `behavior` averaged with the same on states that each policy visited itself.
+
+    The second half is an expectation under the policy's own occupancy, for these states are a random sample of it:
+    small errors there are the ones that carry a reconstructed policy off its course.
+
+    Args:
+        actions: Reconstructed actions on shared states, (N, M, A), in -1..1.
+        target: The policies' own actions there.
+        own_actions: Reconstructed actions on states of each policy's own, (N, m, A).
+        own_target: The policies' own actions there.
+        variance: As for `behavior`.
+    """
+    own = (own_actions - own_target).square().mean() / variance
+    return (behavior(actions, target, variance) + own) / 2
+
+
 def parameters(params: Params, target: Params, prior_std: Float[Tensor, " params"]) -> Float[Tensor, ""]:
     """Return the mean squared parameter difference in the prior's units: the ablation, blind to behavior."""
     free = prior_std > 0
@@ -45,7 +68,7 @@ BEHAVIOR_LOSSES: dict[str, Callable[[Actions, Actions, float], Float[Tensor, ""]
     "behavior": behavior,
     "behavior_rms": behavior_rms,
 }
-LOSSES = (*BEHAVIOR_LOSSES, "parameters")
+LOSSES = (*BEHAVIOR_LOSSES, "behavior_visited", "parameters")
 
 
 def squared_error(actions: Actions, target: Actions) -> Float[Tensor, ""]:

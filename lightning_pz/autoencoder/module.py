@@ -20,7 +20,7 @@ from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
 from lightning_pz.autoencoder.tally import Tally, prefix_errors
 from lightning_pz.errors import UserError, nearest
-from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_shared, prior_scale
+from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_each, act_shared, prior_scale
 
 ENCODERS = ("behavior", "parameters")
 _PREFIX_POLICIES = 1024
@@ -34,7 +34,8 @@ class BehaviorAutoencoder(L.LightningModule):
         latent_dim: k, size of the latent.
         encoder: `behavior` reads fingerprints and generalizes; `parameters` reads weights, as the paper does.
         loss: `behavior` (mean squared action difference over the action variance: FVU), `behavior_rms` (its root
-            per policy, the paper's distance), `parameters` (weight difference, the ablation).
+            per policy, the paper's distance), `behavior_visited` (half of it on states that each policy visited itself,
+            which a grown pool knows), `parameters` (weight difference, the ablation).
         bottleneck: `plain`; `nested` (nested dropout: latents in order of use, one run tells the FVU of every k);
             `variational` (a Gaussian posterior; unused latents fall to a KL divergence of 0).
         kl_weight: `variational` only: weight of the KL divergence, in FVU per nat.
@@ -170,6 +171,9 @@ class BehaviorAutoencoder(L.LightningModule):
         name = self.hparams["loss"]
         if name == "parameters":
             loss = losses.parameters(params, batch.params, self.decoder.prior_std)
+        elif name == "behavior_visited":
+            own = act_each(self.layout, params, batch.visited)
+            loss = losses.behavior_visited(actions, batch.actions, own, batch.visited_actions, self.action_variance)
         else:
             loss = losses.BEHAVIOR_LOSSES[name](actions, batch.actions, self.action_variance)
         if (penalty := self.bottleneck.penalty(code)) is not None:

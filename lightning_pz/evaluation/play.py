@@ -116,7 +116,7 @@ def find_pool(model: BehaviorAutoencoder, given: str | None = None) -> Pool:
             "training ran in, give --pool, or make it again with python -m lightning_pz.collect"
         )
     pool = read_pool(folder)
-    if pool.meta["arrays"]["indices"]["sha256"] != told["digest"]:
+    if pool.digest != told["digest"]:
         raise UserError(
             f"{folder} holds other policies than those this checkpoint was trained on, so that held-out policies cannot "
             "be told from training policies: give the right one with --pool"
@@ -172,7 +172,7 @@ def play(
             policies=count, threads=config.threads, progress=progress,
         )  # fmt: skip
 
-    key = [pool.meta["arrays"]["indices"]["sha256"], rows.tolist(), config.seeds, spec.horizon, list(tasks)]
+    key = [pool.digest, rows.tolist(), config.seeds, spec.horizon, list(tasks)]
     results = {
         "pool": _kept(
             shared, ["pool", *key], lambda: run(lambda n: pool.params(rows[n.start : n.stop]), len(rows), "pool")

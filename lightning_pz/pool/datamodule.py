@@ -14,14 +14,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
-from lightning_pz.policy import Layout
+from lightning_pz.errors import UserError, nearest
+from lightning_pz.policy import Layout, act_each
+from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.recipe import RandomRecipe, check_pool, collect
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool, read_pool
 from lightning_pz.presets import EnvConfig, PolicyConfig
 
 _EVAL_BATCH = 256
+RECIPES = ("random", "grown")
 
 
 class PolicyBatch(NamedTuple):
@@ -33,6 +35,8 @@ class PolicyBatch(NamedTuple):
         actions: The policies' own actions there, (N, S', A), in -1..1.
         mean_actions: The mean policy's actions there, (S', A).
         params: Flat weights, (N, P); (N, 0) where nobody reads them.
+        visited: Standardized states that each policy visited itself, (N, m, O); (N, 0, O) where nobody reads them.
+        visited_actions: What it did there, (N, m, A), in -1..1.
     """
 
     fingerprints: Tensor
@@ -40,13 +44,24 @@ class PolicyBatch(NamedTuple):
     actions: Tensor
     mean_actions: Tensor
     params: Tensor
+    visited: Tensor
+    visited_actions: Tensor
 
 
 class _Part(Dataset[PolicyBatch]):
     """Some policies on some states; an item is a whole batch, cut by (policy positions, state positions)."""
 
-    def __init__(self, pool: Pool, rows: np.ndarray, columns: np.ndarray, states: Tensor, with_params: bool) -> None:
-        self.pool, self.rows, self.with_params = pool, rows, with_params
+    def __init__(
+        self,
+        pool: Pool,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        states: Tensor,
+        with_params: bool = False,
+        with_visited: bool = False,
+    ) -> None:
+        self.pool, self.rows, self.with_params, self.with_visited = pool, rows, with_params, with_visited
+        self.network = pool.network
         self.states = states[columns]
         self.columns = columns - pool.meta["states"]["probe"]  # actions are not kept on the probe states
         self.mean = torch.from_numpy(self._actions(rows[:20_000], np.arange(len(self.states))).mean(0))
@@ -70,7 +85,16 @@ class _Part(Dataset[PolicyBatch]):
             torch.from_numpy(self._actions(rows, columns)),
             self.mean[columns],
             self.pool.params(rows) if self.with_params else torch.empty(len(rows), 0),
+            *self._visited(rows),
         )
+
+    def _visited(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return the states that policies visited themselves, (N, m, O), and what they did there, (N, m, A)."""
+        layout = self.pool.layout
+        if not self.with_visited:
+            return torch.empty(len(rows), 0, layout.observation_size), torch.empty(len(rows), 0, layout.action_size)
+        states = self.network.standardize(torch.from_numpy(self.pool.arrays["visited"][rows]))
+        return states, act_each(layout, self.pool.params(rows), states)
 
 
 class _TrainBatches(Sampler[tuple[np.ndarray, np.ndarray]]):
@@ -151,8 +175,9 @@ class PolicyPoolDataModule(L.LightningDataModule):
         policy: Shape of the policies.
         logs: Folder under which pools are kept, in `pools/`.
         pool: A pool folder to use as it is; made from the recipe, or found again, if not given.
-        recipe: How a missing pool is made: `random`.
+        recipe: How a missing pool is made: `random`, the paper's, or `grown`, by reward-free search.
         random: Settings of the random recipe.
+        grown: Settings of the grown recipe.
         batch_size: Policies per training step and process.
         states_per_step: States per training step, at most the training states.
         steps_per_epoch: Training steps between two validations.
@@ -161,6 +186,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         seed: Seed of the order of training batches.
         split_seed: Seed of the split, apart from `seed` so that runs share their held-out policies.
         with_params: Serve weights too; only the parameters encoder and loss read them.
+        with_visited: Serve states that policies visited themselves; only the loss `behavior_visited` reads them.
     """
 
     def __init__(
@@ -171,6 +197,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         pool: str | None = None,
         recipe: str = "random",
         random: RandomRecipe = RandomRecipe(),  # noqa: B008  frozen, and shown by --help
+        grown: GrownRecipe = GrownRecipe(),  # noqa: B008
         batch_size: int = 256,
         states_per_step: int = 64,
         steps_per_epoch: int = 100,
@@ -179,24 +206,41 @@ class PolicyPoolDataModule(L.LightningDataModule):
         seed: int = 0,
         split_seed: int = 0,
         with_params: bool = False,
+        with_visited: bool = False,
     ) -> None:
         super().__init__()
-        self.env, self.policy, self.random, self.with_params = env, policy, random, with_params
+        self.env, self.policy, self.random, self.grown = env, policy, random, grown
+        self.with_params, self.with_visited = with_params, with_visited
         self.batch_size, self.states_per_step, self.steps_per_epoch = batch_size, states_per_step, steps_per_epoch
         self.val_share, self.test_share, self.seed, self.split_seed = val_share, test_share, seed, split_seed
-        if recipe != "random":
-            raise UserError(f"--data.recipe expects random, but got {recipe!r}")
+        if recipe not in RECIPES:
+            raise UserError(
+                f"--data.recipe expects one of {', '.join(RECIPES)}, but got {recipe!r}." + nearest(recipe, RECIPES)
+            )
+        self.recipe = recipe
         self._check()
         self.spec = env_spec(env.id, env.horizon)
         self.layout = Layout(self.spec.observation_size, tuple(policy.hidden), self.spec.action_size, policy.activation)
         self.given = pool is not None
+        own = grown if recipe == "grown" else random
         self.folder = (
             Path(pool)
             if pool is not None
-            else Path(logs) / "pools" / random.folder_name(env.name, policy.name, self.layout)
+            else Path(logs) / "pools" / own.folder_name(env.name, policy.name, self.layout)
         )
-        self.make_pool: Callable[[], Pool] = lambda: collect(self.folder, self.spec, self.layout, random)
+        # For a grown pool somebody above puts a function of theirs here: this room knows no search.
+        self.make_pool: Callable[[], Pool] = self._make_random
         self.opened: Pool | None = None
+
+    @property
+    def probe_count(self) -> int:
+        """Probe states of a pool that the recipe makes."""
+        return (self.grown if self.recipe == "grown" else self.random).states.probe
+
+    def _make_random(self) -> Pool:
+        if self.recipe != "random":
+            raise ValueError(f"make_pool must be set to what makes a {self.recipe} pool")
+        return collect(self.folder, self.spec, self.layout, self.random)
 
     def _check(self) -> None:
         for name in ("batch_size", "states_per_step", "steps_per_epoch"):
@@ -220,6 +264,11 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def _open(self, verify: bool = True) -> Pool:
         pool = read_pool(self.folder, verify=verify)
         check_pool(pool, self.spec, self.layout)
+        if self.with_visited and "visited" not in pool.arrays:
+            raise UserError(
+                f"--model.loss behavior_visited needs to know where each policy went, but {self.folder} is a random pool, "
+                "which does not say: use --data.recipe grown, or --model.loss behavior"
+            )
         if self.with_params:
             pool.check_regeneration()
         return pool
@@ -237,13 +286,13 @@ class PolicyPoolDataModule(L.LightningDataModule):
         spread = columns["train"][np.linspace(0, counts.train - 1, min(counts.train, counts.val)).astype(int)]
         network = pool.network
         states = network.standardize(torch.from_numpy(pool.arrays["states"].copy()))
-        self.train = _Part(pool, rows["train"], columns["train"], states, self.with_params)
+        self.train = _Part(pool, rows["train"], columns["train"], states, self.with_params, self.with_visited)
         self.val = _Part(pool, rows["val"], columns["val"], states, self.with_params)
         self.test = _Part(pool, rows["test"], columns["test"], states, self.with_params)
         self.train_measured = _Part(pool, rows["train"][: len(rows["val"])], spread, states, self.with_params)
         # The training policies on the held-out states: what a linear floor may be fitted to.
-        self.train_on_val = _Part(pool, rows["train"], columns["val"], states, False)
-        self.val_on_train = _Part(pool, rows["val"], columns["train"], states, False)
+        self.train_on_val = _Part(pool, rows["train"], columns["val"], states)
+        self.val_on_train = _Part(pool, rows["val"], columns["train"], states)
 
     def description(self) -> dict[str, Any]:
         """Return what a model must know of the pool, as plain data that a checkpoint can hold."""
@@ -267,7 +316,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
             # Enough to find the pool again, and the policies of it that were held out.
             "pool": {
                 "folder": str(self.folder),
-                "digest": meta["arrays"]["indices"]["sha256"],
+                "digest": self.opened.digest,
                 "split": {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed},
             },
         }

@@ -96,6 +96,7 @@ def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *
             _make(folder, spec, layout, recipe, progress)
     pool = read_pool(folder)
     check_pool(pool, spec, layout)
+    check_recipe(pool, "random")
     return pool
 
 
@@ -110,6 +111,15 @@ def check_pool(pool: Pool, spec: EnvSpec, layout: Layout) -> None:
         raise UserError(
             f"{pool.folder} holds policies of widths {pool.layout.sizes} ({pool.layout.activation}), but --policy asks "
             f"for {layout.sizes} ({layout.activation}): give a pool of that layout, or leave --data.pool out"
+        )
+
+
+def check_recipe(pool: Pool, wanted: str) -> None:
+    """Raise `UserError` unless the pool was made by this recipe."""
+    if (found := pool.meta["recipe"]) != wanted:
+        raise UserError(
+            f"a {wanted} pool was asked for, but {pool.folder} is a {found} one: ask for --recipe {found}, or give "
+            "another --pool"
         )
 
 

@@ -37,7 +37,9 @@ class Pool:
         prior: Distribution they were drawn from.
         arrays: Read-only memory maps: `indices` (N,) of the kept candidates, `states` (S, O) raw,
             `fingerprints` (N, M, A) float32, `actions` (N, S - M, A) float16 on the states that are not probe
-            states, `novelty` (N,), and `params` (N, P) float32 where they are stored.
+            states, `novelty` (N,), and `params` (N, P) float32 where they are stored. A grown pool holds also
+            `outcomes` (N, D), `visited` (N, m, O) raw states of each policy's own episode, `origins`, `directions`,
+            `rounds`, `lengths` (N,), `returns` (N, T) of its tasks in that episode, and `functionals` (K, D).
     """
 
     folder: Path
@@ -48,6 +50,13 @@ class Pool:
 
     def __len__(self) -> int:
         return int(self.meta["kept"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that tells these policies from those of any other pool."""
+        # Drawn policies are known by their numbers, found ones by their weights alone.
+        name = "params" if self.meta.get("recipe") == "grown" else "indices"
+        return self.meta["arrays"][name]["sha256"]
 
     @property
     def network(self) -> PolicyNetwork:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
+from torch import Tensor
+
 from lightning_pz.search.baselines import BaselineSearch
 from lightning_pz.search.cmaes import Cmaes
 from lightning_pz.search.gradient import GradientSearch
@@ -14,7 +17,13 @@ from lightning_pz.search.settings import BASELINES, SearchSettings
 from lightning_pz.search.spaces import SearchSpace
 
 
-def make_search(settings: SearchSettings, objective: Objective, latents: SearchSpace, weights: SearchSpace) -> Search:
+def make_search(
+    settings: SearchSettings,
+    objective: Objective,
+    latents: SearchSpace,
+    weights: SearchSpace,
+    first: Float[Tensor, " params"] | None = None,
+) -> Search:
     """Return the search that the settings ask for.
 
     Args:
@@ -22,6 +31,7 @@ def make_search(settings: SearchSettings, objective: Objective, latents: SearchS
         objective: Returns of policies on the task.
         latents: The decoder's whitened latents.
         weights: The weights themselves, for what searches without a decoder.
+        first: Weights of the policy to begin at, (P,), unless `start` is `draws`.
 
     Raises:
         UserError: A setting outside its range, or a missing extra.
@@ -43,7 +53,14 @@ def make_search(settings: SearchSettings, objective: Objective, latents: SearchS
     elif s.algorithm == "random_latent":
         # Its own generations are what the starts of the others are.
         episodes, starts["starts"] = s.random_latent.episodes, 0
-    return PopulationSearch(optimizer, space, objective, seed=s.seed, episodes=episodes, **starts)
+    start = None
+    if s.start != "draws":
+        assert first is not None and space.encode is not None
+        start, starts["starts"] = space.encode(first[None])[0], 0
+    return PopulationSearch(
+        optimizer, space, objective, seed=s.seed, episodes=episodes, **starts, start=start, weights=weights,
+        release_at=s.release_decoder_at if s.algorithm == "pgpe" else None,
+    )  # fmt: skip
 
 
 def _optimizer(settings: SearchSettings, size: int) -> Optimizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.clipup import Adam, ClipUp
@@ -22,16 +23,22 @@ class PopulationState(NamedTuple):
     Attributes:
         generation: Generations so far, the trial of the starts included.
         inner: The optimizer's state; None before the starts were tried.
+        steps: Environment steps so far.
+        released: Whether the points are weights, the decoder having been left behind.
     """
 
     generation: int
     inner: Any
+    steps: int = 0
+    released: bool = False
 
 
 class PopulationSearch:
     """An optimizer behind `lightning_pz.search.protocol.Search`.
 
-    The first generation tries some starts, and the optimizer begins at the best of them.
+    The first generation tries some starts, and the optimizer begins at the best of them; or it begins at a point
+    that is given. Where a release is given, it goes on in weights from the decoded incumbent once that many steps
+    have been taken.
 
     Args:
         optimizer: What asks and is told.
@@ -39,8 +46,11 @@ class PopulationSearch:
         objective: Returns of policies.
         seed: Of the search and its episodes.
         episodes: Episodes per member.
-        starts: Starts to try; 0 to begin in the middle.
+        starts: Starts to try; 0 to begin in the middle, or at `start`.
         start_episodes: Episodes per start.
+        start: Point to begin at if no starts are tried, (d,).
+        weights: The parameter space, for going on without the decoder.
+        release_at: Environment steps after which the decoder is left behind; never if None.
     """
 
     resumable = True
@@ -56,16 +66,20 @@ class PopulationSearch:
         episodes: int,
         starts: int,
         start_episodes: int,
+        start: Tensor | None = None,
+        weights: SearchSpace | None = None,
+        release_at: int | None = None,
     ) -> None:
         self.optimizer, self.space, self.objective = optimizer, space, objective
         self.seed, self.episodes, self.starts, self.start_episodes = seed, episodes, starts, start_episodes
+        self.start, self.weights, self.release_at = start, weights, release_at
 
     def begin(self) -> PopulationState:
         """Return the first state; see `Search.begin`."""
         if self.starts:
             return PopulationState(0, None)
-        middle = torch.zeros(self.space.size, dtype=torch.double)
-        return PopulationState(0, self.optimizer.begin(middle, seed_of(self.seed, 1)))
+        start = torch.zeros(self.space.size, dtype=torch.double) if self.start is None else self.start
+        return PopulationState(0, self.optimizer.begin(start, seed_of(self.seed, 1)))
 
     @property
     def least_budget(self) -> int:
@@ -89,12 +103,14 @@ class PopulationSearch:
         """Take one generation; see `Search.step`."""
         if state.inner is None:
             return self._start(state)
+        if self.release_at is not None and state.steps >= self.release_at and not state.released:
+            state = self._release(state)
         asking, points = self.optimizer.ask(state.inner)
         seeds = episode_seeds(self.seed, state.generation, self.episodes)
-        returns = self.objective(self.space.decode(points), seeds)
+        returns = self.objective(self._space(state).decode(points), seeds)
         told = self.optimizer.tell(asking, points, torch.from_numpy(returns.mean))
         done = Generation(returns.steps, returns.mean, self.optimizer.sigma(told))
-        return PopulationState(state.generation + 1, told), done
+        return PopulationState(state.generation + 1, told, state.steps + returns.steps, state.released), done
 
     def _start(self, state: PopulationState) -> tuple[PopulationState, Generation]:
         points = self.space.draw(self.starts, seed_of(self.seed, 0))
@@ -104,10 +120,22 @@ class PopulationSearch:
         best = torch.from_numpy(returns.mean).nan_to_num(nan=-torch.inf).argmax()
         inner = self.optimizer.begin(points[best], seed_of(self.seed, 1))
         done = Generation(returns.steps, returns.mean, self.optimizer.sigma(inner))
-        return PopulationState(state.generation + 1, inner), done
+        return PopulationState(state.generation + 1, inner, returns.steps), done
+
+    def _release(self, state: PopulationState) -> PopulationState:
+        """Turn the incumbent into weights; the optimizer begins afresh around them."""
+        assert self.weights is not None and self.weights.encode is not None
+        center = self.weights.encode(self.space.decode(self.optimizer.incumbent(state.inner)[None]))[0]
+        return state._replace(inner=self.optimizer.begin(center, seed_of(self.seed, 2)), released=True)
+
+    def _space(self, state: PopulationState) -> SearchSpace:
+        if not state.released:
+            return self.space
+        assert self.weights is not None
+        return self.weights
 
     @torch.no_grad()
     def incumbent(self, state: PopulationState) -> SavedPolicy:
         """Return the decoded incumbent of the optimizer; see `Search.incumbent`."""
         point = self.optimizer.incumbent(state.inner)
-        return SavedPolicy.of(self.objective.problem.network, self.space.decode(point[None])[0])
+        return SavedPolicy.of(self.objective.problem.network, self._space(state).decode(point[None])[0])

@@ -13,6 +13,9 @@ ALGORITHMS = (
 )  # fmt: skip
 BASELINES = ("ppo", "sac", "td3", "ddpg")
 OPTIMIZERS = ("clipup", "adam")
+STARTS = ("draws", "pool_best")
+_RELEASE, _AT_POLICY = ("gradient", "pgpe"), ("pgpe", "cmaes", "parameter_pgpe")
+"""Algorithms that can let the decoder go, and that can begin at a given policy."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,11 @@ class SearchSettings:
         task: Name of the task, or `mypackage.module:function`; several with commas between them, or `all`.
         budget: Environment steps, all that are taken to search; evaluation is apart.
         seed: Seed of the search and of its training episodes.
+        start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their
+            steps; `pool_best` is the policy of the grown pool that earned most in the episode in which it was found
+            (`pgpe`, `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no step; a file
+            `.../policy.npz` is the policy in it, and a folder with a slash in its name the policy `<task>.npz` in it, used
+            in the same way; what it took to find them is not counted.
         starts: Most decoded latents (or draws of the prior) that are tried before the search begins at the best
             of them; their steps count.
         start_share: Share of the budget that trying them may take, which lowers their number.
@@ -166,7 +174,7 @@ class SearchSettings:
         test_episodes: Episodes on which the final policy is measured; they chose nothing.
         patience: Evaluations without a better one after which the search stops; never if null.
         checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
-        release_decoder_at: `gradient`: environment steps after which it goes on in the full parameter space.
+        release_decoder_at: `gradient`, `pgpe`: environment steps after which it goes on in the full parameter space.
         behavior_step: Root mean square change of the action, in half action boxes, that the first `sigma` of `pgpe` or
             `cmaes` makes along the decoder's steepest direction; takes the place of their `sigma` if given.
         pgpe: Settings of `pgpe` and `parameter_pgpe`.
@@ -180,6 +188,7 @@ class SearchSettings:
     task: str = "standard"
     budget: int = 1_000_000
     seed: int = 0
+    start: str = "draws"
     starts: int = 200
     start_share: float = 0.2
     start_episodes: int = 1
@@ -199,6 +208,8 @@ class SearchSettings:
     def check(self) -> None:
         """Raise `UserError` for a value outside its range, or settings that contradict each other."""
         one_of("algorithm", self.algorithm, ALGORITHMS)
+        if not (self.start.endswith(".npz") or "/" in self.start):
+            one_of("start", self.start, (*STARTS, "FILE.npz", "FOLDER/"))
         at_least(1, {
             "budget": self.budget, "starts": self.starts, "start_episodes": self.start_episodes,
             "evaluation_episodes": self.evaluation_episodes,
@@ -213,10 +224,15 @@ class SearchSettings:
             raise UserError(f"--start_share expects a share above 0 and at most 1, but got {self.start_share}")
         if not self.checkpoint_seconds >= 0:
             raise UserError(f"--checkpoint_seconds expects at least 0 seconds, but got {self.checkpoint_seconds}")
-        if self.release_decoder_at is not None and self.algorithm != "gradient":
+        if self.release_decoder_at is not None and self.algorithm not in _RELEASE:
             raise UserError(
-                f"--release_decoder_at goes with --algorithm gradient, but the algorithm is {self.algorithm}: "
-                "leave it out, or choose gradient"
+                f"--release_decoder_at goes with --algorithm gradient or pgpe, but the algorithm is {self.algorithm}: "
+                "leave it out, or choose one of those"
+            )
+        if self.start != "draws" and self.algorithm not in _AT_POLICY:
+            raise UserError(
+                f"--start {self.start} goes with --algorithm {', '.join(_AT_POLICY)}, but the algorithm is "
+                f"{self.algorithm}: leave it out, or choose one of those"
             )
         if self.behavior_step is not None:
             positive({"behavior_step": self.behavior_step})
@@ -244,11 +260,14 @@ class SearchSettings:
         own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
-        if self.algorithm != "gradient":
+        # Left out where they are not used, so that runs from before these settings are found again.
+        if self.algorithm != "gradient" and self.release_decoder_at is None:
             drop.add("release_decoder_at")
         if self.behavior_step is None:
             drop.add("behavior_step")
-        if self.algorithm in ("random_latent", *BASELINES):
+        if self.start == "draws":
+            drop.add("start")
+        if self.algorithm in ("random_latent", *BASELINES) or self.start != "draws":
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}

@@ -34,7 +34,10 @@ class SearchSpace:
 
 
 def latent_space(
-    decoder: Decode, mean: Float[Tensor, " latent"], covariance: Float[Tensor, "latent latent"]
+    decoder: Decode,
+    mean: Float[Tensor, " latent"],
+    covariance: Float[Tensor, "latent latent"],
+    encoder: Callable[[Tensor], Tensor] | None = None,
 ) -> SearchSpace:
     """Return the latents of a frozen decoder, whitened: `z = mean + L w`, L the Cholesky factor of the covariance.
 
@@ -42,6 +45,7 @@ def latent_space(
         decoder: From latents, (n, k), to weights, (n, P).
         mean: Mean of the latents over the pool.
         covariance: Their covariance.
+        encoder: From weights, (n, P), to latents, (n, k), if there is to be a way back.
     """
     size = len(mean)
     covariance = covariance.double()
@@ -59,7 +63,13 @@ def latent_space(
         points[0] = 0
         return points
 
-    return SearchSpace(size, decode, draw)
+    def encode(params: Tensor) -> Tensor:
+        assert encoder is not None
+        with torch.no_grad():
+            centered = encoder(params).double() - center
+        return torch.linalg.solve_triangular(factor, centered.T, upper=False).T
+
+    return SearchSpace(size, decode, draw, None if encoder is None else encode)
 
 
 def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:

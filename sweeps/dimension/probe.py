@@ -48,5 +48,7 @@ def _probe(folder: Path) -> None:
     states = pool.network.standardize(torch.from_numpy(pool.arrays["states"].copy()))[columns][:STATES]
     nothing = torch.empty(0)
     params = pool.params(rows) if module.encoder.reads == "params" else nothing
-    batch = PolicyBatch(torch.from_numpy(pool.arrays["fingerprints"][rows]), states, nothing, nothing, params)
+    batch = PolicyBatch(
+        torch.from_numpy(pool.arrays["fingerprints"][rows]), states, nothing, nothing, params, nothing, nothing
+    )
     write_report(callback.measure(module, batch, final=True), folder)

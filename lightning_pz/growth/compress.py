@@ -1,0 +1,86 @@
+"""A quick autoencoder of the pool so far, for a round that begins in its latent space.
+
+The networks and the loss are those of `lightning_pz.autoencoder`; the loop is a plain one, since neither checkpoints nor
+logs are wanted of a decoder that is let go within the round.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.autoencoder import losses
+from lightning_pz.autoencoder.decoders import Decoder
+from lightning_pz.autoencoder.encoders import BehaviorEncoder
+from lightning_pz.policy import Layout, Prior, act_shared, prior_scale
+from lightning_pz.pool.sampling import act_on
+from lightning_pz.search.spaces import SearchSpace, latent_space
+
+_WIDTHS = (256, 256)
+_BATCH, _STATES_PER_STEP, _WARMUP = 128, 32, 20
+
+
+def train_latent_space(
+    layout: Layout,
+    prior: Prior,
+    params: Float[Tensor, "policies params"],
+    probe: Float[Tensor, "probe observation"],
+    states: Float[Tensor, "states observation"],
+    latent_dim: int,
+    steps: int,
+    seed: int,
+) -> SearchSpace:
+    """Train encoder and decoder on some policies and return the whitened latent space, with the way back.
+
+    Args:
+        layout: Shape of the policies.
+        prior: Unit of their weights.
+        params: Weights, (N, P).
+        probe: Standardized probe states, (M, O).
+        states: Standardized states on which behavior is compared, (S, O).
+        latent_dim: k.
+        steps: Training steps.
+        seed: Of first weights and batches.
+    """
+    fingerprints = torch.empty(len(params), len(probe), layout.action_size)
+    actions = torch.empty(len(params), len(states), layout.action_size)
+    act_on(layout, params, probe, fingerprints)
+    act_on(layout, params, states, actions)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = BehaviorEncoder(fingerprints[0].numel(), latent_dim, _WIDTHS)
+        decoder = Decoder(latent_dim, prior_scale(prior, layout), _WIDTHS)
+    variance = float(actions.var(0).mean()) or 1.0
+    weights = [*encoder.parameters(), *decoder.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=1e-2, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    for _ in range(steps):
+        rows = torch.randint(len(params), (min(_BATCH, len(params)),), generator=generator)
+        columns = torch.randperm(len(states), generator=generator)[:_STATES_PER_STEP]
+        rebuilt = act_shared(layout, decoder(encoder(fingerprints[rows])), states[columns])
+        loss = losses.behavior(rebuilt, actions[rows[:, None], columns], variance)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+    return _space(layout, encoder.eval(), decoder.eval().requires_grad_(False), fingerprints, probe)
+
+
+@torch.no_grad()
+def _space(
+    layout: Layout, encoder: BehaviorEncoder, decoder: Decoder, fingerprints: Tensor, probe: Tensor
+) -> SearchSpace:
+    latents = torch.cat([encoder(part) for part in fingerprints.split(4096)]).double()
+    centered = latents - latents.mean(0)
+
+    def encode(params: Tensor) -> Tensor:
+        return encoder(act_shared(layout, params, probe))
+
+    return latent_space(decoder, latents.mean(0), centered.T @ centered / max(1, len(latents) - 1), encode)

@@ -1,0 +1,78 @@
+"""Climbing along several outcome directions at once: one optimizer each, one batch of policies for all.
+
+An emitter is an `Optimizer` of `lightning_pz.search.protocol`, so PGPE and CMA-ES fit without a change; what it is
+told is not a return but how far a policy's outcome lies along its direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_pz.search.protocol import Optimizer
+from lightning_pz.search.spaces import SearchSpace
+
+
+class Emitters(NamedTuple):
+    """Optimizers side by side, one for each direction.
+
+    Attributes:
+        optimizer: The algorithm they share.
+        space: Where they search.
+        states: Their states.
+    """
+
+    optimizer: Optimizer
+    space: SearchSpace
+    states: tuple[Any, ...]
+
+
+def begin(
+    optimizer: Optimizer, space: SearchSpace, starts: Float[Tensor, "directions size"], seeds: list[int]
+) -> Emitters:
+    """Let an optimizer begin at each start, (D, d)."""
+    states = tuple(optimizer.begin(start, seed) for start, seed in zip(starts, seeds, strict=True))
+    return Emitters(optimizer, space, states)
+
+
+@torch.no_grad()
+def ask(
+    emitters: Emitters,
+) -> tuple[Emitters, Float[Tensor, "points size"], Float[Tensor, "points params"], Int[np.ndarray, " points"]]:
+    """Return points of all emitters, (D n, d), their weights, (D n, P), and which emitter each is from, (D n,)."""
+    asked = [emitters.optimizer.ask(state) for state in emitters.states]
+    points = torch.cat([p for _, p in asked])
+    which = np.repeat(np.arange(len(asked)), [len(p) for _, p in asked])
+    return emitters._replace(states=tuple(s for s, _ in asked)), points, emitters.space.decode(points), which
+
+
+def tell(
+    emitters: Emitters,
+    points: Float[Tensor, "points size"],
+    fitness: Float[np.ndarray, " points"],
+    which: Int[np.ndarray, " points"],
+) -> Emitters:
+    """Tell each emitter how far its points went along its direction; NaN for a policy that turned non-finite."""
+    states = []
+    for number, state in enumerate(emitters.states):
+        own = torch.from_numpy(which == number)
+        states.append(emitters.optimizer.tell(state, points[own], torch.from_numpy(fitness)[own]))
+    return emitters._replace(states=tuple(states))
+
+
+@torch.no_grad()
+def release(emitters: Emitters, weights: SearchSpace, seeds: list[int]) -> Emitters:
+    """Let the decoder go: begin again in weights where each emitter stands."""
+    assert weights.encode is not None
+    centers = torch.stack(list(incumbents(emitters)))
+    return begin(emitters.optimizer, weights, weights.encode(emitters.space.decode(centers)), seeds)
+
+
+def incumbents(emitters: Emitters) -> Iterator[Tensor]:
+    """Yield the point at which each emitter stands, (d,)."""
+    return (emitters.optimizer.incumbent(state) for state in emitters.states)

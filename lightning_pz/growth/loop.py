@@ -1,0 +1,134 @@
+"""The grown recipe: random policies first, then round after round, and in the end a pool folder.
+
+It can be killed at any time: the same command goes on from the last whole round, to the same pool.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from lightning_pz.console import tqdm_disable
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.envs.tasks import TaskFunction, find_tasks
+from lightning_pz.errors import UserError
+from lightning_pz.growth import report
+from lightning_pz.growth.finish import pool_bytes, write_pool
+from lightning_pz.growth.rounds import Grower
+from lightning_pz.growth.saved import load, save, working_folder
+from lightning_pz.policy import Layout, PolicyNetwork
+from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.recipe import check_pool, check_recipe, only_one
+from lightning_pz.pool.states import sample_states
+from lightning_pz.pool.store import Pool, new_folder, read_pool
+
+
+def grow(
+    folder: Path,
+    spec: EnvSpec,
+    layout: Layout,
+    recipe: GrownRecipe,
+    *,
+    tasks: Mapping[str, TaskFunction] | None = None,
+    progress: bool | None = None,
+) -> Pool:
+    """Grow the pool unless it is there already, and open it.
+
+    Args:
+        folder: Where it is to lie. An unfinished growth is kept beside it.
+        spec: The environment.
+        layout: Shape of the policies.
+        recipe: How to grow it.
+        tasks: Tasks whose returns are taken down for the report; all that are known of the environment if None. They
+            reach nothing else.
+        progress: Show a bar; by default only on a terminal.
+
+    Raises:
+        UserError: Fewer steps than a round takes, outcomes that are all the same, an unfinished growth of other
+            settings, a full disk.
+    """
+    if not folder.exists():
+        _check_steps(spec, recipe)
+    with only_one(folder):
+        if not folder.exists():
+            threads = torch.get_num_threads()
+            # Sums must not depend on how many cores there are.
+            torch.set_num_threads(1)
+            try:
+                _make(folder, spec, layout, recipe, find_tasks(spec.id) if tasks is None else tasks, progress)
+            finally:
+                torch.set_num_threads(threads)
+        shutil.rmtree(working_folder(folder), ignore_errors=True)
+    pool = read_pool(folder)
+    check_pool(pool, spec, layout)
+    check_recipe(pool, "grown")
+    return pool
+
+
+def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
+    first, each = recipe.first_cost(spec.horizon), recipe.round_cost(spec.horizon)
+    if recipe.steps < first + each:
+        raise UserError(
+            f"--steps {recipe.steps} is less than the first policies and one round may take, {first} + {each} environment "
+            "steps: raise --steps, or lower --first, --directions, --population, --generations or --horizon"
+        )
+
+
+def _make(
+    folder: Path,
+    spec: EnvSpec,
+    layout: Layout,
+    recipe: GrownRecipe,
+    tasks: Mapping[str, TaskFunction],
+    progress: bool | None,
+) -> None:
+    started = time.perf_counter()
+    sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
+    network = PolicyNetwork(
+        layout, sample.mean, sample.std, torch.tensor(spec.action_low), torch.tensor(spec.action_high)
+    )
+    working = working_folder(folder)
+    identity = [dataclasses.asdict(spec), layout.to_dict(), recipe.identity(), list(tasks)]
+    with tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar:
+
+        def on_steps(steps: int) -> None:
+            bar.update(steps)
+
+        grower = Grower(spec, network, recipe, sample, tasks, on_steps)
+        found = load(working, identity)
+        told: dict[str, Any] = {"history": [], "seconds": 0.0}
+        if found is not None:
+            growth, told = found
+            started -= told["seconds"]
+            bar.update(growth.steps)
+        else:
+            growth = grower.begin()
+            told = _tell(working, growth, told, grower, started)
+            save(working, growth, told, identity)
+        while True:
+            bar.set_postfix(round=growth.rounds, coverage=f"{told['history'][-1]['coverage']:.1f}")
+            if not grower.can_afford_round(growth):
+                break
+            growth = grower.round(growth)
+            told = _tell(working, growth, told, grower, started)
+            save(working, growth, told, identity)
+    with new_folder(folder, pool_bytes(spec, recipe, layout.num_params)) as temporary:
+        told["seconds"] = round(time.perf_counter() - started, 2)
+        about = {"tasks": list(tasks), "history": told["history"], "seconds": told["seconds"]}
+        write_pool(temporary, growth, spec, network, recipe, sample, grower.embedding, about, progress)
+        report.keep(working, temporary, growth, told["history"], spec.id, grower.embedding.scales)
+
+
+def _tell(working: Path, growth: Any, told: dict[str, Any], grower: Grower, started: float) -> dict[str, Any]:
+    """Add a round to the history and to TensorBoard."""
+    row = report.measure(growth, list(grower.tasks), grower.embedding.scales)
+    history = [*told["history"], row]
+    report.log(working, growth, row, history, grower.embedding.scales)
+    return {"history": history, "seconds": round(time.perf_counter() - started, 2)}

@@ -1,0 +1,128 @@
+"""What is told of a growth: coverage, effective dimension and return ceilings over steps, and where outcomes lie."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from lightning_pz import plots
+from lightning_pz.growth.outcomes import effective_dimension, whiten
+from lightning_pz.growth.rounds import Growth
+
+_RAYS = 256
+
+
+def coverage(
+    outcomes: Float[np.ndarray, "policies outcome"],
+    first: Float[np.ndarray, "first_policies outcome"],
+    scales: Float[np.ndarray, " outcome"],
+) -> float:
+    """Return how far a pool reaches: the mean over 256 fixed directions of its largest projection.
+
+    In standard deviations of the first, random policies, along uniform directions of their whitened outcome space.
+    Of n Gaussian points it is the expected maximum of n normal numbers: 3.2 for a thousand.
+    """
+    frame = whiten(first, scales)
+    rays = np.random.default_rng(0).standard_normal((_RAYS, len(frame.kept)))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    return float((frame(outcomes) @ rays.T).max(0).mean())
+
+
+def measure(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[str, Any]:
+    """Return one row of the history, flat: steps, policies, coverage, effective dimension, ceiling of each task."""
+    archive = growth.archive
+    row = {
+        "round": growth.rounds,
+        "steps": growth.steps,
+        "played": growth.played,
+        "kept": len(archive),
+        "coverage": coverage(archive.outcomes, growth.first, scales),
+        "effective_dimension": effective_dimension(archive.outcomes, scales),
+    }
+    best = np.nan_to_num(archive.returns, nan=-np.inf).max(0) if len(tasks) else []
+    return row | {f"ceiling/{task}": float(value) for task, value in zip(tasks, best, strict=True)}
+
+
+def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]], scales: np.ndarray) -> None:
+    """Add a round to the TensorBoard events in a folder; what a killed run said of this round is overwritten."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    steps = row["steps"]
+    before = history[-2]["steps"] if len(history) > 1 else -1
+    with SummaryWriter(str(folder / "events"), purge_step=before + 1) as writer:
+        for name, value in row.items():
+            if name not in ("round", "steps") and np.isfinite(value):
+                writer.add_scalar(name, value, steps)
+        figure = outcome_scatter(growth, scales)
+        writer.add_figure("outcomes", figure, steps)
+        plots.plt.close(figure)
+
+
+def keep(
+    working: Path, pool: Path, growth: Growth, history: list[dict[str, Any]], env_id: str, scales: np.ndarray
+) -> None:
+    """Leave events and figures in the folder of the finished pool."""
+    for path in sorted((working / "events").glob("events.*")):
+        shutil.copy2(path, pool / path.name)
+    figures = {"outcomes": outcome_scatter(growth, scales), "growth": curves(history, env_id)}
+    for name, figure in figures.items():
+        plots.save(figure, pool / "figures" / f"{name}.png")
+        plots.plt.close(figure)
+
+
+def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Figure:
+    """Draw outcomes along their two principal axes, colored by the round in which they were found."""
+    archive = growth.archive
+    frame = whiten(growth.first, scales)
+    points = frame(archive.outcomes)
+    centered = points - points.mean(0)
+    axes_found = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :2]
+    if axes_found.shape[1] == 1:
+        axes_found = np.concatenate([axes_found, np.zeros_like(axes_found)], axis=1)
+    # Signs of eigenvectors are arbitrary: the largest entry is made positive, so that frames of a film agree.
+    axes_found = axes_found * np.sign(axes_found[np.abs(axes_found).argmax(0), [0, 1]] + 1e-300)
+    flat = centered @ axes_found
+    figure, axes = plots.plt.subplots(figsize=(5.2, 4.0), layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    # Drawn in random order, so that no round hides another.
+    shown = np.random.default_rng(0).permutation(len(flat))[:most]
+    x, y = flat[shown].T
+    dots = axes.scatter(x, y, c=archive.rounds[shown], s=5, cmap="viridis", linewidths=0, vmin=0)
+    axes.set(
+        xlabel="first principal outcome (sd of random policies)", ylabel="second principal outcome",
+        title=f"{len(archive):,} kept policies after {growth.steps / 1e6:.1f} M steps",
+    )  # fmt: skip
+    figure.colorbar(dots, label="round (0: random policies)", ticks=plots.plt.MaxNLocator(integer=True))
+    return figure
+
+
+def curves(history: list[dict[str, Any]], title: str) -> Figure:
+    """Draw coverage with effective dimension, and the best return in the pool of each task, against steps."""
+    steps = [row["steps"] / 1e6 for row in history]
+    tasks = [name for name in history[0] if name.startswith("ceiling/")]
+    figure, (left, right) = plots.plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("environment steps (M)")
+    left.plot(steps, [row["coverage"] for row in history], color=plots.BLUE, marker="o", markersize=3, label="coverage")
+    left.plot(
+        steps, [row["effective_dimension"] for row in history], color=plots.ORANGE, linestyle="--", marker="s",
+        markersize=3, label="effective dimension",
+    )  # fmt: skip
+    left.set(ylim=(0, None), ylabel="sd of random policies; dimensions", title=title)
+    left.legend(frameon=False, fontsize=8)
+    colors = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.GRAY)
+    for number, name in enumerate(tasks):
+        right.plot(
+            steps, [row[name] for row in history], color=colors[number % 5], linestyle=("-", "--", ":", "-.")[number % 4],
+            label=name.removeprefix("ceiling/"),
+        )  # fmt: skip
+    right.set(ylabel="return of one growth episode", title="best in the pool (report only)")
+    if tasks:
+        right.legend(frameon=False, fontsize=8)
+    return figure

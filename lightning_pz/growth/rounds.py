@@ -1,0 +1,225 @@
+"""The rounds of a growth: choose directions, climb them all at once, keep what went somewhere new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.envs.simulators import Simulator, make_simulator
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.envs.tasks import TaskFunction
+from lightning_pz.growth import emitters
+from lightning_pz.growth.archive import Archive, join, thin_out
+from lightning_pz.growth.compress import train_latent_space
+from lightning_pz.growth.directions import covering_directions, random_directions
+from lightning_pz.growth.outcomes import OutcomeObserver, make_embedding, whiten
+from lightning_pz.growth.play import Ledger, play
+from lightning_pz.policy import PolicyNetwork, draw_params
+from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.states import StateSample
+from lightning_pz.search.objective import episode_seeds, seed_of
+from lightning_pz.search.pgpe import Pgpe
+from lightning_pz.search.settings import PgpeSettings
+from lightning_pz.search.spaces import SearchSpace, parameter_space
+
+ORIGINS = ("prior", "weights", "latent")
+"""How a policy was found, by the number that an archive keeps."""
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Where a growth stands between two rounds; plain arrays and numbers.
+
+    Attributes:
+        archive: What has been kept so far.
+        functionals: For each direction that was climbed, the vector whose inner product with a raw outcome was
+            climbed, (K, D) float64.
+        first: Outcomes of the first policies, (n, D): their whitening is the fixed frame in which coverage is told.
+        rounds: Rounds so far; the first policies are round 0.
+        steps: Environment steps so far.
+        played: Policies played so far.
+        generation: Generations so far, for episode seeds.
+        invalid: Policies that turned non-finite so far.
+    """
+
+    archive: Archive
+    functionals: np.ndarray
+    first: np.ndarray
+    rounds: int
+    steps: int
+    played: int
+    generation: int
+    invalid: int
+
+
+class Grower:
+    """Plays and searches; holds nothing that changes but a simulator.
+
+    Args:
+        spec: The environment.
+        network: What the policies share.
+        recipe: Settings.
+        sample: The state sample on which latent rounds compare behavior.
+        tasks: Reward functions by name whose returns are taken down for the report; they reach nothing else.
+        on_steps: Told of environment steps as they are taken.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        network: PolicyNetwork,
+        recipe: GrownRecipe,
+        sample: StateSample,
+        tasks: Mapping[str, TaskFunction],
+        on_steps: Callable[[int], None] = lambda steps: None,
+    ) -> None:
+        self.spec, self.network, self.recipe, self.sample = spec, network, recipe, sample
+        self.tasks, self.on_steps = tasks, on_steps
+        self.horizon = recipe.episode_steps(spec.horizon)
+        self.embedding = make_embedding(
+            recipe.outcome, spec.observation_size, spec.action_size, recipe.features, recipe.seed
+        )
+        self._simulator: Simulator | None = None
+        self._weights = parameter_space(recipe.prior, network.layout)
+
+    def begin(self) -> Growth:
+        """Play the first policies, random draws of the prior.
+
+        Raises:
+            UserError: Their outcomes are all the same.
+        """
+        params = draw_params(self.recipe.prior, self.network.layout, self.recipe.seed, range(self.recipe.first))
+        archive, steps = self._play(params, generation=0, numbers=0, origin=0, directions=-1, round_number=0)
+        whiten(archive.outcomes, self.embedding.scales, f"the outcomes on {self.spec.id}")
+        empty = np.empty((0, archive.outcomes.shape[1]))
+        invalid = self.recipe.first - len(archive)
+        return Growth(archive, empty, archive.outcomes.copy(), 0, steps, self.recipe.first, 1, invalid)
+
+    def can_afford_round(self, growth: Growth) -> bool:
+        """Whether another round is sure to stay within the budget."""
+        return growth.steps + self.recipe.round_cost(self.spec.horizon) <= self.recipe.steps
+
+    def round(self, growth: Growth) -> Growth:
+        """Take one round; a pure function of the growth so far."""
+        r, archive = self.recipe, growth.archive
+        number = growth.rounds + 1
+        whitening = whiten(archive.outcomes, self.embedding.scales)
+        white = whitening(archive.outcomes)
+        directions = self._choose(white, number)
+        starts = torch.from_numpy(archive.params[np.argmax(white @ directions.T, axis=0)])
+        in_latent = self._begins_in_latent(growth)
+        until = round(r.latent_share * r.generations) if in_latent else 0
+        space = self._latent_space(archive, number) if until else self._weights
+        assert space.encode is not None
+        optimizer = Pgpe(PgpeSettings(population=r.population, sigma=r.sigma))
+        climbing = emitters.begin(optimizer, space, space.encode(starts), self._seeds(number, 0))
+        parts, steps, played = [archive], growth.steps, growth.played
+        for generation in range(r.generations):
+            if until and generation == until:
+                climbing = emitters.release(climbing, self._weights, self._seeds(number, 1))
+            climbing, points, params, which = emitters.ask(climbing)
+            found, taken = self._play(
+                params, growth.generation + generation, played, 2 if generation < until else 1,
+                len(growth.functionals) + which, number,
+            )  # fmt: skip
+            fitness = np.full(len(params), np.nan)
+            rows = found.numbers - played
+            fitness[rows] = (whitening(found.outcomes) * directions[which[rows]]).sum(1)
+            climbing = emitters.tell(climbing, points, fitness, which)
+            parts.append(found)
+            steps, played = steps + taken, played + len(params)
+        joined = join(parts)
+        white = whiten(joined.outcomes, self.embedding.scales)(joined.outcomes)
+        kept = joined.take(thin_out(white, r.size))
+        new = sum(len(part) for part in parts[1:])
+        return Growth(
+            kept,
+            np.concatenate([growth.functionals, directions @ whitening.matrix]),
+            growth.first,
+            number,
+            steps,
+            played,
+            growth.generation + r.generations,
+            growth.invalid + played - growth.played - new,
+        )
+
+    def _begins_in_latent(self, growth: Growth) -> bool:
+        """Whether this is one of the last rounds, if the following ones cost as much as they may."""
+        left = (self.recipe.steps - growth.steps) // self.recipe.round_cost(self.spec.horizon)
+        return left <= self.recipe.latent_rounds
+
+    def _choose(self, white: Float[np.ndarray, "policies white"], number: int) -> np.ndarray:
+        generator = np.random.default_rng(np.random.SeedSequence(self.recipe.seed, spawn_key=(4, number)))
+        if self.recipe.choice == "random":
+            return random_directions(self.recipe.directions, white.shape[1], generator)
+        return covering_directions(white, self.recipe.directions, generator)
+
+    def _latent_space(self, archive: Archive, number: int) -> SearchSpace:
+        r = self.recipe
+        states = self.network.standardize(self.sample.states)
+        generator = np.random.default_rng(np.random.SeedSequence(r.seed, spawn_key=(6, number)))
+        seen = archive.visited.reshape(-1, self.spec.observation_size)
+        # Half of the states are those that the pool visits, as in the sample of the finished pool.
+        wanted = round(r.visited * r.states.train)
+        visited = self.network.standardize(torch.from_numpy(seen[generator.integers(len(seen), size=wanted)]))
+        probe = states[: r.states.probe]
+        train = states[r.states.probe : r.states.probe + r.states.train]
+        return train_latent_space(
+            self.network.layout, r.prior, torch.from_numpy(archive.params), probe,
+            torch.cat([train[wanted:], visited]), r.latent_dim, r.latent_steps, self._seeds(number, 2)[0],
+        )  # fmt: skip
+
+    def _seeds(self, number: int, purpose: int) -> list[int]:
+        sequence = np.random.SeedSequence(self.recipe.seed, spawn_key=(5, number, purpose))
+        return [int(word >> np.uint64(1)) for word in sequence.generate_state(self.recipe.directions, np.uint64)]
+
+    def _play(
+        self,
+        params: Float[Tensor, "policies params"],
+        generation: int,
+        numbers: int,
+        origin: int,
+        directions: np.ndarray | int,
+        round_number: int,
+    ) -> tuple[Archive, int]:
+        """Play one episode with each policy; return those that stayed finite, and the steps taken."""
+        own = seed_of(self.recipe.seed, 4)
+        seed = episode_seeds(own, generation, 1)[0]
+        parts, steps = [], 0
+        for first in range(0, len(params), _CHUNK):
+            chunk = params[first : first + _CHUNK]
+            observer = OutcomeObserver(
+                self.embedding, self.network, len(chunk), self.horizon, self.recipe.own_states, [own, generation, first]
+            )
+            ledger = Ledger(self.tasks, len(chunk))
+            ends = play(
+                self.network, chunk, self._slots(len(chunk)), [seed] * len(chunk), self.horizon, [observer], ledger
+            )
+            steps += int(ends.lengths.sum())
+            self.on_steps(int(ends.lengths.sum()))
+            outcomes = observer.outcomes()
+            whole = ends.valid & np.isfinite(outcomes).all(1)
+            archive = Archive(
+                numbers=numbers + first + np.arange(len(chunk)),
+                params=chunk.float().numpy(),
+                outcomes=outcomes,
+                visited=observer.visited(),
+                origins=np.full(len(chunk), origin, dtype=np.int8),
+                directions=np.full(len(params), directions, dtype=np.int32)[first : first + _CHUNK],
+                rounds=np.full(len(chunk), round_number, dtype=np.int32),
+                lengths=ends.lengths,
+                returns=ledger.returns,
+            )
+            parts.append(archive.take(np.flatnonzero(whole)))
+        return join(parts), steps
+
+    def _slots(self, count: int) -> Simulator:
+        if self._simulator is None or self._simulator.size < count:
+            self._simulator = make_simulator(self.spec, count, self.recipe.threads)
+        return self._simulator

@@ -1,0 +1,82 @@
+"""A growth on disk between two rounds, so that it goes on where it was after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_pz.errors import UserError
+from lightning_pz.growth.archive import Archive
+from lightning_pz.growth.rounds import Growth
+
+_NUMBERS = ("rounds", "steps", "played", "generation", "invalid")
+_WHOLE = ("functionals", "first")
+
+
+def working_folder(pool: Path) -> Path:
+    """Return where the growth of a pool is kept until the pool is finished."""
+    return pool.with_name(f".{pool.name}.growing")
+
+
+def save(folder: Path, growth: Growth, told: dict[str, Any], identity: Any) -> None:
+    """Write a growth as `round-NNNN`, whole or not at all, and drop the one before.
+
+    Args:
+        folder: The working folder.
+        growth: What to write.
+        told: More to keep, plain data: history and seconds.
+        identity: Plain data that decides the result; another growth is refused.
+    """
+    target = folder / f"round-{growth.rounds:04d}"
+    temporary = target.with_suffix(".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    arrays = growth.archive.arrays() | {name: getattr(growth, name) for name in _WHOLE}
+    for name, array in arrays.items():
+        np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+    state = {name: getattr(growth, name) for name in _NUMBERS}
+    text = json.dumps({"identity": _digest(identity), "numbers": state, "told": told})
+    (temporary / "state.json").write_text(text)
+    temporary.rename(target)
+    for older in folder.glob("round-*"):
+        if older != target:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
+    """Return the newest saved growth with what was told of it, or None if there is none.
+
+    Raises:
+        UserError: It is of other settings, or broken.
+    """
+    found = sorted(path for path in folder.glob("round-*") if path.suffix != ".tmp")
+    if not found:
+        return None
+    path = found[-1]
+    try:
+        state = json.loads((path / "state.json").read_text())
+        same = state["identity"] == _digest(identity)
+        names = (*Archive.__dataclass_fields__, *_WHOLE)
+        arrays = {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
+        whole = {name: arrays.pop(name) for name in _WHOLE}
+        growth = Growth(archive=Archive(**arrays), **whole, **state["numbers"])
+        told = state["told"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): delete {folder} to begin again"
+        ) from error
+    if not same:
+        raise UserError(
+            f"{folder} holds an unfinished growth with other settings: finish it with those, give another --pool, or "
+            "delete it"
+        )
+    return growth, told
+
+
+def _digest(identity: Any) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

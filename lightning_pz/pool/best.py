@@ -1,0 +1,33 @@
+"""The best policy that a pool holds for a task, told from what it did when it was found: no new step is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lightning_pz.errors import UserError
+from lightning_pz.pool.store import Pool
+
+
+def best_of_pool(pool: Pool, task: str) -> int:
+    """Return the row of the policy whose own episode earned most, the task's rewards laid on it afterwards.
+
+    Args:
+        pool: A grown pool, which holds the returns of all tasks that were known when it was made.
+        task: Name of one of them.
+
+    Raises:
+        UserError: A random pool, whose policies have not been played, or a task that the pool has no returns of.
+    """
+    if "returns" not in pool.arrays:
+        raise UserError(
+            f"{pool.folder} is a random pool, whose policies were never played, so nobody knows which is best at "
+            f"{task!r}: fit on a grown pool (--data.recipe grown), or begin the search at draws (--start draws)"
+        )
+    known = pool.meta["growth"]["tasks"]
+    if task not in known:
+        raise UserError(
+            f"{pool.folder} holds returns of {', '.join(known)}, but not of {task!r}: begin the search at draws "
+            "(--start draws)"
+        )
+    returns = pool.arrays["returns"][:, known.index(task)]
+    return int(np.argmax(np.where(np.isfinite(returns), returns, -np.inf)))

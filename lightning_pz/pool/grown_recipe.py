@@ -1,0 +1,123 @@
+"""How a grown pool is made: settings only. What makes it stands above this room, in `lightning_pz.growth`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+
+from lightning_pz.errors import UserError, nearest
+from lightning_pz.policy import Layout, Prior
+from lightning_pz.pool.states import StateCounts
+
+OUTCOMES = ("mean", "mean_spread", "fourier")
+CHOICES = ("covering", "random")
+
+
+@dataclass(frozen=True)
+class GrownRecipe:
+    """How a pool is grown; everything here but `threads` is part of the pool's name.
+
+    Args:
+        steps: Environment steps of the whole growth, at most.
+        first: Random policies with which it begins.
+        size: Most policies that are kept.
+        horizon: Steps of an episode of the growth, at most; the environment's own if null or less.
+        outcome: What describes an episode: `mean` of the standardized observations, `mean_spread` with their standard
+            deviations, `fourier` features of visited state-action pairs; each with the episode's length.
+        features: Fourier features.
+        choice: How directions are chosen: `covering` prefers thin parts of the pool and directions that are not
+            alike, `random` draws them independently.
+        directions: Directions climbed side by side; even, for each comes with its opposite.
+        population: Policies per direction and generation; even, for they come in pairs.
+        generations: Generations per round; then directions are chosen anew.
+        sigma: First standard deviation of the search, in that of each weight under the prior, or of each latent.
+        latent_rounds: How many of the last rounds begin in the latent space of the pool so far; more where episodes
+            end early, for nobody knows beforehand which rounds will be the last.
+        latent_share: Share of the generations of such a round before it lets the decoder go.
+        latent_dim: Numbers in a latent of those rounds.
+        latent_steps: Training steps of their autoencoder.
+        visited: Share of the state sample that the kept policies visited themselves.
+        own_states: Visited states that are kept of each policy.
+        neighbors: Nearest neighbors that novelty averages over.
+        seed: Of everything.
+        prior: Distribution of the first policies, and the unit of weights.
+        states: Sizes of the parts of the state sample.
+        threads: Threads that step physics; results do not depend on it.
+    """
+
+    steps: int = 10_000_000
+    first: int = 1024
+    size: int = 20_000
+    horizon: int | None = 300
+    outcome: str = "mean"
+    features: int = 64
+    choice: str = "covering"
+    directions: int = 16
+    population: int = 16
+    generations: int = 20
+    sigma: float = 0.15
+    latent_rounds: int = 0
+    latent_share: float = 0.5
+    latent_dim: int = 16
+    latent_steps: int = 600
+    visited: float = 0.5
+    own_states: int = 8
+    neighbors: int = 15
+    seed: int = 0
+    prior: Prior = field(default_factory=Prior)
+    states: StateCounts = field(default_factory=StateCounts)
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        least = {
+            "steps": 1, "first": 32, "size": 40, "features": 2, "directions": 2, "population": 2, "generations": 1,
+            "latent_rounds": 0, "latent_dim": 1, "latent_steps": 1, "own_states": 1, "neighbors": 1, "seed": 0, "threads": 1,
+        }  # fmt: skip
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise UserError(f"--{name} expects at least {bound}, but got {getattr(self, name)}")
+        for name in ("directions", "population"):
+            if getattr(self, name) % 2:
+                raise UserError(
+                    f"--{name} expects an even number, for they come in pairs, but got {getattr(self, name)}"
+                )
+        if self.horizon is not None and self.horizon < 1:
+            raise UserError(f"--horizon expects at least 1 step, or null, but got {self.horizon}")
+        if self.neighbors >= min(self.first, self.size):
+            raise UserError(
+                f"--neighbors expects fewer than --first ({self.first}) and --size ({self.size}), but got {self.neighbors}"
+            )
+        for name, known in (("outcome", OUTCOMES), ("choice", CHOICES)):
+            if (value := getattr(self, name)) not in known:
+                raise UserError(
+                    f"--{name} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known)
+                )
+        if not (math.isfinite(self.sigma) and self.sigma > 0):
+            raise UserError(f"--sigma expects a number above 0, but got {self.sigma}")
+        for name in ("latent_share", "visited"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name} expects a share from 0 to 1, but got {getattr(self, name)}")
+
+    def episode_steps(self, horizon: int) -> int:
+        """Return the steps of an episode of the growth where the environment's episodes have `horizon`."""
+        return horizon if self.horizon is None else min(self.horizon, horizon)
+
+    def round_cost(self, horizon: int) -> int:
+        """Return the most environment steps that a round can take."""
+        return self.directions * self.population * self.generations * self.episode_steps(horizon)
+
+    def first_cost(self, horizon: int) -> int:
+        """Return the most environment steps that the first policies can take."""
+        return self.first * self.episode_steps(horizon)
+
+    def identity(self) -> dict[str, object]:
+        """Return all that decides the result, as plain data."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "threads"}
+
+    def folder_name(self, env_name: str, policy_name: str, layout: Layout) -> str:
+        """Name a pool so that equal recipes share it and unequal ones never do."""
+        plain = json.dumps([env_name, layout.to_dict(), self.identity()], sort_keys=True)
+        return f"{env_name}-{policy_name}-grown-s{self.seed}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"

@@ -1,0 +1,161 @@
+"""What stands behind a grown pool: fit with every loss, evaluate, and searches that begin at its best policy."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_pz import collect, evaluate, finetune, fit
+from lightning_pz.autoencoder import losses
+from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.errors import UserError
+from lightning_pz.policy import act_each
+from lightning_pz.pool.best import best_of_pool
+from lightning_pz.pool.datamodule import PolicyPoolDataModule
+from lightning_pz.pool.store import read_pool
+from lightning_pz.presets import EnvConfig, PolicyConfig, conf_dir
+from lightning_pz.search.settings import SearchSettings
+from lightning_pz.single_run import build
+
+STATES = "{probe: 16, train: 24, val: 12, test: 12}"
+GROWN = {
+    "steps": "15000", "first": "40", "size": "60", "horizon": "50", "directions": "4", "population": "4", "generations": "4",
+    "latent_rounds": "0", "neighbors": "5", "states": STATES,
+}  # fmt: skip
+FIT = [
+    "--env", "mountaincar", "--policy", "small", "--model.latent_dim", "2", "--model.encoder_widths", "[16]",
+    "--model.decoder_widths", "[16]", "--data.batch_size", "16", "--data.states_per_step", "8",
+    "--data.steps_per_epoch", "10", "--trainer.max_steps", "10", "--trainer.log_every_n_steps", "5", "--data.recipe", "grown",
+    *(word for name, value in GROWN.items() for word in (f"--data.grown.{name}", value)),
+]  # fmt: skip
+SEARCH = [
+    "--starts",
+    "2",
+    "--pgpe.population",
+    "4",
+    "--evaluation_episodes",
+    "2",
+    "--test_episodes",
+    "3",
+    "--workers",
+    "1",
+]
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def done(logs):
+    return fit.main([*FIT, "--logs", str(logs), "--model.loss", "behavior_visited"])
+
+
+def test_fit_makes_the_pool_that_collect_finds(done, logs, capsys):
+    flags = [word for name, value in GROWN.items() for word in (f"--{name}", value)]
+    collect.main(["--env", "mountaincar", "--policy", "small", "--recipe", "grown", *flags, "--logs", str(logs)])
+    output = capsys.readouterr().out
+    assert output.strip().splitlines()[-1] == done.summary["pool"] and "was there already" in output
+    assert np.isfinite([value for value in done.summary.values() if isinstance(value, float)]).all()
+
+
+def test_visited_states_are_served_with_what_the_policy_did_there(grown):
+    data = PolicyPoolDataModule(
+        EnvConfig("car", "MountainCarContinuous-v0"), PolicyConfig("tiny", [8, 8]), pool=str(grown.folder), batch_size=8,
+        states_per_step=5, val_share=0.1, test_share=0.1, with_params=True, with_visited=True,
+    )  # fmt: skip
+    data.prepare_data()
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    assert batch.visited.shape == (8, 3, 2) and batch.visited_actions.shape == (8, 3, 1)
+    torch.testing.assert_close(batch.visited_actions, act_each(data.layout, batch.params, batch.visited))
+    # The very states of these policies, by their weights.
+    rows = [int(np.flatnonzero((grown.arrays["params"] == one.numpy()).all(1))[0]) for one in batch.params]
+    raw = torch.from_numpy(grown.arrays["visited"][rows])
+    torch.testing.assert_close(batch.visited, grown.network.standardize(raw))
+
+
+def test_the_occupancy_aware_loss_is_half_plain_half_own():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 4, 7, 3, generator=generator)
+    own, target = torch.randn(2, 4, 2, 3, generator=generator)
+    expected = (((a - b) ** 2).mean() + ((own - target) ** 2).mean()) / 2 / 0.3
+    torch.testing.assert_close(losses.behavior_visited(a, b, own, target, 0.3), expected)
+
+
+def test_a_random_pool_does_not_know_where_policies_went(pool, tmp_path):
+    with pytest.raises(UserError, match="behavior_visited needs to know"):
+        PolicyPoolDataModule(
+            EnvConfig("car", "MountainCarContinuous-v0"), PolicyConfig("tiny", [8, 8]), pool=str(pool.folder),
+            with_visited=True,
+        ).prepare_data()  # fmt: skip
+
+
+def test_evaluate_takes_a_grown_pool(done, logs, capsys):
+    checkpoint = done.summary["checkpoint"]
+    evaluate.main(
+        ["--checkpoint", checkpoint, "--policies", "4", "--episodes", "1", "--draws", "5", "--logs", str(logs)]
+    )
+    summary = json.loads((Path(capsys.readouterr().out.strip().splitlines()[-1]) / "summary.json").read_text())
+    assert np.isfinite(summary["height/best_in_pool"])
+
+
+@pytest.mark.parametrize("algorithm", ["pgpe", "cmaes", "parameter_pgpe"])
+def test_a_search_begins_at_the_best_of_the_pool_and_takes_no_step_for_it(done, algorithm):
+    model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
+    settings = SearchSettings(algorithm=algorithm, task="height", start="pool_best")
+    _, search = build(model, settings, 1)
+    own = pool.params(np.array([best_of_pool(pool, "height")]))
+    expected = own if algorithm == "parameter_pgpe" else model(own)
+    state = search.begin()
+    torch.testing.assert_close(search.incumbent(state).params, expected[0], rtol=1e-3, atol=1e-4)
+    # Nothing but whole generations is paid for.
+    assert search.cost(state) == search.least_budget == search.optimizer.population * 999
+
+
+def test_pgpe_lets_the_decoder_go_where_it_stands(done):
+    model = load_autoencoder(done.summary["checkpoint"])
+    settings = SearchSettings(task="height", start="pool_best", release_decoder_at=1)
+    _, search = build(model, settings, 1)
+    state, generation = search.step(search.begin())
+    before = search.incumbent(state)
+    assert state.steps == generation.steps and not state.released
+    released = search._release(state)
+    torch.testing.assert_close(search.incumbent(released).params, before.params, rtol=1e-4, atol=1e-5)
+    after, _ = search.step(state)
+    assert after.released and len(after.inner.center) == model.layout.num_params
+    assert not torch.equal(search.incumbent(after).params, before.params)
+
+
+def test_runs_from_the_pool_with_release_resume_and_keep_apart(done, tmp_path, capsys):
+    command = ["--checkpoint", done.summary["checkpoint"], "--task", "height", "--budget", "12000", *SEARCH]
+    more = ["--start", "pool_best", "--release_decoder_at", "6000", "--logs", str(tmp_path)]
+    finetune.main([*command, *more])
+    first = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    assert first.name == "pgpe-small-k2-seed0-pool_best-release6000-seed0"
+    finetune.main([*command, *more])
+    assert "there already" in capsys.readouterr().out
+    finetune.main([*command, "--logs", str(tmp_path)])
+    assert Path(capsys.readouterr().out.strip().splitlines()[-1]).name == "pgpe-small-k2-seed0-seed0"
+
+
+def test_old_runs_keep_their_identity():
+    """Settings that did not exist do not change the digest of a run that does not use them."""
+    assert not {"start", "release_decoder_at"} & set(SearchSettings().identity())
+    changed = dataclasses.replace(SearchSettings(), start="pool_best", release_decoder_at=5).identity()
+    assert changed["start"] == "pool_best" and changed["release_decoder_at"] == 5 and "starts" not in changed
+    assert "release_decoder_at" in SearchSettings(algorithm="gradient").identity()
+
+
+def test_both_files_of_settings_agree():
+    import yaml
+
+    from lightning_pz.pool.grown_recipe import GrownRecipe
+
+    collected = yaml.safe_load((conf_dir() / "collect-grown.yaml").read_text())
+    fitted = yaml.safe_load((conf_dir() / "fit.yaml").read_text())["data"]["grown"]
+    assert collected == fitted == dataclasses.asdict(GrownRecipe())

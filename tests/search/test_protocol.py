@@ -41,7 +41,7 @@ def test_what_is_not_finite_ranks_last():
         (SearchSettings(test_episodes=1), "--test_episodes expects at least 2"),
         (SearchSettings(evaluate_every=0), "--evaluate_every expects"),
         (SearchSettings(checkpoint_seconds=-1.0), "--checkpoint_seconds expects"),
-        (SearchSettings(release_decoder_at=5), "goes with --algorithm gradient"),
+        (SearchSettings(algorithm="cmaes", release_decoder_at=5), "goes with --algorithm gradient"),
         (SearchSettings(algorithm="gradient", starts=2), "at most --starts"),
         (SearchSettings(pgpe=PgpeSettings(population=5)), "even number"),
         (SearchSettings(pgpe=PgpeSettings(sigma=float("nan"))), "--pgpe.sigma expects"),

@@ -13,7 +13,8 @@ from torch.nn.utils import parametrize
 from lightning_pz.compression.codecs import SPARSE, encode
 from lightning_pz.compression.files import split_low_rank
 from lightning_pz.compression.low_rank import rank_by_count, rank_by_energy, rank_by_error, truncate
-from lightning_pz.compression.network import copy_of, outputs
+from lightning_pz.compression.network import copy_of, fvu, outputs
+from lightning_pz.compression.quantize import ActivationInt8
 from lightning_pz.compression.schedule import kept_counts
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.stack import Stack, check_finite, layers_of, restore_stacks, stack_state
@@ -32,15 +33,22 @@ class Compressor:
     Args:
         network: The policy's network; its layers are compressed.
         settings: What to do.
+        learning_rate: Adam's, of factors: that of the weights whose place they take.
         states: Makes observations, (S, ...), on which a rank by behavior error is chosen.
 
     Raises:
         UserError: Weights that are not finite, or too high a rank or sparsity for the layers.
     """
 
-    def __init__(self, network: nn.Sequential, settings: CompressSettings, states: States | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Sequential,
+        settings: CompressSettings,
+        learning_rate: float,
+        states: States | None = None,
+    ) -> None:
         check_finite(network)
-        self.network, self.settings, self.states = network, settings, states
+        self.network, self.settings, self.learning_rate, self.states = network, settings, learning_rate, states
         self.layers = layers_of(network)
         self.stacks = {name: Stack(module.weight) for name, module in self.layers.items()}
         self.weights: dict[str, nn.Parameter] = {name: module.weight for name, module in self.layers.items()}
@@ -50,15 +58,19 @@ class Compressor:
         self._generator = torch.Generator().manual_seed(settings.seed)
         self.extra: torch.optim.Optimizer | None = None
         """Moves gates or factors."""
-        self._step, self._settled = 0, False
+        self._step, self._settled, self._rounds = 0, False, False
         shapes = [tuple(module.weight.shape) for module in self.layers.values()]
         if settings.has("prune"):
             kept = kept_counts(shapes, settings.sparsity, settings.distribution)
             self._pruned = [math.prod(shape) - count for shape, count in zip(shapes, kept, strict=True)]
         if settings.has("low_rank") and (rank := settings.low_rank.rank) is not None:
-            most = min(min(shape[0], math.prod(shape[1:])) for shape in shapes)
-            if rank > max(min(shape[0], math.prod(shape[1:])) for shape in shapes):
-                raise UserError(f"--low_rank.rank {rank} is larger than every layer allows: the smallest allows {most}")
+            for name, shape in zip(self.layers, shapes, strict=True):
+                if rank > min(shape[0], math.prod(shape[1:])):
+                    raise UserError(
+                        f"--low_rank.rank expects at most {min(shape[0], math.prod(shape[1:]))}, the rank of layer {name} "
+                        f"of {shape[0]} x {math.prod(shape[1:])} weights, but got {rank}: choose a smaller one, or "
+                        "--low_rank.params, which suits each layer"
+                    )
         if settings.has("l0"):
             for stack in self.stacks.values():
                 stack.add_gates(settings.l0.start)
@@ -87,25 +99,32 @@ class Compressor:
             if stack.gates is not None:
                 stack.gates.draw(self._generator)
 
-    def advance(self, step: int) -> None:
-        """Do what has come due.
+    def advance(self, step: int) -> bool:
+        """Do what has come due, and return whether that was anything.
 
         Args:
             step: Steps done, 0 to `settings.total_steps()`; never falls.
         """
         settings, base = self.settings, self.settings.base_steps()
-        self._step = step
+        self._step, changed = step, False
         if settings.has("prune"):
             share = settings.ramp.share(step, base)
             for stack, weight, pruned in zip(self.stacks.values(), self.weights.values(), self._pruned, strict=True):
                 kept = weight.numel() - round(share * pruned)
                 if kept < int(stack.mask.keep.sum()):
                     stack.mask.shrink(weight.detach(), kept)
+                    changed = True
         if step >= settings.ramp.end * base and not self._settled:
             self._settle()
-        if step >= base and settings.has("int8"):
+            changed = True
+        if step >= base and settings.has("int8") and not self._rounds:
+            self._rounds = changed = True
             for stack in self.stacks.values():
                 stack.int8 = True
+            for module in self.network.modules():
+                if isinstance(module, ActivationInt8):
+                    module.on = True
+        return changed
 
     def penalty(self) -> Tensor | None:
         """Return the weighted expected share of open gates, or None where there is nothing to pay."""
@@ -176,6 +195,7 @@ class Compressor:
         for name, weight in self.weights.items():
             weight.copy_(state["weights"][name])
         self._step, self._settled, self.gates_closed = state["step"], state["settled"], state["gates_closed"]
+        self._rounds = any(stack.int8 for stack in self.stacks.values())
         self._generator.set_state(state["generator"])
         self.extra = None
         if state["extra"] is not None:
@@ -185,8 +205,7 @@ class Compressor:
     def _make_extra(self) -> None:
         parameters = [parameter for stack in self.stacks.values() for parameter in stack.parameters()]
         gated = any(stack.gates is not None for stack in self.stacks.values())
-        # Factors are weights, and move as fast as weights do by Adam's usual rate.
-        rate = self.settings.l0.learning_rate if gated else 3e-4
+        rate = self.settings.l0.learning_rate if gated else self.learning_rate
         self.extra = torch.optim.Adam(parameters, lr=rate) if parameters else None
 
     @torch.no_grad()
@@ -200,41 +219,37 @@ class Compressor:
             self.gates_closed = sum(int((~k).sum()) for k in keeps) / sum(k.numel() for k in keeps)
             self.extra = None
         if self.settings.has("low_rank"):
+            bound, wanted = self.settings.low_rank.error, None
+            if bound is not None:
+                if self.states is None:
+                    raise ValueError("a rank by behavior error needs states")
+                wanted = outputs(self.finished()[0], self.states())
             for number, (name, stack) in enumerate(self.stacks.items()):
                 matrix = stack(self.weights[name]).flatten(1)
-                rank = self._rank(name, matrix, (number + 1) / len(self.stacks))
-                if rank < min(matrix.shape) and _is_smaller(matrix, rank):
+                # Layers before this one are truncated already; each may use up its part of the bound.
+                part = (bound or 0.0) * (number + 1) / len(self.stacks)
+                rank = self._rank(name, matrix, part, wanted)
+                if matrix.any() and rank < min(matrix.shape) and _is_smaller(matrix, rank):
                     stack.factorize(self.weights[name], rank)
             self._make_extra()
 
-    def _rank(self, name: str, matrix: Tensor, budget: float) -> int:
+    def _rank(self, name: str, matrix: Tensor, bound: float, wanted: Tensor | None) -> int:
         rules = self.settings.low_rank
         if rules.rank is not None:
-            return min(rules.rank, *matrix.shape)
+            return rules.rank
         if rules.params is not None:
             return rank_by_count(tuple(matrix.shape), rules.params)
-        if rules.error is None:
+        if rules.error is None or wanted is None or self.states is None:
             return rank_by_energy(matrix, rules.energy)
-        if self.states is None:
-            raise ValueError("a rank by behavior error needs states")
-        # Layers before this one are truncated already; each may use up its part of the bound.
         trial, states = self.finished()[0], self.states()
-        reference = outputs(copy_of(self.network), states) if budget == 0 else self._wanted(states)
         layer = layers_of(trial)[name]
 
         def error(rank: int) -> float:
             left, right = truncate(matrix, rank)
             layer.weight.copy_((left @ right).view_as(layer.weight))
-            difference = outputs(trial, states) - reference
-            return float(difference.square().sum() / (reference - reference.mean(0)).square().sum().clamp_min(1e-12))
+            return fvu(outputs(trial, states), wanted)
 
-        return rank_by_error(min(matrix.shape), error, rules.error * budget)
-
-    def _wanted(self, states: Tensor) -> Tensor:
-        """Return what the network did before its first layer was truncated."""
-        if not hasattr(self, "_before"):
-            self._before = outputs(self.finished()[0], states)
-        return self._before
+        return rank_by_error(min(matrix.shape), error, bound)
 
 
 def _is_smaller(matrix: Tensor, rank: int) -> bool:

@@ -133,7 +133,7 @@ def to_plan(network: nn.Sequential, prefix: str = "") -> tuple[Plan, Tensors]:
             plan.append({"kind": "box", "squash": module.squash, "low": f"{name}.low", "high": f"{name}.high"})
             more = {f"{name}.low": module.low, f"{name}.high": module.high}
         elif isinstance(module, ActivationInt8):
-            plan.append({"kind": "round", "largest": float(module.largest)})
+            plan.append({"kind": "round", "largest": float(module.largest), "on": module.on})
             more = {}
         else:
             raise UserError(f"a {type(module).__name__} inside a policy cannot be written to a compressed file")
@@ -165,6 +165,7 @@ def _build(step: dict[str, Any], tensors: Tensors) -> nn.Module:
     if kind == "round":
         rounding = ActivationInt8()
         rounding.largest.fill_(step["largest"])
+        rounding.on = step["on"]
         return rounding
     weight, bias = tensors[step["weight"]], step["bias"]
     layer: nn.Module
@@ -198,6 +199,22 @@ def outputs(
 ) -> Float[Tensor, "states output"]:
     """Return actions or scores on many raw observations, a chunk at a time."""
     return torch.cat([network(part) for part in observations.split(chunk)])
+
+
+def fvu(
+    got: Float[Tensor, "states output"], wanted: Float[Tensor, "states output"], *, scores: bool = False
+) -> float:
+    """Return the share of the wanted outputs' variance over states that is missed; 0 is the same behavior.
+
+    Args:
+        got: Actions or scores of the compressed policy.
+        wanted: Those of the original.
+        scores: Whether they are scores of actions: then what all actions of a state have in common does not count.
+    """
+    if scores:
+        got, wanted = got - got.mean(1, keepdim=True), wanted - wanted.mean(1, keepdim=True)
+    missed, spread = (got - wanted).double().square().sum(), (wanted - wanted.mean(0)).double().square().sum()
+    return float(missed / spread.clamp_min(1e-12))
 
 
 def _bias(module: nn.Linear | nn.Conv2d, name: str) -> str | None:

@@ -47,7 +47,9 @@ def from_int8(levels: Int8[Tensor, "out ..."], scale: Float[Tensor, " _"]) -> Fl
 
 
 class ActivationInt8(nn.Module):
-    """Rounds what passes through to int8 levels, with a scale that follows the largest value seen in training.
+    """Rounds what passes through to int8 levels, once it is switched on.
+
+    The scale follows the largest value seen in training, before that as well.
 
     Args:
         momentum: Share of the old scale that is kept per training step.
@@ -57,7 +59,7 @@ class ActivationInt8(nn.Module):
 
     def __init__(self, momentum: float = 0.99) -> None:
         super().__init__()
-        self.momentum = momentum
+        self.momentum, self.on = momentum, False
         self.register_buffer("largest", torch.zeros(1))
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -66,6 +68,8 @@ class ActivationInt8(nn.Module):
             seen = x.detach().abs().amax().reshape(1)
             old = torch.where(self.largest > 0, self.largest, seen)
             self.largest.copy_(torch.maximum(self.momentum * old + (1 - self.momentum) * seen, torch.tensor(1e-8)))
+        if not self.on:
+            return x
         scale = torch.where(self.largest > 0, self.largest / LEVELS, 1.0)
         zero = torch.zeros(1, dtype=torch.int32)
         return torch.fake_quantize_per_tensor_affine(x, scale, zero, -LEVELS, LEVELS)

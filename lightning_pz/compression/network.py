@@ -107,7 +107,7 @@ def to_plan(network: nn.Sequential, prefix: str = "") -> tuple[Plan, Tensors]:
             body, more = to_plan(module, f"{name}.")
             plan.append({"kind": "sequential", "body": body})
         elif isinstance(module, Residual):
-            body, more = to_plan(module.body, f"{name}.")
+            body, more = to_plan(module.body, f"{name}.body.")
             plan.append({"kind": "residual", "body": body})
         elif isinstance(module, nn.Linear):
             plan.append({"kind": "linear", "weight": f"{name}.weight", "bias": _bias(module, name)})

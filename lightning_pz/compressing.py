@@ -51,8 +51,9 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
     with folder.lock(), _one_thread():
         if folder.summary is None:
             folder.begin({"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs})
-            folder.finish(_run(world, original, settings, folder.path, run.progress))
-            _draw(env, world, folder)
+            summary = _run(world, original, settings, folder.path, run.progress)
+            _draw(env, summary, folder.path)
+            folder.finish(summary)
         assert folder.summary is not None
         _show(folder.summary, folder.path)
     return folder.path
@@ -184,22 +185,21 @@ def _identity(env: EnvConfig, settings: CompressSettings) -> str:
     return digest(dataclasses.asdict(env) | plain)
 
 
-def _draw(env: EnvConfig, world: World, folder: RunFolder) -> None:
-    """Draw the figures, the last one over all finished runs in this environment."""
-    summary = folder.summary or {}
+def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
+    """Draw the figures, the last one over all finished runs in this environment and this one."""
     title = f"{env.name}, {summary['method']}"
     sizes = {key[6:]: value for key, value in summary.items() if key.startswith("bytes_") and key != "bytes_file"}
     layers = {key[9:]: value for key, value in summary.items() if key.startswith("sparsity/")}
-    whole, _ = read_network(folder.path / "formats" / "float32.lpz")
+    whole, _ = read_network(folder / "formats" / "float32.lpz")
     weights = {name: layer.weight.numel() for name, layer in layers_of(whole).items()}
-    runs = [json.loads(path.read_text()) for path in sorted(folder.path.parent.glob("*/summary.json"))]
+    runs = [json.loads(path.read_text()) for path in sorted(folder.parent.glob("*/summary.json"))] + [summary]
     made = {
         "bytes": figures.bytes_by_format(sizes, title),
         "sparsity": figures.sparsity_by_layer(layers, weights, title),
         "trade_off": figures.trade_off(runs, env.name),
     }
     for name, figure in made.items():
-        plots.save(figure, folder.path / "figures" / f"{name}.png")
+        plots.save(figure, folder / "figures" / f"{name}.png")
         plots.plt.close(figure)
 
 

@@ -34,8 +34,10 @@ class CompressionCallback(BaseCallback):
             self.shadow.settle()
 
     def _on_rollout_end(self) -> None:
-        for name, value in self.compressor.scalars().items() if self._due() else ():
-            self.logger.record(f"compress/{name}", value)
+        if self._due():
+            for name, value in self.compressor.scalars().items():
+                self.logger.record(f"compress/{name}", value)
+            self.logger.dump(self.num_timesteps)
         if self.compressor.noisy:
             self.shadow.write()
 

@@ -36,7 +36,9 @@ def encode(array: np.ndarray, codec: str) -> bytes:
     if codec == "csr":
         starts = np.concatenate([[0], np.count_nonzero(array, axis=1).cumsum()])
         columns = places % array.shape[1]
-        return starts.astype(_smallest(flat.size)).tobytes() + columns.astype(_smallest(array.shape[1])).tobytes() + values
+        return (
+            starts.astype(_smallest(flat.size)).tobytes() + columns.astype(_smallest(array.shape[1])).tobytes() + values
+        )
     if codec == "bitmap":
         return np.packbits(flat != 0).tobytes() + values
     gaps = np.diff(places, prepend=-1) - 1

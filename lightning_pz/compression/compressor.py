@@ -51,7 +51,7 @@ class Compressor:
         self.network, self.settings, self.learning_rate, self.states = network, settings, learning_rate, states
         self.layers = layers_of(network)
         self.stacks = {name: Stack(module.weight) for name, module in self.layers.items()}
-        self.weights: dict[str, nn.Parameter] = {name: module.weight for name, module in self.layers.items()}
+        self.weights: dict[str, Tensor] = {name: module.weight for name, module in self.layers.items()}
         """Stored weights, before masks and rounding: the layers' own, until somebody keeps them elsewhere."""
         self.gates_closed: float | None = None
         """Share of the gates that were closed when they became final."""
@@ -81,7 +81,7 @@ class Compressor:
         """Put every stack in its layer's way, by `torch.nn.utils.parametrize`."""
         for name, module in self.layers.items():
             parametrize.register_parametrization(module, "weight", self.stacks[name])
-            self.weights[name] = module.parametrizations.weight.original  # type: ignore[union-attr, index, assignment]
+            self.weights[name] = module.parametrizations.weight.original  # type: ignore[union-attr, assignment]
 
     def unparametrize(self) -> None:
         """Make the layers plain again, with the weights that they work with."""

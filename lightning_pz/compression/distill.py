@@ -120,9 +120,9 @@ def behavior(
 
 def targets(network: nn.Sequential, states: Tensor, world: World, *, grad: bool = False) -> Tensor:
     """Return what is compared in training, (S, A): actions, the last layer where it is clipped, or centered scores."""
-    clipped = isinstance(network[-1], ToBox) and network[-1].squash == "clip"
+    last = network[-1]
     # Beyond the box an action has no gradient that could bring it back; the layer before has.
-    part = network[:-1] if clipped else network
+    part = nn.Sequential(*list(network)[:-1]) if isinstance(last, ToBox) and last.squash == "clip" else network
     got = part(states) if grad else outputs(part, states)
     return got - got.mean(1, keepdim=True) if world.discrete else got
 

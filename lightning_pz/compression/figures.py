@@ -21,7 +21,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _bytes(value: float, _: object = None) -> str:
+def _bytes(value: float | int | np.number, _: object = None) -> str:
     return f"{value / 1000:,.1f} kB".replace(".0 kB", " kB") if value >= 1000 else f"{value:.0f} B"
 
 
@@ -33,11 +33,11 @@ def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
         title: What was compressed.
     """
     figure, axes = _axes(5.4, 0.45 * len(sizes) + 1.0)
-    names, values = list(sizes), np.array(list(sizes.values()))
+    names, values = list(sizes), list(sizes.values())
     bars = axes.barh(names, values, color=plots.BLUE, height=0.6)
     labels = [f"{_bytes(value)}   {sizes['float32'] / value:.1f} x" for value in values]
     axes.bar_label(bars, labels, padding=4, fontsize=8)
-    axes.set(xscale="log", xlabel="file size", title=title, xlim=(values.min() / 3, values.max() * 6))
+    axes.set(xscale="log", xlabel="file size", title=title, xlim=(min(values) / 3, max(values) * 6))
     axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.invert_yaxis()
@@ -79,7 +79,9 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
     for i, method in enumerate(sorted({run["method"] for run in runs})):
         own = sorted((run for run in runs if run["method"] == method), key=lambda run: run["bytes_file"])
         x, y = ([run[key] for run in own] for key in ("bytes_file", "return"))
-        spread = np.abs(np.array([[run["return"] - run["return_low"], run["return_high"] - run["return"]] for run in own]).T)
+        spread = np.abs(
+            np.array([[run["return"] - run["return_low"], run["return_high"] - run["return"]] for run in own]).T
+        )
         axes.errorbar(
             x, y, yerr=spread, label=method, color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)],
             capsize=2, linestyle="none", markersize=5,

@@ -46,9 +46,7 @@ class Factors(nn.Module):
         return (left @ right).view(self.shape)
 
 
-def truncate(
-    matrix: Float[Tensor, "out in"], rank: int
-) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
+def truncate(matrix: Float[Tensor, "out in"], rank: int) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
     """Return the factors of the nearest matrix of a rank, each with the root of the singular values.
 
     Raises:

@@ -172,8 +172,10 @@ def _build(step: dict[str, Any], tensors: Tensors) -> nn.Module:
     if kind == "linear":
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     else:
-        sizes = (weight.shape[1], weight.shape[0], tuple(weight.shape[2:]))
-        layer = nn.Conv2d(*sizes, stride=tuple(step["stride"]), padding=tuple(step["padding"]), bias=bias is not None)
+        layer = nn.Conv2d(
+            weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]),
+            stride=tuple(step["stride"]), padding=tuple(step["padding"]), bias=bias is not None,
+        )  # fmt: skip
     layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": tensors[bias]}))
     return layer
 
@@ -201,9 +203,7 @@ def outputs(
     return torch.cat([network(part) for part in observations.split(chunk)])
 
 
-def fvu(
-    got: Float[Tensor, "states output"], wanted: Float[Tensor, "states output"], *, scores: bool = False
-) -> float:
+def fvu(got: Float[Tensor, "states output"], wanted: Float[Tensor, "states output"], *, scores: bool = False) -> float:
     """Return the share of the wanted outputs' variance over states that is missed; 0 is the same behavior.
 
     Args:

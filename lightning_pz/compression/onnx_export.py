@@ -102,8 +102,7 @@ class _Graph:
             return self.node("Div", [x, self._tensor(step["std"])])
         if kind == "maxpool":
             size, stride, padding = step["sizes"]
-            sizes = {"kernel_shape": [size] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
-            return self.node("MaxPool", [x], **sizes)
+            return self.node("MaxPool", [x], kernel_shape=[size] * 2, strides=[stride] * 2, pads=[padding] * 4)
         if kind == "box":
             return self._box(step, x)
         if kind == "round":
@@ -122,7 +121,9 @@ class _Graph:
         levels, scale = to_int8(self.tensors[name])
         scales = scale.numpy() if len(scale) > 1 else scale.numpy()[0]
         inputs = [self.constant(levels.numpy(), np.int8), self.constant(scales)]
-        return self.node("DequantizeLinear", inputs, **({"axis": 0} if len(scale) > 1 else {}))
+        return (
+            self.node("DequantizeLinear", inputs, axis=0) if len(scale) > 1 else self.node("DequantizeLinear", inputs)
+        )
 
     def _round(self, step: dict[str, Any], x: str) -> str:
         largest = step["largest"]

@@ -76,7 +76,9 @@ def env_settings(name: str) -> dict[str, Any]:
         return {"env": load_preset("env", name)["env"]}
     import gymnasium
 
-    from_provider = name.lower().startswith(("ale/", "surrol/")) or "noframeskip" in name.lower() or "mario" in name.lower()
+    from_provider = (
+        name.lower().startswith(("ale/", "surrol/")) or "noframeskip" in name.lower() or "mario" in name.lower()
+    )
     if name not in gymnasium.registry and not from_provider:
         known = [*compress_presets(), *preset_names("env"), *gymnasium.registry]
         raise UserError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_pz.compression.compressor import Compressor
 
@@ -52,35 +52,33 @@ class Shadow:
         self.write()
         self.compressor.train(True)
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _moving(self) -> list[tuple[str, nn.Linear | nn.Conv2d, Tensor]]:
+        """Return name, layer and stored weight of the layers that this step of the optimizer moves."""
+        return [(n, m, self.compressor.weights[n]) for n, m in self.layers.items() if m.weight.grad is not None]
+
+    def _before_step(self, *_: Any) -> None:
         """Turn gradients of working weights into gradients of stored ones, and put those in place."""
         compressor, extra = self.compressor, self.compressor.extra
         if extra is not None:
             extra.zero_grad()
-        pairs = [
-            (module, compressor.weights[name], compressor.stacks[name])
-            for name, module in self.layers.items()
-            if module.weight.grad is not None
-        ]
-        for module, stored, stack in pairs:
+        for name, module, stored in self._moving():
             stored.grad = None
-            # Adding nothing makes a leaf of a factorized layer depend on the weight, with gradient zero.
-            torch.autograd.backward(stack(stored) + 0 * stored, module.weight.grad)
+            # Adding nothing gives a factorized layer's weight, which plays no part, a gradient of zero.
+            torch.autograd.backward(compressor.stacks[name](stored) + 0 * stored, module.weight.grad)
         penalty = compressor.penalty()
         if penalty is not None:
             penalty.backward()
         if extra is not None:
             extra.step()
         with torch.no_grad():
-            for module, stored, _ in pairs:
+            for _name, module, stored in self._moving():
                 module.weight.copy_(stored)
                 module.weight.grad = stored.grad
 
-    def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _after_step(self, *_: Any) -> None:
         """Take the changed weights out again and put working ones in."""
         with torch.no_grad():
-            for name, module in self.layers.items():
-                if module.weight.grad is not None:
-                    self.compressor.weights[name].copy_(module.weight)
+            for _name, module, stored in self._moving():
+                stored.copy_(module.weight)
         self.compressor.draw()
         self.write()

@@ -108,7 +108,8 @@ def _features(extractor: nn.Module, policy: Any) -> list[nn.Module]:
             return [nn.Flatten()]
     elif hasattr(extractor, "cnn") and hasattr(extractor, "linear"):
         scale = policy.normalize_images and is_image_space(policy.observation_space)
-        return [*([Divide(255.0)] if scale else []), *extractor.cnn, *extractor.linear]
+        body = [module for part in (extractor.cnn, extractor.linear) for module in part.children()]  # type: ignore[union-attr]
+        return [Divide(255.0), *body] if scale else body
     raise UserError(
         f"a policy whose features come from {type(extractor).__name__} cannot be compressed: expected vectors, or images "
         "through Stable-Baselines3's NatureCNN or lightning_pz.compression.residual_cnn.ResidualCNN"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import importlib
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,12 @@ class Trained:
 
 
 def train(
-    world: World, settings: CompressSettings, folder: Path, *, progress: bool | None = False, stop_after: int | None = None
+    world: World,
+    settings: CompressSettings,
+    folder: Path,
+    *,
+    progress: bool | None = False,
+    stop_after: int | None = None,
 ) -> Trained | None:
     """Train from scratch, or go on where a training in this folder was interrupted.
 
@@ -141,7 +145,9 @@ def make_model(world: World, settings: CompressSettings, options: dict[str, Any]
     try:
         return algorithm_class(settings.algorithm)(env=env, seed=settings.seed, **options)
     except TypeError as error:
-        raise UserError(f"--model.{settings.algorithm} holds a setting that {settings.algorithm} refuses: {error}") from error
+        raise UserError(
+            f"--model.{settings.algorithm} holds a setting that {settings.algorithm} refuses: {error}"
+        ) from error
 
 
 def check_algorithm(world: World, algorithm: str) -> None:
@@ -181,5 +187,3 @@ def _save(place: Path, number: int, model: Any, compressor: Compressor, shadow: 
     (place / "state.pt.tmp").rename(place / "state.pt")
     for old in (*place.glob(f"*-{number - 1}.zip"), *place.glob(f"*-{number - 1}.pkl")):
         old.unlink()
-
-

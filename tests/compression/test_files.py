@@ -53,7 +53,9 @@ def observations(name, count=7):
 def prune(network, share=0.9, int8=True):
     for layer in layers_of(network).values():
         weight = layer.weight
-        mask = magnitude_mask(weight, torch.ones_like(weight, dtype=torch.bool), max(1, int((1 - share) * weight.numel())))
+        mask = magnitude_mask(
+            weight, torch.ones_like(weight, dtype=torch.bool), max(1, int((1 - share) * weight.numel()))
+        )
         weight.mul_(mask)
         if int8:
             weight.copy_(fake_int8(weight))
@@ -62,7 +64,11 @@ def prune(network, share=0.9, int8=True):
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.integers(1, 40), st.integers(1, 700), st.floats(0, 1), st.sampled_from(["i1", "<f2", "<f4"]), st.integers(0, 9999)
+    st.integers(1, 40),
+    st.integers(1, 700),
+    st.floats(0, 1),
+    st.sampled_from(["i1", "<f2", "<f4"]),
+    st.integers(0, 9999),
 )
 def test_every_codec_gives_back_every_matrix(rows, columns, density, dtype, seed):
     random = np.random.default_rng(seed)
@@ -114,7 +120,9 @@ def test_files_hold_the_network(name, form, request, tmp_path):
 
 def test_a_sparse_file_is_smaller_and_counts_its_indices(tmp_path):
     torch.manual_seed(0)
-    network = prune(nn.Sequential(nn.Linear(17, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 6)), 0.95)
+    network = prune(
+        nn.Sequential(nn.Linear(17, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 6)), 0.95
+    )
     sizes = {name: write_network(network, tmp_path / name, name) for name in FORMATS}
     weights, biases = 17 * 256 + 256 * 256 + 256 * 6, 518
     assert sizes["float32"] - 4 * (weights + biases) < 600

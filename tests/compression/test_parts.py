@@ -146,7 +146,9 @@ def test_factors_stand_for_their_product_with_gradients(generator):
     factors = Factors(weight, 6)
     assert factors(weight).detach().numpy() == pytest.approx(weight.numpy(), abs=1e-5)
     small = Factors(torch.randn(3, 4, generator=generator), 2).double()
-    assert torch.autograd.gradcheck(lambda a, b: nn.functional.linear(a @ b, torch.eye(4).double()), (small.left, small.right))
+    assert torch.autograd.gradcheck(
+        lambda a, b: nn.functional.linear(a @ b, torch.eye(4).double()), (small.left, small.right)
+    )
     small(torch.zeros(3, 4)).sum().backward()
     assert small.left.grad is not None and small.right.grad is not None
     for rank in (0, 7):

@@ -21,7 +21,17 @@ def test_the_ramp_is_the_papers():
 
 def test_events_are_evenly_spread_between_begin_and_end():
     ramp = Ramp(0.2, 0.8, 6)
-    assert [ramp.event(step, 1000) for step in (0, 200, 299, 300, 400, 799, 800, 1000, 1300)] == [0, 0, 0, 1, 2, 5, 6, 6, 6]
+    assert [ramp.event(step, 1000) for step in (0, 200, 299, 300, 400, 799, 800, 1000, 1300)] == [
+        0,
+        0,
+        0,
+        1,
+        2,
+        5,
+        6,
+        6,
+        6,
+    ]
     assert ramp.share(199, 1000) == 0 and ramp.share(800, 1000) == 1
     assert ramp.share(500, 1000) == pytest.approx(1 - 0.5**3)
     # Shares such as 0.3 and 0.7 are no binary fractions, and must not fall short of their own step.

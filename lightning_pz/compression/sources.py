@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from lightning_pz.compression.network import from_saved
-from lightning_pz.compression.stable import algorithm_of, load_model, network_of
+from lightning_pz.compression.stable import algorithm_of, load_policy_of, network_of
 from lightning_pz.compression.stack import check_finite, layers_of
 from lightning_pz.compression.worlds import World
 from lightning_pz.errors import UserError
@@ -22,7 +22,7 @@ def open_policy(path: str) -> nn.Sequential:
     """
     if Path(path).suffix == ".npz":
         return from_saved(load_policy(path))
-    return network_of(load_model(path, algorithm_of(path)))
+    return network_of(load_policy_of(path, algorithm_of(path)))
 
 
 def check_fits(network: nn.Sequential, world: World, path: str) -> None:

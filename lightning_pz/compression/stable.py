@@ -47,6 +47,16 @@ def algorithm_of(path: str | Path) -> str:
     return name
 
 
+def load_policy_of(path: str | Path, algorithm: str) -> Any:
+    """Open a model to act, not to learn: without a replay buffer, which may take gigabytes, or need an environment.
+
+    Raises:
+        UserError: It does not load.
+    """
+    buffer = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
+    return load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
+
+
 def load_model(path: str | Path, algorithm: str, **more: Any) -> Any:
     """Open a model with the stock loader, on the CPU.
 

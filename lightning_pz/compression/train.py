@@ -17,6 +17,7 @@ import torch
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.her import HerReplayBuffer
 from torch import nn
 from tqdm import tqdm
 
@@ -78,7 +79,10 @@ def train(
     segment = settings.checkpoint_every or total
     saved = torch.load(place / "state.pt", weights_only=True) if (place / "state.pt").is_file() else None
     number = 0 if saved is None else saved["segments"]
-    env = _make_envs(world, envs)
+    hindsight = options.pop("hindsight", False)
+    env = _make_envs(world, envs, flatten=not hindsight)
+    if hindsight:
+        options |= {"policy": "MultiInputPolicy", "replay_buffer_class": HerReplayBuffer}
     if saved is None:
         model = make_model(world, settings, options, env)
     else:
@@ -158,10 +162,9 @@ def check_algorithm(world: World, algorithm: str) -> None:
         raise UserError(f"--algorithm dqn chooses among actions, but {world.id} has a box of them: use sac, td3 or ppo")
 
 
-def _make_envs(world: World, count: int) -> VecEnv:
+def _make_envs(world: World, count: int, *, flatten: bool) -> VecEnv:
     def make() -> Monitor:
-        env = make_world_env(world.id, reward_clip=True)
-        return Monitor(env)
+        return Monitor(make_world_env(world.id, reward_clip=True, flatten=flatten))
 
     return DummyVecEnv([make for _ in range(count)])
 
@@ -170,10 +173,12 @@ def _seen(model: Any) -> torch.Tensor:
     """Return observations that the learner still has, (S, ...)."""
     if getattr(model, "replay_buffer", None) is not None:
         buffer = model.replay_buffer
-        kept = buffer.observations[: buffer.size()]
+        kept, size = buffer.observations, buffer.size()
     else:
-        kept = model.rollout_buffer.observations
-    return torch.as_tensor(kept).flatten(0, 1)
+        kept, size = model.rollout_buffer.observations, None
+    # Goals and observation side by side, in the order in which the policy joins them.
+    parts = list(kept.values()) if isinstance(kept, dict) else [kept]
+    return torch.cat([torch.as_tensor(part[:size]) for part in parts], dim=2 if len(parts) > 1 else 0).flatten(0, 1)
 
 
 def _save(place: Path, number: int, model: Any, compressor: Compressor, shadow: Shadow) -> None:

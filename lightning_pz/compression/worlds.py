@@ -118,7 +118,7 @@ def register_providers(env_id: str) -> None:
         imported.register()
 
 
-def make_world_env(env_id: str, *, reward_clip: bool) -> gymnasium.Env:
+def make_world_env(env_id: str, *, reward_clip: bool, flatten: bool = True) -> gymnasium.Env:
     """Make one environment as policies here see it.
 
     Atari games get the usual treatment (up to 30 no-ops, 4 frames a step, 84 x 84 gray pixels, the last 4 stacked);
@@ -127,6 +127,7 @@ def make_world_env(env_id: str, *, reward_clip: bool) -> gymnasium.Env:
     Args:
         env_id: Registered id.
         reward_clip: Atari: whether rewards are cut to their sign and a lost life ends an episode, as for training.
+        flatten: Whether dictionaries become vectors; hindsight needs them whole.
     """
     register_providers(env_id)
     env = make_env(env_id, disable_env_checker=True)
@@ -139,11 +140,22 @@ def make_world_env(env_id: str, *, reward_clip: bool) -> gymnasium.Env:
         env = AtariWrapper(env, terminal_on_life_loss=reward_clip, clip_reward=reward_clip)
         env = _channels_first(gymnasium.wrappers.FrameStackObservation(env, 4))
     elif shape is not None and len(shape) == 3:
+        if "mario" in env_id.lower():
+            env = _with_few_buttons(env)
+        env = gymnasium.wrappers.MaxAndSkipObservation(env, 4)
         env = gymnasium.wrappers.ResizeObservation(gymnasium.wrappers.GrayscaleObservation(env), (84, 84))
         env = gymnasium.wrappers.FrameStackObservation(env, 4)
-    elif isinstance(env.observation_space, spaces.Dict):
+    elif isinstance(env.observation_space, spaces.Dict) and flatten:
         env = gymnasium.wrappers.FlattenObservation(env)
     return env
+
+
+def _with_few_buttons(env: gymnasium.Env) -> gymnasium.Env:
+    """Leave 7 of the 256 combinations of buttons, and 9,000 frames (150 s of play) at most."""
+    from gymnasium_mariobros.actions import SIMPLE_MOVEMENT
+    from gymnasium_mariobros.wrappers import JoypadSpace
+
+    return gymnasium.wrappers.TimeLimit(JoypadSpace(env, SIMPLE_MOVEMENT), 9000)
 
 
 def _channels_first(env: gymnasium.Env) -> gymnasium.Env:
@@ -174,8 +186,10 @@ def play(
         return _play_simulated(network, world, seeds, keep)
     parts = []
     with tqdm(total=len(seeds), unit="episode", disable=not progress, leave=False) as bar:
-        for first in range(0, len(seeds), _SLOTS):
-            parts.append(_play_loop(network, world, seeds[first : first + _SLOTS], keep, bar))
+        # All SurRoL tasks of a process share one physics server.
+        slots = 1 if world.id.startswith("surrol/") else _SLOTS
+        for first in range(0, len(seeds), slots):
+            parts.append(_play_loop(network, world, seeds[first : first + slots], keep, bar))
     return Played(
         np.concatenate([part.returns for part in parts]),
         np.concatenate([part.lengths for part in parts]),

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from lightning_pz import collect, fit
+from lightning_pz.compression.resolve import compress_presets
 from lightning_pz.errors import UserError
 from lightning_pz.presets import conf_dir, expand_presets, merge, preset_names, take_option
 
@@ -40,8 +41,10 @@ def test_every_environment_preset_makes_a_pool(env, tmp_path, capsys):
 
 def test_every_file_in_conf_is_covered_here():
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
-    commands = {"fit.yaml", "collect.yaml", "finetune.yaml", "evaluate.yaml", "sweep/recovery.yaml"}
+    commands = {"fit.yaml", "collect.yaml", "finetune.yaml", "evaluate.yaml", "compress.yaml", "sweep/recovery.yaml"}
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
+    # tests/compression/test_compress.py parses these.
+    presets |= {f"compress/{name}.yaml" for name in compress_presets()}
     assert files == commands | presets
 
 

@@ -25,7 +25,7 @@ from lightning_pz.compression.network import copy_of, from_saved
 from lightning_pz.compression.onnx_export import write_onnx
 from lightning_pz.compression.resolve import RunSettings, is_installed
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.compression.sizes import layer_sparsity, paper_ratio, sparsity, write_formats
+from lightning_pz.compression.sizes import paper_ratio, sparsity, write_formats
 from lightning_pz.compression.sources import check_fits, open_policy
 from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.worlds import World, find_world, play
@@ -94,11 +94,12 @@ def _run(
         "env_steps": done.env_steps,
         "cpu_seconds": round(seconds, 1),
         "weights": sum(layer.weight.numel() for layer in layers_of(dense).values()),
-        "sparsity": sparsity(done.whole),
+        # What was pruned or gated off; a few more weights may be zero because they round to it.
+        "sparsity": scalars["sparsity"],
+        "zeros": sparsity(done.whole),
         "sparsity_target": settings.sparsity if settings.has("prune") else None,
         "gates_closed": done.compressor.gates_closed,
-        **{f"sparsity/{name}": value for name, value in layer_sparsity(done.whole).items()},
-        **{name: value for name, value in scalars.items() if name.startswith("rank/")},
+        **{name: value for name, value in scalars.items() if name.startswith(("sparsity/", "rank/"))},
         **{f"bytes_{name}": size for name, size in sizes.items()},
         "bytes_file": (folder / "policy.lpz").stat().st_size,
         "format": own,
@@ -186,13 +187,15 @@ def _identity(env: EnvConfig, settings: CompressSettings) -> str:
 
 
 def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
-    """Draw the figures, the last one over all finished runs in this environment and this one."""
+    """Draw the figures, the last one over this run and all finished ones that began alike."""
     title = f"{env.name}, {summary['method']}"
     sizes = {key[6:]: value for key, value in summary.items() if key.startswith("bytes_") and key != "bytes_file"}
     layers = {key[9:]: value for key, value in summary.items() if key.startswith("sparsity/")}
     whole, _ = read_network(folder / "formats" / "float32.lpz")
     weights = {name: layer.weight.numel() for name, layer in layers_of(whole).items()}
-    runs = [json.loads(path.read_text()) for path in sorted(folder.parent.glob("*/summary.json"))] + [summary]
+    found = [json.loads(path.read_text()) for path in sorted(folder.parent.glob("*/summary.json"))]
+    # Only what began with the same policy, or was trained by the same algorithm, can be compared.
+    runs = [run for run in found if all(run[key] == summary[key] for key in ("policy", "algorithm"))] + [summary]
     made = {
         "bytes": figures.bytes_by_format(sizes, title),
         "sparsity": figures.sparsity_by_layer(layers, weights, title),

@@ -91,6 +91,8 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
                 place = (run["bytes_file"], run["return"])
                 axes.annotate(f"{run['sparsity']:.0%}", place, (5, 5), textcoords="offset points", fontsize=7)
     axes.set(xscale="log", xlabel="file size, indices included", ylabel="return", title=title)
+    if axes.get_ylim()[0] > 0:
+        axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.legend(frameon=False, fontsize=8)

@@ -53,7 +53,7 @@ def load_policy_of(path: str | Path, algorithm: str) -> Any:
     Raises:
         UserError: It does not load.
     """
-    buffer = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
+    buffer: dict[str, Any] = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
     return load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
 
 

@@ -81,7 +81,7 @@ def register() -> None:
         if f"surrol/{name}-v0" not in gymnasium.registry:
             gymnasium.register(
                 f"surrol/{name}-v0",
-                entry_point=SurgicalTask,
+                entry_point="lightning_pz.compression.surrol:SurgicalTask",
                 max_episode_steps=500 if name == "ActiveTrack" else 50,
                 kwargs={"task": name},
                 disable_env_checker=True,

@@ -207,7 +207,7 @@ def test_every_shipped_setting_parses(name):
     assert settings.keys() <= {"env", *shipped}
     assert shipped.keys() <= {*CompressSettings.__dataclass_fields__}
     merged = yaml.safe_load(expand(["--env", name])[0].removeprefix("--config="))
-    assert merged["model"]["sac"]["learning_starts"] == 10000
+    assert merged["model"]["sac"]["learning_rate"] == 3e-4
     assert merged["env"]["id"] == settings["env"]["id"]
     # By its id the same settings are found, or those of the plain network.
     assert env_settings(settings["env"]["id"])["env"]["name"] == name.removesuffix("-residual")

@@ -17,7 +17,7 @@ from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.worlds import find_world, make_world_env, play
 from lightning_pz.envs.specs import make_env
 
-OPTIONS = DistillSettings(steps=300, batch_size=64, episodes=2, held_out=1, rounds=1)
+OPTIONS = DistillSettings(steps=220, batch_size=64, episodes=2, held_out=1, rounds=1)
 SETTINGS = CompressSettings(
     policy="some.npz", method="prune+int8", sparsity=0.7, ramp=Ramp(0.2, 0.8, 20), distill=OPTIONS
 )
@@ -45,7 +45,7 @@ def test_a_policy_keeps_its_behavior(method, pendulum, tmp_path):
     before = outputs(original, torch.eye(3))
     settings = CompressSettings(
         policy="some.npz", method=method, sparsity=0.7, distill=OPTIONS, ramp=Ramp(0.2, 0.8, 20),
-        l0=L0Settings(penalty=0.3, learning_rate=0.05), low_rank=LowRankSettings(error=0.05),
+        l0=L0Settings(penalty=0.3, learning_rate=0.1), low_rank=LowRankSettings(error=0.05),
     )  # fmt: skip
     done = distill(original, pendulum, settings, lambda values, step: logged.update(values))
     assert torch.equal(outputs(original, torch.eye(3)), before)

@@ -193,7 +193,7 @@ def test_scalars_reach_tensorboard_and_follow_the_ramp(tmp_path):
 
 @pytest.mark.parametrize("algorithm, env, method", [("sac", "Pendulum-v1", "prune+int8"), ("ppo", "CartPole-v1", "l0+low_rank"), ("dqn", "CartPole-v1", "l0+int8")])  # fmt: skip
 def test_a_training_that_goes_on_equals_a_straight_one(algorithm, env, method, tmp_path):
-    world, settings = find_world(env), quick(algorithm, method, 256, checkpoint_every=128)
+    world, settings = find_world(env), quick(algorithm, method, 192, checkpoint_every=128)
     straight = train(world, settings, tmp_path / "straight")
     assert train(world, settings, tmp_path / "cut", stop_after=1) is None
     again = train(world, settings, tmp_path / "cut")
@@ -201,7 +201,7 @@ def test_a_training_that_goes_on_equals_a_straight_one(algorithm, env, method, t
     one, two = (dict(done.model.policy.named_parameters()) for done in (straight, again))
     for name in one:
         assert torch.equal(one[name], two[name]), name
-    other = train(world, quick(algorithm, method, 256, checkpoint_every=128, seed=1), tmp_path / "other")
+    other = train(world, quick(algorithm, method, 192, checkpoint_every=128, seed=1), tmp_path / "other")
     assert any(not torch.equal(one[n], p) for n, p in other.model.policy.named_parameters())
 
 

@@ -254,6 +254,8 @@ class Compressor:
 
 def _is_smaller(matrix: Tensor, rank: int) -> bool:
     """Whether float32 factors of a rank take fewer bytes than the matrix in its best codec."""
-    whole = min(len(encode(matrix.numpy(), codec)) for codec in ("dense", *SPARSE))
-    left, right = truncate(matrix, rank)
-    return sum(min(len(encode(part.numpy(), codec)) for codec in ("dense", *SPARSE)) for part in (left, right)) < whole
+
+    def size(part: Tensor) -> int:
+        return min(len(encode(part.cpu().numpy(), codec)) for codec in ("dense", *SPARSE))
+
+    return sum(size(part) for part in truncate(matrix, rank)) < size(matrix)

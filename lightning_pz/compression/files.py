@@ -131,7 +131,7 @@ def _split(plan: Plan, tensors: Tensors, wanted: dict[str, tuple[Tensor, Tensor]
             result.append(step)
             continue
         weight = tensors[step["weight"]]
-        left, right = (factor.detach() for factor in wanted[step["weight"]])
+        left, right = (factor.detach().cpu() for factor in wanted[step["weight"]])
         first, second = f"{step['weight']}.right", f"{step['weight']}.left"
         tensors[first], tensors[second] = right, left
         if step["kind"] == "conv":

@@ -64,7 +64,9 @@ class HardConcrete(nn.Module):
 
     def draw(self, generator: torch.Generator) -> None:
         """Draw new noise for the next forward passes."""
-        self.uniform.uniform_(_EDGE, 1 - _EDGE, generator=generator)
+        # Drawn where the generator is, so that every device sees the same noise.
+        drawn = torch.empty(self.uniform.shape, device=generator.device)
+        self.uniform.copy_(drawn.uniform_(_EDGE, 1 - _EDGE, generator=generator))
 
     def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return the gated weight."""

@@ -138,7 +138,7 @@ def to_plan(network: nn.Sequential, prefix: str = "") -> tuple[Plan, Tensors]:
         else:
             raise UserError(f"a {type(module).__name__} inside a policy cannot be written to a compressed file")
         tensors |= more
-    return plan, {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    return plan, {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
 
 def from_plan(plan: Plan, tensors: Tensors) -> nn.Sequential:

@@ -28,9 +28,9 @@ def fake_int8(weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
     """Return the weight rounded to the levels, as floats; the gradient passes through the rounding unchanged."""
     scale = weight_scale(weight)
     if weight.ndim > 2:
-        zero = torch.zeros(len(scale), dtype=torch.int32)
+        zero = torch.zeros(len(scale), dtype=torch.int32, device=weight.device)
         return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -LEVELS, LEVELS)
-    zero = torch.zeros(1, dtype=torch.int32)
+    zero = torch.zeros(1, dtype=torch.int32, device=weight.device)
     return torch.fake_quantize_per_tensor_affine(weight, scale, zero, -LEVELS, LEVELS)
 
 

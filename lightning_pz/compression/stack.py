@@ -29,7 +29,7 @@ class Stack(nn.Module):
 
     def __init__(self, weight: Float[Tensor, "out ..."]) -> None:
         super().__init__()
-        self.mask = Mask(tuple(weight.shape))
+        self.mask = Mask(tuple(weight.shape)).to(weight.device)
         self.gates: HardConcrete | None = None
         self.factors: Factors | None = None
         self.int8 = False
@@ -46,7 +46,7 @@ class Stack(nn.Module):
 
     def add_gates(self, start: float) -> None:
         """Put a gate on every weight, open with this probability."""
-        self.gates = HardConcrete(tuple(self.mask.keep.shape), start)
+        self.gates = HardConcrete(tuple(self.mask.keep.shape), start).to(self.mask.keep.device)
 
     @torch.no_grad()
     def close_gates(self, weight: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def restore_stacks(stacks: dict[str, Stack], state: dict[str, dict]) -> None:
         if saved["gates"]:
             stack.add_gates(0.5)
         if saved["rank"] is not None:
-            stack.factors = Factors(torch.zeros(stack.mask.keep.shape), saved["rank"])
+            stack.factors = Factors(torch.zeros_like(stack.mask.keep, dtype=torch.float32), saved["rank"])
         stack.load_state_dict(saved["tensors"])
 
 

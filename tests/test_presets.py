@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from lightning_pz import collect, fit
+from lightning_pz.compression.resolve import compress_presets
 from lightning_pz.errors import UserError
 from lightning_pz.presets import conf_dir, expand_presets, merge, preset_names, take_option
 from sweeps.__main__ import SEARCHES
@@ -47,11 +48,14 @@ def test_every_file_in_conf_is_covered_here():
         "collect-grown.yaml",
         "finetune.yaml",
         "evaluate.yaml",
+        "compress.yaml",
         "sweep/recovery.yaml",
         "sweep/compare.yaml",
     }
     commands |= {f"sweep/{study}.yaml" for study in SEARCHES}
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
+    # tests/compression/test_compress.py parses these.
+    presets |= {f"compress/{name}.yaml" for name in compress_presets()}
     assert files == commands | presets
 
 

@@ -1,0 +1,49 @@
+"""Make one trained network small: `python -m lightning_pz.compress --env halfcheetah --method prune+int8 --sparsity 0.95`.
+
+Trains by Stable-Baselines3 while weights are pruned, gated, factorized or rounded; with `--policy FILE` a policy that exists
+is compressed by fine-tuning on its own behavior, with no reward. Each run leaves `logs/compress/<env>/<run>`:
+
+    config.yaml       every setting; `--config` on it names the same run
+    summary.json      return with its 95 % interval, sparsity, bytes by format, latency, behavior FVU
+    policy.lpz        the compressed policy (lightning_pz.compression.files.read_network); its size is what is reported
+    formats/          the same in every format
+    policy.onnx       float, and policy_int8.onnx (extra onnx)
+    model.zip         the model, for Stable-Baselines3's own loader; not with --policy
+    figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
+    events.*          for TensorBoard
+
+A finished run is never repeated; with `--checkpoint_every` an interrupted one goes on where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from lightning_pz.errors import run_main
+from lightning_pz.presets import EnvConfig
+
+
+def main(arguments: list[str]) -> None:
+    """Run the whole job on command-line arguments."""
+    from jsonargparse import ArgumentParser
+
+    from lightning_pz.compression.resolve import RunSettings, check_early, expand
+    from lightning_pz.compression.settings import CompressSettings
+
+    parser = ArgumentParser(prog="python -m lightning_pz.compress", description=__doc__)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(EnvConfig, "env")
+    parser.add_class_arguments(CompressSettings)
+    parser.add_class_arguments(RunSettings)
+    config = parser.instantiate(parser.parse_args(expand(arguments)))
+    settings = CompressSettings(**{field.name: config[field.name] for field in fields(CompressSettings)})
+    run = RunSettings(**{field.name: config[field.name] for field in fields(RunSettings)})
+    check_early(settings)
+    # Only now the heavy imports: what the arguments alone can tell has been told by here.
+    from lightning_pz.compressing import compress
+
+    compress(config.env, settings, run)
+
+
+if __name__ == "__main__":
+    run_main(main)

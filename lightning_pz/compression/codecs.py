@@ -1,0 +1,98 @@
+"""Ways to write a tensor's numbers down: all of them, or only those that are not zero, with where they are.
+
+| codec | where the numbers are |
+|---|---|
+| `dense` | everywhere |
+| `csr` | row starts and column numbers, in the smallest integers that hold them |
+| `bitmap` | one bit per place |
+| `entropy` | gaps between nonzero places in bytes, and the numbers, both Huffman-coded by zlib |
+
+Huffman codes of the gaps come close to the entropy of the mask: at 95 % sparsity 0.29 bits a place.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+SPARSE = ("csr", "bitmap", "entropy")
+_LONG = 255
+"""A gap byte that stands for this many zeros and no number."""
+
+
+def encode(array: np.ndarray, codec: str) -> bytes:
+    """Write a matrix down, (rows, columns) of int8, float16 or float32.
+
+    `decode` with the same codec, shape and type gives it back, bit for bit (but for negative zeros).
+    """
+    array = np.ascontiguousarray(array)
+    if codec == "dense":
+        return array.tobytes()
+    flat = array.ravel()
+    places = np.flatnonzero(flat)
+    values = flat[places].tobytes()
+    if codec == "csr":
+        starts = np.concatenate([[0], np.count_nonzero(array, axis=1).cumsum()])
+        columns = places % array.shape[1]
+        return (
+            starts.astype(_smallest(flat.size)).tobytes() + columns.astype(_smallest(array.shape[1])).tobytes() + values
+        )
+    if codec == "bitmap":
+        return np.packbits(flat != 0).tobytes() + values
+    gaps = np.diff(places, prepend=-1) - 1
+    long, rest = np.divmod(gaps, _LONG)
+    # Every gap is as many bytes of 255 as it has whole 255s, then its rest.
+    coded = np.full(int(long.sum()) + len(gaps), _LONG, dtype=np.uint8)
+    coded[np.cumsum(long + 1) - 1] = rest
+    packed = [_deflate(coded.tobytes()), _deflate(values)]
+    return struct.pack("<II", len(places), len(packed[0])) + b"".join(packed)
+
+
+def decode(content: bytes, codec: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Return the matrix that `encode` wrote.
+
+    Raises:
+        ValueError: The bytes do not fit the shape.
+    """
+    if codec == "dense":
+        return np.frombuffer(content, dtype).reshape(shape).copy()
+    flat = np.zeros(shape[0] * shape[1], dtype)
+    if codec == "csr":
+        kind = np.dtype(_smallest(flat.size))
+        starts = np.frombuffer(content, kind, shape[0] + 1).astype(np.int64)
+        column_kind = np.dtype(_smallest(shape[1]))
+        columns = np.frombuffer(content, column_kind, starts[-1], starts.size * kind.itemsize).astype(np.int64)
+        places = np.repeat(np.arange(shape[0]), np.diff(starts)) * shape[1] + columns
+        values = content[starts.size * kind.itemsize + columns.size * column_kind.itemsize :]
+    elif codec == "bitmap":
+        size = -(-flat.size // 8)
+        places = np.flatnonzero(np.unpackbits(np.frombuffer(content, np.uint8, size), count=flat.size))
+        values = content[size:]
+    elif codec == "entropy":
+        count, length = struct.unpack_from("<II", content)
+        coded = np.frombuffer(zlib.decompress(content[8 : 8 + length], -15), np.uint8).astype(np.int64)
+        steps = np.where(coded == _LONG, _LONG, coded + 1).cumsum()
+        places = steps[coded != _LONG] - 1
+        values = zlib.decompress(content[8 + length :], -15)
+        if len(places) != count:
+            raise ValueError(f"expected {count} places, but got {len(places)}")
+    else:
+        raise ValueError(f"unknown codec {codec!r}")
+    flat[places] = np.frombuffer(values, dtype)
+    return flat.reshape(shape)
+
+
+def _smallest(largest: int) -> str:
+    """Return the smallest unsigned type for numbers up to `largest`."""
+    return next(kind for kind, bits in (("<u1", 8), ("<u2", 16), ("<u4", 32)) if largest < 1 << bits)
+
+
+def _deflate(content: bytes) -> bytes:
+    """Return the smaller of plain Huffman coding and full deflate, without zlib's header."""
+    ways = []
+    for strategy in (zlib.Z_HUFFMAN_ONLY, zlib.Z_DEFAULT_STRATEGY):
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
+        ways.append(packer.compress(content) + packer.flush())
+    return min(ways, key=len)

@@ -1,0 +1,261 @@
+"""What happens to a network's weights when: gates, masks, factors and int8 along a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lightning_pz.compression.codecs import SPARSE, encode
+from lightning_pz.compression.files import split_low_rank
+from lightning_pz.compression.low_rank import rank_by_count, rank_by_energy, rank_by_error, truncate
+from lightning_pz.compression.network import copy_of, fvu, outputs
+from lightning_pz.compression.quantize import ActivationInt8
+from lightning_pz.compression.schedule import kept_counts
+from lightning_pz.compression.settings import CompressSettings
+from lightning_pz.compression.stack import Stack, check_finite, layers_of, restore_stacks, stack_state
+from lightning_pz.errors import UserError
+
+States = Callable[[], Tensor]
+
+
+class Compressor:
+    """Compresses the layers of a network while somebody else trains it.
+
+    A training of N steps (and, with int8, N `int8_share` more) goes: pruning between `ramp.begin` and `ramp.end`; gates
+    from the start, their penalty between the same shares; at `ramp.end` gates become final and low-rank layers take the
+    place of whole ones; from N on, weights are rounded to int8. What is left of each stage is fine-tuning.
+
+    Args:
+        network: The policy's network; its layers are compressed.
+        settings: What to do.
+        learning_rate: Adam's, of factors: that of the weights whose place they take.
+        states: Makes observations, (S, ...), on which a rank by behavior error is chosen.
+
+    Raises:
+        UserError: Weights that are not finite, or too high a rank or sparsity for the layers.
+    """
+
+    def __init__(
+        self,
+        network: nn.Sequential,
+        settings: CompressSettings,
+        learning_rate: float,
+        states: States | None = None,
+    ) -> None:
+        check_finite(network)
+        self.network, self.settings, self.learning_rate, self.states = network, settings, learning_rate, states
+        self.layers = layers_of(network)
+        self.stacks = {name: Stack(module.weight) for name, module in self.layers.items()}
+        self.weights: dict[str, Tensor] = {name: module.weight for name, module in self.layers.items()}
+        """Stored weights, before masks and rounding: the layers' own, until somebody keeps them elsewhere."""
+        self.gates_closed: float | None = None
+        """Share of the gates that were closed when they became final."""
+        self._generator = torch.Generator().manual_seed(settings.seed)
+        self.extra: torch.optim.Optimizer | None = None
+        """Moves gates or factors."""
+        self._step, self._settled, self._rounds = 0, False, False
+        shapes = [tuple(module.weight.shape) for module in self.layers.values()]
+        if settings.has("prune"):
+            kept = kept_counts(shapes, settings.sparsity, settings.distribution)
+            self._pruned = [math.prod(shape) - count for shape, count in zip(shapes, kept, strict=True)]
+        if settings.has("low_rank") and (rank := settings.low_rank.rank) is not None:
+            for name, shape in zip(self.layers, shapes, strict=True):
+                if rank > min(shape[0], math.prod(shape[1:])):
+                    raise UserError(
+                        f"--low_rank.rank expects at most {min(shape[0], math.prod(shape[1:]))}, the rank of layer {name} "
+                        f"of {shape[0]} x {math.prod(shape[1:])} weights, but got {rank}: choose a smaller one, or "
+                        "--low_rank.params, which suits each layer"
+                    )
+        if settings.has("l0"):
+            for stack in self.stacks.values():
+                stack.add_gates(settings.l0.start)
+            self._make_extra()
+            self.draw()
+
+    def parametrize(self) -> None:
+        """Put every stack in its layer's way, by `torch.nn.utils.parametrize`."""
+        for name, module in self.layers.items():
+            parametrize.register_parametrization(module, "weight", self.stacks[name])
+            self.weights[name] = module.parametrizations.weight.original  # type: ignore[union-attr, assignment]
+
+    def unparametrize(self) -> None:
+        """Make the layers plain again, with the weights that they work with."""
+        for module in self.layers.values():
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+    def train(self, mode: bool) -> None:
+        """Switch between noisy gates and those of the finished network."""
+        for stack in self.stacks.values():
+            stack.train(mode)
+
+    def draw(self) -> None:
+        """Draw new noise for the gates."""
+        for stack in self.stacks.values():
+            if stack.gates is not None:
+                stack.gates.draw(self._generator)
+
+    def advance(self, step: int) -> bool:
+        """Do what has come due, and return whether that was anything.
+
+        Args:
+            step: Steps done, 0 to `settings.total_steps()`; never falls.
+        """
+        settings, base = self.settings, self.settings.base_steps()
+        self._step, changed = step, False
+        if settings.has("prune"):
+            share = settings.ramp.share(step, base)
+            for stack, weight, pruned in zip(self.stacks.values(), self.weights.values(), self._pruned, strict=True):
+                kept = weight.numel() - round(share * pruned)
+                if kept < int(stack.mask.keep.sum()):
+                    stack.mask.shrink(weight.detach(), kept)
+                    changed = True
+        if step >= settings.ramp.end * base and not self._settled:
+            self._settle()
+            changed = True
+        if step >= base and settings.has("int8") and not self._rounds:
+            self._rounds = changed = True
+            for stack in self.stacks.values():
+                stack.int8 = True
+            for module in self.network.modules():
+                if isinstance(module, ActivationInt8):
+                    module.on = True
+        return changed
+
+    def penalty(self) -> Tensor | None:
+        """Return the weighted expected share of open gates, or None where there is nothing to pay."""
+        gates = [stack.gates for stack in self.stacks.values() if stack.gates is not None]
+        if not gates or self._step < self.settings.ramp.begin * self.settings.base_steps():
+            return None
+        count = sum(gate.log_alpha.numel() for gate in gates)
+        opened = torch.stack([gate.expected_open() for gate in gates]).sum()
+        return self.settings.l0.penalty * opened / count
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the weights in training differ from the finished ones."""
+        return any(stack.gates is not None for stack in self.stacks.values())
+
+    @torch.no_grad()
+    def finished(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Return the network as it is now with whole layers, and with factors as layers of their own."""
+        self.train(False)
+        whole = copy_of(self.network)
+        factors = {}
+        for (name, layer), stack in zip(layers_of(whole).items(), self.stacks.values(), strict=True):
+            layer.weight.copy_(stack(self.weights[name]))
+            if stack.factors is not None:
+                factors[name] = stack.factors.values()
+        self.train(True)
+        return whole, split_low_rank(whole, factors)
+
+    @torch.no_grad()
+    def scalars(self) -> dict[str, float]:
+        """Return what to log: sparsity in all and by layer, the sparsity aimed at, gates, ranks, int8."""
+        values, zeros, count = {}, 0, 0
+        for name, stack in self.stacks.items():
+            keep = stack.mask.keep if stack.gates is None else stack.mask.keep & stack.gates.open()
+            values[f"sparsity/{name}"] = 1 - float(keep.float().mean())
+            zeros, count = zeros + int((~keep).sum()), count + keep.numel()
+            if stack.factors is not None:
+                values[f"rank/{name}"] = float(stack.factors.left.shape[1])
+        values["sparsity"] = zeros / count
+        if self.settings.has("prune"):
+            values["sparsity_target"] = self.settings.sparsity * self.settings.ramp.share(
+                self._step, self.settings.base_steps()
+            )
+        gates = [stack.gates for stack in self.stacks.values() if stack.gates is not None]
+        if gates:
+            values["expected_open"] = float(sum(gate.expected_open() for gate in gates)) / count
+        values["int8"] = float(any(stack.int8 for stack in self.stacks.values()))
+        return values
+
+    def state(self) -> dict[str, Any]:
+        """Return tensors and plain data from which `restore` goes on."""
+        return {
+            "stacks": stack_state(self.stacks),
+            "weights": {name: weight.detach().clone() for name, weight in self.weights.items()},
+            "extra": None if self.extra is None else self.extra.state_dict(),
+            "generator": self._generator.get_state(),
+            "step": self._step,
+            "settled": self._settled,
+            "gates_closed": self.gates_closed,
+        }
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where `state` was called, on a network of the same shape."""
+        for stack in self.stacks.values():
+            stack.gates = None
+        restore_stacks(self.stacks, state["stacks"])
+        for name, weight in self.weights.items():
+            weight.copy_(state["weights"][name])
+        self._step, self._settled, self.gates_closed = state["step"], state["settled"], state["gates_closed"]
+        self._rounds = any(stack.int8 for stack in self.stacks.values())
+        self._generator.set_state(state["generator"])
+        self.extra = None
+        if state["extra"] is not None:
+            self._make_extra()
+            self.extra.load_state_dict(state["extra"])  # type: ignore[attr-defined]
+
+    def _make_extra(self) -> None:
+        parameters = [parameter for stack in self.stacks.values() for parameter in stack.parameters()]
+        gated = any(stack.gates is not None for stack in self.stacks.values())
+        rate = self.settings.l0.learning_rate if gated else self.learning_rate
+        self.extra = torch.optim.Adam(parameters, lr=rate) if parameters else None
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Make gates final, then put factors in the place of layers where that is smaller."""
+        self._settled = True
+        if self.settings.has("l0"):
+            for name, stack in self.stacks.items():
+                self.weights[name].copy_(stack.close_gates(self.weights[name]))
+            keeps = [stack.mask.keep for stack in self.stacks.values()]
+            self.gates_closed = sum(int((~k).sum()) for k in keeps) / sum(k.numel() for k in keeps)
+            self.extra = None
+        if self.settings.has("low_rank"):
+            bound, wanted = self.settings.low_rank.error, None
+            if bound is not None:
+                if self.states is None:
+                    raise ValueError("a rank by behavior error needs states")
+                wanted = outputs(self.finished()[0], self.states())
+            for number, (name, stack) in enumerate(self.stacks.items()):
+                matrix = stack(self.weights[name]).flatten(1)
+                # Layers before this one are truncated already; each may use up its part of the bound.
+                part = (bound or 0.0) * (number + 1) / len(self.stacks)
+                rank = self._rank(name, matrix, part, wanted)
+                if matrix.any() and rank < min(matrix.shape) and _is_smaller(matrix, rank):
+                    stack.factorize(self.weights[name], rank)
+            self._make_extra()
+
+    def _rank(self, name: str, matrix: Tensor, bound: float, wanted: Tensor | None) -> int:
+        rules = self.settings.low_rank
+        if rules.rank is not None:
+            return rules.rank
+        if rules.params is not None:
+            return rank_by_count(tuple(matrix.shape), rules.params)
+        if rules.error is None or wanted is None or self.states is None:
+            return rank_by_energy(matrix, rules.energy)
+        trial, states = self.finished()[0], self.states()
+        layer = layers_of(trial)[name]
+
+        def error(rank: int) -> float:
+            left, right = truncate(matrix, rank)
+            layer.weight.copy_((left @ right).view_as(layer.weight))
+            return fvu(outputs(trial, states), wanted)
+
+        return rank_by_error(min(matrix.shape), error, bound)
+
+
+def _is_smaller(matrix: Tensor, rank: int) -> bool:
+    """Whether float32 factors of a rank take fewer bytes than the matrix in its best codec."""
+
+    def size(part: Tensor) -> int:
+        return min(len(encode(part.cpu().numpy(), codec)) for codec in ("dense", *SPARSE))
+
+    return sum(size(part) for part in truncate(matrix, rank)) < size(matrix)

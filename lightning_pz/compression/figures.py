@@ -1,0 +1,99 @@
+"""Figures of a compression: bytes by format, sparsity by layer, and return against bytes over finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from lightning_pz import plots
+
+_COLORS = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, "#CC79A7", "#56B4E9", plots.GRAY)
+_MARKERS = "osD^vPX"
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Any]:
+    figure, axes = plots.plt.subplots(figsize=(width, height), layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _bytes(value: float | int | np.number, _: object = None) -> str:
+    return f"{value / 1000:,.1f} kB".replace(".0 kB", " kB") if value >= 1000 else f"{value:.0f} B"
+
+
+def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
+    """Draw the size of the file in each format, with how many times smaller than float32 it is.
+
+    Args:
+        sizes: Bytes by format; `float32` is the reference.
+        title: What was compressed.
+    """
+    figure, axes = _axes(5.4, 0.45 * len(sizes) + 1.0)
+    names, values = list(sizes), list(sizes.values())
+    bars = axes.barh(names, values, color=plots.BLUE, height=0.6)
+    labels = [f"{_bytes(value)}   {sizes['float32'] / value:.1f} x" for value in values]
+    axes.bar_label(bars, labels, padding=4, fontsize=8)
+    axes.set(xscale="log", xlabel="file size", title=title, xlim=(min(values) / 3, max(values) * 6))
+    axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    axes.invert_yaxis()
+    return figure
+
+
+def sparsity_by_layer(sparsity: Mapping[str, float], weights: Mapping[str, int], title: str) -> Figure:
+    """Draw the share of zeros in each layer.
+
+    Args:
+        sparsity: By layer, 0 to 1.
+        weights: Number of weights by layer.
+        title: What was compressed.
+    """
+    figure, axes = _axes(5.4, 0.45 * len(sparsity) + 1.0)
+    names = [f"layer {name}: {weights[name]:,} weights" for name in sparsity]
+    bars = axes.barh(names, list(sparsity.values()), color=plots.GREEN, height=0.6)
+    axes.bar_label(bars, [f"{value:.1%}" for value in sparsity.values()], padding=4, fontsize=8)
+    axes.set(xlim=(0, 1.15), xlabel="share of zeros", title=title)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axes.invert_yaxis()
+    return figure
+
+
+def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Draw the return of finished runs, with its interval, against the bytes of their files.
+
+    Args:
+        runs: Summaries of runs in one environment.
+        title: The environment.
+    """
+    figure, axes = _axes(5.6, 3.8)
+    dense = [run for run in runs if run.get("return_dense") is not None]
+    if dense:
+        last = dense[-1]
+        axes.axhspan(last["return_dense_low"], last["return_dense_high"], color=plots.GRAY, alpha=0.2, linewidth=0)
+        axes.axhline(last["return_dense"], color=plots.GRAY, linestyle=":", label="dense policy (band: 95 %)")
+        axes.axvline(last["bytes_float32"], color=plots.GRAY, linestyle="--", linewidth=0.8, label="its float32 file")
+    for i, method in enumerate(sorted({run["method"] for run in runs})):
+        own = sorted((run for run in runs if run["method"] == method), key=lambda run: run["bytes_file"])
+        x, y = ([run[key] for run in own] for key in ("bytes_file", "return"))
+        spread = np.abs(
+            np.array([[run["return"] - run["return_low"], run["return_high"] - run["return"]] for run in own]).T
+        )
+        axes.errorbar(
+            x, y, yerr=spread, label=method, color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)],
+            capsize=2, linestyle="none", markersize=5,
+        )  # fmt: skip
+        for run in own:
+            if "prune" in method:
+                place = (run["bytes_file"], run["return"])
+                axes.annotate(f"{run['sparsity']:.0%}", place, (5, 5), textcoords="offset points", fontsize=7)
+    axes.set(xscale="log", xlabel="file size, indices included", ylabel="return", title=title)
+    if axes.get_ylim()[0] > 0:
+        axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    axes.legend(frameon=False, fontsize=8)
+    return figure

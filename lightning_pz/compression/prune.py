@@ -1,0 +1,51 @@
+"""Magnitude pruning: masks that only ever shrink."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Mask(nn.Module):
+    """A parametrization that holds weights at zero: `w = theta * mask`; no gradient reaches a masked weight.
+
+    Args:
+        shape: Of the weight.
+    """
+
+    keep: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("keep", torch.ones(shape, dtype=torch.bool))
+
+    def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the weight with zeros where it is masked."""
+        # Not a product: zero times a weight that has run off to infinity would not be zero.
+        return torch.where(self.keep, weight, 0.0)
+
+    @torch.no_grad()
+    def shrink(self, weight: Float[Tensor, "..."], kept: int) -> None:
+        """Keep only the `kept` largest of the weights that are still kept; nothing comes back."""
+        self.keep &= magnitude_mask(weight, self.keep, kept)
+
+
+def magnitude_mask(weight: Float[Tensor, "..."], keep: Bool[Tensor, "..."], kept: int) -> Bool[Tensor, "..."]:
+    """Return the mask of the largest weights among those kept so far; of equal ones the first.
+
+    Args:
+        weight: Any shape.
+        keep: Those that may be kept, of the same shape.
+        kept: How many to keep; all that are left if there are fewer.
+    """
+    size = torch.where(keep, weight.abs(), -1.0).flatten()
+    kept = min(kept, int(keep.sum()))
+    if kept == 0:
+        return torch.zeros_like(keep)
+    # The k-th value is found several times faster than all are sorted.
+    least = size.kthvalue(size.numel() - kept + 1).values
+    mask = size > least
+    ties = (size == least).nonzero().flatten()
+    mask[ties[: kept - int(mask.sum())]] = True
+    return mask.view_as(keep)

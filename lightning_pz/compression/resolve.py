@@ -1,0 +1,114 @@
+"""From a command line to settings: shipped files, environments, extras. Imports no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_pz.compression.settings import CompressSettings
+from lightning_pz.errors import UserError, nearest
+from lightning_pz.presets import conf_dir, load_preset, merge, preset_names, take_option
+
+INSTALL = "pip install 'lightning_pz[compression]'"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a run goes.
+
+    Args:
+        logs: Folder for runs.
+        progress: Whether to draw a progress bar; on a terminal only if null.
+    """
+
+    logs: str = "logs"
+    progress: bool | None = None
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def compress_presets() -> list[str]:
+    """Return the names of the environments that have settings for compression."""
+    return sorted(path.stem for path in (conf_dir() / "compress").glob("*.yaml"))
+
+
+def expand(arguments: list[str]) -> list[str]:
+    """Put the shipped settings before the user's own arguments, and the environment's in between.
+
+    Raises:
+        UserError: No environment or an unknown one, or a `--config` that is no file.
+    """
+    if {"-h", "--help"} & set(arguments):
+        return arguments
+    env, rest = take_option(arguments, "--env")
+    configs = [value for flag, value in itertools.pairwise(rest) if flag == "--config"]
+    configs += [word.split("=", 1)[1] for word in rest if word.startswith("--config=")]
+    for path in configs:
+        if not Path(path).is_file():
+            raise UserError(f"--config expects a YAML file, but there is none at {path}")
+    settings: dict[str, Any] = yaml.safe_load((conf_dir() / "compress.yaml").read_text())
+    if env is not None:
+        settings = merge(settings, env_settings(env))
+    elif not configs and not any(word.startswith("--env.") for word in rest):
+        raise UserError(f"which environment? Give --env with {_known()} or a Gymnasium id")
+    return [f"--config={yaml.safe_dump(settings, default_flow_style=True, width=10**9).strip()}", *rest]
+
+
+def env_settings(name: str) -> dict[str, Any]:
+    """Return what is shipped for an environment, by the name of its settings, a preset, or its Gymnasium id.
+
+    Raises:
+        UserError: There is no such environment.
+    """
+    if name in compress_presets():
+        settings: dict[str, Any] = yaml.safe_load((conf_dir() / "compress" / f"{name}.yaml").read_text())
+        return settings
+    if name in preset_names("env"):
+        return {"env": load_preset("env", name)["env"]}
+    import gymnasium
+
+    from_provider = (
+        name.lower().startswith(("ale/", "surrol/")) or "noframeskip" in name.lower() or "mario" in name.lower()
+    )
+    if name not in gymnasium.registry and not from_provider:
+        known = [*compress_presets(), *preset_names("env"), *gymnasium.registry]
+        raise UserError(
+            f"--env expects {_known()} or a registered Gymnasium id, but got {name!r}." + nearest(name, known)
+        )
+    for preset in compress_presets():
+        settings = yaml.safe_load((conf_dir() / "compress" / f"{preset}.yaml").read_text())
+        if settings["env"]["id"] == name:
+            return settings
+    return {"env": {"name": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"), "id": name}}
+
+
+def check_early(settings: CompressSettings) -> None:
+    """Raise `UserError` for everything that can be told without torch."""
+    settings.check()
+    for flag, path in (("policy", settings.policy), ("reference", settings.reference)):
+        if path is not None and not Path(path).is_file():
+            raise UserError(f"--{flag} expects a policy file, but there is none at {path}")
+    if settings.policy is not None:
+        kinds = (".npz", ".zip", ".ckpt")
+        if Path(settings.policy).suffix not in kinds:
+            raise UserError(
+                f"--policy expects a policy.npz, a Stable-Baselines3 .zip or a .ckpt with --latent, but got {settings.policy}"
+            )
+        if settings.policy.endswith(".ckpt") and settings.latent is None:
+            raise UserError("--policy with a checkpoint needs --latent, the numbers to decode: --latent '[0.5, -1.2]'")
+    needs = settings.policy is None or settings.policy.endswith(".zip") or settings.reference is not None
+    if needs and not is_installed("stable_baselines3"):
+        raise UserError(f"this needs the package stable_baselines3, which is not installed: {INSTALL}")
+
+
+def _known() -> str:
+    return f"a preset ({', '.join(sorted({*compress_presets(), *preset_names('env')}))})"

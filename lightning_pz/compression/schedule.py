@@ -1,0 +1,130 @@
+"""How sparse a network is when, and how its kept weights are shared among the layers. Imports no torch.
+
+References:
+    Cubic ramp: Zhu and Gupta, To prune, or not to prune, 2017 (arXiv 1710.01878). Erdos-Renyi kernel rule: Mocanu et
+    al., 2018, and Evci et al., Rigging the Lottery, 2020 (arXiv 1911.11134). Both as in arXiv 2405.07748.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_pz.errors import UserError, nearest
+
+DISTRIBUTIONS = ("erk", "uniform")
+
+
+def cubic_ramp(progress: float) -> float:
+    """Return the share of the final sparsity that is reached: `1 - (1 - k/N)^3`, progress k/N cut to 0..1."""
+    return 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """When weights are cut: `events` times between two shares of the training.
+
+    Args:
+        begin: Share of the steps after which the first weights go.
+        end: Share of the steps at which the last ones go.
+        events: How often, evenly spread.
+    """
+
+    begin: float = 0.2
+    end: float = 0.8
+    events: int = 600
+
+    def check(self) -> None:
+        """Raise `UserError` for a value outside its range."""
+        if not 0 <= self.begin < self.end <= 1:
+            raise UserError(
+                f"--ramp expects 0 <= begin < end <= 1, shares of the steps, but got {self.begin} and {self.end}"
+            )
+        if self.events < 1:
+            raise UserError(f"--ramp.events expects at least 1, but got {self.events}")
+
+    def event(self, step: int, steps: int) -> int:
+        """Return how many events have come by a step, 0 to `events`.
+
+        Args:
+            step: Steps done.
+            steps: Steps in all, above 0.
+        """
+        # The rounding is for shares such as 0.8 * 1000, which must not fall short of their own step.
+        through = (step / steps - self.begin) / (self.end - self.begin)
+        return math.floor(round(self.events * min(max(through, 0.0), 1.0), 9))
+
+    def share(self, step: int, steps: int) -> float:
+        """Return the share of the final sparsity at a step, 0 to 1."""
+        return cubic_ramp(self.event(step, steps) / self.events)
+
+
+def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[float]:
+    """Return the share of weights that each layer keeps, so that all together keep `1 - sparsity`.
+
+    `erk` gives a layer a density proportional to `(n_in + n_out) / (n_in n_out)`, for a convolution
+    `(n_in + n_out + h + w) / (n_in n_out h w)`; a layer that would keep more than all keeps all, and the others make up
+    for it. `uniform` gives every layer the same.
+
+    Args:
+        shapes: Shapes of the weights: (out, in), or (out, in, height, width).
+        sparsity: Share of all weights that go, 0 <= sparsity < 1.
+        distribution: `erk` or `uniform`.
+
+    Raises:
+        UserError: A sparsity outside [0, 1) or an unknown distribution.
+    """
+    check_sparsity(sparsity)
+    if distribution not in DISTRIBUTIONS:
+        raise UserError(
+            f"--distribution expects one of {', '.join(DISTRIBUTIONS)}, but got {distribution!r}."
+            + nearest(distribution, DISTRIBUTIONS)
+        )
+    sizes = np.array([math.prod(shape) for shape in shapes], dtype=float)
+    if distribution == "uniform":
+        return [1 - sparsity] * len(shapes)
+    raw = np.array([sum(shape) for shape in shapes]) / sizes
+    full = np.zeros(len(shapes), dtype=bool)
+    while True:
+        left = (1 - sparsity) * sizes.sum() - sizes[full].sum()
+        scale = left / (raw * sizes)[~full].sum() if (~full).any() else 0.0
+        over = ~full & (scale * raw > 1)
+        if not over.any():
+            return np.where(full, 1.0, scale * raw).tolist()
+        full |= over
+
+
+def kept_counts(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[int]:
+    """Return how many weights each layer keeps; they add up to `round((1 - sparsity) N)` of N.
+
+    Whole numbers come from the densities by the largest remainder. Every layer keeps at least one weight.
+
+    Raises:
+        UserError: As for `layer_densities`, or so few weights that a layer would keep none.
+    """
+    sizes = np.array([math.prod(shape) for shape in shapes])
+    wanted = np.array(layer_densities(shapes, sparsity, distribution)) * sizes
+    total = round((1 - sparsity) * int(sizes.sum()))
+    if total < len(shapes):
+        raise UserError(
+            f"--sparsity {sparsity} leaves {total} of {sizes.sum()} weights, fewer than the {len(shapes)} layers: choose a "
+            "lower one"
+        )
+    counts = np.maximum(np.floor(wanted + 1e-9).astype(int), 1)
+    order = np.argsort(-(wanted - counts), kind="stable")
+    i = 0
+    while counts.sum() != total:
+        layer, step = order[i % len(order)], int(np.sign(total - counts.sum()))
+        if 1 <= counts[layer] + step <= sizes[layer]:
+            counts[layer] += step
+        i += 1
+    return counts.tolist()
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Raise `UserError` unless the sparsity is at least 0 and below 1."""
+    if not 0 <= sparsity < 1:
+        raise UserError(f"--sparsity expects a share of at least 0 and below 1, but got {sparsity}")

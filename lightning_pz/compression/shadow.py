@@ -1,0 +1,84 @@
+"""Compression of a network that must not be touched: stored weights live beside it.
+
+`torch.nn.utils.parametrize` moves a weight behind the bias in the order of parameters. Stable-Baselines3 updates target
+networks by position, so that a parametrized network would silently overwrite its target's biases with weights. Here
+the module keeps its parameters, in their order, and always holds the weights that it works with: masked, gated,
+rounded. The weights that are trained stand beside it, and are put in its place for the moment of the
+optimizer's step. That is the same training: a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_pz.compression.compressor import Compressor
+
+
+class Shadow:
+    """Trains a compressor's weights through the optimizer that a network already has.
+
+    Args:
+        compressor: Of a network whose layers are plain.
+        optimizer: Whose steps change that network.
+    """
+
+    def __init__(self, compressor: Compressor, optimizer: torch.optim.Optimizer) -> None:
+        self.compressor, self.layers = compressor, compressor.layers
+        compressor.weights = {name: nn.Parameter(m.weight.detach().clone()) for name, m in self.layers.items()}
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        self.write()
+
+    def remove(self) -> None:
+        """Let go of the optimizer; the network keeps the weights of the finished network."""
+        for hook in self._hooks:
+            hook.remove()
+        self.settle()
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Put into the network the weights it works with now."""
+        for name, module in self.layers.items():
+            module.weight.copy_(self.compressor.stacks[name](self.compressor.weights[name]))
+
+    def settle(self) -> None:
+        """Put into the network the weights of the finished network, without noise."""
+        self.compressor.train(False)
+        self.write()
+        self.compressor.train(True)
+
+    def _moving(self) -> list[tuple[str, nn.Linear | nn.Conv2d, Tensor]]:
+        """Return name, layer and stored weight of the layers that this step of the optimizer moves."""
+        return [(n, m, self.compressor.weights[n]) for n, m in self.layers.items() if m.weight.grad is not None]
+
+    def _before_step(self, *_: Any) -> None:
+        """Turn gradients of working weights into gradients of stored ones, and put those in place."""
+        compressor, extra = self.compressor, self.compressor.extra
+        if extra is not None:
+            extra.zero_grad()
+        for name, module, stored in self._moving():
+            stored.grad = None
+            # Adding nothing gives a factorized layer's weight, which plays no part, a gradient of zero.
+            torch.autograd.backward(compressor.stacks[name](stored) + 0 * stored, module.weight.grad)
+        penalty = compressor.penalty()
+        if penalty is not None:
+            penalty.backward()
+        if extra is not None:
+            extra.step()
+        with torch.no_grad():
+            for _name, module, stored in self._moving():
+                module.weight.copy_(stored)
+                module.weight.grad = stored.grad
+
+    def _after_step(self, *_: Any) -> None:
+        """Take the changed weights out again and put working ones in."""
+        with torch.no_grad():
+            for _name, module, stored in self._moving():
+                stored.copy_(module.weight)
+        self.compressor.draw()
+        self.write()

@@ -1,0 +1,213 @@
+"""The command as a person types it: what it leaves behind, what it repeats, what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import yaml
+from stable_baselines3 import SAC
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_pz import compress, compressing
+from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.compression import resolve
+from lightning_pz.compression.distill import TEST_SEEDS
+from lightning_pz.compression.files import FORMATS, read_network
+from lightning_pz.compression.network import outputs
+from lightning_pz.compression.resolve import compress_presets, env_settings, expand
+from lightning_pz.compression.settings import CompressSettings
+from lightning_pz.compression.worlds import find_world, play, register_providers
+from lightning_pz.errors import UserError
+from lightning_pz.policy import Layout
+from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.presets import conf_dir
+
+TINY = [
+    "--distill.steps", "60", "--distill.episodes", "1", "--distill.held_out", "1", "--distill.rounds", "1",
+    "--distill.batch_size", "32", "--episodes", "4", "--progress", "false",
+]  # fmt: skip
+TINY_MODEL = "{sac: {learning_starts: 50, batch_size: 16, policy_kwargs: {net_arch: [16, 16]}}}"
+
+
+@pytest.fixture
+def policy_file(tmp_path) -> Path:
+    torch.manual_seed(0)
+    layout = Layout(3, (24, 24), 1)
+    weights = 0.3 * torch.randn(layout.num_params)
+    policy = SavedPolicy(layout, weights, torch.zeros(3), torch.ones(3), torch.tensor([-2.0]), torch.tensor([2.0]))
+    policy.save(tmp_path / "policy.npz")
+    return tmp_path / "policy.npz"
+
+
+def last_line(capsys) -> Path:
+    return Path(capsys.readouterr().out.strip().splitlines()[-1])
+
+
+def run(capsys, *arguments) -> Path:
+    compress.main([*map(str, arguments), *TINY])
+    return last_line(capsys)
+
+
+def test_a_policy_file_leaves_a_whole_run_folder(policy_file, tmp_path, capsys, monkeypatch):
+    command = ["--env", "Pendulum-v1", "--policy", policy_file, "--sparsity", "0.6", "--logs", tmp_path / "logs"]
+    folder = run(capsys, *command)
+    assert folder == tmp_path / "logs" / "compress" / "pendulum-v1" / "distill-prune-int8-0.6-seed0"
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(("events", "."))}
+    assert names == {
+        "config.yaml", "identity", "summary.json", "policy.lpz", "formats", "figures", "policy.onnx", "policy_int8.onnx",
+    }  # fmt: skip
+    summary = json.loads((folder / "summary.json").read_text())
+    for name in FORMATS:
+        assert summary[f"bytes_{name}"] == (folder / "formats" / f"{name}.lpz").stat().st_size
+    assert summary["bytes_file"] == (folder / "policy.lpz").stat().st_size == summary["bytes_sparse_int8"]
+    assert summary["sparsity"] == pytest.approx(0.6, abs=1e-3)
+    assert summary["file_ratio"] == pytest.approx(summary["bytes_float32"] / summary["bytes_file"])
+    assert summary["paper_ratio"] == pytest.approx(4 / (1 - summary["zeros"]))
+
+    # The return is that of the file on fresh episodes, and the ONNX files do the same.
+    network, _ = read_network(folder / "policy.lpz")
+    world = find_world("Pendulum-v1")
+    played = play(network, world, range(TEST_SEEDS, TEST_SEEDS + 4), keep=True)
+    assert summary["return"] == pytest.approx(played.returns.mean())
+    assert summary["return_low"] <= summary["return"] <= summary["return_high"]
+    for name in ("policy.onnx", "policy_int8.onnx"):
+        session = onnxruntime.InferenceSession(folder / name)
+        (actions,) = session.run(None, {"observation": played.observations.numpy()})
+        assert np.abs(actions - outputs(network, played.observations).numpy()).max() < 1e-4
+    assert {path.name for path in (folder / "figures").iterdir()} == {"bytes.png", "sparsity.png", "trade_off.png"}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert {"sparsity", "behavior_fvu", "distill/loss"} <= set(events.Tags()["scalars"])
+
+    # A finished run is found again, also by its own config; other settings get a folder of their own.
+    monkeypatch.setattr(compressing, "distill", lambda *_, **__: pytest.fail("repeated"))
+    assert run(capsys, *command) == folder
+    assert run(capsys, "--config", folder / "config.yaml") == folder
+    monkeypatch.undo()
+    assert run(capsys, *command, "--distribution", "uniform") == folder.with_name(folder.name + "-002")
+
+
+def test_training_leaves_a_model_and_can_be_measured_against_a_dense_one(tmp_path, capsys):
+    command = ["--env", "Pendulum-v1", "--steps", "150", "--model", TINY_MODEL, "--logs", tmp_path]
+    dense = run(capsys, *command, "--method", "none")
+    folder = run(capsys, *command, "--sparsity", "0.5", "--reference", dense / "model.zip")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["behavior_fvu"] > 0 and summary["return_difference_low"] <= summary["return_difference"]
+    assert summary["env_steps"] == 195 and summary["algorithm"] == "sac"  # 150 and 30 % for int8
+    model = SAC.load(folder / "model.zip")
+    states = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+    network, _ = read_network(folder / "policy.lpz")
+    assert np.allclose(
+        model.predict(states, deterministic=True)[0], outputs(network, torch.from_numpy(states)), atol=1e-4
+    )
+    none = json.loads((dense / "summary.json").read_text())
+    assert none["sparsity"] == 0 and none["return_dense"] is None and none["gates_closed"] is None
+
+
+def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, capsys):
+    checkpoint = fitted.summary["checkpoint"]
+    command = ["--env", "mountaincar", "--policy", checkpoint, "--method", "int8", "--logs", tmp_path]
+    folder = run(capsys, *command, "--latent", "[0.5, -1.0]")
+    model = load_autoencoder(checkpoint)
+    params = model.decoder(torch.tensor([[0.5, -1.0]]))
+    dense, _ = read_network(folder / "formats" / "float32.lpz")
+    states = torch.randn(10, 2)
+    assert torch.allclose(outputs(dense, states), model.policy(params, states[None])[0], atol=1e-5)
+    for latent, sentence in (("[1.0]", "--latent expects 2 numbers"), (None, "needs --latent")):
+        with pytest.raises(UserError, match=sentence):
+            run(capsys, *command, *(["--latent", latent] if latent else []))
+    with pytest.raises(UserError, match="was made for MountainCarContinuous-v0"):
+        run(capsys, "--env", "Pendulum-v1", "--policy", checkpoint, "--latent", "[1.0, 1.0]")
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--env", "halfcheeta"], "Did you mean 'halfcheetah'"),
+        ([], "which environment"),
+        (["--env", "cartpole", "--sparsity", "1"], "--sparsity expects a share of at least 0 and below 1, but got 1"),
+        (["--env", "cartpole", "--sparsity", "-0.1"], "--sparsity expects"),
+        (["--env", "cartpole", "--method", "prun"], "Did you mean 'prune'"),
+        (["--env", "cartpole", "--method", "none+int8"], "none, or different parts"),
+        (["--env", "cartpole", "--method", "l0+l0"], "none, or different parts"),
+        (["--env", "cartpole", "--method", "prune+l0"], "prune or l0, not both"),
+        (["--env", "cartpole", "--algorithm", "a2c"], "--algorithm expects one of sac, td3, ppo, dqn"),
+        (["--env", "cartpole", "--policy", "nowhere.zip"], "--policy expects a policy file"),
+        (["--env", "cartpole", "--reference", "nowhere.zip"], "--reference expects a policy file"),
+        (["--env", "cartpole", "--latent", "[1.0]"], "--latent goes with --policy"),
+        (["--env", "cartpole", "--activations", "true"], "--activations rounds"),
+        (["--env", "cartpole", "--low_rank.rank", "0"], "--low_rank.rank expects at least 1"),
+        (["--env", "cartpole", "--low_rank.rank", "2", "--low_rank.error", "0.1"], "one rule for the rank"),
+        (["--env", "cartpole", "--low_rank.energy", "1.5"], "--low_rank.energy expects a share"),
+        (["--env", "cartpole", "--ramp.end", "0.1"], "0 <= begin < end <= 1"),
+        (["--env", "cartpole", "--l0.penalty", "-1"], "--l0.penalty expects a number above 0"),
+        (["--env", "cartpole", "--episodes", "1"], "--episodes expects at least 2"),
+        (["--config", "nowhere.yaml"], "there is none at nowhere.yaml"),
+    ],
+)
+def test_what_can_be_told_from_the_arguments(arguments, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=sentence):
+        compress.main(arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_policies_that_do_not_fit(policy_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for env, sentence in (
+        ("MountainCarContinuous-v0", "takes 3 observations and gives 1 actions, but .* has 2 and 1"),
+        ("CartPole-v1", "made for another environment"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            run(capsys, "--env", env, "--policy", policy_file)
+    with pytest.raises(UserError, match="expects at most 1, the rank of layer"):
+        run(capsys, "--env", "Pendulum-v1", "--policy", policy_file, "--method", "low_rank", "--low_rank.rank", "3")
+    with pytest.raises(UserError, match=r"expects a policy.npz, a Stable-Baselines3 .zip or a .ckpt"):
+        run(capsys, "--env", "Pendulum-v1", "--policy", __file__)
+    with pytest.raises(UserError, match="has discrete actions: use dqn or ppo"):
+        run(capsys, "--env", "CartPole-v1", "--algorithm", "sac")
+
+
+def test_what_is_missing_is_named_with_the_line_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(resolve, "is_installed", lambda module: False)
+    with pytest.raises(UserError, match=r"pip install 'lightning_pz\[compression\]'"):
+        compress.main(["--env", "cartpole", "--logs", str(tmp_path)])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for env, line in (
+        ("PongNoFrameskip-v4", r"pip install 'lightning_pz\[atari\]'"),
+        ("SuperMarioBros-7-1-v0", "pip install gymnasium-mariobros"),
+        ("surrol/ECMReach-v0", "see the README"),
+    ):
+        if env not in gymnasium.registry:
+            with pytest.raises(UserError, match=line):
+                register_providers(env)
+
+
+def test_the_real_command_exits_with_2_before_the_heavy_imports():
+    script = (
+        "import runpy, sys; sys.argv = ['x', '--env', 'halfcheetah', '--sparsity', '2']\n"
+        "try: runpy.run_module('lightning_pz.compress', run_name='__main__')\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert output.returncode == 2 and output.stdout.strip() == "False"
+    assert output.stderr.startswith("error: --sparsity expects") and "Traceback" not in output.stderr
+
+
+@pytest.mark.parametrize("name", compress_presets())
+def test_every_shipped_setting_parses(name):
+    settings = env_settings(name)
+    shipped = yaml.safe_load((conf_dir() / "compress.yaml").read_text())
+    assert settings.keys() <= {"env", *shipped}
+    assert shipped.keys() <= {*CompressSettings.__dataclass_fields__}
+    merged = yaml.safe_load(expand(["--env", name])[0].removeprefix("--config="))
+    assert merged["model"]["sac"]["learning_rate"] == 3e-4
+    assert merged["env"]["id"] == settings["env"]["id"]
+    # By its id the same settings are found, or those of the plain network.
+    assert env_settings(settings["env"]["id"])["env"]["name"] == name.removesuffix("-residual")

@@ -1,0 +1,161 @@
+"""Compressing a policy by its own behavior."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_pz.compression.distill import behavior, distill, targets
+from lightning_pz.compression.files import read_network, write_network
+from lightning_pz.compression.measure import difference_interval, kept_interval, mean_interval
+from lightning_pz.compression.network import Standardize, ToBox, copy_of, fvu, outputs
+from lightning_pz.compression.quantize import ActivationInt8
+from lightning_pz.compression.schedule import Ramp
+from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
+from lightning_pz.compression.sizes import layer_sparsity, sparsity
+from lightning_pz.compression.stack import layers_of
+from lightning_pz.compression.worlds import find_world, make_world_env, play
+from lightning_pz.envs.specs import make_env
+
+OPTIONS = DistillSettings(steps=220, batch_size=64, episodes=2, held_out=1, rounds=1)
+SETTINGS = CompressSettings(
+    policy="some.npz", method="prune+int8", sparsity=0.7, ramp=Ramp(0.2, 0.8, 20), distill=OPTIONS
+)
+
+
+@pytest.fixture(scope="module")
+def pendulum():
+    return find_world("Pendulum-v1")
+
+
+def policy(squash="tanh", outputs=1, inputs=3):
+    torch.manual_seed(0)
+    body = [nn.Linear(inputs, 32), nn.Tanh(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, outputs)]
+    box = [ToBox(torch.tensor([-2.0]), torch.tensor([2.0]), squash)] if squash else []
+    return nn.Sequential(Standardize(torch.zeros(inputs), torch.full((inputs,), 2.0)), *body, *box)
+
+
+def log(values, step):
+    pass
+
+
+@pytest.mark.parametrize("method", ["prune+int8", "l0", "low_rank+int8", "l0+low_rank", "none"])
+def test_a_policy_keeps_its_behavior(method, pendulum, tmp_path):
+    original, logged = policy(), {}
+    before = outputs(original, torch.eye(3))
+    settings = CompressSettings(
+        policy="some.npz", method=method, sparsity=0.7, distill=OPTIONS, ramp=Ramp(0.2, 0.8, 20),
+        l0=L0Settings(penalty=0.3, learning_rate=0.1), low_rank=LowRankSettings(error=0.05),
+    )  # fmt: skip
+    done = distill(original, pendulum, settings, lambda values, step: logged.update(values))
+    assert torch.equal(outputs(original, torch.eye(3)), before)
+    states = play(original, pendulum, [77], keep=True).observations
+    found = behavior(done.final, original, states, pendulum)["fvu"]
+    assert found < 0.15 and logged["behavior_fvu"] < 0.25
+    # All zeros, the share of the weights that are left, would miss far more.
+    assert found == pytest.approx(fvu(outputs(done.whole, states), outputs(original, states)), abs=1e-3)
+    if "prune" in method:
+        count = sum(layer.weight.numel() for layer in layers_of(done.whole).values())
+        assert sparsity(done.whole) == pytest.approx(0.7, abs=1 / count)
+    if method == "l0":
+        assert sparsity(done.whole) == pytest.approx(done.compressor.gates_closed) and sparsity(done.whole) > 0.1
+    if "int8" in method:
+        write_network(done.final, tmp_path / "x.lpz", "sparse_int8")
+        again, _ = read_network(tmp_path / "x.lpz")
+        assert torch.allclose(outputs(again, states), outputs(done.final, states), atol=1e-6)
+        assert layer_sparsity(again) == layer_sparsity(done.final)
+    if method == "none":
+        assert torch.allclose(outputs(done.final, states), outputs(original, states), atol=1e-2)
+
+
+def test_the_same_seed_gives_the_same_network(pendulum):
+    def once(seed):
+        settings = CompressSettings(
+            **(vars(SETTINGS) | {"seed": seed, "distill": DistillSettings(60, 32, 1e-3, 1, 1, 1)})
+        )
+        return torch.cat([p.flatten() for p in distill(policy(), pendulum, settings, log).whole.parameters()])
+
+    one, two, other = once(3), once(3), once(4)
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_activations_are_rounded_too(pendulum):
+    settings = CompressSettings(**(vars(SETTINGS) | {"activations": True}))
+    original = policy()
+    done = distill(original, pendulum, settings, log)
+    rounded = [module for module in done.final if isinstance(module, ActivationInt8)]
+    assert len(rounded) == 2 and all(module.on and float(module.largest) > 0 for module in rounded)
+    states = play(original, pendulum, [77], keep=True).observations
+    assert behavior(done.final, original, states, pendulum)["fvu"] < 0.2
+
+
+def test_clipped_and_discrete_policies_are_compared_where_gradients_are(pendulum):
+    clipped = policy("clip")
+    with torch.no_grad():
+        clipped[-2].bias.fill_(50)
+    assert float(targets(clipped, torch.zeros(1, 3), pendulum)) > 40 and float(clipped(torch.zeros(1, 3)).detach()) == 2
+    cartpole = find_world("CartPole-v1")
+    scores = targets(policy(None, 2, 4), torch.randn(9, 4), cartpole)
+    assert torch.allclose(scores.sum(1), torch.zeros(9), atol=1e-6)
+    done = distill(policy(None, 2, 4), cartpole, SETTINGS, log)
+    found = behavior(done.final, policy(None, 2, 4), torch.randn(200, 4), cartpole)
+    assert found["agreement"] > 0.7
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "CartPole-v1", "MountainCarContinuous-v0", "InvertedPendulum-v5"])
+def test_played_returns_are_gymnasiums(name):
+    world = find_world(name)
+    network = policy(None if world.discrete else "tanh", 2 if world.discrete else 1, world.shape[0])
+    played = play(network, world, [3, 4], keep=True)
+    assert len(played.observations) == played.lengths.sum()
+    for seed, value, length in zip((3, 4), played.returns, played.lengths, strict=True):
+        env = make_env(name)
+        observation, total, steps, ended = env.reset(seed=seed)[0], 0.0, 0, False
+        while not ended:
+            wanted = network(torch.from_numpy(observation.astype(np.float32))[None])[0].detach().numpy()
+            observation, reward, terminated, truncated, _ = env.step(int(wanted.argmax()) if world.discrete else wanted)
+            total, steps, ended = total + float(reward), steps + 1, terminated or truncated
+        assert (steps, total) == (length, pytest.approx(value, rel=1e-4))
+
+
+def test_images_get_the_usual_treatment():
+    pytest.importorskip("ale_py")
+    pytest.importorskip("cv2")
+    env = make_world_env("PongNoFrameskip-v4", reward_clip=True)
+    observation, _ = env.reset(seed=0)
+    assert observation.shape == (4, 84, 84) and observation.dtype == np.uint8
+    first = env.step(0)[0]
+    assert np.array_equal(first[:3], observation[1:])
+    assert find_world("PongNoFrameskip-v4").actions == 6
+
+
+def test_fvu_is_the_share_of_variance():
+    generator = torch.Generator().manual_seed(0)
+    wanted, noise = (torch.randn(5000, 3, generator=generator) for _ in range(2))
+    assert fvu(wanted, wanted) == 0
+    assert fvu(wanted.mean(0).expand_as(wanted), wanted) == pytest.approx(1)
+    assert fvu(wanted + 0.1 * noise, wanted) == pytest.approx(0.01, rel=0.1)
+    # What all actions of a state have in common does not decide which is taken.
+    assert fvu(wanted + noise[:, :1], wanted, scores=True) == pytest.approx(0, abs=1e-9)
+
+
+def test_intervals_cover_as_often_as_they_say():
+    random = np.random.default_rng(0)
+    covered = 0
+    for i in range(200):
+        low, high = mean_interval(random.normal(5, 2, 40), seed=i)[1:]
+        covered += low <= 5 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+    dense = random.normal(1000, 100, 60)
+    share, low, high = kept_interval(0.97 * dense, dense)
+    assert (share, low, high) == pytest.approx((0.97, 0.97, 0.97))  # pairs: what all share cancels
+    assert kept_interval(dense, -dense) is None
+    assert difference_interval(dense - 7, dense) == pytest.approx((-7, -7, -7))
+    assert mean_interval(np.full(10, 500.0)) == (500, 500, 500)
+
+
+def test_a_copy_shares_nothing():
+    one = policy()
+    two = copy_of(one)
+    next(iter(layers_of(two).values())).weight.data.zero_()
+    assert next(iter(layers_of(one).values())).weight.any()

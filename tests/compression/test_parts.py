@@ -1,0 +1,156 @@
+"""Masks, gates, int8 and factors, each against a closed form, NumPy, finite differences or a simulation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_pz.compression.l0 import HardConcrete, gate, open_probability, steady_gate
+from lightning_pz.compression.low_rank import Factors, rank_by_count, rank_by_energy, rank_by_error, truncate
+from lightning_pz.compression.prune import Mask, magnitude_mask
+from lightning_pz.compression.quantize import ActivationInt8, fake_int8, from_int8, to_int8
+from lightning_pz.errors import UserError
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def test_the_largest_weights_are_kept(generator):
+    weight = torch.randn(20, 30, generator=generator)
+    mask = magnitude_mask(weight, torch.ones(20, 30, dtype=torch.bool), 57)
+    smallest = np.sort(np.abs(weight.numpy()).ravel())[-57]
+    assert torch.equal(mask, weight.abs() >= float(smallest)) and int(mask.sum()) == 57
+    ties = magnitude_mask(torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool), 2)
+    assert ties.tolist() == [[True, True, False], [False, False, False]]
+
+
+def test_what_is_pruned_never_comes_back_and_gets_no_gradient(generator):
+    mask = Mask((10, 10))
+    mask.shrink(torch.randn(10, 10, generator=generator), 60)
+    before = mask.keep.clone()
+    weight = torch.where(before, 0.01, 100.0).requires_grad_()  # the pruned have grown huge
+    mask.shrink(weight.detach(), 50)
+    assert not (mask.keep & ~before).any() and int(mask.keep.sum()) == 50
+    mask.shrink(weight.detach(), 80)
+    assert int(mask.keep.sum()) == 50
+    mask(weight).sum().backward()
+    assert torch.equal(weight.grad != 0, mask.keep)
+    assert torch.isfinite(mask(torch.where(mask.keep, 1.0, torch.inf))).all()
+
+
+@pytest.mark.parametrize("location", [-4.0, -1.0, 0.0, 0.7, 3.0])
+def test_expected_open_gates_match_a_simulation(location, generator):
+    log_alpha = torch.full((200_000,), location)
+    opened = gate(log_alpha, torch.rand(200_000, generator=generator).clamp(1e-6, 1 - 1e-6)) > 0
+    expected = float(open_probability(log_alpha[0]))
+    error = 4 * math.sqrt(expected * (1 - expected) / 200_000) + 1e-9
+    assert float(opened.float().mean()) == pytest.approx(expected, abs=error)
+
+
+def test_gates_and_their_gradients_match_the_formula_and_finite_differences(generator):
+    location = torch.tensor([-1.5, -0.2, 0.3, 1.1], dtype=torch.float64, requires_grad=True)
+    uniform = torch.tensor([0.4, 0.5, 0.6, 0.3], dtype=torch.float64)
+    u = uniform.numpy()
+    s = 1 / (1 + np.exp(-(np.log(u / (1 - u)) + location.detach().numpy()) / (2 / 3)))
+    assert gate(location, uniform).tolist() == pytest.approx(np.clip(s * 1.2 - 0.1, 0, 1).tolist())
+    assert torch.autograd.gradcheck(lambda a: gate(a, uniform), location)
+    assert torch.autograd.gradcheck(steady_gate, location)
+    assert torch.autograd.gradcheck(open_probability, location)
+
+
+def test_gates_start_open_as_asked_and_noise_is_drawn_only_when_told(generator):
+    gates = HardConcrete((50, 40), start=0.8)
+    assert gates.expected_open().item() == pytest.approx(0.8 * 2000, rel=1e-5)
+    weight = torch.ones(50, 40)
+    first = gates(weight)
+    assert torch.equal(gates(weight), first)
+    gates.draw(generator)
+    second = gates(weight)
+    assert not torch.equal(second, first)
+    gates.draw(torch.Generator().manual_seed(7))
+    third = gates(weight).clone()
+    gates.draw(torch.Generator().manual_seed(7))
+    assert torch.equal(gates(weight), third)
+    assert torch.equal(gates.eval()(weight), steady_gate(gates.log_alpha))
+    assert torch.equal(gates.open(), gates(weight) > 0)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (4, 3, 2, 2)])
+def test_int8_is_nearest_level_in_numpy(shape, generator):
+    weight = torch.randn(shape, generator=generator)
+    weight[0] *= 10
+    flat = weight.numpy().reshape(shape[0], -1)
+    largest = np.abs(flat).max(axis=1, keepdims=True) if len(shape) > 2 else np.abs(flat).max(keepdims=True)
+    wanted = np.round(flat / (largest / 127)) * (largest / 127)
+    assert fake_int8(weight).numpy().reshape(shape[0], -1) == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+    levels, scale = to_int8(weight)
+    assert len(scale) == (shape[0] if len(shape) > 2 else 1)
+    assert torch.equal(from_int8(levels, scale), fake_int8(weight))
+    assert float((fake_int8(weight) - weight).abs().max()) <= float(scale.max()) / 2 * 1.0001
+
+
+def test_zeros_stay_zeros_and_the_gradient_passes_straight_through(generator):
+    weight = torch.randn(8, 8, generator=generator)
+    weight[weight.abs() < 0.8] = 0
+    assert torch.equal(fake_int8(weight)[weight == 0], torch.zeros(int((weight == 0).sum())))
+    assert torch.equal(fake_int8(torch.zeros(3, 3)), torch.zeros(3, 3))
+    leaf = weight.clone().requires_grad_()
+    pull = torch.randn(8, 8, generator=generator)
+    (fake_int8(leaf) * pull).sum().backward()
+    assert torch.equal(leaf.grad, pull)
+
+
+def test_rounded_activations_follow_the_largest_seen(generator):
+    rounding = ActivationInt8(momentum=0.5)
+    x = torch.linspace(-2, 2, 9)
+    assert torch.equal(rounding(x), x)
+    assert float(rounding.largest) == 2
+    rounding(4 * x)
+    assert float(rounding.largest) == pytest.approx(0.5 * 2 + 0.5 * 8)
+    rounding.on = True
+    rounded = rounding.eval()(torch.tensor([0.0, 1.0, 9.0]))
+    step = 5 / 127
+    assert rounded.tolist() == pytest.approx([0, round(1 / step) * step, 5], rel=1e-6)
+
+
+def test_truncation_is_numpys_and_the_best(generator):
+    matrix = torch.randn(12, 9, generator=generator)
+    u, s, vh = np.linalg.svd(matrix.numpy(), full_matrices=False)
+    for rank in (1, 4, 9):
+        left, right = truncate(matrix, rank)
+        assert left.shape == (12, rank) and right.shape == (rank, 9)
+        assert (left @ right).numpy() == pytest.approx((u[:, :rank] * s[:rank]) @ vh[:rank], abs=1e-5)
+        # Eckart and Young: the error is the root of the dropped energy.
+        assert float((matrix - left @ right).norm()) == pytest.approx(math.sqrt((s[rank:] ** 2).sum()), abs=1e-5)
+
+
+def test_ranks_by_energy_count_and_error():
+    matrix = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.0]))  # energies 9, 4, 1, 0
+    assert [rank_by_energy(matrix, share) for share in (0.5, 9 / 14, 0.7, 13 / 14, 0.95, 1.0)] == [1, 1, 2, 2, 3, 3]
+    assert rank_by_energy(torch.zeros(3, 3), 0.9) == 1
+    for share in (0.01, 0.3, 0.5, 0.9):
+        rank = rank_by_count((64, 64), share)
+        assert rank == 1 or rank * 128 <= share * 64 * 64 < (rank + 1) * 128
+    asked = []
+    assert rank_by_error(40, lambda rank: asked.append(rank) or 1 / rank, 1 / 23) == 23
+    assert len(asked) <= 6
+    assert rank_by_error(8, lambda rank: 1.0, 0.5) == 8
+
+
+def test_factors_stand_for_their_product_with_gradients(generator):
+    weight = torch.randn(6, 4, 3, 3, generator=generator)
+    factors = Factors(weight, 6)
+    assert factors(weight).detach().numpy() == pytest.approx(weight.numpy(), abs=1e-5)
+    small = Factors(torch.randn(3, 4, generator=generator), 2).double()
+    assert torch.autograd.gradcheck(
+        lambda a, b: nn.functional.linear(a @ b, torch.eye(4).double()), (small.left, small.right)
+    )
+    small(torch.zeros(3, 4)).sum().backward()
+    assert small.left.grad is not None and small.right.grad is not None
+    for rank in (0, 7):
+        with pytest.raises(UserError, match=f"expects 1 to 6 for a layer of 6 x 36 weights, but got {rank}"):
+            Factors(weight, rank)

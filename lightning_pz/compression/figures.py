@@ -86,13 +86,13 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
             x, y, yerr=spread, label=method, color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)],
             capsize=2, linestyle="none", markersize=5,
         )  # fmt: skip
-        for run in own:
-            if "prune" in method:
-                place = (run["bytes_file"], run["return"])
-                axes.annotate(f"{run['sparsity']:.0%}", place, (5, 5), textcoords="offset points", fontsize=7)
+        # One label for all seeds of a level, under the lowest of their intervals.
+        for level in {run["sparsity_target"] for run in own} - {None}:
+            lowest = min((run for run in own if run["sparsity_target"] == level), key=lambda run: run["return_low"])
+            place = (lowest["bytes_file"], lowest["return_low"])
+            axes.annotate(f"{level:.0%}", place, (0, -11), textcoords="offset points", fontsize=8, ha="center")
     axes.set(xscale="log", xlabel="file size, indices included", ylabel="return", title=title)
-    if axes.get_ylim()[0] > 0:
-        axes.set_ylim(bottom=0)
+    axes.margins(y=0.15)
     axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.legend(frameon=False, fontsize=8)

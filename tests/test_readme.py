@@ -5,17 +5,22 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import sweeps.__main__ as sweeps
-from lightning_pz import collect, evaluate, finetune, fit, report
+from lightning_pz import collect, compress, evaluate, finetune, fit, report
+from lightning_pz.policy import Layout
+from lightning_pz.policy.saved import SavedPolicy
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(
     set(
         re.findall(
-            r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate|finetune|report)|sweeps) .*$", README, re.MULTILINE
+            r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate|finetune|report|compress)|sweeps) .*$",
+            README,
+            re.MULTILINE,
         )
     )
 )
@@ -35,6 +40,10 @@ TINY = {
         "--evaluation_episodes", "2",
     ],
     "evaluate": ["--policies", "4", "--episodes", "1", "--draws", "5", "--fresh_episodes", "2"],
+    "compress": [
+        "--steps", "200", "--episodes", "2", "--distill.steps", "40", "--distill.episodes", "1", "--distill.held_out", "1",
+        "--distill.rounds", "1", "--distill.batch_size", "32", "--progress", "false",
+    ],
     "collect": ["--candidates", "100", "--neighbors", "3", "--states", STATES],
 }  # fmt: skip
 
@@ -56,6 +65,9 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         finetune.main(["--checkpoint", checkpoint, *TINY["finetune"]])
         report.main(arguments)
         return
+    if name == "compress":
+        small(arguments)
+        return
     if name in ("evaluate", "finetune"):
         arguments = [checkpoint if word.endswith(".ckpt") else word for word in arguments]
     if "last" in arguments or any(word.endswith("config.yaml") for word in arguments):
@@ -67,6 +79,24 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         prefix, tiny = ("--data.grown.", tiny) if name == "fit" else ("--", [])
         tiny = tiny + [word for key, value in GROWN.items() for word in (prefix + key, value)]
     {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}[name].main(arguments + tiny)
+
+
+def small(arguments):
+    """Compress at tiny settings; a policy that the README has from elsewhere is made first."""
+    if "--policy" in arguments:
+        place = arguments.index("--policy") + 1
+        if arguments[place].endswith(".zip"):
+            compress.main(["--env", "halfcheetah", "--algorithm", "sac", "--method", "none", *TINY["compress"]])
+            arguments[place] = str(next(Path("logs/compress").rglob("model.zip")))
+        else:
+            layout = Layout(11, (8,), 3)
+            box = torch.ones(3)
+            zeros = torch.zeros(11)
+            SavedPolicy(layout, torch.zeros(layout.num_params) + 0.1, zeros, zeros + 1, -box, box).save(
+                Path("policy.npz")
+            )
+            arguments[place] = "policy.npz"
+    compress.main([*arguments, *TINY["compress"]])
 
 
 def study(arguments):

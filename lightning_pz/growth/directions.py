@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 
 _CANDIDATES = 512
+_FAR = 2.0
+"""Standard deviations beyond which a policy counts as far along a direction."""
 _FRONTIER = 0.7
 """Share of the pool's reach along a direction beyond which a policy counts as being at its frontier."""
 
 Directions = Float[np.ndarray, "directions white"]
+Thinness = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From whitened outcomes, (N, D), and directions, (K, D), to how thin the pool is along each, (K,)."""
 
 
 def draw_directions(count: int, size: int, generator: np.random.Generator) -> Directions:
@@ -25,19 +31,41 @@ def draw_directions(count: int, size: int, generator: np.random.Generator) -> Di
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def thinness(outcomes: Float[np.ndarray, "policies white"], directions: Directions) -> Float[np.ndarray, " directions"]:
+def far_thinness(
+    outcomes: Float[np.ndarray, "policies white"], directions: Directions
+) -> Float[np.ndarray, " directions"]:
+    """Return how few policies lie far along each direction: `-log` of their share beyond 2 standard deviations.
+
+    The share of a Gaussian is 0.023 in every direction, so 3.8 is normal. It is largest where a limit, as that of a
+    joint, holds policies back.
+    """
+    return _rarity(outcomes @ directions.T > _FAR)
+
+
+def frontier_thinness(
+    outcomes: Float[np.ndarray, "policies white"], directions: Directions
+) -> Float[np.ndarray, " directions"]:
     """Return how thin the pool is at its frontier: `-log` of the share of policies beyond 0.7 of the furthest.
 
-    Where a limit holds policies back, as that of a joint, they crowd at it, and climbing goes nowhere; where few have
-    come far, there is further to go. Counting beyond a fixed distance instead prefers just the limits.
+    Policies crowd at a limit, so this is small there, and largest where one or two have come far ahead of the rest.
     """
     projections = outcomes @ directions.T
-    far = (projections > _FRONTIER * projections.max(0)).sum(0)
-    return -np.log((far + 1) / (len(outcomes) + 1))
+    return _rarity(projections > _FRONTIER * projections.max(0))
+
+
+def _rarity(far: np.ndarray) -> np.ndarray:
+    return -np.log((far.sum(0) + 1) / (len(far) + 1))
+
+
+THINNESS = {"covering": far_thinness, "frontier": frontier_thinness}
+"""Ways to tell how thin a pool is along a direction, by the choice of directions that uses them."""
 
 
 def covering_directions(
-    outcomes: Float[np.ndarray, "policies white"], count: int, generator: np.random.Generator
+    outcomes: Float[np.ndarray, "policies white"],
+    count: int,
+    generator: np.random.Generator,
+    thinness: Thinness = far_thinness,
 ) -> Directions:
     """Choose directions, each followed by its opposite, that cover the sphere and prefer thin parts of the pool.
 
@@ -48,6 +76,7 @@ def covering_directions(
         outcomes: Of the pool, whitened.
         count: How many, even.
         generator: Draws the candidates.
+        thinness: Tells how thin the pool is along a direction.
     """
     candidates = draw_directions(_CANDIDATES, outcomes.shape[1], generator)
     thin = thinness(outcomes, candidates) + thinness(outcomes, -candidates)

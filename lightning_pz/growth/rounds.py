@@ -16,7 +16,7 @@ from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.growth import emitters
 from lightning_pz.growth.archive import Archive, join, thin_out
 from lightning_pz.growth.compress import train_latent_space
-from lightning_pz.growth.directions import covering_directions, random_directions
+from lightning_pz.growth.directions import THINNESS, covering_directions, random_directions
 from lightning_pz.growth.outcomes import OutcomeObserver, make_embedding, whiten
 from lightning_pz.growth.play import Ledger, play
 from lightning_pz.policy import PolicyNetwork, draw_params
@@ -158,7 +158,7 @@ class Grower:
         generator = np.random.default_rng(np.random.SeedSequence(self.recipe.seed, spawn_key=(4, number)))
         if self.recipe.choice == "random":
             return random_directions(self.recipe.directions, white.shape[1], generator)
-        return covering_directions(white, self.recipe.directions, generator)
+        return covering_directions(white, self.recipe.directions, generator, THINNESS[self.recipe.choice])
 
     def _latent_space(self, archive: Archive, number: int) -> SearchSpace:
         r = self.recipe

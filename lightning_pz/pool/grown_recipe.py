@@ -13,7 +13,7 @@ from lightning_pz.policy import Layout, Prior
 from lightning_pz.pool.states import StateCounts
 
 OUTCOMES = ("mean", "mean_spread", "fourier")
-CHOICES = ("covering", "random")
+CHOICES = ("covering", "frontier", "random")
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class GrownRecipe:
         outcome: What describes an episode: `mean` of the standardized observations, `mean_spread` with their standard
             deviations, `fourier` features of visited state-action pairs; each with the episode's length.
         features: Fourier features.
-        choice: How directions are chosen: `covering` prefers thin parts of the pool and directions that are not
-            alike, `random` draws them independently.
+        choice: How directions are chosen: `covering` prefers directions that are not alike and along which few
+            policies lie far; `frontier` those along which few lie near the furthest; `random` draws them independently.
         directions: Directions climbed side by side; even, for each comes with its opposite.
         population: Policies per direction and generation; even, for they come in pairs.
         generations: Generations per round; then directions are chosen anew.

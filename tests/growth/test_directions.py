@@ -1,8 +1,14 @@
-"""Directions cover the sphere, come in opposites, and go first where the pool's frontier is thin."""
+"""Directions cover the sphere, come in opposites, and go first where the pool is thin."""
 
 import numpy as np
 
-from lightning_pz.growth.directions import covering_directions, draw_directions, random_directions, thinness
+from lightning_pz.growth.directions import (
+    covering_directions,
+    draw_directions,
+    far_thinness,
+    frontier_thinness,
+    random_directions,
+)
 
 
 def largest_hole(directions, size):
@@ -27,19 +33,25 @@ def test_they_leave_smaller_holes_than_independent_draws():
     assert np.mean(covering) < 0.93 * np.mean(random)
 
 
-def test_the_first_goes_where_few_have_come_far_and_not_where_a_limit_holds_them_back():
+def test_covering_goes_first_where_few_lie_far_and_frontier_where_few_keep_up_with_the_furthest():
     generator = np.random.default_rng(0)
     # Unit variance in both coordinates: the first has a heavy tail, the second a wall at both ends.
     outcomes = np.stack([generator.standard_t(3, 3000) / np.sqrt(3), generator.uniform(-1.7, 1.7, 3000)], axis=1)
-    first = covering_directions(outcomes, 2, generator)[0]
-    assert abs(first[0]) > 0.5
-    assert thinness(outcomes, np.array([[1.0, 0.0]]))[0] > thinness(outcomes, np.array([[0.0, 1.0]]))[0]
+    tail, wall = np.eye(2)[:1], np.eye(2)[1:]
+    assert far_thinness(outcomes, wall)[0] > far_thinness(outcomes, tail)[0]
+    assert frontier_thinness(outcomes, wall)[0] < frontier_thinness(outcomes, tail)[0]
+    assert abs(covering_directions(outcomes, 2, np.random.default_rng(1))[0, 1]) > 0.9
+    assert abs(covering_directions(outcomes, 2, np.random.default_rng(1), frontier_thinness)[0, 0]) > 0.5
 
 
-def test_thinness_of_a_uniform_pool():
-    """Of numbers uniform on -1..1, 0.15 lie beyond 0.7 of the largest, whatever their scale."""
-    outcomes = np.random.default_rng(0).uniform(-1, 1, (100_000, 1)) * 7
-    np.testing.assert_allclose(thinness(outcomes, np.array([[1.0], [-1.0]])), -np.log(0.15), atol=0.02)
+def test_thinness_of_a_gaussian_and_of_a_uniform_pool():
+    generator = np.random.default_rng(0)
+    directions = random_directions(10, 3, generator)
+    gaussian = generator.standard_normal((100_000, 3))
+    np.testing.assert_allclose(far_thinness(gaussian, directions), -np.log(0.02275), atol=0.1)
+    # Of a grid on -7..7, 0.15 lie beyond 0.7 of the largest.
+    uniform = np.linspace(-7, 7, 100_000)[:, None]
+    np.testing.assert_allclose(frontier_thinness(uniform, np.array([[1.0], [-1.0]])), -np.log(0.15), atol=1e-3)
 
 
 def test_draws_are_sparse_and_dense():

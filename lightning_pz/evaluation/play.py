@@ -22,7 +22,7 @@ from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation.latents import choose_latents
 from lightning_pz.policy import draw_params
-from lightning_pz.pool.datamodule import split_rows
+from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.store import Pool, read_pool
 
 GROUPS = ("pool", "reconstructed", "latents", "random")

@@ -1,169 +1,30 @@
-"""A pool as a LightningDataModule: split by policy and by state, served in batches cut from whole arrays."""
+"""A pool as a LightningDataModule: made or found, opened, split by policy and by state, and described to the model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.errors import UserError, nearest
-from lightning_pz.policy import Layout, act_each
+from lightning_pz.policy import Layout
+from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.recipe import RandomRecipe, check_pool, collect
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool, read_pool
 from lightning_pz.presets import EnvConfig, PolicyConfig
 
-_EVAL_BATCH = 256
 RECIPES = ("random", "grown")
 
 
-class PolicyBatch(NamedTuple):
-    """What one step sees of some policies.
-
-    Attributes:
-        fingerprints: Actions on the probe states, (N, M, A), in -1..1.
-        states: Standardized states on which behavior is compared, (S', O).
-        actions: The policies' own actions there, (N, S', A), in -1..1.
-        mean_actions: The mean policy's actions there, (S', A).
-        params: Flat weights, (N, P); (N, 0) where nobody reads them.
-        visited: Standardized states that each policy visited itself, (N, m, O); (N, 0, O) where nobody reads them.
-        visited_actions: What it did there, (N, m, A), in -1..1.
-    """
-
-    fingerprints: Tensor
-    states: Tensor
-    actions: Tensor
-    mean_actions: Tensor
-    params: Tensor
-    visited: Tensor
-    visited_actions: Tensor
-
-
-class _Part(Dataset[PolicyBatch]):
-    """Some policies on some states; an item is a whole batch, cut by (policy positions, state positions)."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        rows: np.ndarray,
-        columns: np.ndarray,
-        states: Tensor,
-        with_params: bool = False,
-        with_visited: bool = False,
-    ) -> None:
-        self.pool, self.rows, self.with_params, self.with_visited = pool, rows, with_params, with_visited
-        self.network = pool.network
-        self.states = states[columns]
-        self.columns = columns - pool.meta["states"]["probe"]  # actions are not kept on the probe states
-        self.mean = torch.from_numpy(self._actions(rows[:20_000], np.arange(len(self.states))).mean(0))
-
-    def _actions(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return self.pool.arrays["actions"][rows[:, None], self.columns[columns]].astype(np.float32)
-
-    def all_actions(self, policies: int | None = None) -> Float[Tensor, "policies states action"]:
-        """Return the actions of the first policies of this part on all its states."""
-        return torch.from_numpy(self._actions(self.rows[:policies], np.arange(len(self.states))))
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: tuple[np.ndarray, np.ndarray]) -> PolicyBatch:
-        positions, columns = index
-        rows = self.rows[positions]
-        return PolicyBatch(
-            torch.from_numpy(self.pool.arrays["fingerprints"][rows]),
-            self.states[columns],
-            torch.from_numpy(self._actions(rows, columns)),
-            self.mean[columns],
-            self.pool.params(rows) if self.with_params else torch.empty(len(rows), 0),
-            *self._visited(rows),
-        )
-
-    def _visited(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return the states that policies visited themselves, (N, m, O), and what they did there, (N, m, A)."""
-        layout = self.pool.layout
-        if not self.with_visited:
-            return torch.empty(len(rows), 0, layout.observation_size), torch.empty(len(rows), 0, layout.action_size)
-        states = self.network.standardize(torch.from_numpy(self.pool.arrays["visited"][rows]))
-        return states, act_each(layout, self.pool.params(rows), states)
-
-
-class _TrainBatches(Sampler[tuple[np.ndarray, np.ndarray]]):
-    """Random policies, each once before any comes again, and a fresh random state batch at every step.
-
-    Step s is a pure function of (seed, s), so a resumed run sees what a straight one sees. Under DDP each process
-    takes its share of a step's policies and all of its states.
-    """
-
-    def __init__(self, policies: int, states: int, batch: int, states_per_step: int, steps: int, seed: int) -> None:
-        self.policies, self.states, self.batch = policies, states, batch
-        self.states_per_step, self.steps, self.seed, self.epoch = states_per_step, steps, seed, 0
-        self.ranks, self.rank = 1, 0
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            self.ranks, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def _generator(self, stream: int, number: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream, number)))
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        whole = self.batch * self.ranks
-        orders: dict[int, np.ndarray] = {}
-        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
-            positions = np.arange(step * whole, (step + 1) * whole)[self.rank :: self.ranks]
-            rounds, places = np.divmod(positions, self.policies)
-            orders = {
-                r: orders[r] if r in orders else self._generator(0, r).permutation(self.policies)
-                for r in np.unique(rounds).tolist()
-            }
-            columns = self._generator(1, step).permutation(self.states)[: self.states_per_step]
-            yield np.array([orders[r][p] for r, p in zip(rounds.tolist(), places, strict=True)]), columns
-
-
-class _InOrder(Sampler[tuple[np.ndarray, np.ndarray]]):
-    """Every policy once, in order, on all states."""
-
-    def __init__(self, policies: int, states: int) -> None:
-        self.policies, self.states = policies, states
-
-    def __len__(self) -> int:
-        return -(-self.policies // _EVAL_BATCH)
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, self.policies, _EVAL_BATCH):
-            yield np.arange(start, min(start + _EVAL_BATCH, self.policies)), np.arange(self.states)
-
-
-def split_rows(pool: Pool, val_share: float, test_share: float, split_seed: int) -> dict[str, np.ndarray]:
-    """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
-
-    Raises:
-        UserError: The pool is too small to split.
-    """
-    order = np.random.default_rng(split_seed).permutation(len(pool))
-    val, test = (max(1, round(share * len(pool))) for share in (val_share, test_share))
-    train = len(pool) - val - test
-    if min(train, val, test) < 2:
-        raise UserError(f"{pool.folder} holds {len(pool)} policies, too few to split: keep at least 40")
-    return {"train": order[:train], "val": order[train : train + val], "test": order[train + val :]}
-
-
-def _loader(part: _Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
+def _loader(part: Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
     return DataLoader(part, sampler=sampler, batch_size=None, num_workers=0)
 
 
@@ -286,13 +147,13 @@ class PolicyPoolDataModule(L.LightningDataModule):
         spread = columns["train"][np.linspace(0, counts.train - 1, min(counts.train, counts.val)).astype(int)]
         network = pool.network
         states = network.standardize(torch.from_numpy(pool.arrays["states"].copy()))
-        self.train = _Part(pool, rows["train"], columns["train"], states, self.with_params, self.with_visited)
-        self.val = _Part(pool, rows["val"], columns["val"], states, self.with_params)
-        self.test = _Part(pool, rows["test"], columns["test"], states, self.with_params)
-        self.train_measured = _Part(pool, rows["train"][: len(rows["val"])], spread, states, self.with_params)
+        self.train = Part(pool, rows["train"], columns["train"], states, self.with_params, self.with_visited)
+        self.val = Part(pool, rows["val"], columns["val"], states, self.with_params)
+        self.test = Part(pool, rows["test"], columns["test"], states, self.with_params)
+        self.train_measured = Part(pool, rows["train"][: len(rows["val"])], spread, states, self.with_params)
         # The training policies on the held-out states: what a linear floor may be fitted to.
-        self.train_on_val = _Part(pool, rows["train"], columns["val"], states)
-        self.val_on_train = _Part(pool, rows["val"], columns["train"], states)
+        self.train_on_val = Part(pool, rows["train"], columns["val"], states)
+        self.val_on_train = Part(pool, rows["val"], columns["train"], states)
 
     def description(self) -> dict[str, Any]:
         """Return what a model must know of the pool, as plain data that a checkpoint can hold."""
@@ -323,7 +184,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PolicyBatch]:
         """Serve random policies on a random state batch."""
-        sampler = _TrainBatches(
+        sampler = TrainBatches(
             len(self.train),
             len(self.train.states),
             self.batch_size,
@@ -336,12 +197,12 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[PolicyBatch]]:
         """Serve held-out policies on held-out states, then as many training policies on training states."""
         parts = (self.val, self.train_measured)
-        return [_loader(part, _InOrder(len(part), len(part.states))) for part in parts]
+        return [_loader(part, InOrder(len(part), len(part.states))) for part in parts]
 
     def test_dataloader(self) -> DataLoader[PolicyBatch]:
         """Serve policies and states that decided nothing."""
-        return _loader(self.test, _InOrder(len(self.test), len(self.test.states)))
+        return _loader(self.test, InOrder(len(self.test), len(self.test.states)))
 
     def latent_dataloader(self, policies: int) -> DataLoader[PolicyBatch]:
         """Serve training policies for latent statistics; their states and actions do not matter."""
-        return _loader(self.train, _InOrder(min(policies, len(self.train)), 1))
+        return _loader(self.train, InOrder(min(policies, len(self.train)), 1))

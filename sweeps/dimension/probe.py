@@ -32,7 +32,7 @@ def _probe(folder: Path) -> None:
     import torch
 
     from lightning_pz.autoencoder.module import load_autoencoder
-    from lightning_pz.pool.datamodule import PolicyBatch, split_rows
+    from lightning_pz.pool.batches import PolicyBatch, split_rows
     from lightning_pz.pool.states import StateCounts
     from lightning_pz.pool.store import read_pool
     from lightning_pz.probes.callback import STATES, ProbeCallback, write_report

@@ -14,7 +14,7 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencode
 from lightning_pz.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.policy import act_shared
-from lightning_pz.pool.datamodule import split_rows
+from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.store import read_pool
 from lightning_pz.search.spaces import latent_space
 from tests.conftest import TINY_FIT

@@ -18,7 +18,7 @@ from lightning_pz.evaluation.metrics import METRICS
 from lightning_pz.evaluation.play import GROUPS, find_pool, held_out_rows, read_returns, write_returns
 from lightning_pz.evaluation.table import cells, rows
 from lightning_pz.evaluation.video import film
-from lightning_pz.pool.datamodule import split_rows
+from lightning_pz.pool.batches import split_rows
 
 SMALL = ["--policies", "12", "--episodes", "2", "--draws", "20", "--best", "3", "--fresh_episodes", "3"]
 

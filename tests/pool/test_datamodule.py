@@ -6,7 +6,8 @@ import torch
 
 from lightning_pz.errors import UserError
 from lightning_pz.policy import act_shared
-from lightning_pz.pool.datamodule import PolicyPoolDataModule, _TrainBatches
+from lightning_pz.pool.batches import TrainBatches
+from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.presets import EnvConfig, PolicyConfig
 
 
@@ -50,7 +51,7 @@ def test_weights_are_left_out_unless_asked_for(data):
 
 
 def sampled(epoch, seed=0, ranks=(1, 0), batch=16):
-    sampler = _TrainBatches(50, 24, batch, 5, 7, seed)
+    sampler = TrainBatches(50, 24, batch, 5, 7, seed)
     sampler.ranks, sampler.rank = ranks
     sampler.set_epoch(epoch)
     return list(sampler)

@@ -1,0 +1,155 @@
+"""Policies on states as batches: what a step sees, cut from whole arrays, and the orders in which they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from lightning_pz.errors import UserError
+from lightning_pz.policy import act_each
+from lightning_pz.pool.store import Pool
+
+_EVAL_BATCH = 256
+
+
+class PolicyBatch(NamedTuple):
+    """What one step sees of some policies.
+
+    Attributes:
+        fingerprints: Actions on the probe states, (N, M, A), in -1..1.
+        states: Standardized states on which behavior is compared, (S', O).
+        actions: The policies' own actions there, (N, S', A), in -1..1.
+        mean_actions: The mean policy's actions there, (S', A).
+        params: Flat weights, (N, P); (N, 0) where nobody reads them.
+        visited: Standardized states that each policy visited itself, (N, m, O); (N, 0, O) where nobody reads them.
+        visited_actions: What it did there, (N, m, A), in -1..1.
+    """
+
+    fingerprints: Tensor
+    states: Tensor
+    actions: Tensor
+    mean_actions: Tensor
+    params: Tensor
+    visited: Tensor
+    visited_actions: Tensor
+
+
+class Part(Dataset[PolicyBatch]):
+    """Some policies on some states; an item is a whole batch, cut by (policy positions, state positions)."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        states: Tensor,
+        with_params: bool = False,
+        with_visited: bool = False,
+    ) -> None:
+        self.pool, self.rows, self.with_params, self.with_visited = pool, rows, with_params, with_visited
+        self.network = pool.network
+        self.states = states[columns]
+        self.columns = columns - pool.meta["states"]["probe"]  # actions are not kept on the probe states
+        self.mean = torch.from_numpy(self._actions(rows[:20_000], np.arange(len(self.states))).mean(0))
+
+    def _actions(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return self.pool.arrays["actions"][rows[:, None], self.columns[columns]].astype(np.float32)
+
+    def all_actions(self, policies: int | None = None) -> Float[Tensor, "policies states action"]:
+        """Return the actions of the first policies of this part on all its states."""
+        return torch.from_numpy(self._actions(self.rows[:policies], np.arange(len(self.states))))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: tuple[np.ndarray, np.ndarray]) -> PolicyBatch:
+        positions, columns = index
+        rows = self.rows[positions]
+        return PolicyBatch(
+            torch.from_numpy(self.pool.arrays["fingerprints"][rows]),
+            self.states[columns],
+            torch.from_numpy(self._actions(rows, columns)),
+            self.mean[columns],
+            self.pool.params(rows) if self.with_params else torch.empty(len(rows), 0),
+            *self._visited(rows),
+        )
+
+    def _visited(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return the states that policies visited themselves, (N, m, O), and what they did there, (N, m, A)."""
+        layout = self.pool.layout
+        if not self.with_visited:
+            return torch.empty(len(rows), 0, layout.observation_size), torch.empty(len(rows), 0, layout.action_size)
+        states = self.network.standardize(torch.from_numpy(self.pool.arrays["visited"][rows]))
+        return states, act_each(layout, self.pool.params(rows), states)
+
+
+class TrainBatches(Sampler[tuple[np.ndarray, np.ndarray]]):
+    """Random policies, each once before any comes again, and a fresh random state batch at every step.
+
+    Step s is a pure function of (seed, s), so a resumed run sees what a straight one sees. Under DDP each process
+    takes its share of a step's policies and all of its states.
+    """
+
+    def __init__(self, policies: int, states: int, batch: int, states_per_step: int, steps: int, seed: int) -> None:
+        self.policies, self.states, self.batch = policies, states, batch
+        self.states_per_step, self.steps, self.seed, self.epoch = states_per_step, steps, seed, 0
+        self.ranks, self.rank = 1, 0
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            self.ranks, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def _generator(self, stream: int, number: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream, number)))
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        whole = self.batch * self.ranks
+        orders: dict[int, np.ndarray] = {}
+        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
+            positions = np.arange(step * whole, (step + 1) * whole)[self.rank :: self.ranks]
+            rounds, places = np.divmod(positions, self.policies)
+            orders = {
+                r: orders[r] if r in orders else self._generator(0, r).permutation(self.policies)
+                for r in np.unique(rounds).tolist()
+            }
+            columns = self._generator(1, step).permutation(self.states)[: self.states_per_step]
+            yield np.array([orders[r][p] for r, p in zip(rounds.tolist(), places, strict=True)]), columns
+
+
+class InOrder(Sampler[tuple[np.ndarray, np.ndarray]]):
+    """Every policy once, in order, on all states."""
+
+    def __init__(self, policies: int, states: int) -> None:
+        self.policies, self.states = policies, states
+
+    def __len__(self) -> int:
+        return -(-self.policies // _EVAL_BATCH)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, self.policies, _EVAL_BATCH):
+            yield np.arange(start, min(start + _EVAL_BATCH, self.policies)), np.arange(self.states)
+
+
+def split_rows(pool: Pool, val_share: float, test_share: float, split_seed: int) -> dict[str, np.ndarray]:
+    """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
+
+    Raises:
+        UserError: The pool is too small to split.
+    """
+    order = np.random.default_rng(split_seed).permutation(len(pool))
+    val, test = (max(1, round(share * len(pool))) for share in (val_share, test_share))
+    train = len(pool) - val - test
+    if min(train, val, test) < 2:
+        raise UserError(f"{pool.folder} holds {len(pool)} policies, too few to split: keep at least 40")
+    return {"train": order[:train], "val": order[train : train + val], "test": order[train + val :]}

@@ -6,8 +6,6 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,15 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz import plots
+from lightning_pz.checks import is_installed
 from lightning_pz.compression import figures
 from lightning_pz.compression.distill import TEST_SEEDS, behavior, distill
 from lightning_pz.compression.files import read_network
 from lightning_pz.compression.latency import latencies
-from lightning_pz.compression.measure import difference_interval, kept_interval, mean_interval
+from lightning_pz.compression.measure import difference_interval, kept_interval
 from lightning_pz.compression.network import copy_of, from_saved
 from lightning_pz.compression.onnx_export import write_onnx
-from lightning_pz.compression.resolve import RunSettings, is_installed
+from lightning_pz.compression.resolve import RunSettings
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.sizes import paper_ratio, sparsity, write_formats
 from lightning_pz.compression.sources import check_fits, open_policy
@@ -31,9 +30,11 @@ from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.worlds import World, find_world, play
 from lightning_pz.console import show_end
 from lightning_pz.errors import UserError
+from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.presets import EnvConfig
 from lightning_pz.search.run_folder import RunFolder, digest
+from lightning_pz.threads import one_thread
 
 _BEHAVIOR_EPISODES = 5
 
@@ -48,7 +49,7 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
     world = find_world(env.id, env.horizon)
     original = _original(settings, world)
     folder = RunFolder.find(Path(run.logs) / "compress" / env.name, _name(settings), _identity(env, settings))
-    with folder.lock(), _one_thread():
+    with folder.lock(), one_thread():
         if folder.summary is None:
             folder.begin({"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs})
             summary = _run(world, original, settings, folder.path, run.progress)
@@ -228,14 +229,3 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     if summary["gates_closed"] is not None:
         rows["gates closed"] = f"{summary['gates_closed']:.1%}"
     show_end(rows, f"tensorboard --logdir {folder.parent}", folder)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch compute with one thread: these networks are too small to share."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -11,11 +11,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.checks import is_installed
 from lightning_pz.console import show_end, table, tqdm_disable
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.jobs import JobSettings, check_env, check_task, env_name, slug
 from lightning_pz.presets import resolve_env
-from lightning_pz.search.extras import is_installed
 from lightning_pz.search.loop import check_budget
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.single_run import Job, Result, build, find_folder

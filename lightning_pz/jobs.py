@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import yaml
 
+from lightning_pz.checks import at_least
 from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import conf_dir, load_preset, preset_names, resolve_env
+from lightning_pz.presets import conf_dir, given_configs, load_preset, preset_names, resolve_env
 from lightning_pz.search.extras import check_extra
-from lightning_pz.search.settings import SearchSettings, at_least
+from lightning_pz.search.settings import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,7 @@ def with_defaults(arguments: list[str]) -> list[str]:
     Raises:
         UserError: A `--config` that is no file.
     """
-    given = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
-    given += [word.split("=", 1)[1] for word in arguments if word.startswith("--config=")]
-    for path in given:
-        if not Path(path).is_file():
-            raise UserError(f"--config expects a YAML file, but there is none at {path}")
+    given_configs(arguments)
     return ["--config", str(conf_dir() / "finetune.yaml"), *arguments]
 
 

@@ -135,6 +135,20 @@ def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]
     return values, rest
 
 
+def given_configs(arguments: list[str]) -> list[str]:
+    """Return the paths of every `--config A --config=B`, checked to be files.
+
+    Raises:
+        UserError: One is no file.
+    """
+    configs = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
+    configs += [word.split("=", 1)[1] for word in arguments if word.startswith("--config=")]
+    for path in configs:
+        if not Path(path).is_file():
+            raise UserError(f"--config expects a YAML file, but there is none at {path}")
+    return configs
+
+
 def expand_presets(command: str, arguments: list[str]) -> list[str]:
     """Put the shipped settings before the user's own arguments, so that later arguments win.
 
@@ -152,11 +166,7 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
         return arguments
     env, rest = take_option(arguments, "--env")
     policy, rest = take_option(rest, "--policy")
-    configs = [value for flag, value in itertools.pairwise(rest) if flag == "--config"]
-    configs += [word.split("=", 1)[1] for word in rest if word.startswith("--config=")]
-    for path in configs:
-        if not Path(path).is_file():
-            raise UserError(f"--config expects a YAML file, but there is none at {path}")
+    configs = given_configs(rest)
     if env is None and not configs and not any(word.startswith("--env.") for word in rest):
         raise UserError(
             f"which environment? Give --env with a preset ({', '.join(preset_names('env'))}) or a Gymnasium id"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.checks import is_installed
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.errors import UserError
@@ -25,7 +25,6 @@ from lightning_pz.policy.onnx_file import write_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.search.algorithms import make_search
-from lightning_pz.search.extras import is_installed
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.protocol import Search
@@ -33,6 +32,7 @@ from lightning_pz.search.run_folder import RunFolder, digest
 from lightning_pz.search.settings import STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 from lightning_pz.search.step_scale import with_behavior_step
+from lightning_pz.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Resul
     settings = job.settings
     model = load_autoencoder(job.checkpoint)
     folder = find_folder(job, model)
-    with folder.lock(), _one_thread():
+    with folder.lock(), one_thread():
         if (summary := folder.summary) is not None:
             on_steps(settings.budget)
             return Result(folder.path, summary, found=True)
@@ -175,14 +175,3 @@ def _config(job: Job) -> dict[str, Any]:
     """Return settings from which the command makes this very run."""
     own = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs, "pool": job.pool}
     return own | dataclasses.asdict(job.settings)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch compute with one thread: results must not depend on how many runs share the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_pz.compression.resolve import is_installed
+from lightning_pz.checks import is_installed
+from lightning_pz.threads import one_thread
 
 
 def latencies(
@@ -37,17 +38,12 @@ def latencies(
         for name, path in onnx_files.items():
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             ways[name] = lambda s=session: s.run(None, {"observation": observation})  # type: ignore[misc]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    try:
-        with torch.no_grad():
-            for turn in range(calls + 10):
-                for name, call in ways.items():
-                    begin = time.perf_counter()
-                    call()
-                    if turn >= 10:
-                        taken[name].append(time.perf_counter() - begin)
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.no_grad():
+        for turn in range(calls + 10):
+            for name, call in ways.items():
+                begin = time.perf_counter()
+                call()
+                if turn >= 10:
+                    taken[name].append(time.perf_counter() - begin)
     return {name: round(1e6 * float(np.median(times)), 1) for name, times in taken.items()}

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-from jaxtyping import Float
-from scipy.stats import bootstrap
-
-Returns = Float[np.ndarray, " episodes"]
-_DRAWS = 10_000
-
-
-def mean_interval(returns: Returns, seed: int = 0) -> tuple[float, float, float]:
-    """Return the mean over episodes and its 95 % percentile bootstrap interval."""
-    return float(returns.mean()), *_interval((returns,), lambda a, axis: a.mean(axis), seed)
+from lightning_pz.intervals import Returns, interval, mean_interval
 
 
 def kept_interval(returns: Returns, original: Returns, seed: int = 0) -> tuple[float, float, float] | None:
@@ -22,21 +10,13 @@ def kept_interval(returns: Returns, original: Returns, seed: int = 0) -> tuple[f
 
     None where the original's returns are not clearly above 0, for a share means nothing then.
     """
-    low = mean_interval(original, seed)[1]
-    if low <= 0:
+    low = mean_interval(original, seed=seed)[1]
+    if not low > 0:
         return None
     share = float(returns.mean() / original.mean())
-    return share, *_interval((returns, original), lambda a, b, axis: a.mean(axis) / b.mean(axis), seed)
+    return share, *interval((returns, original), lambda a, b, axis: a.mean(axis) / b.mean(axis), seed=seed)
 
 
 def difference_interval(returns: Returns, original: Returns, seed: int = 0) -> tuple[float, float, float]:
     """Return the mean return minus the original's, with its interval; episodes are resampled in pairs."""
-    return mean_interval(returns - original, seed)
-
-
-def _interval(samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], seed: int) -> tuple[float, float]:
-    found = bootstrap(
-        samples, statistic, n_resamples=_DRAWS, paired=len(samples) > 1, vectorized=True, method="percentile",
-        rng=np.random.default_rng(seed), batch=1000,
-    ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
+    return mean_interval(returns - original, seed=seed)

@@ -12,8 +12,8 @@ from torch import nn
 from lightning_pz.compression.network import Plan, Tensors, to_plan
 from lightning_pz.compression.quantize import LEVELS, to_int8
 from lightning_pz.errors import UserError
+from lightning_pz.policy.onnx_file import save_graph
 
-_OPSET, _IR_VERSION = 17, 8
 """Old enough for the runtimes of the last years, and all that these networks need."""
 
 
@@ -43,13 +43,7 @@ def write_onnx(network: nn.Sequential, shape: tuple[int, ...], path: Path, *, in
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *rest])
         for name, rest in (("observation", shape), ("action", (size,)))
     ]
-    made = helper.make_graph(graph.nodes, "policy", ends[:1], ends[1:], graph.constants)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="lightning_pz")
-    model.ir_version = _IR_VERSION
-    onnx.checker.check_model(model)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(model.SerializeToString())
-    temporary.rename(path)
+    save_graph(helper.make_graph(graph.nodes, "policy", ends[:1], ends[1:], graph.constants), path)
     return path.stat().st_size
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from lightning_pz.checks import is_installed
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import conf_dir, load_preset, merge, preset_names, take_option
+from lightning_pz.presets import conf_dir, given_configs, load_preset, merge, preset_names, take_option
 
 INSTALL = "pip install 'lightning_pz[compression]'"
 
@@ -31,11 +30,6 @@ class RunSettings:
     progress: bool | None = None
 
 
-def is_installed(module: str) -> bool:
-    """Whether a module can be imported, without importing it."""
-    return importlib.util.find_spec(module) is not None
-
-
 def compress_presets() -> list[str]:
     """Return the names of the environments that have settings for compression."""
     return sorted(path.stem for path in (conf_dir() / "compress").glob("*.yaml"))
@@ -50,11 +44,7 @@ def expand(arguments: list[str]) -> list[str]:
     if {"-h", "--help"} & set(arguments):
         return arguments
     env, rest = take_option(arguments, "--env")
-    configs = [value for flag, value in itertools.pairwise(rest) if flag == "--config"]
-    configs += [word.split("=", 1)[1] for word in rest if word.startswith("--config=")]
-    for path in configs:
-        if not Path(path).is_file():
-            raise UserError(f"--config expects a YAML file, but there is none at {path}")
+    configs = given_configs(rest)
     settings: dict[str, Any] = yaml.safe_load((conf_dir() / "compress.yaml").read_text())
     if env is not None:
         settings = merge(settings, env_settings(env))

@@ -13,7 +13,6 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import bootstrap
 from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
@@ -43,20 +42,6 @@ class Champion:
     number: int
     policy: SavedPolicy
     returns: Float[np.ndarray, " episodes"]
-
-
-def mean_interval(returns: Float[np.ndarray, " episodes"], draws: int) -> tuple[float, float, float]:
-    """Return the mean and its 95 % percentile bootstrap interval over episodes; NaN ends if an episode is invalid.
-
-    References:
-        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
-    """
-    mean = float(returns.mean())
-    if not np.isfinite(mean) or len(returns) < 2:
-        return mean, float("nan"), float("nan")
-    generator = np.random.default_rng(0)
-    ends = bootstrap((returns,), np.mean, n_resamples=draws, method="percentile", rng=generator).confidence_interval
-    return mean, float(ends.low), float(ends.high)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.checks import at_least
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
@@ -55,12 +56,9 @@ class EvaluateConfig:
     threads: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("policies", "episodes", "best", "draws", "fresh_episodes", "threads"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} expects at least 1, but got {getattr(self, name)}")
-        for name in ("episode_seed", "latent_seed"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name} expects a number of at least 0, but got {getattr(self, name)}")
+        names = ("policies", "episodes", "best", "draws", "fresh_episodes", "threads")
+        at_least(1, {name: getattr(self, name) for name in names})
+        at_least(0, {"episode_seed": self.episode_seed, "latent_seed": self.latent_seed})
 
     @property
     def seeds(self) -> list[int]:

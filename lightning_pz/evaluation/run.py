@@ -20,9 +20,10 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencode
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation import figures
-from lightning_pz.evaluation.fresh import FRESH, Champion, champions, mean_interval
+from lightning_pz.evaluation.fresh import FRESH, Champion, champions
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, interval, recovery
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
+from lightning_pz.intervals import mean_interval
 from lightning_pz.pool.store import file_digest
 
 

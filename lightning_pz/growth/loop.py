@@ -28,6 +28,7 @@ from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.recipe import check_pool, check_recipe, only_one
 from lightning_pz.pool.states import sample_states
 from lightning_pz.pool.store import Pool, new_folder, read_pool
+from lightning_pz.threads import one_thread
 
 
 def grow(
@@ -58,13 +59,8 @@ def grow(
         _check_steps(spec, recipe)
     with only_one(folder):
         if not folder.exists():
-            threads = torch.get_num_threads()
-            # Sums must not depend on how many cores there are.
-            torch.set_num_threads(1)
-            try:
+            with one_thread():
                 _make(folder, spec, layout, recipe, find_tasks(spec.id) if tasks is None else tasks, progress)
-            finally:
-                torch.set_num_threads(threads)
         shutil.rmtree(working_folder(folder), ignore_errors=True)
     pool = read_pool(folder)
     check_pool(pool, spec, layout)

@@ -60,6 +60,14 @@ def write_onnx(policy: SavedPolicy, path: Path) -> None:
     sizes = (("observation", policy.layout.observation_size), ("action", policy.layout.action_size))
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size]) for name, size in sizes]
     graph = helper.make_graph(nodes, "policy", ends[:1], ends[1:], constants)
+    save_graph(graph, path)
+
+
+def save_graph(graph: Any, path: Path) -> None:
+    """Check an ONNX graph and write it as a model, whole or not at all."""
+    import onnx
+    from onnx import helper
+
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="lightning_pz")
     model.ir_version = _IR_VERSION
     onnx.checker.check_model(model)

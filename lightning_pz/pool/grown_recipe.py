@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 
-from lightning_pz.errors import UserError, nearest
+from lightning_pz.checks import at_least, one_of, positive
+from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, Prior
 from lightning_pz.pool.states import StateCounts
 
@@ -77,8 +77,7 @@ class GrownRecipe:
             "latent_rounds": 0, "latent_dim": 1, "latent_steps": 1, "own_states": 1, "neighbors": 1, "seed": 0, "threads": 1,
         }  # fmt: skip
         for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise UserError(f"--{name} expects at least {bound}, but got {getattr(self, name)}")
+            at_least(bound, {name: getattr(self, name)})
         for name in ("directions", "population"):
             if getattr(self, name) % 2:
                 raise UserError(
@@ -90,13 +89,9 @@ class GrownRecipe:
             raise UserError(
                 f"--neighbors expects fewer than --first ({self.first}) and --size ({self.size}), but got {self.neighbors}"
             )
-        for name, known in (("outcome", OUTCOMES), ("choice", CHOICES)):
-            if (value := getattr(self, name)) not in known:
-                raise UserError(
-                    f"--{name} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known)
-                )
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise UserError(f"--sigma expects a number above 0, but got {self.sigma}")
+        one_of("outcome", self.outcome, OUTCOMES)
+        one_of("choice", self.choice, CHOICES)
+        positive({"sigma": self.sigma})
         for name in ("latent_share", "visited"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--{name} expects a share from 0 to 1, but got {getattr(self, name)}")

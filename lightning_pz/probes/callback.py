@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from lightning_pz.checks import at_least
 from lightning_pz.errors import UserError
 from lightning_pz.probes.decoder import (
     active_probes,
@@ -62,8 +63,7 @@ class ProbeCallback(L.Callback):
             ("policies", policies, 3), ("latents", latents, 2), ("neighbors", neighbors, 2), ("every", every, 1),
             ("seed", seed, 0),
         ):  # fmt: skip
-            if value < least:
-                raise UserError(f"--probes.{name} expects at least {least}, but got {value}")
+            at_least(least, {f"probes.{name}": value})
         if neighbors >= policies:
             raise UserError(
                 f"--probes.neighbors expects fewer than --probes.policies ({policies}), but got {neighbors}"

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-
+from lightning_pz.checks import is_installed
 from lightning_pz.errors import UserError
 
 NEEDED = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(("ppo", "sac", "td3", "ddpg"), ("stable_baselines3", "baselines"))
 """By algorithm: the module it imports, and the extra of this package that installs it."""
-
-
-def is_installed(module: str) -> bool:
-    """Whether a module can be imported, without importing it."""
-    return importlib.util.find_spec(module) is not None
 
 
 def check_extra(algorithm: str) -> None:

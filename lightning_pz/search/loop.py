@@ -14,6 +14,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz.errors import UserError
+from lightning_pz.intervals import mean_interval
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
@@ -116,7 +117,7 @@ def summarize(progress: Progress, objective: Objective, settings: SearchSettings
     assert progress.best is not None
     seeds = list(range(TEST_SEEDS, TEST_SEEDS + settings.test_episodes))
     each = objective.measure(progress.best, seeds).each[0]
-    mean, low, high = mean_interval(each)
+    mean, low, high = (finite_or_none(value) for value in mean_interval(each))
     return {
         f"{task}/return": mean,
         f"{task}/return_low": low,
@@ -126,19 +127,6 @@ def summarize(progress: Progress, objective: Objective, settings: SearchSettings
         "seconds": round(progress.seconds, 2),
         "invalid": progress.invalid,
     }
-
-
-def mean_interval(values: np.ndarray, resamples: int = 10_000) -> tuple[float | None, float | None, float | None]:
-    """Return the mean and its 95 % percentile bootstrap interval; None for each if a value is not finite."""
-    if not np.isfinite(values).all():
-        return None, None, None
-    generator = np.random.default_rng(0)
-    means = np.concatenate([
-        values[generator.integers(len(values), size=(1000, len(values)))].mean(axis=1)
-        for _ in range(-(-resamples // 1000))
-    ])  # fmt: skip
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
 
 
 def finite_or_none(value: float) -> float | None:

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_pz.errors import UserError, nearest
+from lightning_pz.checks import at_least, one_of, positive, shares
+from lightning_pz.errors import UserError
 
 ALGORITHMS = (
     "pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg",
@@ -271,30 +272,3 @@ class SearchSettings:
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}
-
-
-def one_of(flag: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise `UserError` unless the value is one of the known words."""
-    if value not in known:
-        raise UserError(f"--{flag} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known))
-
-
-def at_least(least: int, values: dict[str, int]) -> None:
-    """Raise `UserError` for the first flag whose value is below `least`."""
-    for flag, value in values.items():
-        if value < least:
-            raise UserError(f"--{flag} expects at least {least}, but got {value}")
-
-
-def positive(values: dict[str, float]) -> None:
-    """Raise `UserError` for the first flag whose value is not a finite number above 0."""
-    for flag, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise UserError(f"--{flag} expects a number above 0, but got {value}")
-
-
-def shares(values: dict[str, float]) -> None:
-    """Raise `UserError` for the first flag whose value is not within 0 and 1."""
-    for flag, value in values.items():
-        if not 0 <= value < 1:
-            raise UserError(f"--{flag} expects a share of at least 0 and below 1, but got {value}")

@@ -7,7 +7,7 @@ from torch import nn
 
 from lightning_pz.compression.distill import behavior, distill, targets
 from lightning_pz.compression.files import read_network, write_network
-from lightning_pz.compression.measure import difference_interval, kept_interval, mean_interval
+from lightning_pz.compression.measure import difference_interval, kept_interval
 from lightning_pz.compression.network import Standardize, ToBox, copy_of, fvu, outputs
 from lightning_pz.compression.quantize import ActivationInt8
 from lightning_pz.compression.schedule import Ramp
@@ -16,6 +16,7 @@ from lightning_pz.compression.sizes import layer_sparsity, sparsity
 from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.worlds import find_world, make_world_env, play
 from lightning_pz.envs.specs import make_env
+from lightning_pz.intervals import mean_interval
 
 OPTIONS = DistillSettings(steps=220, batch_size=64, episodes=2, held_out=1, rounds=1)
 SETTINGS = CompressSettings(

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from lightning_pz.evaluate import main
-from lightning_pz.evaluation.fresh import FRESH_SEED, best_of, mean_interval
+from lightning_pz.evaluation.fresh import FRESH_SEED, best_of
 from lightning_pz.evaluation.play import read_returns
+from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.objective import TEST_SEEDS
 

@@ -1,0 +1,40 @@
+"""What settings must be, and what must be installed, told in sentences. Ground floor: imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+
+from lightning_pz.errors import UserError, nearest
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def one_of(flag: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise `UserError` unless the value is one of the known words."""
+    if value not in known:
+        raise UserError(f"--{flag} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known))
+
+
+def at_least(least: int, values: dict[str, int]) -> None:
+    """Raise `UserError` for the first flag whose value is below `least`."""
+    for flag, value in values.items():
+        if value < least:
+            raise UserError(f"--{flag} expects at least {least}, but got {value}")
+
+
+def positive(values: dict[str, float]) -> None:
+    """Raise `UserError` for the first flag whose value is not a finite number above 0."""
+    for flag, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"--{flag} expects a number above 0, but got {value}")
+
+
+def shares(values: dict[str, float]) -> None:
+    """Raise `UserError` for the first flag whose value is not within 0 and 1."""
+    for flag, value in values.items():
+        if not 0 <= value < 1:
+            raise UserError(f"--{flag} expects a share of at least 0 and below 1, but got {value}")

@@ -27,7 +27,7 @@ class JobSettings:
         workers: Processes that work side by side; as many as there are cores and runs if null.
         logs: Folder for runs.
         progress: Whether to draw a progress bar; on a terminal only if null.
-        pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` reads it.
+        pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` and `pool_top` read it.
     """
 
     checkpoint: str | None = None

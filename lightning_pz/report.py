@@ -33,13 +33,16 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--draws", type=int, default=2000, help="Bootstrap resamples.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the resampling.")
+    parser.add_argument(
+        "--at", type=list[int], default=[], help="Environment steps to tell returns at: '[100000, 300000]'."
+    )
     given = parser.parse_args(arguments)
 
     from lightning_pz.comparison.command import report, show
 
     out = None if given.out is None else Path(given.out)
     evaluations = [Path(path) for path in given.evaluation]
-    show(report([Path(folder) for folder in given.folders], out, evaluations, given.draws, given.seed))
+    show(report([Path(folder) for folder in given.folders], out, evaluations, given.draws, given.seed, given.at))
 
 
 if __name__ == "__main__":

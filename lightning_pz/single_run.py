@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,15 +87,17 @@ def build(
     latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance, model.encode)
     weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
     settings = with_behavior_step(settings, model.layout, model.policy.standardize(model.probe_states), latents)
-    first = None if settings.start == "draws" else _first_policy(model, settings, pool)
-    return objective, make_search(settings, objective, latents, weights, first)
+    given = None if settings.start == "draws" else _given_policies(model, settings, pool)
+    return objective, make_search(settings, objective, latents, weights, given)
 
 
-def _first_policy(model: BehaviorAutoencoder, settings: SearchSettings, pool: str | None) -> Tensor:
-    """Return the weights to begin at, (P,)."""
-    if settings.start == "pool_best":
+def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, pool: str | None) -> Tensor:
+    """Return the weights of the policies to begin at, (n, P), the best first."""
+    if settings.start in STARTS:
         opened = find_pool(model, pool)
-        return opened.params(np.array([best_of_pool(opened, settings.task)]))[0]
+        return opened.params(
+            best_of_pool(opened, settings.task, 1 if settings.start == "pool_best" else settings.starts)
+        )
     path = Path(settings.start)
     saved = load_policy(path if path.suffix == ".npz" else path / f"{slug(settings.task)}.npz")
     network = model.policy
@@ -107,7 +108,7 @@ def _first_policy(model: BehaviorAutoencoder, settings: SearchSettings, pool: st
             f"but the decoder makes {model.layout.to_dict()}: give a policy of the same pool, such as "
             "logs/evaluate/.../best_in_pool/<task>.npz"
         )
-    return saved.params
+    return saved.params[None]
 
 
 def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Result:

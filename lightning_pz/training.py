@@ -210,7 +210,7 @@ def _show(cli: FitCLI, summary: dict[str, Any]) -> None:
     if summary["val_fvu"] > summary["pca_fvu"]:
         print(
             f"\nnote: held-out FVU {summary['val_fvu']:.3f} is above the {summary['pca_fvu']:.3f} of PCA with as many "
-            "components,\nwhich sees the held-out states. More --trainer.max_steps, candidates or training states "
-            "(--data.random.states.train) may close the gap."
+            "components,\nwhich sees the held-out states. More --trainer.max_steps, a larger pool or more training states "
+            f"(--data.{cli.config.data.recipe}.states.train) may close the gap."
         )
     show_end(rows, f"tensorboard --logdir {cli.run_folder.parent}", cli.run_folder)

@@ -11,6 +11,8 @@ SEARCHES = ("latent_dim", "width", "prior", "autoencoder", "finetune", "dimensio
 MODULES = {
     "recovery": "sweeps.recovery",
     "compare": "sweeps.compare",
+    "growth": "sweeps.growth",
+    "grown": "sweeps.grown",
     "manifolds": "sweeps.manifolds",
     "probe": "sweeps.dimension.probe",
     "report": "sweeps.dimension.command",

@@ -1,7 +1,8 @@
 """Which search solves a task in the fewest environment steps: every algorithm on every task, and the report.
 
-Fits and evaluates one autoencoder per environment, runs each algorithm from it, and leaves the report of those very
-runs in `logs/sweeps/compare`. Everything that is finished is found again. The grid is in `conf/sweep/compare.yaml`.
+Fits and evaluates one autoencoder per environment, or one for each seed of the search, runs each algorithm from it, and
+leaves the report of those very runs in `logs/sweeps/<study>`. Everything that is finished is found again. The grids are
+`conf/sweep/compare.yaml` and `conf/sweep/grown.yaml`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lightning_pz.jobs import check_task
 from lightning_pz.presets import conf_dir, merge, resolve_env, take_option, take_options
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import ALGORITHMS
-from sweeps.fits import Fit
+from sweeps.fits import Fit, seeded
 
 
 @dataclass(frozen=True)
@@ -27,24 +28,30 @@ class World:
     """One environment of the comparison.
 
     Args:
-        run: Name of the fit's run folder.
+        run: Name of the fit's run folder; with `fit_seeds`, of all of them, but for the seed at the end.
+        fit_seeds: Fits, each with a seed of its own (and whatever else in `fit` is `{seed}`, such as the seed of its
+            pool), from which the searches of that very seed are made; one fit for all seeds if 0.
         policy: Preset of the policies' size.
         tasks: Names of its tasks; all if empty.
         fit: Settings of `fit`, in its dotted keys.
         evaluate: Settings of `evaluate`.
-        algorithms: Settings of `finetune` by algorithm, on top of those for all environments.
+        algorithms: Settings of `finetune` by algorithm, on top of those for all environments; `seeds: 0` leaves one out.
     """
 
     run: str
+    fit_seeds: int = 0
     policy: str = "medium"
     tasks: list[str] = field(default_factory=list)
     fit: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     algorithms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def make_fit(self, env: str, logs: str) -> Fit:
-        """Return the fit of this environment."""
-        return Fit(self.run, env, resolve_env(env)["env"]["name"], self.policy, self.fit, logs)
+    def make_fits(self, env: str, logs: str) -> list[Fit]:
+        """Return the fits of this environment."""
+        name = resolve_env(env)["env"]["name"]
+        if not self.fit_seeds:
+            return [Fit(self.run, env, name, self.policy, self.fit, logs)]
+        return [seeded(self.run, env, name, self.policy, self.fit, logs, seed) for seed in range(self.fit_seeds)]
 
 
 @dataclass(frozen=True)
@@ -53,29 +60,35 @@ class Comparison:
 
     Args:
         environments: By preset or Gymnasium id.
-        algorithms: Settings of `finetune` of each algorithm, in the order in which they are run.
+        algorithms: Settings of `finetune` of each algorithm, in the order in which they are run; one that stands here
+            in several ways has names of your own and tells its `algorithm`.
         finetune: Settings of `finetune` for all.
+        at: Environment steps at which the report tells returns beside those at the end.
     """
 
     environments: dict[str, World]
     algorithms: dict[str, dict[str, Any]]
     finetune: dict[str, Any] = field(default_factory=dict)
+    at: list[int] = field(default_factory=list)
 
     def cells(self) -> list[tuple[str, str]]:
-        """Return algorithm and environment of every command, in the order in which they are run."""
-        return [(algorithm, env) for algorithm in self.algorithms for env in self.environments]
+        """Return algorithm and environment of all commands, in the order in which they are run."""
+        both = [(algorithm, env) for algorithm in self.algorithms for env in self.environments]
+        return [cell for cell in both if self.settings(*cell).get("seeds") != 0]
 
-    def arguments(self, algorithm: str, env: str, logs: str) -> list[str]:
-        """Return the command line of one algorithm on one environment."""
-        over = self.environments[env].algorithms.get(algorithm, {})
-        settings = merge(merge(self.finetune, self.algorithms[algorithm]), over)
-        task = ",".join(self.environments[env].tasks) or "all"
-        return [
-            f"--algorithm={algorithm}",
-            f"--task={task}",
-            f"--logs={logs}",
-            *(f"--{key}={value}" for key, value in settings.items()),
-        ]
+    def settings(self, name: str, env: str) -> dict[str, Any]:
+        """Return the settings of `finetune` of one algorithm on one environment."""
+        over = self.environments[env].algorithms.get(name, {})
+        return {"algorithm": name} | merge(merge(self.finetune, self.algorithms[name]), over)
+
+    def commands(self, name: str, env: str, logs: str) -> list[list[str]]:
+        """Return the command lines of one algorithm on one environment, one for each of its fits."""
+        world, settings = self.environments[env], self.settings(name, env)
+        common = {"task": ",".join(world.tasks) or "all", "logs": logs}
+        # Seeds beyond the fits have none to begin from.
+        seeds = range(min(world.fit_seeds, int(settings.get("seeds", world.fit_seeds))))
+        each = [{"seed": seed, "seeds": 1} for seed in seeds] if world.fit_seeds else [{}]
+        return [[f"--{key}={value}" for key, value in (common | settings | own).items()] for own in each]
 
 
 def load_comparison(path: Path, environments: Sequence[str] = (), algorithms: Sequence[str] = ()) -> Comparison:
@@ -95,13 +108,15 @@ def load_comparison(path: Path, environments: Sequence[str] = (), algorithms: Se
             f"{path}: a comparison has the keys {', '.join(Comparison.__dataclass_fields__)}, and an environment in it "
             f"{', '.join(World.__dataclass_fields__)}, but {error}"
         ) from error
-    _known("algorithms", whole.algorithms, dict.fromkeys(ALGORITHMS), path)
+    searched = [settings.get("algorithm", name) for name, settings in whole.algorithms.items()]
+    _known("algorithms", searched, dict.fromkeys(ALGORITHMS), path)
     for world in whole.environments.values():
         _known("algorithms", world.algorithms, whole.algorithms, path)
     return Comparison(
         _named("--env", environments, whole.environments, path),
         _named("--algorithm", algorithms, whole.algorithms, path),
         whole.finetune,
+        whole.at,
     )
 
 
@@ -118,11 +133,12 @@ def _named(flag: str, names: Sequence[str], known: dict[str, Any], path: Path) -
     return {name: value for name, value in known.items() if not names or name in names}
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: list[str], study: str = "compare") -> None:
     """Fit, evaluate, search and report.
 
     Args:
         arguments: Perhaps `--env` and `--algorithm` with names of the grid's, and `--logs` and `--grid`.
+        study: Name of its grid in `conf/sweep/`, and of the folder of its report.
 
     Raises:
         UserError: A bad grid, a missing extra, or a run of the same name with other settings.
@@ -133,25 +149,28 @@ def run(arguments: list[str]) -> None:
     grid_path, rest = take_option(rest, "--grid")
     if rest:
         raise UserError(
-            f"python -m sweeps compare takes --env, --algorithm, --logs and --grid, but got {' '.join(rest)}"
+            f"python -m sweeps {study} takes --env, --algorithm, --logs and --grid, but got {' '.join(rest)}"
         )
-    logs, path = given or "logs", Path(grid_path) if grid_path else conf_dir() / "sweep" / "compare.yaml"
+    logs, path = given or "logs", Path(grid_path) if grid_path else conf_dir() / "sweep" / f"{study}.yaml"
     grid = load_comparison(path, environments, algorithms)
-    fits = {env: world.make_fit(env, logs) for env, world in grid.environments.items()}
+    fits = {env: world.make_fits(env, logs) for env, world in grid.environments.items()}
     # A mistake in the last cell is told before the first hour is spent.
     for algorithm, env in grid.cells():
-        _, search = parse(grid.arguments(algorithm, env, logs))
+        _, search = parse(grid.commands(algorithm, env, logs)[0])
         search.check()
-        check_extra(algorithm)
+        check_extra(search.algorithm)
         check_task(resolve_env(env)["env"]["id"], search.task)
-    for fit in fits.values():
-        fit.check(str(path))
-    evaluations = {}
-    for env, fit in fits.items():
-        print(f"fit and evaluate: {fit.folder}", flush=True)
-        fit.run()
-        evaluations[env] = _evaluate(str(fit.checkpoint), grid.environments[env].evaluate, logs)
-    _search(grid, {env: str(fit.checkpoint) for env, fit in fits.items()}, logs, evaluations)
+    for env in fits:
+        for fit in fits[env]:
+            fit.check(str(path))
+    evaluations: dict[str, list[Path]] = {env: [] for env in fits}
+    for env in fits:
+        for fit in fits[env]:
+            print(f"fit and evaluate: {fit.folder}", flush=True)
+            fit.run()
+            evaluations[env].append(_evaluate(str(fit.checkpoint), grid.environments[env].evaluate, logs))
+    checkpoints = {env: [str(fit.checkpoint) for fit in made] for env, made in fits.items()}
+    _search(grid, checkpoints, logs, Path(logs) / "sweeps" / study, evaluations)
 
 
 def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:
@@ -161,18 +180,24 @@ def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:
     return evaluate_all([checkpoint], None, EvaluateConfig(**settings), None, Path(logs))[0].folder / "summary.json"
 
 
-def _search(grid: Comparison, checkpoints: Mapping[str, str], logs: str, evaluations: Mapping[str, Path]) -> None:
+def _search(
+    grid: Comparison,
+    checkpoints: Mapping[str, Sequence[str]],
+    logs: str,
+    out: Path,
+    evaluations: Mapping[str, Sequence[Path]],
+) -> None:
     """Run every cell, and report after each, so that there is something to look at from the first one on."""
     from lightning_pz.comparison.command import report, show
     from lightning_pz.finetuning import finetune
 
-    out = Path(logs) / "sweeps" / "compare"
     folders: list[Path] = []
     cells = grid.cells()
     for number, (algorithm, env) in enumerate(cells, 1):
         print(f"\nsearch {number} of {len(cells)}: {algorithm} on {env}", flush=True)
-        arguments = [*grid.arguments(algorithm, env, logs), f"--checkpoint={checkpoints[env]}"]
-        folders += [result.folder for result in finetune(*parse(arguments))]
-        searched = {env for _, env in cells[:number]}
-        made = report(folders, out, [evaluations[env] for env in sorted(searched)], draws=2000, seed=0)
+        for command, checkpoint in zip(grid.commands(algorithm, env, logs), checkpoints[env], strict=False):
+            folders += [result.folder for result in finetune(*parse([*command, f"--checkpoint={checkpoint}"]))]
+        searched = sorted({env for _, env in cells[:number]})
+        pools = [path for env in searched for path in evaluations[env]]
+        made = report(folders, out, pools, draws=2000, seed=0, at=grid.at)
     show(made)

@@ -142,6 +142,22 @@ class Fit:
         return yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))
 
 
+def seeded(run: str, env: str, env_name: str, policy: str, settings: Mapping[str, Any], logs: str, seed: int) -> Fit:
+    """Return a fit of which the seed makes all, its training and whatever else in the settings is `{seed}`.
+
+    Args:
+        run: Name of its run folder, but for the seed at the end.
+        env: Preset or Gymnasium id.
+        env_name: Its short name.
+        policy: Policy preset.
+        settings: In the dotted keys of the command line.
+        logs: Folder for pools and runs.
+        seed: The seed.
+    """
+    own = {key: seed if value == "{seed}" else value for key, value in settings.items()}
+    return Fit(f"{run}-seed{seed}", env, env_name, policy, {**own, "seed_everything": seed}, logs)
+
+
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Undo what Lightning makes of an interruption: it exits, and is deaf to Ctrl-C from then on."""

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_pz.checks import at_least
 from lightning_pz.comparison import tables
 from lightning_pz.comparison.analysis import Task, analyze
+from lightning_pz.comparison.moments import Moment, moment_rows, moments
 from lightning_pz.comparison.pool_best import PoolBest, find_pools, logs_root
 from lightning_pz.comparison.runs import Found, cells, find_runs
 from lightning_pz.comparison.wins import FEW, Round, rounds
@@ -28,6 +30,7 @@ class Report:
         rounds: Wins.
         pools: The evaluation used for each environment.
         found: The runs, and what was left out.
+        moments: Returns after the numbers of steps that were asked for.
     """
 
     folder: Path
@@ -35,9 +38,17 @@ class Report:
     rounds: list[Round]
     pools: dict[str, PoolBest]
     found: Found
+    moments: list[Moment]
 
 
-def report(folders: Sequence[Path], out: Path | None, evaluations: Sequence[Path], draws: int, seed: int) -> Report:
+def report(
+    folders: Sequence[Path],
+    out: Path | None,
+    evaluations: Sequence[Path],
+    draws: int,
+    seed: int,
+    at: Sequence[int] = (),
+) -> Report:
     """Compare the runs below the folders and write the report.
 
     Args:
@@ -46,10 +57,12 @@ def report(folders: Sequence[Path], out: Path | None, evaluations: Sequence[Path
         evaluations: summary.json files of `evaluate`.
         draws: Bootstrap resamples.
         seed: Seed of the resampling.
+        at: Environment steps after which returns are told in a table of their own.
 
     Raises:
         UserError: An option is out of its range, or the runs cannot be compared.
     """
+    at_least(1, {"at": min(at, default=1)})
     if draws < 100:
         raise UserError(f"--draws expects at least 100 resamples, for fewer give no 95 % interval, but got {draws}")
     if seed < 0:
@@ -64,7 +77,7 @@ def report(folders: Sequence[Path], out: Path | None, evaluations: Sequence[Path
     if out is None:
         envs = "-".join(dict.fromkeys(task.env for task in tasks))
         out = (logs_root(found.runs[0]) or Path("logs")) / "report" / envs
-    made = Report(_shortest(out), tasks, results, pools, found)
+    made = Report(_shortest(out), tasks, results, pools, found, moments(tasks, at, draws, seed))
     _write(made, draws, seed)
     return made
 
@@ -111,7 +124,9 @@ def _write(made: Report, draws: int, seed: int) -> None:
         "cells.csv": tables.cells_csv(made.tasks),
         "runs.csv": tables.runs_csv(made.tasks),
         "wins.csv": tables.wins_csv(made.rounds),
-        "report.md": tables.markdown(made.tasks, made.rounds, made.pools, made.found.left_out),
+        "report.md": tables.markdown(
+            made.tasks, made.rounds, made.pools, made.found.left_out, moment_rows(made.moments)
+        ),
     }
     for name, content in files.items():
         path = made.folder / name

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lightning_pz.comparison.runs import Run
-from lightning_pz.comparison.statistics import Estimate
+from lightning_pz.comparison.statistics import Estimate, estimate
 from lightning_pz.errors import UserError
 
 
@@ -41,8 +41,9 @@ class PoolBest:
 def find_pools(runs: Sequence[Run], given: Sequence[Path]) -> dict[str, PoolBest]:
     """Return the evaluation to use for each environment, by its short name; environments without one are missing.
 
-    Given summaries count alone. Otherwise those below `evaluate/<env>` in the logs folder that holds the runs are
-    looked at. Of several that fit, the one that played the most policies is taken.
+    Given summaries count alone, and several of one environment, such as pools grown with several seeds, are taken
+    together. Otherwise those below `evaluate/<env>` in the logs folder that holds the runs are looked at, and of
+    several that fit, the one that played the most policies is taken.
 
     Args:
         runs: What is compared.
@@ -66,8 +67,27 @@ def find_pools(runs: Sequence[Run], given: Sequence[Path]) -> dict[str, PoolBest
     for env, (env_id, policies) in sizes.items():
         fitting = [p for p in pools or _beside(runs, env) if p.env_id == env_id and p.policy in policies]
         if fitting:
-            chosen[env] = max(fitting, key=lambda pool: pool.policies)
+            chosen[env] = together(fitting) if pools else max(fitting, key=lambda pool: pool.policies)
     return chosen
+
+
+def together(pools: Sequence[PoolBest]) -> PoolBest:
+    """Return several pools as one: interquartile means over pools, with intervals over pools."""
+    if len(pools) == 1:
+        return pools[0]
+    tasks = [task for task in pools[0].best if all(task in pool.best for pool in pools)]
+    return PoolBest(
+        path=pools[0].path,
+        env_id=pools[0].env_id,
+        policy=pools[0].policy,
+        policies=sum(pool.policies for pool in pools),
+        best={task: estimate([np.array([pool.best[task].value for pool in pools])], 2000, 0) for task in tasks},
+        median={
+            task: float(np.mean([pool.median[task] for pool in pools]))
+            for task in tasks
+            if all(task in pool.median for pool in pools)
+        },
+    )
 
 
 def logs_root(run: Run) -> Path | None:

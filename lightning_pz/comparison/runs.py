@@ -149,21 +149,24 @@ Cells = dict[tuple[str, str], dict[str, list[Run]]]
 def cells(runs: Sequence[Run]) -> Cells:
     """Sort runs into cells: one contender on one task.
 
-    A contender is an algorithm; where an algorithm was run from several checkpoints of one environment, each
-    checkpoint makes a contender of its own, `<algorithm> <tag>`.
+    A contender is an algorithm; where an algorithm was run from several checkpoints of one environment, or in several
+    ways, each makes a contender of its own, `<algorithm> <tag>`. Where every seed of the search has a checkpoint
+    trained with that very seed, these checkpoints are one.
 
     Raises:
         UserError: Runs of one cell differ in more than the seed, a seed is there twice, or the runs of one task were
             measured on different numbers of episodes.
     """
-    tags: dict[tuple[str, str], set[str]] = {}
-    for run in runs:
-        tags.setdefault((run.env, run.algorithm), set()).add(run.tag)
-    several = {algorithm for (_, algorithm), found in tags.items() if len(found) > 1}
-    grouped: Cells = {}
+    by_algorithm: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda r: (r.env, ALGORITHMS.index(r.algorithm), r.tag, r.seed)):
-        name = f"{run.algorithm} {run.tag}" if run.algorithm in several else run.algorithm
-        grouped.setdefault((run.env, run.task), {}).setdefault(name, []).append(run)
+        by_algorithm.setdefault((run.env, run.algorithm), []).append(run)
+    labels = {key: _labels(members) for key, members in by_algorithm.items()}
+    several = {algorithm for (_, algorithm), found in labels.items() if len(set(found)) > 1}
+    grouped: Cells = {}
+    for (env, algorithm), members in by_algorithm.items():
+        for run, label in zip(members, labels[env, algorithm], strict=True):
+            name = f"{algorithm} {label}".strip() if algorithm in several else algorithm
+            grouped.setdefault((env, run.task), {}).setdefault(name, []).append(run)
     for (env, task), contenders in grouped.items():
         for name, members in contenders.items():
             _check_cell(f"{name} on {env} {task}", members)
@@ -171,6 +174,22 @@ def cells(runs: Sequence[Run]) -> Cells:
         for members in contenders.values():
             _check_equal(f"all runs on {env} {task}", first, members[0], _SHARED)
     return grouped
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Return what tells one contender of an algorithm from another, run by run."""
+    parts = [re.fullmatch(r"(.+-k\d+)-seed(\d+)(.*)", run.tag) for run in runs]
+    kinds = [part and (part.group(1), part.group(3)) for part in parts]
+    own: dict[Any, bool] = {}
+    for run, part, kind in zip(runs, parts, kinds, strict=True):
+        own[kind] = own.get(kind, True) and part is not None and int(part.group(2)) == run.seed
+    for kind in own:
+        own[kind] &= len({run.tag for run, other in zip(runs, kinds, strict=True) if other == kind}) > 1
+    one_size = all(own.values()) and len({kind[0] for kind in own if kind}) == 1
+    return [
+        run.tag if kind is None or not own[kind] else kind[1].strip("-") if one_size else "".join(kind)
+        for run, kind in zip(runs, kinds, strict=True)
+    ]
 
 
 def _check_cell(name: str, runs: list[Run]) -> None:

@@ -91,6 +91,7 @@ def markdown(
     results: Sequence[Round],
     pools: Mapping[str, PoolBest],
     left_out: Sequence[tuple[Path, str]],
+    at: Rows,
 ) -> str:
     """Return the whole report, with what each number is."""
     runs = sum(len(cell.runs) for task in tasks for cell in task.cells)
@@ -111,6 +112,14 @@ def markdown(
             parts.append(markdown_table(standing_rows(result)))
         if result.missing:
             parts.append(f"Without runs, or without this budget, on some task: {', '.join(result.missing)}.\n")
+    if len(at) > 1:
+        parts.append("## Returns on the way\n")
+        parts.append(
+            "Return of the incumbent after so many environment steps, on the evaluation episodes, interquartile mean over "
+            "seeds with its bootstrap 95 % interval. Bold: the highest of a row; `~`: the runs do not tell it from that "
+            "one (permutation test, p > 0.05).\n"
+        )
+        parts.append(markdown_table(at))
     parts.append("## Learning curves\n")
     parts += [f"![{name}](figures/{name}.png)\n" for name in ["overview", *map(figure_name, tasks)]]
     parts.append("## Every algorithm\n")

@@ -24,6 +24,7 @@ METRICS = (
     "recovery_best",
     "recovery_range",
     "reconstruction_gap",
+    "best_own_return",
     "wasserstein",
     "wasserstein_reconstructed",
     "best_in_pool",
@@ -52,26 +53,30 @@ def recovery_range(pool: Means, decoded: Means) -> float:
 
 def reconstruction_gap(
     own: Float[np.ndarray, "policies episodes"], rebuilt: Float[np.ndarray, "policies episodes"], count: int = 50
-) -> float:
-    """Return what the pool's best policies gain or lose when encoded and decoded, in units of the return.
+) -> tuple[float, float]:
+    """Return what the pool's best policies gain or lose when encoded and decoded, and what they earn themselves.
 
-    The mean over the `count` best policies of (return after encode-decode - own return). With two episodes or
-    more, the best are chosen by one half of the episodes and measured on the other, both ways: chosen and measured
+    The gap is the mean over the `count` best policies of (return after encode-decode - own return). With two episodes
+    or more, the best are chosen by one half of the episodes and measured on the other, both ways: chosen and measured
     on the same episodes, lucky policies would seem to lose what was luck.
 
     Args:
         own: Returns of the policies, (N, E).
         rebuilt: Returns of their reconstructions on the same episodes, (N, E).
         count: How many are the best; all if there are fewer.
+
+    Returns:
+        (gap, own return), both in units of the return and of the same policies and episodes.
     """
     episodes = own.shape[1]
     even, odd = slice(0, None, 2), slice(1, None, 2)
     folds = [(even, odd), (odd, even)] if episodes > 1 else [(even, even)]
-    gaps = []
+    gaps, earned = [], []
     for chosen_by, measured_on in folds:
         best = np.argsort(-own[:, chosen_by].mean(1), kind="stable")[:count]
         gaps.append((rebuilt[best][:, measured_on] - own[best][:, measured_on]).mean())
-    return float(np.mean(gaps))
+        earned.append(own[best][:, measured_on].mean())
+    return float(np.mean(gaps)), float(np.mean(earned))
 
 
 def wasserstein(pool: Means, decoded: Means) -> float:
@@ -87,10 +92,12 @@ def recovery(groups: Mapping[str, Returns], count: int = 50) -> dict[str, float]
         count: How many of the pool are its best, for the reconstruction gap.
     """
     pool, rebuilt, latents, random = (groups[n].mean(1) for n in ("pool", "reconstructed", "latents", "random"))
+    gap, earned = reconstruction_gap(groups["pool"], groups["reconstructed"], count)
     return {
         "recovery_best": recovery_best(pool, latents),
         "recovery_range": recovery_range(pool, latents),
-        "reconstruction_gap": reconstruction_gap(groups["pool"], groups["reconstructed"], count),
+        "reconstruction_gap": gap,
+        "best_own_return": earned,
         "wasserstein": wasserstein(pool, latents),
         # A grid of latents is spread otherwise than the pool; the pool's own policies, decoded, are not.
         "wasserstein_reconstructed": wasserstein(pool, rebuilt),

@@ -97,7 +97,11 @@ def evaluate(
     folder = parent / f"{name}-{tag}"
     if (folder / "summary.json").is_file():
         kept = json.loads((folder / "summary.json").read_text())
-        return Evaluation(folder, kept, _read_draws(folder, list(functions), config), found=True)
+        if all(f"{task}/{metric}" in kept for task in functions for metric in METRICS):
+            return Evaluation(folder, kept, _read_draws(folder, list(functions), config), found=True)
+        # Left by a version that knew fewer metrics: all are functions of the episodes, which lie there.
+        values, draws = _measure(read_returns(folder / "returns.csv"), config)
+        return Evaluation(folder, kept | values, draws, found=True)
     start = time.perf_counter()
     plays = play(model, opened, functions, config, parent / "shared", progress=progress)
     values, draws = _measure(plays, config)

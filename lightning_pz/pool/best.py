@@ -1,19 +1,24 @@
-"""The best policy that a pool holds for a task, told from what it did when it was found: no new step is taken."""
+"""The best policies that a pool holds for a task, told from what they did when they were found: no new step is taken."""
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Int
 
 from lightning_pz.errors import UserError
 from lightning_pz.pool.store import Pool
 
 
-def best_of_pool(pool: Pool, task: str) -> int:
-    """Return the row of the policy whose own episode earned most, the task's rewards laid on it afterwards.
+def best_of_pool(pool: Pool, task: str, count: int = 1) -> Int[np.ndarray, " best"]:
+    """Return the rows of the policies whose own episodes earned most, the task's rewards laid on them afterwards.
 
     Args:
         pool: A grown pool, which holds the returns of all tasks that were known when it was made.
         task: Name of one of them.
+        count: How many; all if there are fewer.
+
+    Returns:
+        Rows of the pool, the best first; of equals the one that was found first.
 
     Raises:
         UserError: A random pool, whose policies have not been played, or a task that the pool has no returns of.
@@ -30,4 +35,4 @@ def best_of_pool(pool: Pool, task: str) -> int:
             "(--start draws)"
         )
     returns = pool.arrays["returns"][:, known.index(task)]
-    return int(np.argmax(np.where(np.isfinite(returns), returns, -np.inf)))
+    return np.argsort(-np.where(np.isfinite(returns), returns, -np.inf), kind="stable")[:count]

@@ -22,7 +22,7 @@ def make_search(
     objective: Objective,
     latents: SearchSpace,
     weights: SearchSpace,
-    first: Float[Tensor, " params"] | None = None,
+    given: Float[Tensor, "policies params"] | None = None,
 ) -> Search:
     """Return the search that the settings ask for.
 
@@ -31,7 +31,7 @@ def make_search(
         objective: Returns of policies on the task.
         latents: The decoder's whitened latents.
         weights: The weights themselves, for what searches without a decoder.
-        first: Weights of the policy to begin at, (P,), unless `start` is `draws`.
+        given: Weights of policies to begin at, (n, P), unless `start` is `draws`: the one, or those to try.
 
     Raises:
         UserError: A setting outside its range, or a missing extra.
@@ -53,12 +53,13 @@ def make_search(
     elif s.algorithm == "random_latent":
         # Its own generations are what the starts of the others are.
         episodes, starts["starts"] = s.random_latent.episodes, 0
-    start = None
+    points = None
     if s.start != "draws":
-        assert first is not None and space.encode is not None
-        start, starts["starts"] = space.encode(first[None])[0], 0
+        assert given is not None and space.encode is not None
+        points = space.encode(given)
+        starts["starts"] = min(len(points), starts["starts"]) if s.start == "pool_top" else 0
     return PopulationSearch(
-        optimizer, space, objective, seed=s.seed, episodes=episodes, **starts, start=start, weights=weights,
+        optimizer, space, objective, seed=s.seed, episodes=episodes, **starts, given=points, weights=weights,
         release_at=s.release_decoder_at if s.algorithm == "pgpe" else None,
     )  # fmt: skip
 

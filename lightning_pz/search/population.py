@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.policy.saved import SavedPolicy
@@ -36,8 +37,8 @@ class PopulationState(NamedTuple):
 class PopulationSearch:
     """An optimizer behind `lightning_pz.search.protocol.Search`.
 
-    The first generation tries some starts, and the optimizer begins at the best of them; or it begins at a point
-    that is given. Where a release is given, it goes on in weights from the decoded incumbent once that many steps
+    The first generation tries some starts, drawn or given, and the optimizer begins at the best of them; or it begins
+    at a point that is given. Where a release is given, it goes on in weights from the decoded incumbent once that many steps
     have been taken.
 
     Args:
@@ -46,9 +47,9 @@ class PopulationSearch:
         objective: Returns of policies.
         seed: Of the search and its episodes.
         episodes: Episodes per member.
-        starts: Starts to try; 0 to begin in the middle, or at `start`.
+        starts: Starts to try; 0 to begin at the first of `given`, or in the middle.
         start_episodes: Episodes per start.
-        start: Point to begin at if no starts are tried, (d,).
+        given: Points to begin at, or to try, in the place of draws, (n, d), n at least `starts`.
         weights: The parameter space, for going on without the decoder.
         release_at: Environment steps after which the decoder is left behind; never if None.
     """
@@ -66,19 +67,19 @@ class PopulationSearch:
         episodes: int,
         starts: int,
         start_episodes: int,
-        start: Tensor | None = None,
+        given: Float[Tensor, "points size"] | None = None,
         weights: SearchSpace | None = None,
         release_at: int | None = None,
     ) -> None:
         self.optimizer, self.space, self.objective = optimizer, space, objective
         self.seed, self.episodes, self.starts, self.start_episodes = seed, episodes, starts, start_episodes
-        self.start, self.weights, self.release_at = start, weights, release_at
+        self.given, self.weights, self.release_at = given, weights, release_at
 
     def begin(self) -> PopulationState:
         """Return the first state; see `Search.begin`."""
         if self.starts:
             return PopulationState(0, None)
-        start = torch.zeros(self.space.size, dtype=torch.double) if self.start is None else self.start
+        start = torch.zeros(self.space.size, dtype=torch.double) if self.given is None else self.given[0]
         return PopulationState(0, self.optimizer.begin(start, seed_of(self.seed, 1)))
 
     @property
@@ -113,7 +114,9 @@ class PopulationSearch:
         return PopulationState(state.generation + 1, told, state.steps + returns.steps, state.released), done
 
     def _start(self, state: PopulationState) -> tuple[PopulationState, Generation]:
-        points = self.space.draw(self.starts, seed_of(self.seed, 0))
+        points = (
+            self.space.draw(self.starts, seed_of(self.seed, 0)) if self.given is None else self.given[: self.starts]
+        )
         returns = self.objective(
             self.space.decode(points), episode_seeds(self.seed, state.generation, self.start_episodes)
         )

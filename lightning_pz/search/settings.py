@@ -14,7 +14,9 @@ ALGORITHMS = (
 )  # fmt: skip
 BASELINES = ("ppo", "sac", "td3", "ddpg")
 OPTIMIZERS = ("clipup", "adam")
-STARTS = ("draws", "pool_best")
+STARTS = ("draws", "pool_best", "pool_top")
+_TRIED = ("draws", "pool_top")
+"""Starts of which some are tried, and their steps counted."""
 _RELEASE, _AT_POLICY = ("gradient", "pgpe"), ("pgpe", "cmaes", "parameter_pgpe")
 """Algorithms that can let the decoder go, and that can begin at a given policy."""
 
@@ -163,11 +165,12 @@ class SearchSettings:
         seed: Seed of the search and of its training episodes.
         start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their
             steps; `pool_best` is the policy of the grown pool that earned most in the episode in which it was found
-            (`pgpe`, `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no step; a file
-            `.../policy.npz` is the policy in it, and a folder with a slash in its name the policy `<task>.npz` in it, used
-            in the same way; what it took to find them is not counted.
-        starts: Most decoded latents (or draws of the prior) that are tried before the search begins at the best
-            of them; their steps count.
+            (`pgpe`, `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no step; `pool_top` tries `starts` of
+            those that earned most, since the best on paper may be another after encoding and over a whole episode; a
+            file `.../policy.npz` is the policy in it, and a folder with a slash in its name the policy `<task>.npz` in
+            it, used in the same way; what it took to find them is not counted.
+        starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried before the search
+            begins at the best of them; their steps count.
         start_share: Share of the budget that trying them may take, which lowers their number.
         start_episodes: Episodes of each.
         evaluate_every: Environment steps between evaluations of the incumbent; every generation if null.
@@ -268,7 +271,7 @@ class SearchSettings:
             drop.add("behavior_step")
         if self.start == "draws":
             drop.add("start")
-        if self.algorithm in ("random_latent", *BASELINES) or self.start != "draws":
+        if self.algorithm in ("random_latent", *BASELINES) or self.start not in _TRIED:
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}

@@ -102,6 +102,22 @@ def test_checkpoints_of_one_algorithm_are_told_apart(tmp_path, write_run):
     assert list(found["reacher", "standard"]) == ["ppo"]
 
 
+def test_checkpoints_trained_with_the_seed_of_the_search_are_one_contender(tmp_path, write_run):
+    for seed in (0, 1):
+        write_run(tmp_path, tag=f"medium-k2-seed{seed}-pool_top", seed=seed)
+        write_run(tmp_path, tag=f"medium-k2-seed{seed}", seed=seed)
+        write_run(tmp_path, "cmaes", tag=f"medium-k2-seed{seed}", seed=seed)
+    found = cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]
+    assert {name: len(runs) for name, runs in found.items()} == {"pgpe": 2, "pgpe pool_top": 2, "cmaes": 2}
+    # Another size, or a search that has not its own fit, and they are told apart again.
+    write_run(tmp_path, tag="medium-k3-seed0", seed=0)
+    write_run(tmp_path, "cmaes", tag="medium-k2-seed0", seed=7)
+    found = cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]
+    assert set(found) == {
+        "pgpe medium-k2", "pgpe medium-k2-pool_top", "pgpe medium-k3-seed0", "cmaes medium-k2-seed0", "cmaes medium-k2-seed1",
+    }  # fmt: skip
+
+
 def test_takes_the_evaluation_of_most_policies_that_fits(tmp_path, write_run, write_evaluation):
     write_run(tmp_path)
     runs = find_runs([tmp_path / "finetune"]).runs

@@ -106,6 +106,16 @@ def test_bootstrap_draws_can_be_made_again_from_the_returns(done, checkpoint, tm
     np.testing.assert_array_equal(again.draws["left"]["wasserstein"], done.draws["left"]["wasserstein"])
 
 
+def test_metrics_that_an_older_version_did_not_know_are_measured_from_the_returns(done, checkpoint, tmp_path):
+    shutil.copytree(done.folder.parents[2], tmp_path / "logs")
+    path = tmp_path / "logs" / "evaluate" / "mountaincar" / done.folder.name / "summary.json"
+    older = {key: value for key, value in done.summary.items() if "best_own_return" not in key}
+    assert len(older) == len(done.summary) - 3 * len(done.draws)
+    path.write_text(json.dumps(older))
+    again = evaluate(checkpoint, tmp_path / "logs")[0]
+    assert again.found and again.summary == done.summary
+
+
 def test_same_settings_same_returns_elsewhere(done, checkpoint, tmp_path):
     other = evaluate(checkpoint, tmp_path, "--threads", "1")[0]
     assert (other.folder / "returns.csv").read_bytes() == (done.folder / "returns.csv").read_bytes()

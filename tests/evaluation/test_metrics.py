@@ -59,11 +59,13 @@ def test_metrics_do_not_depend_on_the_unit_of_the_return():
 def test_gap_is_not_fooled_by_luck():
     """Policies that all are worth 0 and are decoded perfectly: what the luckiest lose on other episodes is no gap."""
     generator = np.random.default_rng(3)
-    gaps = []
+    gaps, earned = [], []
     for _ in range(200):
         own, rebuilt = generator.normal(size=(2, 400, 4))
-        gaps.append(reconstruction_gap(own, rebuilt))
+        gaps.append(reconstruction_gap(own, rebuilt)[0])
+        earned.append(reconstruction_gap(own, rebuilt)[1])
     error = np.std(gaps) / np.sqrt(len(gaps))
+    assert abs(np.mean(earned)) < 4 * np.std(earned) / np.sqrt(len(earned))
     assert abs(np.mean(gaps)) < 4 * error
     naive = np.sort(own.mean(1))[-50:].mean()
     assert naive > 50 * error  # what choosing and measuring on the same episodes would have called a loss
@@ -74,8 +76,8 @@ def test_gap_looks_at_the_best_alone():
     rebuilt = own.copy()
     rebuilt[90:] -= 5
     rebuilt[:50] += 1000
-    assert reconstruction_gap(own, rebuilt, count=10) == -5
-    assert reconstruction_gap(own, rebuilt, count=20) == -2.5
+    assert reconstruction_gap(own, rebuilt, count=10) == (-5, np.arange(90, 100).mean())
+    assert reconstruction_gap(own, rebuilt, count=20) == (-2.5, np.arange(80, 100).mean())
 
 
 def test_invalid_policies_are_left_out_of_pool_and_reconstruction_together():

@@ -17,6 +17,7 @@ from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.store import read_pool
 from lightning_pz.presets import EnvConfig, PolicyConfig, conf_dir
+from lightning_pz.search.objective import episode_seeds
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.single_run import build
 
@@ -109,12 +110,28 @@ def test_a_search_begins_at_the_best_of_the_pool_and_takes_no_step_for_it(done, 
     model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
     settings = SearchSettings(algorithm=algorithm, task="height", start="pool_best")
     _, search = build(model, settings, 1)
-    own = pool.params(np.array([best_of_pool(pool, "height")]))
+    own = pool.params(best_of_pool(pool, "height"))
     expected = own if algorithm == "parameter_pgpe" else model(own)
     state = search.begin()
     torch.testing.assert_close(search.incumbent(state).params, expected[0], rtol=1e-3, atol=1e-4)
     # Nothing but whole generations is paid for.
     assert search.cost(state) == search.least_budget == search.optimizer.population * 999
+
+
+@pytest.mark.parametrize("algorithm", ["pgpe", "parameter_pgpe"])
+def test_a_search_tries_the_top_of_the_pool_and_counts_it(done, algorithm):
+    model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
+    settings = SearchSettings(algorithm=algorithm, task="height", start="pool_top", starts=3)
+    objective, search = build(model, settings, 1)
+    state, generation = search.step(search.begin())
+    rows = best_of_pool(pool, "height", 3)
+    tried = pool.params(rows) if algorithm == "parameter_pgpe" else model(pool.params(rows))
+    returns = objective(tried, episode_seeds(settings.seed, 0, 1))
+    assert generation.steps == returns.steps > 0
+    np.testing.assert_allclose(generation.returns, returns.mean, rtol=1e-3)
+    best = tried[int(returns.mean.argmax())]
+    torch.testing.assert_close(search.incumbent(state).params, best, rtol=1e-3, atol=1e-4)
+    assert settings.identity()["starts"] == 3
 
 
 def test_pgpe_lets_the_decoder_go_where_it_stands(done):

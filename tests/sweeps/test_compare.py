@@ -136,7 +136,8 @@ def test_the_shipped_comparison_has_every_algorithm_and_enough_seeds():
     assert len(cells) == len(set(cells)) == 9 * 2
     tasks = set()
     for algorithm, env in cells:
-        jobs, search = parse(whole.arguments(algorithm, env, "logs"))
+        (command,) = whole.commands(algorithm, env, "logs")
+        jobs, search = parse(command)
         assert isinstance(jobs, JobSettings) and isinstance(search, SearchSettings)
         search.check()
         tasks |= {(env, task) for task in search.task.split(",")}

@@ -1,0 +1,181 @@
+"""Studies of grown pools on tiny grids: one pool per seed, shared between the studies, and refused where it makes no sense."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from lightning_pz.comparison.statistics import iqm
+from lightning_pz.errors import UserError
+from lightning_pz.presets import conf_dir
+from sweeps.__main__ import main
+from sweeps.compare import load_comparison
+from sweeps.growth import load_ways
+
+STATES = {"probe": 16, "train": 24, "val": 12, "test": 12, "episodes": 2}
+FIT = {
+    "model.latent_dim": 2, "model.encoder_widths": [16], "model.decoder_widths": [16], "data.batch_size": 16,
+    "data.states_per_step": 8, "data.steps_per_epoch": 10, "trainer.max_steps": 10, "trainer.log_every_n_steps": 5,
+    "data.recipe": "grown", "data.grown.steps": 15000, "data.grown.first": 40, "data.grown.size": 60, "data.grown.horizon": 50,
+    "data.grown.directions": 4, "data.grown.population": 4, "data.grown.generations": 4, "data.grown.neighbors": 5,
+    "data.grown.states": STATES, "data.grown.seed": "{seed}",
+}  # fmt: skip
+EVALUATE = {"policies": 6, "episodes": 2, "draws": 20, "fresh_episodes": 3}
+SEARCHES = {
+    "environments": {
+        "mountaincar": {
+            "run": "tiny", "fit_seeds": 2, "policy": "small", "tasks": ["left"], "fit": FIT, "evaluate": EVALUATE,
+        },
+    },
+    "at": [3000, 6000],
+    "finetune": {
+        "budget": 6000, "workers": 1, "starts": 2, "evaluation_episodes": 1, "test_episodes": 2, "pgpe.population": 2,
+    },
+    "algorithms": {
+        "latent": {"algorithm": "pgpe", "start": "pool_top"},
+        "released": {"algorithm": "pgpe", "start": "pool_top", "release_decoder_at": 2500},
+        "weights": {"algorithm": "parameter_pgpe", "seeds": 1},
+    },
+}  # fmt: skip
+WAYS = {
+    "default": {
+        "policy": "small", "fit": FIT, "evaluate": EVALUATE, "tasks": ["left", "height"],
+        "variants": {
+            "grown": {"run": "tiny", "seeds": 2},
+            "random pool": {
+                "run": "tiny-random", "seeds": 1,
+                "fit": {
+                    "data.recipe": "random", "data.random.candidates": 120, "data.random.neighbors": 3,
+                    "data.random.states": STATES, "data.random.seed": "{seed}",
+                },
+            },
+        },
+    },
+}  # fmt: skip
+
+
+def write(path, grid):
+    path.write_text(yaml.safe_dump(grid))
+    return str(path)
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grown")
+    command = ["grown", "--grid", write(folder / "grid.yaml", SEARCHES), "--logs", str(folder / "logs")]
+    main(command)
+    return command
+
+
+def test_every_seed_has_a_pool_a_fit_and_searches_of_its_own(done):
+    logs = Path(done[-1])
+    assert (
+        len(list((logs / "pools").glob("mountaincar*-s0-*")))
+        == len(list((logs / "pools").glob("mountaincar*-s1-*")))
+        == 1
+    )
+    for seed in (0, 1):
+        config = yaml.safe_load((logs / "fit" / "mountaincar" / f"tiny-seed{seed}" / "config.yaml").read_text())
+        assert config["seed_everything"] == config["data"]["grown"]["seed"] == seed
+    runs = {row["algorithm"]: [] for row in table(logs / "sweeps" / "grown" / "runs.csv")}
+    for row in table(logs / "sweeps" / "grown" / "runs.csv"):
+        runs[row["algorithm"]].append(int(row["seed"]))
+        summary = json.loads((Path(row["folder"]) / "summary.json").read_text())
+        assert f"tiny-seed{row['seed']}/" in summary["checkpoint"]
+    assert runs == {"pgpe pool_top": [0, 1], "pgpe pool_top-release2500": [0, 1], "parameter_pgpe": [0]}
+
+
+def test_the_report_tells_returns_on_the_way(done):
+    logs = Path(done[-1])
+    report = (logs / "sweeps" / "grown" / "report.md").read_text()
+    lines = [line for line in report.splitlines() if line.startswith("| mountaincar/left | 6k |")]
+    expected = []
+    for seed in (0, 1):
+        (curve,) = (logs / "finetune" / "mountaincar" / "left").glob(f"pgpe-*-pool_top-seed{seed}/curve.csv")
+        expected.append([float(row["eval_return"]) for row in table(curve) if int(row["env_steps"]) <= 6000][-1])
+    digits = 2 if abs(iqm(np.array(expected))) < 100 else 1
+    assert len(lines) == 1 and f"{iqm(np.array(expected)):.{digits}f}" in lines[0]
+    # Both pools stand behind the line of the best in the pool.
+    summaries = [json.loads(path.read_text()) for path in (logs / "evaluate" / "mountaincar").glob("*/summary.json")]
+    best = np.mean([summary["left/best_in_pool_fresh"] for summary in summaries])
+    assert len(summaries) == 2
+    assert any(
+        f"{best:.{digits}f} [" in line for digits in (0, 1, 2) for line in report.splitlines() if "median" in line
+    )
+
+
+def test_ways_to_make_a_pool_share_fits_with_the_searches(done, tmp_path, capsys):
+    logs = Path(done[-1])
+    before = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}
+    main(["growth", "--env", "mountaincar", "--grid", write(tmp_path / "ways.yaml", WAYS), "--logs", str(logs)])
+    after = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}
+    assert all(after[path] == stamp for path, stamp in before.items()) and len(after) == len(before) + 2
+    rows = table(logs / "sweeps" / "growth-mountaincar" / "table.csv")
+    assert [(row["pool"], row["task"]) for row in rows] == [
+        ("grown", "left"), ("grown", "height"), ("random pool", "left"), ("random pool", "height"),
+    ]  # fmt: skip
+    found = [json.loads(path.read_text()) for path in (logs / "evaluate" / "mountaincar").glob("*/summary.json")]
+    grown = [s for s in found if "tiny-seed" in s["checkpoint"]]
+    kept = np.mean([1 + s["left/reconstruction_gap"] / s["left/best_own_return"] for s in grown])
+    assert float(rows[0]["kept"]) == pytest.approx(kept)
+    assert float(rows[0]["best_in_pool"]) == pytest.approx(np.mean([s["left/best_in_pool_fresh"] for s in grown]))
+    assert float(rows[0]["kept_low"]) <= kept <= float(rows[0]["kept_high"])
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for line in printed[-11:] if "/" not in line]
+    assert (
+        "kept by 50 best" in "".join(lines)
+        and max(map(len, lines)) <= 110
+        and printed[-1].endswith("growth-mountaincar")
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ([], "which environment"),
+        (["--env", "mountaincar", "--variant", "grwon"], "Did you mean 'grown'"),
+        (["--env", "mountaincar", "--grid", "nowhere.yaml"], "none at nowhere.yaml"),
+        (["--env", "mountaincar", "--steps", "3"], "but got --steps 3"),
+    ],
+)
+def test_bad_input(arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        main(["growth", *arguments])
+
+
+def test_a_grid_with_unknown_keys_is_refused(tmp_path):
+    grid = {"default": WAYS["default"] | {"variants": {"grown": {"rum": "x"}}}}
+    with pytest.raises(UserError, match=r"a variant in it run, seeds, fit, but .*rum"):
+        main(["growth", "--env", "mountaincar", "--grid", write(tmp_path / "grid.yaml", grid)])
+
+
+def test_the_shipped_grids_pass_the_parsers(tmp_path):
+    from lightning_pz.finetune import parse
+
+    grid = load_comparison(conf_dir() / "sweep" / "grown.yaml")
+    for name, env in grid.cells():
+        for command in grid.commands(name, env, "logs"):
+            jobs, search = parse(command)
+            search.check()
+            assert jobs.seeds == 1
+    assert len(grid.commands("sac", "halfcheetah", "logs")) == 2 and ("sac", "hopper") not in grid.cells()
+    for env, world in grid.environments.items():
+        assert world.fit_seeds == 5
+        world.make_fits(env, str(tmp_path))[3].check("grown.yaml")
+    for env in ("halfcheetah", "hopper", "reacher"):
+        ways = load_ways(env, conf_dir() / "sweep" / "growth.yaml")
+        for name in ways.variants:
+            ways.fits(env, str(tmp_path), name)[1].check("growth.yaml")
+    # The two studies share their fits.
+    searched = grid.environments["halfcheetah"].make_fits("halfcheetah", "logs")
+    assert searched == load_ways("halfcheetah", conf_dir() / "sweep" / "growth.yaml").fits(
+        "halfcheetah", "logs", "grown"
+    )

@@ -28,6 +28,7 @@ class PoolBest:
         best: Return of the best of them with its interval, by task: on fresh episodes, since those that chose it
             flatter it.
         median: Median return of the pool, by task; empty if the episodes do not lie beside the summary.
+        pool: Name of the pool, if the fit is still there.
     """
 
     path: Path
@@ -36,14 +37,15 @@ class PoolBest:
     policies: int
     best: dict[str, Estimate]
     median: dict[str, float]
+    pool: str | None = None
 
 
 def find_pools(runs: Sequence[Run], given: Sequence[Path]) -> dict[str, PoolBest]:
     """Return the evaluation to use for each environment, by its short name; environments without one are missing.
 
     Given summaries count alone, and several of one environment, such as pools grown with several seeds, are taken
-    together. Otherwise those below `evaluate/<env>` in the logs folder that holds the runs are looked at, and of
-    several that fit, the one that played the most policies is taken.
+    together. Otherwise those below `evaluate/<env>` in the logs folder that holds the runs are looked at: for each
+    pool that the runs searched (for all together, where no run tells) the one that played the most policies is taken.
 
     Args:
         runs: What is compared.
@@ -66,9 +68,35 @@ def find_pools(runs: Sequence[Run], given: Sequence[Path]) -> dict[str, PoolBest
             )
     for env, (env_id, policies) in sizes.items():
         fitting = [p for p in pools or _beside(runs, env) if p.env_id == env_id and p.policy in policies]
+        if not pools:
+            fitting = _searched(fitting, [run for run in runs if run.env == env])
         if fitting:
-            chosen[env] = together(fitting) if pools else max(fitting, key=lambda pool: pool.policies)
+            chosen[env] = together(fitting)
     return chosen
+
+
+def _searched(pools: Sequence[PoolBest], runs: Sequence[Run]) -> list[PoolBest]:
+    """Return one evaluation for each pool that the runs searched, that of the most policies.
+
+    A grown pool holds other policies than a random one; the best of it is no reference for searches elsewhere.
+    """
+    names = {name for run in runs if (name := _pool_name(logs_root(run), run.env, run.checkpoint)) is not None}
+    found: dict[str | None, PoolBest] = {}
+    for pool in sorted(pools, key=lambda pool: pool.policies):
+        if not names or pool.pool in names:
+            found[pool.pool if names else None] = pool
+    return list(found.values())
+
+
+def _pool_name(logs: Path | None, env: str, checkpoint: str) -> str | None:
+    """Return the name of the pool behind a checkpoint, if its fit lies in the same logs folder."""
+    if logs is None or not checkpoint:
+        return None
+    summary = logs / "fit" / env / Path(checkpoint).parent.parent.name / "summary.json"
+    try:
+        return Path(json.loads(summary.read_text())["pool"]).name
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def together(pools: Sequence[PoolBest]) -> PoolBest:
@@ -113,7 +141,9 @@ def read_pool(path: Path) -> PoolBest:
         )
     file = path.parent / "returns.csv"
     median = _medians(file, list(best)) if file.is_file() else {}
-    return PoolBest(path, summary["env"], summary["policy"], int(summary["policies"]), best, median)
+    above = path.absolute().parents
+    name = _pool_name(above[3], above[1].name, summary.get("checkpoint", "")) if len(above) > 3 else None
+    return PoolBest(path, summary["env"], summary["policy"], int(summary["policies"]), best, median, name)
 
 
 def _medians(path: Path, tasks: list[str]) -> dict[str, float]:

@@ -43,6 +43,7 @@ class Run:
         steps: Environment steps of the evaluations, (E,), ascending.
         returns: Return of the incumbent at each, (E,); NaN if not finite.
         settings: What decides the result, flat, without the seed.
+        checkpoint: Path of the autoencoder, as it was given.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Run:
     steps: np.ndarray
     returns: np.ndarray
     settings: dict[str, Any]
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def read_run(folder: Path) -> Run:
         steps=steps,
         returns=returns,
         settings=settings,
+        checkpoint=summary.get("checkpoint", ""),
     )
 
 

@@ -25,6 +25,7 @@ class TaskDimension:
         best: `recovery_best` there or at the largest size.
         seeds: Training seeds behind it.
         own: Whether the evaluations are of the study's own checkpoints.
+        pool: Name of the pool behind them.
     """
 
     task: str
@@ -35,6 +36,7 @@ class TaskDimension:
     best: float
     seeds: int
     own: bool
+    pool: str
 
     def text(self) -> str:
         """Return it for a table."""
@@ -43,22 +45,32 @@ class TaskDimension:
 
 
 def read_evaluations(logs: Path, env: str) -> list[dict[str, Any]]:
-    """Return the summaries of all evaluations of an environment."""
-    return [json.loads(path.read_text()) for path in sorted((logs / "evaluate" / env).glob("*/summary.json"))]
+    """Return the summaries of all evaluations of an environment, each with the name of its `pool`, empty if unknown."""
+    found = [json.loads(path.read_text()) for path in sorted((logs / "evaluate" / env).glob("*/summary.json"))]
+    fits = logs / "fit" / env
+    return [summary | {"pool": _pool(fits / Path(summary["checkpoint"]).parent.parent.name)} for summary in found]
+
+
+def _pool(fit: Path) -> str:
+    summary = fit / "summary.json"
+    return Path(json.loads(summary.read_text())["pool"]).name if summary.is_file() else ""
 
 
 def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], tolerance: float) -> list[TaskDimension]:
     """Return the task-recovery dimension of every task; empty where nothing of this policy size was evaluated.
 
+    Evaluations of several pools are never drawn together: what they recover are different policies.
+
     Args:
-        group: Whose checkpoints count first; where none of them was evaluated, those of any fit of the same policy size do.
+        group: Whose checkpoints count first; where none of them was evaluated, those of other fits of the same policy size
+            do, of the pool that was evaluated at the most latent sizes; of grown pools only if the group's is grown.
         evaluations: Summaries of evaluations in the group's environment.
         tolerance: How far below 1 a recovery may be.
     """
     fits = {run.folder.name for run in group.runs}
     of_size = [e for e in evaluations if e.get("policy") == group.policy]
     own = [e for e in of_size if Path(e["checkpoint"]).parent.parent.name in fits]
-    chosen = own or of_size
+    chosen = _once(own or _of_one_pool([e for e in of_size if _grown(e["pool"]) == _grown(group.runs[0].pool)]))
     tasks = list(dict.fromkeys(key.split("/")[0] for e in chosen for key in e if key.endswith("/recovery_best")))
     sizes = sorted({int(e["latent_dim"]) for e in chosen})
     found = []
@@ -70,8 +82,30 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
         value, by_low, by_high = passed
         at = int(value) if math.isfinite(value) else sizes[-1]
         seeds = len({e["seed"] for e in chosen if e["latent_dim"] == at})
-        found.append(TaskDimension(task, value, by_high, by_low, sizes[-1], means[at][0], seeds, bool(own)))
+        found.append(
+            TaskDimension(task, value, by_high, by_low, sizes[-1], means[at][0], seeds, bool(own), chosen[0]["pool"])
+        )
     return found
+
+
+def _grown(pool: str) -> bool:
+    return "-grown-" in pool
+
+
+def _of_one_pool(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the evaluations of the pool that has the most latent sizes; of equals, the most evaluations."""
+    by_pool: dict[str, list[dict[str, Any]]] = {}
+    for evaluation in evaluations:
+        by_pool.setdefault(evaluation["pool"], []).append(evaluation)
+    return max(by_pool.values(), key=lambda own: (len({e["latent_dim"] for e in own}), len(own)), default=[])
+
+
+def _once(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one evaluation for each checkpoint, that of the most episodes."""
+    found: dict[str, dict[str, Any]] = {}
+    for e in sorted(evaluations, key=lambda e: e["policies"] * e["episodes"]):
+        found[e["checkpoint"]] = e
+    return list(found.values())
 
 
 def _mean(evaluations: Sequence[dict[str, Any]], key: str) -> tuple[float, float, float]:

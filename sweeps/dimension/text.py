@@ -55,7 +55,7 @@ def task_rows(results: Sequence[Result]) -> Rows:
             key = (r.group.env, r.group.policy, task.task, r.group.label if task.own else "")
             if key not in done:
                 done.add(key)
-                fits = "of this study" if task.own else "of other studies"
+                fits = "of this study" if task.own else f"of other studies, pool {task.pool}"
                 rows.append([*key[:3], task.text(), f"{task.best:.2f}", str(task.seeds), fits])
     return rows
 

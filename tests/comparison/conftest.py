@@ -16,7 +16,7 @@ ENV_IDS = {"mountaincar": "MountainCarContinuous-v0", "reacher": "Reacher-v5"}
 
 def _write_run(
     root: Path, algorithm="pgpe", seed=0, steps=(100, 500), returns=(1.0, 2.0), *, env="mountaincar", task="standard",
-    budget=1000, final=None, tag="medium-k2-seed0", seconds=2.0, finished=True, **settings,
+    budget=1000, final=None, tag="medium-k2-seed0", seconds=2.0, finished=True, checkpoint="best.ckpt", **settings,
 ) -> Path:  # fmt: skip
     """Write one run through the very code that `finetune` writes with."""
     parent = root / "finetune" / env / task
@@ -34,17 +34,19 @@ def _write_run(
             "env": ENV_IDS[env], "policy": "medium", "algorithm": algorithm, "task": task, "latent_dim": 2,
             "seed": seed, "budget": budget, f"{task}/return": value, f"{task}/return_low": value,
             f"{task}/return_high": value, f"{task}/eval_return": max(returns), "env_steps": int(steps[-1]),
-            "seconds": seconds, "invalid": 0, "checkpoint": "best.ckpt",
+            "seconds": seconds, "invalid": 0, "checkpoint": checkpoint,
         })  # fmt: skip
     return folder.path
 
 
-def _write_evaluation(root: Path, name="a", policies=100, *, env="mountaincar", policy="medium", best=3.0, pool=()):
+def _write_evaluation(
+    root: Path, name="a", policies=100, *, env="mountaincar", policy="medium", best=3.0, pool=(), **more
+):
     """Write what the report reads of an evaluation; `pool` holds a list of episodes' returns per policy."""
     folder = root / "evaluate" / env / name
     folder.mkdir(parents=True)
     ends = {"": best, "_low": best - 0.5, "_high": best}
-    summary = {"env": ENV_IDS[env], "policy": policy, "policies": policies}
+    summary = {"env": ENV_IDS[env], "policy": policy, "policies": policies} | more
     summary |= {f"standard/best_in_pool_fresh{end}": value for end, value in ends.items()}
     (folder / "summary.json").write_text(json.dumps(summary))
     if pool:

@@ -118,6 +118,28 @@ def test_checkpoints_trained_with_the_seed_of_the_search_are_one_contender(tmp_p
     }  # fmt: skip
 
 
+def test_the_best_of_a_pool_is_a_reference_for_searches_of_that_pool_alone(tmp_path, write_run, write_evaluation):
+    for name, pool in (("random", "pool-a"), ("grown-seed0", "pool-b"), ("grown-seed1", "pool-c")):
+        fit = tmp_path / "fit" / "mountaincar" / name
+        fit.mkdir(parents=True)
+        (fit / "summary.json").write_text(json.dumps({"pool": f"logs/pools/{pool}"}))
+    checkpoint = "logs/fit/mountaincar/{}/checkpoints/best.ckpt"
+    write_run(tmp_path, checkpoint=checkpoint.format("random"))
+    write_evaluation(tmp_path, "a", 100, best=1.0, checkpoint=checkpoint.format("random"))
+    write_evaluation(tmp_path, "b", 500, best=9.0, checkpoint=checkpoint.format("grown-seed0"))
+    write_evaluation(tmp_path, "c", 400, best=7.0, checkpoint=checkpoint.format("grown-seed1"))
+    write_evaluation(tmp_path, "few", 50, best=-9.0, checkpoint=checkpoint.format("random"))
+    runs = find_runs([tmp_path / "finetune"]).runs
+    assert find_pools(runs, [])["mountaincar"].best["standard"].value == 1
+    for seed in (0, 1):
+        write_run(
+            tmp_path / "more", seed=seed, tag=f"medium-k2-seed{seed}", checkpoint=checkpoint.format(f"grown-seed{seed}")
+        )
+    (tmp_path / "more" / "finetune" / "mountaincar").rename(tmp_path / "finetune" / "grown")
+    grown = find_runs([tmp_path / "finetune" / "grown"]).runs
+    assert find_pools(grown, [])["mountaincar"].best["standard"].value == 8
+
+
 def test_takes_the_evaluation_of_most_policies_that_fits(tmp_path, write_run, write_evaluation):
     write_run(tmp_path)
     runs = find_runs([tmp_path / "finetune"]).runs

@@ -168,8 +168,8 @@ def test_estimates_stand_beside_error_surrogate_and_prior(logs):
     assert "below what the spectrum alone gives" in (folder / "report.md").read_text()
 
 
-def write_evaluation(logs, fit, k, seed, best):
-    folder = logs / "evaluate" / "mountaincar" / f"medium-k{k}-seed{seed}-{fit}"
+def write_evaluation(logs, fit, k, seed, best, pool="pool-a", policies=10):
+    folder = logs / "evaluate" / "mountaincar" / f"medium-k{k}-seed{seed}-{fit}-{policies}"
     folder.mkdir(parents=True)
     values = {
         "standard/recovery_best": best,
@@ -180,9 +180,14 @@ def write_evaluation(logs, fit, k, seed, best):
         "policy": "medium",
         "latent_dim": k,
         "seed": seed,
+        "policies": policies,
+        "episodes": 2,
         "checkpoint": f"logs/fit/mountaincar/{fit}/checkpoints/best.ckpt",
     }
     (folder / "summary.json").write_text(json.dumps(about | values))
+    if not (run := logs / "fit" / "mountaincar" / fit).exists():
+        run.mkdir(parents=True)
+        (run / "summary.json").write_text(json.dumps({"pool": f"elsewhere/pools/{pool}"}))
 
 
 def test_the_task_recovery_dimension_takes_the_studys_own_fits_first(logs):
@@ -190,9 +195,17 @@ def test_the_task_recovery_dimension_takes_the_studys_own_fits_first(logs):
     assert "lightning_pz.evaluate --checkpoint" in text and "not evaluated" in text
     for seed in (0, 1):
         for k, best in ((1, 0.99), (2, 0.99)):
-            write_evaluation(logs, f"other-k{k}", k, seed, best)
+            write_evaluation(logs, f"other-k{k}-seed{seed}", k, seed, best)
+        # Another pool with fewer sizes, a grown one, and one evaluated with few policies before: none of them counts.
+        write_evaluation(logs, f"third-k1-seed{seed}", 1, seed, -50, pool="pool-b")
+        for k in (1, 2, 3):
+            write_evaluation(logs, f"grown-k{k}-seed{seed}", k, seed, 50, pool="mountaincar-medium-grown-s0-1234")
+        write_evaluation(logs, f"other-k1-seed{seed}", 1, seed, -50, policies=5)
     (row,) = table_of(report(logs, "latent_dim"), "recovery")
-    assert row["fits"] == "of other studies" and row["task-recovery dimension [by interval ends]"] == "1 [1, > 2]"
+    assert (
+        row["fits"] == "of other studies, pool pool-a"
+        and row["task-recovery dimension [by interval ends]"] == "1 [1, > 2]"
+    )
     for seed in (0, 1):
         for k, best in ((1, 0.5), (2, 0.9 + 0.1 * seed), (3, 1.3)):
             write_evaluation(logs, f"s-k{k}-seed{seed}", k, seed, best)

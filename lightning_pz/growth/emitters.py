@@ -66,11 +66,11 @@ def tell(
 
 
 @torch.no_grad()
-def release(emitters: Emitters, weights: SearchSpace, seeds: list[int]) -> Emitters:
-    """Let the decoder go: begin again in weights where each emitter stands."""
+def release(emitters: Emitters, optimizer: Optimizer, weights: SearchSpace, seeds: list[int]) -> Emitters:
+    """Let the decoder go: begin again in weights, with the optimizer for them, where each emitter stands."""
     assert weights.encode is not None
     centers = torch.stack(list(incumbents(emitters)))
-    return begin(emitters.optimizer, weights, weights.encode(emitters.space.decode(centers)), seeds)
+    return begin(optimizer, weights, weights.encode(emitters.space.decode(centers)), seeds)
 
 
 def incumbents(emitters: Emitters) -> Iterator[Tensor]:

@@ -28,6 +28,7 @@ from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.recipe import check_pool, check_recipe, only_one
 from lightning_pz.pool.states import sample_states
 from lightning_pz.pool.store import Pool, new_folder, read_pool
+from lightning_pz.search.extras import check_extra
 from lightning_pz.threads import one_thread
 
 
@@ -69,6 +70,7 @@ def grow(
 
 
 def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
+    check_extra(recipe.emitter, "emitter")
     first, each = recipe.first_cost(spec.horizon), recipe.round_cost(spec.horizon)
     if recipe.steps < first + each:
         raise UserError(

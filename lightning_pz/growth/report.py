@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,18 @@ def keep(
     working: Path, pool: Path, growth: Growth, history: list[dict[str, Any]], env_id: str, scales: np.ndarray
 ) -> None:
     """Leave events and figures in the folder of the finished pool."""
-    for path in sorted((working / "events").glob("events.*")):
-        shutil.copy2(path, pool / path.name)
+    # TensorBoard reads files in the order of their names, which end in second, process and an unpadded count.
+    written = sorted((working / "events").glob("events.*"), key=lambda path: _numbers(path.name))
+    for place, path in enumerate(written):
+        shutil.copy2(path, pool / f"events.out.tfevents.{place:06d}.growth")
     figures = {"outcomes": outcome_scatter(growth, scales), "growth": curves(history, env_id)}
     for name, figure in figures.items():
         plots.save(figure, pool / "figures" / f"{name}.png")
         plots.plt.close(figure)
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
 
 
 def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Figure:

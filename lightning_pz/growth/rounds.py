@@ -22,9 +22,11 @@ from lightning_pz.growth.play import Ledger, play
 from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateSample
+from lightning_pz.search.cmaes import Cmaes
 from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.pgpe import Pgpe
-from lightning_pz.search.settings import PgpeSettings
+from lightning_pz.search.protocol import Optimizer
+from lightning_pz.search.settings import CmaesSettings, PgpeSettings
 from lightning_pz.search.spaces import SearchSpace, parameter_space
 
 ORIGINS = ("prior", "weights", "latent")
@@ -117,12 +119,13 @@ class Grower:
         until = round(r.latent_share * r.generations) if in_latent else 0
         space = self._latent_space(archive, number) if until else self._weights
         assert space.encode is not None
-        optimizer = Pgpe(PgpeSettings(population=r.population, sigma=r.sigma))
-        climbing = emitters.begin(optimizer, space, space.encode(starts), self._seeds(number, 0))
+        climbing = emitters.begin(self._optimizer(space), space, space.encode(starts), self._seeds(number, 0))
         parts, steps, played = [archive], growth.steps, growth.played
         for generation in range(r.generations):
             if until and generation == until:
-                climbing = emitters.release(climbing, self._weights, self._seeds(number, 1))
+                climbing = emitters.release(
+                    climbing, self._optimizer(self._weights), self._weights, self._seeds(number, 1)
+                )
             climbing, points, params, which = emitters.ask(climbing)
             found, taken = self._play(
                 params, growth.generation + generation, played, 2 if generation < until else 1,
@@ -153,6 +156,12 @@ class Grower:
         """Whether this is one of the last rounds, if the following ones cost as much as they may."""
         left = (self.recipe.steps - growth.steps) // self.recipe.round_cost(self.spec.horizon)
         return left <= self.recipe.latent_rounds
+
+    def _optimizer(self, space: SearchSpace) -> Optimizer:
+        r = self.recipe
+        if r.emitter == "cmaes":
+            return Cmaes(CmaesSettings(population=r.population, sigma=r.sigma), space.size, diagonal=True)
+        return Pgpe(PgpeSettings(population=r.population, sigma=r.sigma))
 
     def _choose(self, white: Float[np.ndarray, "policies white"], number: int) -> np.ndarray:
         generator = np.random.default_rng(np.random.SeedSequence(self.recipe.seed, spawn_key=(4, number)))

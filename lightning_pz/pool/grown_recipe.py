@@ -14,6 +14,7 @@ from lightning_pz.pool.states import StateCounts
 
 OUTCOMES = ("mean", "mean_spread", "fourier")
 CHOICES = ("covering", "frontier", "random")
+EMITTERS = ("pgpe", "cmaes")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class GrownRecipe:
         features: Fourier features.
         choice: How directions are chosen: `covering` prefers directions that are not alike and along which few
             policies lie far; `frontier` those along which few lie near the furthest; `random` draws them independently.
+        emitter: What climbs a direction: `pgpe`, or `cmaes` with a standard deviation per weight (extra `cmaes`).
         directions: Directions climbed side by side; even, for each comes with its opposite.
         population: Policies per direction and generation; even, for they come in pairs.
         generations: Generations per round; then directions are chosen anew.
@@ -55,6 +57,7 @@ class GrownRecipe:
     outcome: str = "mean"
     features: int = 64
     choice: str = "covering"
+    emitter: str = "pgpe"
     directions: int = 16
     population: int = 16
     generations: int = 20
@@ -91,6 +94,7 @@ class GrownRecipe:
             )
         one_of("outcome", self.outcome, OUTCOMES)
         one_of("choice", self.choice, CHOICES)
+        one_of("emitter", self.emitter, EMITTERS)
         positive({"sigma": self.sigma})
         for name in ("latent_share", "visited"):
             if not 0 <= getattr(self, name) <= 1:
@@ -110,7 +114,9 @@ class GrownRecipe:
 
     def identity(self) -> dict[str, object]:
         """Return all that decides the result, as plain data."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "threads"}
+        # Left out where it is the usual one, so that pools from before this setting are found again.
+        drop = {"threads"} | ({"emitter"} if self.emitter == "pgpe" else set())
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in drop}
 
     def folder_name(self, env_name: str, policy_name: str, layout: Layout) -> str:
         """Name a pool so that equal recipes share it and unequal ones never do."""

@@ -41,15 +41,17 @@ class Cmaes:
     Args:
         settings: Population and first step size.
         size: Coordinates of a point, d; they decide the usual population, 4 + 3 ln d.
+        diagonal: Adapt a standard deviation per coordinate alone, which thousands of coordinates allow (Ros and Hansen
+            2008, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity).
 
     Raises:
         UserError: The package is not installed.
     """
 
-    def __init__(self, settings: CmaesSettings, size: int) -> None:
+    def __init__(self, settings: CmaesSettings, size: int, *, diagonal: bool = False) -> None:
         settings.check()
         check_extra("cmaes")
-        self.settings, self.size = settings, size
+        self.settings, self.size, self.diagonal = settings, size, diagonal
         self._population = settings.population or 4 + int(3 * math.log(max(2, size)))
 
     @property
@@ -67,6 +69,8 @@ class Cmaes:
         # A generator of its own, which is pickled with the object, in place of NumPy's global one.
         randn = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed))).randn
         options = {"popsize": self.population, "randn": randn, "seed": np.nan, "verbose": -9}
+        if self.diagonal:
+            options["CMA_diagonal"] = True
         strategy = cma.CMAEvolutionStrategy(x0, self.settings.sigma, options)
         return CmaesState(strategy.pickle_dumps(), torch.zeros(0, len(x0), dtype=torch.double))
 

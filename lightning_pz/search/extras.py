@@ -9,13 +9,13 @@ NEEDED = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(("ppo", "sac", "td3", "ddpg
 """By algorithm: the module it imports, and the extra of this package that installs it."""
 
 
-def check_extra(algorithm: str) -> None:
-    """Raise `UserError` if what an algorithm needs is not installed."""
+def check_extra(algorithm: str, flag: str = "algorithm") -> None:
+    """Raise `UserError` if what an algorithm needs, asked for by a flag, is not installed."""
     if algorithm not in NEEDED:
         return
     module, extra = NEEDED[algorithm]
     if not is_installed(module):
         raise UserError(
-            f"--algorithm {algorithm} needs the package {module}, which is not installed: "
+            f"--{flag} {algorithm} needs the package {module}, which is not installed: "
             f"pip install 'lightning_pz[{extra}]'"
         )

@@ -70,6 +70,6 @@ def test_release_begins_in_weights_where_the_decoded_center_stands():
     weights = parameter_space(PRIOR, LAYOUT)
     starts = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     climbing = emitters.begin(Pgpe(PgpeSettings(population=4)), space, starts, [1, 2])
-    released = emitters.release(climbing, weights, [3, 4])
+    released = emitters.release(climbing, climbing.optimizer, weights, [3, 4])
     centers = torch.stack(list(emitters.incumbents(released)))
     torch.testing.assert_close(weights.decode(centers), space.decode(starts))

@@ -22,6 +22,24 @@ def test_cmaes_converges(size):
     assert cmaes.sigma(state) < 0.1 * first
 
 
+def test_diagonal_cmaes_finds_the_scale_of_each_of_many_coordinates():
+    """An ellipsoid along the axes, in more coordinates than a full covariance could learn in these generations."""
+    size, generations = 100, 300
+    scales = torch.logspace(0, 2, size, dtype=torch.double)
+    errors, spreads = {}, {}
+    for diagonal in (False, True):
+        cmaes = Cmaes(CmaesSettings(sigma=0.5, population=20), size, diagonal=diagonal)
+        state = cmaes.begin(torch.ones(size), 0)
+        for _ in range(generations):
+            state, points = cmaes.ask(state)
+            state = cmaes.tell(state, points, -(scales * points).square().sum(1))
+        errors[diagonal] = float((scales * cmaes.incumbent(state)).square().sum())
+        _, points = cmaes.ask(state)
+        spreads[diagonal] = points.std(0)
+    assert errors[True] < 0.2 * errors[False]
+    assert spreads[True][:20].mean() > 5 * spreads[True][-20:].mean()
+
+
 def test_cmaes_changes_no_state_and_no_global_generator():
     import numpy as np
 

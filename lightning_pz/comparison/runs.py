@@ -152,7 +152,7 @@ Cells = dict[tuple[str, str], dict[str, list[Run]]]
 def cells(runs: Sequence[Run]) -> Cells:
     """Sort runs into cells: one contender on one task.
 
-    A contender is an algorithm; where an algorithm was run from several checkpoints of one environment, or in several
+    A contender is an algorithm, with what it does otherwise than usual, such as `pgpe pool_top`; where an algorithm was run from several checkpoints of one environment, or in several
     ways, each makes a contender of its own, `<algorithm> <tag>`. Where every seed of the search has a checkpoint
     trained with that very seed, these checkpoints are one.
 
@@ -168,7 +168,7 @@ def cells(runs: Sequence[Run]) -> Cells:
     grouped: Cells = {}
     for (env, algorithm), members in by_algorithm.items():
         for run, label in zip(members, labels[env, algorithm], strict=True):
-            name = f"{algorithm} {label}".strip() if algorithm in several else algorithm
+            name = f"{algorithm} {label if algorithm in several else _parts(run)[2]}".strip()
             grouped.setdefault((env, run.task), {}).setdefault(name, []).append(run)
     for (env, task), contenders in grouped.items():
         for name, members in contenders.items():
@@ -181,18 +181,25 @@ def cells(runs: Sequence[Run]) -> Cells:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     """Return what tells one contender of an algorithm from another, run by run."""
-    parts = [re.fullmatch(r"(.+-k\d+)-seed(\d+)(.*)", run.tag) for run in runs]
-    kinds = [part and (part.group(1), part.group(3)) for part in parts]
-    own: dict[Any, bool] = {}
-    for run, part, kind in zip(runs, parts, kinds, strict=True):
-        own[kind] = own.get(kind, True) and part is not None and int(part.group(2)) == run.seed
+    kinds = [(size, way) for size, _, way in map(_parts, runs)]
+    own = dict.fromkeys(kinds, True)
+    for run, kind in zip(runs, kinds, strict=True):
+        own[kind] &= _parts(run)[1] == run.seed
     for kind in own:
         own[kind] &= len({run.tag for run, other in zip(runs, kinds, strict=True) if other == kind}) > 1
-    one_size = all(own.values()) and len({kind[0] for kind in own if kind}) == 1
+    one_size = all(own.values()) and len({size for size, _ in own}) == 1
     return [
-        run.tag if kind is None or not own[kind] else kind[1].strip("-") if one_size else "".join(kind)
-        for run, kind in zip(runs, kinds, strict=True)
+        run.tag if not own[size, way] else way if one_size else f"{size}-{way}".strip("-")
+        for run, (size, way) in zip(runs, kinds, strict=True)
     ]
+
+
+def _parts(run: Run) -> tuple[str, int | None, str]:
+    """Return policy and latent size, the seed of the fit, and what the search does otherwise than usual."""
+    found = re.fullmatch(r"(.+-k\d+)-(?:seed(\d+)|[0-9a-f]{8})(?:-(.+))?", run.tag)
+    if found is None:
+        return run.tag, None, ""
+    return found.group(1), None if found.group(2) is None else int(found.group(2)), found.group(3) or ""
 
 
 def _check_cell(name: str, runs: list[Run]) -> None:

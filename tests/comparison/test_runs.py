@@ -102,6 +102,14 @@ def test_checkpoints_of_one_algorithm_are_told_apart(tmp_path, write_run):
     assert list(found["reacher", "standard"]) == ["ppo"]
 
 
+def test_a_search_that_does_something_else_than_usual_says_so_even_alone(tmp_path, write_run):
+    write_run(tmp_path, tag="medium-k2-3ef5d33f-pool_best")
+    write_run(tmp_path, "cmaes", tag="medium-k2-3ef5d33f")
+    write_run(tmp_path, "parameter_pgpe", tag="medium-k2-seed0-pool_top-release50")
+    found = cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]
+    assert list(found) == ["pgpe pool_best", "cmaes", "parameter_pgpe pool_top-release50"]
+
+
 def test_checkpoints_trained_with_the_seed_of_the_search_are_one_contender(tmp_path, write_run):
     for seed in (0, 1):
         write_run(tmp_path, tag=f"medium-k2-seed{seed}-pool_top", seed=seed)

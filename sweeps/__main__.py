@@ -6,7 +6,7 @@ from importlib import import_module
 
 from lightning_pz.errors import UserError, nearest, run_main
 
-SEARCHES = ("latent_dim", "width", "prior", "autoencoder", "finetune", "dimension")
+SEARCHES = ("latent_dim", "width", "prior", "autoencoder", "finetune", "dimension", "purposeful")
 """Studies that are a file in `conf/sweep/` and nothing else."""
 MODULES = {
     "recovery": "sweeps.recovery",

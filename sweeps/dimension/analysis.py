@@ -82,7 +82,7 @@ class Result:
         affine: Numbers of an affine policy: action size x (rank of observations + 1).
         affine_fvu: FVU of the best affine policies.
         reachable: Twice the action size plus 1; None where no run has probes.
-        prior: Distribution of the policies, in words.
+        prior: Distribution of the policies, or of those from which they were grown, in words.
         probes: Estimates of intrinsic dimension, of the runs with most latents.
         tasks: Task-recovery dimensions.
     """
@@ -128,7 +128,7 @@ def analyze(group: Group, evaluations: Sequence[dict[str, Any]], settings: Setti
         int(first["affine_numbers"]),
         float(first["affine_fvu"]),
         2 * int(probes["action_size"]) + 1 if probes else None,
-        prior_words(_prior(group.runs[0])),
+        ("grown from " if group.runs[0].grown else "") + prior_words(_prior(group.runs[0])),
         collect_probes(widest),
         task_dimensions(group, evaluations, settings.tolerance),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.dimension.runs import Group
+from sweeps.dimension.runs import Group, is_grown
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
     fits = {run.folder.name for run in group.runs}
     of_size = [e for e in evaluations if e.get("policy") == group.policy]
     own = [e for e in of_size if Path(e["checkpoint"]).parent.parent.name in fits]
-    chosen = _once(own or _of_one_pool([e for e in of_size if _grown(e["pool"]) == _grown(group.runs[0].pool)]))
+    chosen = _once(own or _of_one_pool([e for e in of_size if is_grown(e["pool"]) == group.runs[0].grown]))
     tasks = list(dict.fromkeys(key.split("/")[0] for e in chosen for key in e if key.endswith("/recovery_best")))
     sizes = sorted({int(e["latent_dim"]) for e in chosen})
     found = []
@@ -86,10 +86,6 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
             TaskDimension(task, value, by_high, by_low, sizes[-1], means[at][0], seeds, bool(own), chosen[0]["pool"])
         )
     return found
-
-
-def _grown(pool: str) -> bool:
-    return "-grown-" in pool
 
 
 def _of_one_pool(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -19,6 +19,11 @@ _NO_CURVE = ("model.latent_dim", "seed_everything")
 """Varied settings that do not make another curve."""
 
 
+def is_grown(pool: str) -> bool:
+    """Tell from the name of a pool whether it was grown by search (`GrownRecipe.folder_name`)."""
+    return "-grown-" in pool
+
+
 @dataclass(frozen=True)
 class Run:
     """One fit.
@@ -47,6 +52,11 @@ class Run:
     def pool(self) -> str:
         """Name of its pool, which tells environment, policy size and recipe."""
         return Path(self.summary["pool"]).name
+
+    @property
+    def grown(self) -> bool:
+        """Whether that pool was grown by search."""
+        return is_grown(self.pool)
 
 
 @dataclass(frozen=True)

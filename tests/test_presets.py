@@ -51,6 +51,8 @@ def test_every_file_in_conf_is_covered_here():
         "compress.yaml",
         "sweep/recovery.yaml",
         "sweep/compare.yaml",
+        "sweep/grown.yaml",
+        "sweep/growth.yaml",
     }
     commands |= {f"sweep/{study}.yaml" for study in SEARCHES}
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}

@@ -63,7 +63,7 @@ def environment(results: Sequence[Result], tau: float) -> Figure:
             )
     left.axhline(tau, color=GRAY, linewidth=0.8)
     left.annotate(
-        f"FVU {tau:g}", (1, tau), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GRAY
+        f"FVU {tau:g}", (0.01, tau), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=8, color=GRAY
     )
     ticks = sorted({size for result in results for size in result.sizes})
     left.set_xscale("log", base=2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +62,20 @@ def build(arguments: list[str]) -> FitCLI:
 
 
 def train(cli: FitCLI) -> FitResult | None:
-    """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP."""
+    """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP.
+
+    Raises:
+        UserError: Nothing was validated.
+        KeyboardInterrupt: As it came; the last checkpoint stays.
+    """
     data: PolicyPoolDataModule = cli.datamodule
     data.prepare_data()  # with its own progress bars and errors, before a run folder exists
     data.setup()
     if cli.trainer.is_global_zero:
         cli.save_config()
     start = time.perf_counter()
-    cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
+    with _interruptible():
+        cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
     seconds = time.perf_counter() - start
     if cli.trainer.interrupted:
         raise KeyboardInterrupt
@@ -81,6 +90,20 @@ def train(cli: FitCLI) -> FitResult | None:
         return None
     _write_policy_errors(cli, data)
     return _summarize(cli, data, best, float(tested["test_fvu"]), seconds)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Undo what Lightning makes of an interruption: it exits with 1, and is deaf to Ctrl-C from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+    finally:
+        # Only the main thread may set a handler, and only there has Lightning set one.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _write_policy_errors(cli: FitCLI, data: PolicyPoolDataModule) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import shutil
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +113,7 @@ class Fit:
             with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
                 cli = build(expand_presets("fit", arguments))
                 cli.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
-                with _interruptible():
-                    result = train(cli)
+                result = train(cli)
         if result is None:
             raise UserError(
                 "a study does its fits in one process each: leave --trainer.devices and --trainer.num_nodes at 1"
@@ -156,18 +154,6 @@ def seeded(run: str, env: str, env_name: str, policy: str, settings: Mapping[str
     """
     own = {key: seed if value == "{seed}" else value for key, value in settings.items()}
     return Fit(f"{run}-seed{seed}", env, env_name, policy, {**own, "seed_everything": seed}, logs)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Undo what Lightning makes of an interruption: it exits, and is deaf to Ctrl-C from then on."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,22 @@ def test_resumed_equals_straight(logs, done, monkeypatch):
     assert_same_weights(weights(done.folder), weights(resumed.folder))
     assert_same_weights(weights(done.folder, "best"), weights(resumed.folder, "best"))
     assert resumed.summary["val_fvu"] == done.summary["val_fvu"]
+
+
+def test_ctrl_c_is_heard_as_such_and_again_afterwards(logs, monkeypatch):
+    straight_step, before = BehaviorAutoencoder.training_step, signal.getsignal(signal.SIGINT)
+
+    def interrupted(self, batch, batch_idx):
+        if self.global_step == 15:
+            raise KeyboardInterrupt
+        return straight_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(BehaviorAutoencoder, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):  # which the entry point turns into exit code 130
+        run(logs, "--run_name", "interrupted")
+    assert signal.getsignal(signal.SIGINT) is before
+    folder = logs / "fit" / "mountaincar" / "interrupted"
+    assert (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "summary.json").exists()
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(logs, monkeypatch):

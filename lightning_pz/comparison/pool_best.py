@@ -29,6 +29,7 @@ class PoolBest:
             flatter it.
         median: Median return of the pool, by task; empty if the episodes do not lie beside the summary.
         pool: Name of the pool, if the fit is still there.
+        growth_steps: Environment steps that growing it took, if it was grown.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class PoolBest:
     best: dict[str, Estimate]
     median: dict[str, float]
     pool: str | None = None
+    growth_steps: int | None = None
 
 
 def find_pools(runs: Sequence[Run], given: Sequence[Path]) -> dict[str, PoolBest]:
@@ -103,6 +105,7 @@ def together(pools: Sequence[PoolBest]) -> PoolBest:
     """Return several pools as one: interquartile means over pools, with intervals over pools."""
     if len(pools) == 1:
         return pools[0]
+    grown = [pool.growth_steps for pool in pools]
     tasks = [task for task in pools[0].best if all(task in pool.best for pool in pools)]
     return PoolBest(
         path=pools[0].path,
@@ -115,6 +118,7 @@ def together(pools: Sequence[PoolBest]) -> PoolBest:
             for task in tasks
             if all(task in pool.median for pool in pools)
         },
+        growth_steps=None if None in grown else int(np.mean([steps for steps in grown if steps is not None])),
     )
 
 
@@ -143,7 +147,16 @@ def read_pool(path: Path) -> PoolBest:
     median = _medians(file, list(best)) if file.is_file() else {}
     above = path.absolute().parents
     name = _pool_name(above[3], above[1].name, summary.get("checkpoint", "")) if len(above) > 3 else None
-    return PoolBest(path, summary["env"], summary["policy"], int(summary["policies"]), best, median, name)
+    steps = None if name is None else _growth_steps(above[3] / "pools" / name / "pool.json")
+    return PoolBest(path, summary["env"], summary["policy"], int(summary["policies"]), best, median, name, steps)
+
+
+def _growth_steps(path: Path) -> int | None:
+    """Return the environment steps that a pool took to grow, or None for one that was not grown, or is gone."""
+    try:
+        return int(json.loads(path.read_text())["growth"]["history"][-1]["steps"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
 
 
 def _medians(path: Path, tasks: list[str]) -> dict[str, float]:

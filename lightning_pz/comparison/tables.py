@@ -135,7 +135,14 @@ def markdown(
         named = ", ".join(f"{cell.contender} on {task.label} ({cell.invalid})" for task, cell in invalid)
         parts.append(f"Runs with a return that is not finite, which ranks last: {named}.\n")
     parts += ["## What the returns are measured against\n", markdown_table(reference_rows(tasks))]
-    parts += [f"Best in the pool, {env}: {pool.policies:,} policies, `{pool.path}`.\n" for env, pool in pools.items()]
+    for env, pool in pools.items():
+        parts.append(f"Best in the pool, {env}: {pool.policies:,} policies, `{pool.path}`.\n")
+        if pool.growth_steps is not None:
+            served = len([task for task in tasks if task.env == env])
+            parts.append(
+                f"Growing a pool of {env} took {pool.growth_steps:,} environment steps without reward, in no budget above: "
+                f"{pool.growth_steps / served:,.0f} for each of the {served} tasks that it serves here.\n"
+            )
     if left_out:
         parts.append("## Left out\n")
         parts.append("\n".join(f"* `{path}`: {reason}" for path, reason in left_out) + "\n")

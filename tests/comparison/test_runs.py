@@ -131,6 +131,10 @@ def test_the_best_of_a_pool_is_a_reference_for_searches_of_that_pool_alone(tmp_p
         fit = tmp_path / "fit" / "mountaincar" / name
         fit.mkdir(parents=True)
         (fit / "summary.json").write_text(json.dumps({"pool": f"logs/pools/{pool}"}))
+    for pool, steps in (("pool-b", 1000), ("pool-c", 3000)):
+        (tmp_path / "pools" / pool).mkdir(parents=True)
+        history = [{"steps": 10}, {"steps": steps}]
+        (tmp_path / "pools" / pool / "pool.json").write_text(json.dumps({"growth": {"history": history}}))
     checkpoint = "logs/fit/mountaincar/{}/checkpoints/best.ckpt"
     write_run(tmp_path, checkpoint=checkpoint.format("random"))
     write_evaluation(tmp_path, "a", 100, best=1.0, checkpoint=checkpoint.format("random"))
@@ -138,14 +142,16 @@ def test_the_best_of_a_pool_is_a_reference_for_searches_of_that_pool_alone(tmp_p
     write_evaluation(tmp_path, "c", 400, best=7.0, checkpoint=checkpoint.format("grown-seed1"))
     write_evaluation(tmp_path, "few", 50, best=-9.0, checkpoint=checkpoint.format("random"))
     runs = find_runs([tmp_path / "finetune"]).runs
-    assert find_pools(runs, [])["mountaincar"].best["standard"].value == 1
+    random = find_pools(runs, [])["mountaincar"]
+    assert random.best["standard"].value == 1 and random.growth_steps is None
     for seed in (0, 1):
         write_run(
             tmp_path / "more", seed=seed, tag=f"medium-k2-seed{seed}", checkpoint=checkpoint.format(f"grown-seed{seed}")
         )
     (tmp_path / "more" / "finetune" / "mountaincar").rename(tmp_path / "finetune" / "grown")
     grown = find_runs([tmp_path / "finetune" / "grown"]).runs
-    assert find_pools(grown, [])["mountaincar"].best["standard"].value == 8
+    both = find_pools(grown, [])["mountaincar"]
+    assert both.best["standard"].value == 8 and both.growth_steps == 2000
 
 
 def test_takes_the_evaluation_of_most_policies_that_fits(tmp_path, write_run, write_evaluation):

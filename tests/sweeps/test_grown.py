@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,7 @@ def test_the_report_tells_returns_on_the_way(done):
         expected.append([float(row["eval_return"]) for row in table(curve) if int(row["env_steps"]) <= 6000][-1])
     digits = 2 if abs(iqm(np.array(expected))) < 100 else 1
     assert len(lines) == 1 and f"{iqm(np.array(expected)):.{digits}f}" in lines[0]
+    assert re.search(r"Growing a pool of mountaincar took [\d,]+ environment steps .* for each of the 1 tasks", report)
     # Both pools stand behind the line of the best in the pool.
     summaries = [json.loads(path.read_text()) for path in (logs / "evaluate" / "mountaincar").glob("*/summary.json")]
     best = np.mean([summary["left/best_in_pool_fresh"] for summary in summaries])

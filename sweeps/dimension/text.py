@@ -235,7 +235,9 @@ def _size_words(env: str, results: Sequence[Result]) -> str:
         share = max(i.low for i in found) <= min(i.high for i in found)
         told = ", ".join(f"{policy} {r.behavior.text()}" for policy, r in by_policy.items())
         verdict = (
-            "the intervals overlap, so no difference between policy sizes is shown"
+            "none was reached, so nothing is told of a difference"
+            if all(math.isinf(i.low) for i in found)
+            else "the intervals overlap, so no difference between policy sizes is shown"
             if share
             else "the intervals do not overlap: the network matters, not the environment alone"
         )

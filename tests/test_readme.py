@@ -1,5 +1,6 @@
 """Every command of the README runs, with tiny settings; every documented summary key exists."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -107,7 +108,9 @@ def study(arguments):
         sweeps.main([*arguments, "--points", "120", "--clouds", "2"])
         return
     if name == "report":
-        study([arguments[1], *arguments[2:]])
+        studies = list(itertools.takewhile(lambda word: not word.startswith("-"), arguments[1:]))
+        for one in studies:
+            study([one, *arguments[1 + len(studies) :]])
         sweeps.main(arguments)
         return
     if name == "compare":

@@ -61,6 +61,21 @@ def build(arguments: list[str]) -> FitCLI:
     return cli
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Undo what Lightning makes of an interruption: it exits with 1, and is deaf to Ctrl-C from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+    finally:
+        # Only the main thread may set a handler, and only there has Lightning set one.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+@_interruptible()
 def train(cli: FitCLI) -> FitResult | None:
     """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP.
 
@@ -74,8 +89,7 @@ def train(cli: FitCLI) -> FitResult | None:
     if cli.trainer.is_global_zero:
         cli.save_config()
     start = time.perf_counter()
-    with _interruptible():
-        cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
+    cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
     seconds = time.perf_counter() - start
     if cli.trainer.interrupted:
         raise KeyboardInterrupt
@@ -90,20 +104,6 @@ def train(cli: FitCLI) -> FitResult | None:
         return None
     _write_policy_errors(cli, data)
     return _summarize(cli, data, best, float(tested["test_fvu"]), seconds)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Undo what Lightning makes of an interruption: it exits with 1, and is deaf to Ctrl-C from then on."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
-    finally:
-        # Only the main thread may set a handler, and only there has Lightning set one.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
 
 
 def _write_policy_errors(cli: FitCLI, data: PolicyPoolDataModule) -> None:

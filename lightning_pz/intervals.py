@@ -1,4 +1,4 @@
-"""Percentile bootstrap intervals over episodes.
+"""Percentile bootstrap intervals, of draws that were made elsewhere or over episodes.
 
 References:
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
@@ -14,6 +14,7 @@ from scipy.stats import bootstrap
 
 Returns = Float[np.ndarray, " episodes"]
 DRAWS = 10_000
+LEVEL = 0.95
 
 
 def mean_interval(returns: Returns, draws: int = DRAWS, seed: int = 0) -> tuple[float, float, float]:
@@ -22,6 +23,12 @@ def mean_interval(returns: Returns, draws: int = DRAWS, seed: int = 0) -> tuple[
     if not np.isfinite(mean) or len(returns) < 2:
         return mean, float("nan"), float("nan")
     return mean, *interval((returns,), lambda a, axis: a.mean(axis), draws, seed)
+
+
+def percentiles(draws: Float[np.ndarray, "draws ..."]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 2.5 and 97.5 % quantiles of bootstrap draws over the first axis; NaN where a draw is."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return np.asarray(low), np.asarray(high)
 
 
 def interval(

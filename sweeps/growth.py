@@ -13,9 +13,11 @@ from typing import Any
 
 import yaml
 
-from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import conf_dir, merge, resolve_env, take_option, take_options
+from lightning_pz.checks import one_of
+from lightning_pz.errors import UserError
+from lightning_pz.presets import merge, resolve_env
 from sweeps.fits import Fit, seeded
+from sweeps.options import read_options
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,7 @@ def load_ways(env_name: str, path: Path, variants: Sequence[str] = ()) -> Ways:
             f"{', '.join(Variant.__dataclass_fields__)}, but {error}"
         ) from error
     for name in variants:
-        if name not in ways.variants:
-            known = ", ".join(ways.variants)
-            raise UserError(f"--variant expects one of {known}, but got {name!r}." + nearest(name, ways.variants))
+        one_of("variant", name, tuple(ways.variants))
     chosen = {name: variant for name, variant in ways.variants.items() if not variants or name in variants}
     return Ways(ways.policy, ways.fit, ways.evaluate, ways.tasks, chosen)
 
@@ -92,28 +92,19 @@ def run(arguments: list[str]) -> None:
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    env, rest = take_option(arguments, "--env")
-    variants, rest = take_options(rest, "--variant")
-    given, rest = take_option(rest, "--logs")
-    grid, rest = take_option(rest, "--grid")
-    if env is None:
-        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
-    if rest:
-        raise UserError(f"python -m sweeps growth takes --env, --variant, --logs and --grid, but got {' '.join(rest)}")
-    env_name, logs = resolve_env(env)["env"]["name"], given or "logs"
-    path = Path(grid) if grid else conf_dir() / "sweep" / "growth.yaml"
-    ways = load_ways(env_name, path, variants)
-    fits = {name: ways.fits(env, logs, name) for name in ways.variants}
+    asked = read_options("growth", arguments, "--variant")
+    ways = load_ways(asked.env_name, asked.grid, asked.several)
+    fits = {name: ways.fits(asked.env, asked.logs, name) for name in ways.variants}
     for fit in (fit for own in fits.values() for fit in own):
-        fit.check(str(path))
+        fit.check(str(asked.grid))
     rows: dict[str, Any] = {}
     for name, own in fits.items():
         for fit in own:
             print(f"{name}: {fit.folder}", flush=True)
             fit.run()
-        rows[name] = _measure(own, ways, logs)
-        _write(rows, Path(logs) / "sweeps" / f"growth-{env_name}")
-    _show(rows, Path(logs) / "sweeps" / f"growth-{env_name}")
+        rows[name] = _measure(own, ways, asked.logs)
+        _write(rows, asked.folder)
+    _show(rows, asked.folder)
 
 
 def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from lightning_pz.errors import UserError
-from lightning_pz.presets import conf_dir, merge, resolve_env, take_option
-from sweeps.fits import Fit
+from lightning_pz.presets import merge
+from sweeps.fits import Fit, seeded
+from sweeps.options import read_options
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Grid:
 
     def fit_of(self, env: str, env_name: str, logs: str, policy: str, k: int, seed: int) -> Fit:
         """Return one fit of the grid."""
-        own = {**self.fit, **self.policies[policy], "model.latent_dim": k, "seed_everything": seed}
-        return Fit(f"recovery-{policy}-k{k}-seed{seed}", env, env_name, policy, own, logs)
+        settings = {**self.fit, **self.policies[policy], "model.latent_dim": k}
+        return seeded(f"recovery-{policy}-k{k}", env, env_name, policy, settings, logs, seed)
 
 
 def load_grid(env_name: str, path: Path) -> tuple[Grid, dict[str, Any]]:
@@ -74,28 +75,20 @@ def run(arguments: list[str]) -> None:
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    env, rest = take_option(arguments, "--env")
-    given, rest = take_option(rest, "--logs")
-    grid_path, rest = take_option(rest, "--grid")
-    if env is None:
-        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
-    if rest:
-        raise UserError(f"python -m sweeps recovery takes --env, --grid and --logs, but got {' '.join(rest)}")
-    env_name, logs = resolve_env(env)["env"]["name"], given or "logs"
-    path = Path(grid_path) if grid_path else conf_dir() / "sweep" / "recovery.yaml"
-    grid, published = load_grid(env_name, path)
+    asked = read_options("recovery", arguments)
+    grid, published = load_grid(asked.env_name, asked.grid)
     from lightning_pz.evaluation.command import evaluate_all
     from lightning_pz.evaluation.play import EvaluateConfig
 
     config = EvaluateConfig(**grid.evaluate)
-    fits = [grid.fit_of(env, env_name, logs, *which) for which in grid.runs()]
+    fits = [grid.fit_of(asked.env, asked.env_name, asked.logs, *which) for which in grid.runs()]
     for fit in fits:
-        fit.check(str(path))
+        fit.check(str(asked.grid))
     for number, fit in enumerate(fits, 1):
         print(f"fit {number} of {len(fits)}: {fit.folder}", flush=True)
         fit.run()
-    done = evaluate_all([str(fit.checkpoint) for fit in fits], None, config, None, Path(logs))
-    _write(done, published, Path(logs) / "sweeps" / f"recovery-{env_name}", env_name)
+    done = evaluate_all([str(fit.checkpoint) for fit in fits], None, config, None, Path(asked.logs))
+    _write(done, published, asked.folder, asked.env_name)
 
 
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:

@@ -13,7 +13,6 @@ from lightning_pz.comparison.statistics import (
     Estimate,
     area,
     estimate,
-    interval,
     iqm,
     normalize,
     on_grid,
@@ -21,6 +20,7 @@ from lightning_pz.comparison.statistics import (
     steps_to_reach,
 )
 from lightning_pz.errors import UserError
+from lightning_pz.intervals import percentiles
 
 SHARES = (0.5, 0.75, 0.9, 0.95)
 """Shares of the way from the floor to the best known return."""
@@ -153,7 +153,7 @@ def curve_of(strata: Sequence[np.ndarray], draws: int, seed: int) -> Curve:
     known = ~np.isnan(stacked).any(axis=0)
     value, low, high = (np.full(stacked.shape[1], np.nan) for _ in range(3))
     value[known] = iqm(stacked[:, known])
-    low[known], high[known] = interval(resampled_iqm([stratum[:, known] for stratum in strata], draws, seed))
+    low[known], high[known] = percentiles(resampled_iqm([stratum[:, known] for stratum in strata], draws, seed))
     return Curve(value, low, high)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from lightning_pz.comparison.analysis import Cell, Task
-from lightning_pz.comparison.statistics import LEVEL, Estimate, estimate, on_grid, permutation_p
+from lightning_pz.comparison.statistics import Estimate, estimate, on_grid, permutation_p
 from lightning_pz.comparison.tables import Rows, compact, text
+from lightning_pz.intervals import LEVEL
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.stats import permutation_test, trim_mean
 
-LEVEL = 0.95
+from lightning_pz.intervals import percentiles
+
 _CHUNK = 4_000_000  # numbers that one round of resampling may hold: 32 MB
 
 
@@ -78,12 +79,6 @@ def resampled_iqm(strata: Sequence[Float[np.ndarray, "_ ..."]], draws: int, seed
     return np.concatenate(means)
 
 
-def interval(resamples: Float[np.ndarray, "draws ..."]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 2.5 and 97.5 % quantiles over the first axis; NaN where a resample is."""
-    low, high = np.quantile(resamples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return np.asarray(low), np.asarray(high)
-
-
 def estimate(strata: Sequence[Float[np.ndarray, " _"]], draws: int, seed: int) -> Estimate:
     """Return the interquartile mean over all runs with its stratified bootstrap interval.
 
@@ -92,7 +87,7 @@ def estimate(strata: Sequence[Float[np.ndarray, " _"]], draws: int, seed: int) -
     value = float(iqm(np.concatenate(list(strata))))
     if max(len(stratum) for stratum in strata) < 2:
         return Estimate(value, float("nan"), float("nan"))
-    low, high = interval(resampled_iqm(strata, draws, seed))
+    low, high = percentiles(resampled_iqm(strata, draws, seed))
     return Estimate(value, float(low), float(high))
 
 

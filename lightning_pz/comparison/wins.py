@@ -10,14 +10,13 @@ import numpy as np
 
 from lightning_pz.comparison.analysis import Cell, Task, aggregate_area
 from lightning_pz.comparison.statistics import (
-    LEVEL,
     Estimate,
-    interval,
     least_p,
     permutation_p,
     probability_above,
     resampled_iqm,
 )
+from lightning_pz.intervals import LEVEL, percentiles
 
 WIN, TIE, FEW, ALONE = "win", "tie", "too few seeds", "alone"
 
@@ -143,7 +142,7 @@ def _round(name: str, tasks: Sequence[Task], horizons: tuple[int, ...], draws: i
     leads = _leads(tasks, horizons, draws, seed)
     standings = []
     for contender in complete:
-        low, high = interval(leads[contender])
+        low, high = percentiles(leads[contender])
         own = [win for win in wins if win.leader.contender == contender]
         won = tuple(win.task.label for win in own if win.verdict == WIN)
         tied = tuple(

@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import wasserstein_distance
 
+from lightning_pz.intervals import percentiles
+
 Returns = Float[np.ndarray, "_ episodes"]
 Means = Float[np.ndarray, " _"]
 
@@ -153,11 +155,5 @@ def over_seeds(
     seeds, count = draws.shape
     picks = np.random.default_rng(seed).integers(seeds, size=(seeds, count))
     resampled = draws[picks, np.arange(count)].mean(0)
-    low, high = interval(resampled)
-    return float(values.mean()), low, high
-
-
-def interval(draws: Float[np.ndarray, " draws"]) -> tuple[float, float]:
-    """Return the 2.5 and 97.5 % quantiles; NaN where a draw is."""
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high)
+    low, high = percentiles(resampled)
+    return float(values.mean()), float(low), float(high)

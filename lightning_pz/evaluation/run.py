@@ -21,9 +21,9 @@ from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation import figures
 from lightning_pz.evaluation.fresh import FRESH, Champion, champions
-from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, interval, recovery
+from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
-from lightning_pz.intervals import mean_interval
+from lightning_pz.intervals import mean_interval, percentiles
 from lightning_pz.pool.store import file_digest
 
 
@@ -101,6 +101,7 @@ def evaluate(
             return Evaluation(folder, kept, _read_draws(folder, list(functions), config), found=True)
         # Left by a version that knew fewer metrics: all are functions of the episodes, which lie there.
         values, draws = _measure(read_returns(folder / "returns.csv"), config)
+        _save_measures(folder, kept | values, draws)
         return Evaluation(folder, kept | values, draws, found=True)
     start = time.perf_counter()
     plays = play(model, opened, functions, config, parent / "shared", progress=progress)
@@ -144,7 +145,7 @@ def _measure(plays: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict
         measured = recovery(groups, config.best)
         draws[task] = bootstrap(groups, config.draws, config.latent_seed, config.best)
         for metric in METRICS:
-            low, high = interval(draws[task][metric])
+            low, high = map(float, percentiles(draws[task][metric]))
             key = f"{task}/{metric}"
             numbers = {key: measured[metric], f"{key}_low": low, f"{key}_high": high}
             # JSON knows no NaN: a ratio without a range to compare with is null.
@@ -171,6 +172,16 @@ def _read_draws(folder: Path, tasks: list[str], config: EvaluateConfig) -> dict[
         return {task: {metric: kept[f"{task}/{metric}"] for metric in METRICS} for task in tasks}
 
 
+def _save_measures(folder: Path, summary: dict[str, Any], draws: dict[str, dict[str, np.ndarray]]) -> None:
+    """Write bootstrap.npz and summary.json, each whole; the summary last, for it says that the folder is finished."""
+    flat = {f"{task}/{metric}": drawn for task, by_metric in draws.items() for metric, drawn in by_metric.items()}
+    with (folder / "bootstrap.npz.tmp").open("wb") as file:
+        np.savez(file, allow_pickle=False, **flat)
+    (folder / "bootstrap.npz.tmp").rename(folder / "bootstrap.npz")
+    (folder / "summary.json.tmp").write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / "summary.json.tmp").rename(folder / "summary.json")
+
+
 def _write(
     folder: Path,
     model: BehaviorAutoencoder,
@@ -192,8 +203,6 @@ def _write(
     for task, champion in best["pool"].items():
         champion.policy.save(temporary / "best_in_pool" / f"{task.replace(':', '-')}.npz")
     np.savez(temporary / "latents.npz", allow_pickle=False, **plays.latents)
-    flat = {f"{task}/{metric}": drawn for task, by_metric in draws.items() for metric, drawn in by_metric.items()}
-    np.savez(temporary / "bootstrap.npz", allow_pickle=False, **flat)
     writer = SummaryWriter(str(temporary))
     for key, value in summary.items():
         if "/" in key and isinstance(value, float):
@@ -204,6 +213,6 @@ def _write(
         writer.add_figure(name, figure, summary["env_steps"])
         plots.plt.close(figure)
     writer.close()
-    (temporary / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    _save_measures(temporary, summary, draws)
     shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed: it has no summary.json
     temporary.rename(folder)

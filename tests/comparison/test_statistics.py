@@ -7,7 +7,6 @@ from scipy.stats import norm, trim_mean
 from lightning_pz.comparison.statistics import (
     area,
     estimate,
-    interval,
     iqm,
     least_p,
     normalize,
@@ -17,6 +16,7 @@ from lightning_pz.comparison.statistics import (
     resampled_iqm,
     steps_to_reach,
 )
+from lightning_pz.intervals import percentiles
 
 
 def test_curve_is_carried_forward_and_unknown_before_the_first_evaluation():
@@ -83,8 +83,8 @@ def test_a_run_is_resampled_whole(rng):
     np.testing.assert_allclose(draws[:, 0], -draws[:, 1])
 
 
-def test_interval_is_of_95_percent():
-    low, high = interval(norm.ppf((np.arange(100_000) + 0.5) / 100_000))
+def test_percentiles_are_of_95_percent():
+    low, high = percentiles(norm.ppf((np.arange(100_000) + 0.5) / 100_000))
     assert (low, high) == pytest.approx((-1.96, 1.96), abs=1e-2)
 
 

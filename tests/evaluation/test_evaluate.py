@@ -114,6 +114,7 @@ def test_metrics_that_an_older_version_did_not_know_are_measured_from_the_return
     path.write_text(json.dumps(older))
     again = evaluate(checkpoint, tmp_path / "logs")[0]
     assert again.found and again.summary == done.summary
+    assert json.loads(path.read_text()) == done.summary  # once, not at every look
 
 
 def test_same_settings_same_returns_elsewhere(done, checkpoint, tmp_path):

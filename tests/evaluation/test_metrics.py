@@ -7,7 +7,6 @@ from lightning_pz.evaluation.metrics import (
     METRICS,
     bootstrap,
     drop_invalid,
-    interval,
     over_seeds,
     reconstruction_gap,
     recovery,
@@ -15,6 +14,7 @@ from lightning_pz.evaluation.metrics import (
     recovery_range,
     wasserstein,
 )
+from lightning_pz.intervals import percentiles
 
 
 def groups(generator, policies=40, episodes=2):
@@ -98,7 +98,7 @@ def test_interval_of_a_mean_like_metric_covers_the_truth():
     for trial in range(60):
         returns = {name: generator.normal(size=(60, 2)) for name in ("pool", "reconstructed", "latents", "random")}
         returns["reconstructed"] = returns["pool"] - 1 + 0.1 * generator.normal(size=(60, 2))
-        low, high = interval(bootstrap(returns, 150, trial, count=60)["reconstruction_gap"])
+        low, high = percentiles(bootstrap(returns, 150, trial, count=60)["reconstruction_gap"])
         covered += low <= -1 <= high
     assert 50 <= covered <= 60
 

@@ -19,11 +19,13 @@ from lightning_pz.envs.tasks import find_task
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation.play import find_pool
 from lightning_pz.jobs import env_name, slug
-from lightning_pz.policy import Prior
+from lightning_pz.policy import Prior, prior_scale
 from lightning_pz.policy.onnx_file import write_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.best import best_of_pool
+from lightning_pz.pool.states import StateCounts
 from lightning_pz.search.algorithms import make_search
+from lightning_pz.search.anchor import anchor
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.protocol import Search
@@ -87,17 +89,19 @@ def build(
     latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance, model.encode)
     weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
     settings = with_behavior_step(settings, model.layout, model.policy.standardize(model.probe_states), latents)
-    given = None if settings.start == "draws" else _given_policies(model, settings, pool)
-    return objective, make_search(settings, objective, latents, weights, given)
+    if settings.start == "draws":
+        return objective, make_search(settings, objective, latents, weights)
+    given, visited = _given_policies(model, settings, pool)
+    around = _anchor(model, visited, pool) if settings.anchor and settings.algorithm != "parameter_pgpe" else None
+    return objective, make_search(settings, objective, latents, weights, given, around)
 
 
-def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, pool: str | None) -> Tensor:
-    """Return the weights of the policies to begin at, (n, P), the best first."""
+def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, pool: str | None) -> tuple[Tensor, Tensor]:
+    """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O)."""
     if settings.start in STARTS:
         opened = find_pool(model, pool)
-        return opened.params(
-            best_of_pool(opened, settings.task, 1 if settings.start == "pool_best" else settings.starts)
-        )
+        rows = best_of_pool(opened, settings.task, 1 if settings.start == "pool_best" else settings.starts)
+        return opened.params(rows), torch.from_numpy(opened.arrays["visited"][rows]).flatten(0, 1)
     path = Path(settings.start)
     saved = load_policy(path if path.suffix == ".npz" else path / f"{slug(settings.task)}.npz")
     network = model.policy
@@ -108,7 +112,18 @@ def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, pool: 
             f"but the decoder makes {model.layout.to_dict()}: give a policy of the same pool, such as "
             "logs/evaluate/.../best_in_pool/<task>.npz"
         )
-    return saved.params[None]
+    return saved.params[None], torch.empty(0, model.layout.observation_size)
+
+
+def _anchor(model: BehaviorAutoencoder, visited: Tensor, pool: str | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what moves decoded policies to the given ones, on training states of the pool and states they visited."""
+    opened = find_pool(model, pool)
+    span = StateCounts(**opened.meta["states"]).slices()["train"]
+    states, visited = (
+        model.policy.standardize(s) for s in (torch.from_numpy(opened.arrays["states"][span].copy()), visited)
+    )
+    scale = prior_scale(Prior(**model.hparams["description"]["prior"]), model.layout)
+    return lambda decoded, params: anchor(model.layout, decoded, params, states, visited, scale)
 
 
 def run(job: Job, on_steps: Callable[[int], None] = lambda steps: None) -> Result:
@@ -168,6 +183,8 @@ def _variant(settings: SearchSettings) -> str:
     start = "" if settings.start == "draws" else f"-{slug(Path(settings.start).stem)}"
     if settings.start not in STARTS:
         start = f"-from{start}"
+    if settings.start != "draws" and settings.algorithm != "parameter_pgpe" and not settings.anchor:
+        start += "-unanchored"
     at = settings.release_decoder_at
     return start + (f"-release{at}" if settings.algorithm == "pgpe" and at is not None else "")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,6 +25,7 @@ def make_search(
     latents: SearchSpace,
     weights: SearchSpace,
     given: Float[Tensor, "policies params"] | None = None,
+    anchor: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Search:
     """Return the search that the settings ask for.
 
@@ -32,6 +35,8 @@ def make_search(
         latents: The decoder's whitened latents.
         weights: The weights themselves, for what searches without a decoder.
         given: Weights of policies to begin at, (n, P), unless `start` is `draws`: the one, or those to try.
+        anchor: From decoded weights and those of the policies they were decoded from, each (n, P), to what is to be
+            added to the former; for searches in latents that begin at given policies, nothing if None.
 
     Raises:
         UserError: A setting outside its range, or a missing extra.
@@ -53,13 +58,19 @@ def make_search(
     elif s.algorithm == "random_latent":
         # Its own generations are what the starts of the others are.
         episodes, starts["starts"] = s.random_latent.episodes, 0
-    points = None
+    points, shift = None, None
     if s.start != "draws":
         assert given is not None and space.encode is not None
         points = space.encode(given)
         starts["starts"] = min(len(points), starts["starts"]) if s.start == "pool_top" else 0
+        if anchor is not None and s.algorithm != "parameter_pgpe":
+            around, params = anchor, given
+
+            def shift(tried: Tensor) -> Tensor:
+                return around(space.decode(tried), params[: len(tried)])
+
     return PopulationSearch(
-        optimizer, space, objective, seed=s.seed, episodes=episodes, **starts, given=points, weights=weights,
+        optimizer, space, objective, seed=s.seed, episodes=episodes, **starts, given=points, anchor=shift, weights=weights,
         release_at=s.release_decoder_at if s.algorithm == "pgpe" else None,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,12 +27,15 @@ class PopulationState(NamedTuple):
         inner: The optimizer's state; None before the starts were tried.
         steps: Environment steps so far.
         released: Whether the points are weights, the decoder having been left behind.
+        shift: What is added to decoded weights, (P,), so that the start is decoded to the very policy that was given;
+            None for nothing.
     """
 
     generation: int
     inner: Any
     steps: int = 0
     released: bool = False
+    shift: Tensor | None = None
 
 
 class PopulationSearch:
@@ -50,6 +54,7 @@ class PopulationSearch:
         starts: Starts to try; 0 to begin at the first of `given`, or in the middle.
         start_episodes: Episodes per start.
         given: Points to begin at, or to try, in the place of draws, (n, d), n at least `starts`.
+        anchor: From given points, (n, d), to what is added to weights decoded around each, (n, P); nothing if None.
         weights: The parameter space, for going on without the decoder.
         release_at: Environment steps after which the decoder is left behind; never if None.
     """
@@ -68,19 +73,21 @@ class PopulationSearch:
         starts: int,
         start_episodes: int,
         given: Float[Tensor, "points size"] | None = None,
+        anchor: Callable[[Tensor], Tensor] | None = None,
         weights: SearchSpace | None = None,
         release_at: int | None = None,
     ) -> None:
         self.optimizer, self.space, self.objective = optimizer, space, objective
         self.seed, self.episodes, self.starts, self.start_episodes = seed, episodes, starts, start_episodes
-        self.given, self.weights, self.release_at = given, weights, release_at
+        self.given, self.anchor, self.weights, self.release_at = given, anchor, weights, release_at
 
     def begin(self) -> PopulationState:
         """Return the first state; see `Search.begin`."""
         if self.starts:
             return PopulationState(0, None)
         start = torch.zeros(self.space.size, dtype=torch.double) if self.given is None else self.given[0]
-        return PopulationState(0, self.optimizer.begin(start, seed_of(self.seed, 1)))
+        shift = None if self.anchor is None else self.anchor(start[None])[0].clone()
+        return PopulationState(0, self.optimizer.begin(start, seed_of(self.seed, 1)), shift=shift)
 
     @property
     def least_budget(self) -> int:
@@ -108,37 +115,43 @@ class PopulationSearch:
             state = self._release(state)
         asking, points = self.optimizer.ask(state.inner)
         seeds = episode_seeds(self.seed, state.generation, self.episodes)
-        returns = self.objective(self._space(state).decode(points), seeds)
+        returns = self.objective(self._decode(state, points), seeds)
         told = self.optimizer.tell(asking, points, torch.from_numpy(returns.mean))
         done = Generation(returns.steps, returns.mean, self.optimizer.sigma(told))
-        return PopulationState(state.generation + 1, told, state.steps + returns.steps, state.released), done
+        after = state._replace(generation=state.generation + 1, inner=told, steps=state.steps + returns.steps)
+        return after, done
 
     def _start(self, state: PopulationState) -> tuple[PopulationState, Generation]:
         points = (
             self.space.draw(self.starts, seed_of(self.seed, 0)) if self.given is None else self.given[: self.starts]
         )
+        decoded = self.space.decode(points)
+        shifts = None if self.anchor is None else self.anchor(points)
         returns = self.objective(
-            self.space.decode(points), episode_seeds(self.seed, state.generation, self.start_episodes)
+            decoded if shifts is None else decoded + shifts,
+            episode_seeds(self.seed, state.generation, self.start_episodes),
         )
         best = torch.from_numpy(returns.mean).nan_to_num(nan=-torch.inf).argmax()
         inner = self.optimizer.begin(points[best], seed_of(self.seed, 1))
         done = Generation(returns.steps, returns.mean, self.optimizer.sigma(inner))
-        return PopulationState(state.generation + 1, inner, returns.steps), done
+        shift = None if shifts is None else shifts[best].clone()
+        return PopulationState(state.generation + 1, inner, returns.steps, shift=shift), done
 
     def _release(self, state: PopulationState) -> PopulationState:
         """Turn the incumbent into weights; the optimizer begins afresh around them."""
         assert self.weights is not None and self.weights.encode is not None
-        center = self.weights.encode(self.space.decode(self.optimizer.incumbent(state.inner)[None]))[0]
-        return state._replace(inner=self.optimizer.begin(center, seed_of(self.seed, 2)), released=True)
+        center = self.weights.encode(self._decode(state, self.optimizer.incumbent(state.inner)[None]))[0]
+        return state._replace(inner=self.optimizer.begin(center, seed_of(self.seed, 2)), released=True, shift=None)
 
-    def _space(self, state: PopulationState) -> SearchSpace:
-        if not state.released:
-            return self.space
-        assert self.weights is not None
-        return self.weights
+    def _decode(self, state: PopulationState, points: Tensor) -> Tensor:
+        if state.released:
+            assert self.weights is not None
+            return self.weights.decode(points)
+        decoded = self.space.decode(points)
+        return decoded if state.shift is None else decoded + state.shift
 
     @torch.no_grad()
     def incumbent(self, state: PopulationState) -> SavedPolicy:
         """Return the decoded incumbent of the optimizer; see `Search.incumbent`."""
         point = self.optimizer.incumbent(state.inner)
-        return SavedPolicy.of(self.objective.problem.network, self._space(state).decode(point[None])[0])
+        return SavedPolicy.of(self.objective.problem.network, self._decode(state, point[None])[0])

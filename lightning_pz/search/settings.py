@@ -169,6 +169,9 @@ class SearchSettings:
             those that earned most, since the best on paper may be another after encoding and over a whole episode; a
             file `.../policy.npz` is the policy in it, and a folder with a slash in its name the policy `<task>.npz` in
             it, used in the same way; what it took to find them is not counted.
+        anchor: `pgpe`, `cmaes` from a given policy: move the decoder first, by one shift of all the weights it gives, so
+            that it gives this policy as it behaves on states of the pool, which takes no step; without it the search
+            begins at what encoding and decoding leave of the policy.
         starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried before the search
             begins at the best of them; their steps count.
         start_share: Share of the budget that trying them may take, which lowers their number.
@@ -193,6 +196,7 @@ class SearchSettings:
     budget: int = 1_000_000
     seed: int = 0
     start: str = "draws"
+    anchor: bool = True
     starts: int = 200
     start_share: float = 0.2
     start_episodes: int = 1
@@ -271,6 +275,8 @@ class SearchSettings:
             drop.add("behavior_step")
         if self.start == "draws":
             drop.add("start")
+        if self.start == "draws" or self.algorithm == "parameter_pgpe":
+            drop.add("anchor")
         if self.algorithm in ("random_latent", *BASELINES) or self.start not in _TRIED:
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}

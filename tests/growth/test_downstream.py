@@ -12,7 +12,7 @@ from lightning_pz import collect, evaluate, finetune, fit
 from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.module import load_autoencoder
 from lightning_pz.errors import UserError
-from lightning_pz.policy import act_each
+from lightning_pz.policy import act_each, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.store import read_pool
@@ -108,7 +108,7 @@ def test_evaluate_takes_a_grown_pool(done, logs, capsys):
 @pytest.mark.parametrize("algorithm", ["pgpe", "cmaes", "parameter_pgpe"])
 def test_a_search_begins_at_the_best_of_the_pool_and_takes_no_step_for_it(done, algorithm):
     model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
-    settings = SearchSettings(algorithm=algorithm, task="height", start="pool_best")
+    settings = SearchSettings(algorithm=algorithm, task="height", start="pool_best", anchor=False)
     _, search = build(model, settings, 1)
     own = pool.params(best_of_pool(pool, "height"))
     expected = own if algorithm == "parameter_pgpe" else model(own)
@@ -121,7 +121,7 @@ def test_a_search_begins_at_the_best_of_the_pool_and_takes_no_step_for_it(done, 
 @pytest.mark.parametrize("algorithm", ["pgpe", "parameter_pgpe"])
 def test_a_search_tries_the_top_of_the_pool_and_counts_it(done, algorithm):
     model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
-    settings = SearchSettings(algorithm=algorithm, task="height", start="pool_top", starts=3)
+    settings = SearchSettings(algorithm=algorithm, task="height", start="pool_top", starts=3, anchor=False)
     objective, search = build(model, settings, 1)
     state, generation = search.step(search.begin())
     rows = best_of_pool(pool, "height", 3)
@@ -132,6 +132,32 @@ def test_a_search_tries_the_top_of_the_pool_and_counts_it(done, algorithm):
     best = tried[int(returns.mean.argmax())]
     torch.testing.assert_close(search.incumbent(state).params, best, rtol=1e-3, atol=1e-4)
     assert settings.identity()["starts"] == 3
+
+
+@pytest.mark.parametrize("algorithm", ["pgpe", "cmaes"])
+@pytest.mark.parametrize("start", ["pool_best", "pool_top"])
+def test_an_anchored_search_begins_at_the_policy_as_it_behaves(done, algorithm, start):
+    model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
+    settings = SearchSettings(algorithm=algorithm, task="height", start=start, starts=3)
+    _, search = build(model, settings, 1)
+    state = search.begin()
+    best, rows = 0, best_of_pool(pool, "height", 3)
+    if start == "pool_top":
+        state, generation = search.step(state)
+        best = int(generation.returns.argmax())
+    params = pool.params(rows[best : best + 1])
+    # On states of the sample that anchoring did not see.
+    states = pool.network.standardize(torch.from_numpy(pool.arrays["states"][-20:].copy()))
+    own, decoded, anchored = (
+        act_shared(model.layout, p, states) for p in (params, model(params), search.incumbent(state).params[None])
+    )
+    before, after = (decoded - own).square().mean(), (anchored - own).square().mean()
+    assert 0 < after < before / 20
+    # One more generation is a step of the optimizer around it, not back to the decoder's own.
+    further, _ = search.step(state)
+    torch.testing.assert_close(further.shift, state.shift)
+    moved = act_shared(model.layout, search.incumbent(further).params[None], states)
+    assert 0 < (moved - own).square().mean() < before
 
 
 def test_pgpe_lets_the_decoder_go_where_it_stands(done):
@@ -156,6 +182,10 @@ def test_runs_from_the_pool_with_release_resume_and_keep_apart(done, tmp_path, c
     assert first.name == "pgpe-small-k2-seed0-pool_best-release6000-seed0"
     finetune.main([*command, *more])
     assert "there already" in capsys.readouterr().out
+    finetune.main([*command, "--start", "pool_best", "--anchor", "false", "--logs", str(tmp_path)])
+    assert (
+        Path(capsys.readouterr().out.strip().splitlines()[-1]).name == "pgpe-small-k2-seed0-pool_best-unanchored-seed0"
+    )
     finetune.main([*command, "--logs", str(tmp_path)])
     assert Path(capsys.readouterr().out.strip().splitlines()[-1]).name == "pgpe-small-k2-seed0-seed0"
 
@@ -164,6 +194,9 @@ def test_old_runs_keep_their_identity():
     """Settings that did not exist do not change the digest of a run that does not use them."""
     assert not {"start", "release_decoder_at"} & set(SearchSettings().identity())
     changed = dataclasses.replace(SearchSettings(), start="pool_best", release_decoder_at=5).identity()
+    assert changed["anchor"] and "anchor" not in SearchSettings().identity()
+    # Weights need no anchor, so what was found before there was one is found again.
+    assert "anchor" not in SearchSettings(algorithm="parameter_pgpe", start="pool_best").identity()
     assert changed["start"] == "pool_best" and changed["release_decoder_at"] == 5 and "starts" not in changed
     assert "release_decoder_at" in SearchSettings(algorithm="gradient").identity()
 

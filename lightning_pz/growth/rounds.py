@@ -19,6 +19,7 @@ from lightning_pz.growth.compress import train_latent_space
 from lightning_pz.growth.directions import THINNESS, covering_directions, random_directions
 from lightning_pz.growth.outcomes import OutcomeObserver, make_embedding, whiten
 from lightning_pz.growth.play import Ledger, play
+from lightning_pz.growth.variation import IsoLineVariation
 from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateSample
@@ -119,18 +120,19 @@ class Grower:
         until = round(r.latent_share * r.generations) if in_latent else 0
         space = self._latent_space(archive, number) if until else self._weights
         assert space.encode is not None
-        climbing = emitters.begin(self._optimizer(space), space, space.encode(starts), self._seeds(number, 0))
+        climbing = emitters.begin(self._optimizer(space, archive), space, space.encode(starts), self._seeds(number, 0))
         parts, steps, played = [archive], growth.steps, growth.played
         for generation in range(r.generations):
             if until and generation == until:
                 climbing = emitters.release(
-                    climbing, self._optimizer(self._weights), self._weights, self._seeds(number, 1)
+                    climbing, self._optimizer(self._weights, archive), self._weights, self._seeds(number, 1)
                 )
             climbing, points, params, which = emitters.ask(climbing)
+            # Variation goes along no direction.
+            along = -1 if r.emitter == "iso_line" else len(growth.functionals) + which
             found, taken = self._play(
-                params, growth.generation + generation, played, 2 if generation < until else 1,
-                len(growth.functionals) + which, number,
-            )  # fmt: skip
+                params, growth.generation + generation, played, 2 if generation < until else 1, along, number
+            )
             fitness = np.full(len(params), np.nan)
             rows = found.numbers - played
             fitness[rows] = (whitening(found.outcomes) * directions[which[rows]]).sum(1)
@@ -157,8 +159,11 @@ class Grower:
         left = (self.recipe.steps - growth.steps) // self.recipe.round_cost(self.spec.horizon)
         return left <= self.recipe.latent_rounds
 
-    def _optimizer(self, space: SearchSpace) -> Optimizer:
+    def _optimizer(self, space: SearchSpace, archive: Archive) -> Optimizer:
         r = self.recipe
+        if r.emitter == "iso_line":
+            assert space.encode is not None
+            return IsoLineVariation(space.encode(torch.from_numpy(archive.params)), r.population, r.sigma)
         if r.emitter == "cmaes":
             return Cmaes(CmaesSettings(population=r.population, sigma=r.sigma), space.size, diagonal=True)
         return Pgpe(PgpeSettings(population=r.population, sigma=r.sigma))

@@ -14,7 +14,7 @@ from lightning_pz.pool.states import StateCounts
 
 OUTCOMES = ("mean", "mean_spread", "fourier")
 CHOICES = ("covering", "frontier", "random")
-EMITTERS = ("pgpe", "cmaes")
+EMITTERS = ("pgpe", "cmaes", "iso_line")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class GrownRecipe:
         features: Fourier features.
         choice: How directions are chosen: `covering` prefers directions that are not alike and along which few
             policies lie far; `frontier` those along which few lie near the furthest; `random` draws them independently.
-        emitter: What climbs a direction: `pgpe`, or `cmaes` with a standard deviation per weight (extra `cmaes`).
+        emitter: What climbs a direction: `pgpe`, or `cmaes` with a standard deviation per weight (extra `cmaes`);
+            `iso_line` climbs nothing and varies pairs of kept policies, as MAP-Elites does (extra `qd`).
         directions: Directions climbed side by side; even, for each comes with its opposite.
         population: Policies per direction and generation; even, for they come in pairs.
         generations: Generations per round; then directions are chosen anew.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from lightning_pz.checks import is_installed
 from lightning_pz.errors import UserError
 
-NEEDED = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(("ppo", "sac", "td3", "ddpg"), ("stable_baselines3", "baselines"))
-"""By algorithm: the module it imports, and the extra of this package that installs it."""
+NEEDED = {"cmaes": ("cma", "cmaes"), "iso_line": ("ribs", "qd")} | dict.fromkeys(
+    ("ppo", "sac", "td3", "ddpg"), ("stable_baselines3", "baselines")
+)
+"""By algorithm or emitter: the module it imports, and the extra of this package that installs it."""
 
 
 def check_extra(algorithm: str, flag: str = "algorithm") -> None:

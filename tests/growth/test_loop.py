@@ -143,19 +143,23 @@ def test_events_and_figures(grown):
         assert (grown.folder / "figures" / f"{name}.png").stat().st_size > 5000
 
 
+@pytest.mark.parametrize("emitter", ["cmaes", "iso_line"])
 def test_another_emitter_grows_another_pool_and_the_usual_one_keeps_its_name(
-    grown, grown_recipe, car, layout, tmp_path
+    grown, grown_recipe, car, layout, tmp_path, emitter
 ):
-    other = dataclasses.replace(grown_recipe, emitter="cmaes")
+    other = dataclasses.replace(grown_recipe, emitter=emitter)
     one, again = (grow(tmp_path / name, car, layout, other, progress=False) for name in ("one", "again"))
     np.testing.assert_array_equal(one.arrays["outcomes"], again.arrays["outcomes"])
     # The first policies are the same; what was climbed from them is not.
+    assert (np.asarray(one.arrays["directions"])[np.asarray(one.arrays["rounds"]) > 0] >= 0).all() == (
+        emitter == "cmaes"
+    )
     climbed = {pool.folder: np.asarray(pool.arrays["origins"]) > 0 for pool in (one, grown)}
     assert all(rows.any() for rows in climbed.values())
     assert not np.array_equal(
         one.params(np.flatnonzero(climbed[one.folder])[:1]), grown.params(np.flatnonzero(climbed[grown.folder])[:1])
     )
-    assert "emitter" not in grown_recipe.identity() and other.identity()["emitter"] == "cmaes"
+    assert "emitter" not in grown_recipe.identity() and other.identity()["emitter"] == emitter
     assert other.folder_name("car", "small", layout) != grown_recipe.folder_name("car", "small", layout)
     with pytest.raises(UserError, match="Did you mean 'cmaes'"):
         dataclasses.replace(grown_recipe, emitter="cmeas")

@@ -16,7 +16,10 @@ import yaml
 from lightning_pz.errors import UserError
 from lightning_pz.presets import expand_presets, preset_names
 
-VOLATILE = ("logs", "run_name", "ckpt_path", "checkpoint.dirpath", "trainer.enable_progress_bar", "trainer.accelerator")
+VOLATILE = (
+    "logs", "run_name", "ckpt_path", "checkpoint.dirpath", "trainer.enable_progress_bar", "trainer.accelerator",
+    "data.grown.threads",
+)  # fmt: skip
 """Settings that do not tell one run from another."""
 
 

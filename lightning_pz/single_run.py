@@ -185,6 +185,8 @@ def _variant(settings: SearchSettings) -> str:
         start = f"-from{start}"
     if settings.start != "draws" and settings.algorithm != "parameter_pgpe" and not settings.anchor:
         start += "-unanchored"
+    if settings.widen is not None:
+        start += f"-widen{settings.widen:g}"
     at = settings.release_decoder_at
     return start + (f"-release{at}" if settings.algorithm == "pgpe" and at is not None else "")
 

@@ -16,7 +16,7 @@ from lightning_pz.search.population import PopulationSearch
 from lightning_pz.search.protocol import Optimizer, Search
 from lightning_pz.search.random_latent import RandomLatent
 from lightning_pz.search.settings import BASELINES, SearchSettings
-from lightning_pz.search.spaces import SearchSpace
+from lightning_pz.search.spaces import SearchSpace, widened_space
 
 
 def make_search(
@@ -53,6 +53,8 @@ def make_search(
     space, optimizer, episodes = latents, _optimizer(s, latents.size), s.pgpe.episodes
     if s.algorithm == "parameter_pgpe":
         space = weights
+    elif s.algorithm == "pgpe" and s.widen is not None:
+        space = widened_space(latents, weights, s.widen)
     elif s.algorithm == "cmaes":
         episodes = s.cmaes.episodes
     elif s.algorithm == "random_latent":

@@ -182,6 +182,8 @@ class SearchSettings:
         patience: Evaluations without a better one after which the search stops; never if null.
         checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
         release_decoder_at: `gradient`, `pgpe`: environment steps after which it goes on in the full parameter space.
+        widen: `pgpe`: search an offset of all weights beside the latent, with this share of its spread (in standard
+            deviations of each weight under the prior); the latent alone if null.
         behavior_step: Root mean square change of the action, in half action boxes, that the first `sigma` of `pgpe` or
             `cmaes` makes along the decoder's steepest direction; takes the place of their `sigma` if given.
         pgpe: Settings of `pgpe` and `parameter_pgpe`.
@@ -206,6 +208,7 @@ class SearchSettings:
     patience: int | None = None
     checkpoint_seconds: float = 10.0
     release_decoder_at: int | None = None
+    widen: float | None = None
     behavior_step: float | None = None
     pgpe: PgpeSettings = field(default_factory=PgpeSettings)
     cmaes: CmaesSettings = field(default_factory=CmaesSettings)
@@ -242,6 +245,12 @@ class SearchSettings:
                 f"--start {self.start} goes with --algorithm {', '.join(_AT_POLICY)}, but the algorithm is "
                 f"{self.algorithm}: leave it out, or choose one of those"
             )
+        if self.widen is not None:
+            positive({"widen": self.widen})
+            if self.algorithm != "pgpe":
+                raise UserError(
+                    f"--widen goes with --algorithm pgpe, but the algorithm is {self.algorithm}: leave it out, or choose pgpe"
+                )
         if self.behavior_step is not None:
             positive({"behavior_step": self.behavior_step})
             if self.algorithm not in ("pgpe", "cmaes"):
@@ -271,8 +280,7 @@ class SearchSettings:
         # Left out where they are not used, so that runs from before these settings are found again.
         if self.algorithm != "gradient" and self.release_decoder_at is None:
             drop.add("release_decoder_at")
-        if self.behavior_step is None:
-            drop.add("behavior_step")
+        drop |= {name for name in ("widen", "behavior_step") if getattr(self, name) is None}
         if self.start == "draws":
             drop.add("start")
         if self.start == "draws" or self.algorithm == "parameter_pgpe":

@@ -89,3 +89,32 @@ def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
         return encode(draw_params(prior, layout, seed, np.arange(count)))
 
     return SearchSpace(layout.num_params, decode, draw, encode)
+
+
+def widened_space(latents: SearchSpace, weights: SearchSpace, share: float) -> SearchSpace:
+    """Return latents and, beside them, an offset of all weights: what the decoder cannot give is searched as well.
+
+    A step of the search moves both. The latent part of it is what it would be alone, for the longest step grows
+    with the root of the number of coordinates, of which the latent keeps its part.
+
+    Args:
+        latents: The decoder's latents, k coordinates, first.
+        weights: The parameter space, P coordinates, whose origin is no offset.
+        share: Length of a unit of an offset, in units of the parameter space.
+    """
+    k = latents.size
+
+    def decode(points: Tensor) -> Tensor:
+        return latents.decode(points[:, :k]) + weights.decode(share * points[:, k:])
+
+    def beside(points: Tensor) -> Tensor:
+        return torch.cat([points, points.new_zeros(len(points), weights.size)], dim=1)
+
+    def draw(count: int, seed: int) -> Tensor:
+        return beside(latents.draw(count, seed))
+
+    def encode(params: Tensor) -> Tensor:
+        assert latents.encode is not None
+        return beside(latents.encode(params))
+
+    return SearchSpace(k + weights.size, decode, draw, None if latents.encode is None else encode)

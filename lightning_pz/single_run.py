@@ -24,6 +24,7 @@ from lightning_pz.policy.onnx_file import write_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.states import StateCounts
+from lightning_pz.pool.store import Pool
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.anchor import anchor
 from lightning_pz.search.loop import search_until_done, summarize
@@ -91,15 +92,17 @@ def build(
     settings = with_behavior_step(settings, model.layout, model.policy.standardize(model.probe_states), latents)
     if settings.start == "draws":
         return objective, make_search(settings, objective, latents, weights)
-    given, visited = _given_policies(model, settings, pool)
-    around = _anchor(model, visited, pool) if settings.anchor and settings.algorithm != "parameter_pgpe" else None
+    # Once, for opening reads it all to see that nobody altered it.
+    opened = find_pool(model, pool) if settings.start in STARTS or settings.anchors else None
+    given, visited = _given_policies(model, settings, opened)
+    around = _anchor(model, opened, visited) if settings.anchors and opened is not None else None
     return objective, make_search(settings, objective, latents, weights, given, around)
 
 
-def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, pool: str | None) -> tuple[Tensor, Tensor]:
+def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, opened: Pool | None) -> tuple[Tensor, Tensor]:
     """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O)."""
     if settings.start in STARTS:
-        opened = find_pool(model, pool)
+        assert opened is not None
         rows = best_of_pool(opened, settings.task, 1 if settings.start == "pool_best" else settings.starts)
         return opened.params(rows), torch.from_numpy(opened.arrays["visited"][rows]).flatten(0, 1)
     path = Path(settings.start)
@@ -115,9 +118,8 @@ def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, pool: 
     return saved.params[None], torch.empty(0, model.layout.observation_size)
 
 
-def _anchor(model: BehaviorAutoencoder, visited: Tensor, pool: str | None) -> Callable[[Tensor, Tensor], Tensor]:
+def _anchor(model: BehaviorAutoencoder, opened: Pool, visited: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Return what moves decoded policies to the given ones, on training states of the pool and states they visited."""
-    opened = find_pool(model, pool)
     span = StateCounts(**opened.meta["states"]).slices()["train"]
     states, visited = (
         model.policy.standardize(s) for s in (torch.from_numpy(opened.arrays["states"][span].copy()), visited)

@@ -1,11 +1,9 @@
 """The command as a person types it: what it leaves behind, what it repeats, what it refuses."""
 
 import csv
-import dataclasses
 import functools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -25,8 +23,7 @@ from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.errors import UserError
-from lightning_pz.policy import Layout, act_shared
-from lightning_pz.policy.saved import SavedPolicy, load_policy
+from lightning_pz.policy.saved import load_policy
 from lightning_pz.presets import conf_dir
 from lightning_pz.search import extras
 from lightning_pz.search.objective import TEST_SEEDS
@@ -261,46 +258,3 @@ def test_shipped_settings_are_the_defaults_of_the_code():
         elif key != "seeds":
             assert getattr(default, key) == value
     default.check()
-
-
-def test_a_search_begins_at_a_policy_from_a_file(checkpoint, tmp_path, capsys):
-    """PGPE on latents begins at the policy's encoding or, anchored, at its behavior; PGPE on weights at the very policy."""
-    model = load_autoencoder(checkpoint)
-    latent = torch.full((1, 2), 0.3)
-    with torch.no_grad():
-        params = model.decoder(latent)
-        code = model.encode(params)
-    (tmp_path / "best").mkdir()
-    SavedPolicy.of(model.policy, params[0]).save(tmp_path / "best" / "left.npz")
-    for start in (str(tmp_path / "best"), str(tmp_path / "best" / "left.npz")):
-        settings = SearchSettings(task="left", start=start, anchor=False)
-        for algorithm in ("pgpe", "cmaes", "parameter_pgpe"):
-            _, search = single_run.build(model, dataclasses.replace(settings, algorithm=algorithm), 1)
-            state = search.begin()
-            assert search.cost(state) <= settings.pgpe.population * 999  # no starts are tried
-            with torch.no_grad():
-                expected = params[0] if algorithm == "parameter_pgpe" else model.decoder(code)[0]
-            torch.testing.assert_close(search.incumbent(state).params, expected, rtol=1e-4, atol=1e-4)
-    _, search = single_run.build(model, SearchSettings(task="left", start=start), 1)
-    states = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        own, left, kept = (
-            act_shared(model.layout, p, states)
-            for p in (params, model(params), search.incumbent(search.begin()).params[None])
-        )
-    assert (kept - own).square().mean() < (left - own).square().mean() / 20
-    finetune.main([
-        "--checkpoint", checkpoint, *TINY, "--task", "left", "--start", str(tmp_path / "best"), "--logs", str(tmp_path),
-    ])  # fmt: skip
-    assert re.fullmatch(r"pgpe-small-k2-.*-from-best-seed0", last_line(capsys).name)
-
-
-def test_a_start_that_does_not_fit_is_refused(checkpoint, tmp_path):
-    model = load_autoencoder(checkpoint)
-    other = Layout(2, (3,), 1)
-    mean = torch.zeros(2)
-    policy = SavedPolicy(other, torch.zeros(other.num_params), mean, mean + 1, mean[:1] - 1, mean[:1] + 1)
-    policy.save(tmp_path / "other.npz")
-    for start, sentence in (("other.npz", "but the decoder makes"), ("none.npz", "there is none at")):
-        with pytest.raises(UserError, match=sentence):
-            single_run.build(model, SearchSettings(start=str(tmp_path / start)), 1)

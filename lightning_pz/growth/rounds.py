@@ -115,6 +115,8 @@ class Grower:
         whitening = whiten(archive.outcomes, self.embedding.scales)
         white = whitening(archive.outcomes)
         directions = self._choose(white, number)
+        # Variation goes along no direction.
+        climbed = directions[:0] if r.emitter == "iso_line" else directions
         starts = torch.from_numpy(archive.params[np.argmax(white @ directions.T, axis=0)])
         in_latent = self._begins_in_latent(growth)
         until = round(r.latent_share * r.generations) if in_latent else 0
@@ -128,8 +130,7 @@ class Grower:
                     climbing, self._optimizer(self._weights, archive), self._weights, self._seeds(number, 1)
                 )
             climbing, points, params, which = emitters.ask(climbing)
-            # Variation goes along no direction.
-            along = -1 if r.emitter == "iso_line" else len(growth.functionals) + which
+            along = len(growth.functionals) + which if len(climbed) else -1
             found, taken = self._play(
                 params, growth.generation + generation, played, 2 if generation < until else 1, along, number
             )
@@ -145,7 +146,7 @@ class Grower:
         new = sum(len(part) for part in parts[1:])
         return Growth(
             kept,
-            np.concatenate([growth.functionals, directions @ whitening.matrix]),
+            np.concatenate([growth.functionals, climbed @ whitening.matrix]),
             growth.first,
             number,
             steps,

@@ -65,7 +65,7 @@ def make_search(
         assert given is not None and space.encode is not None
         points = space.encode(given)
         starts["starts"] = min(len(points), starts["starts"]) if s.start == "pool_top" else 0
-        if anchor is not None and s.algorithm != "parameter_pgpe":
+        if anchor is not None:
             around, params = anchor, given
 
             def shift(tried: Tensor) -> Tensor:

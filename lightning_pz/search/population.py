@@ -86,7 +86,7 @@ class PopulationSearch:
         if self.starts:
             return PopulationState(0, None)
         start = torch.zeros(self.space.size, dtype=torch.double) if self.given is None else self.given[0]
-        shift = None if self.anchor is None else self.anchor(start[None])[0].clone()
+        shift = None if self.anchor is None else self.anchor(start[None])[0]
         return PopulationState(0, self.optimizer.begin(start, seed_of(self.seed, 1)), shift=shift)
 
     @property

@@ -266,6 +266,11 @@ class SearchSettings:
                 f"but got {self.gradient.policies}"
             )
 
+    @property
+    def anchors(self) -> bool:
+        """Whether the decoder is to be moved to a given policy; weights give it as it is."""
+        return self.anchor and self.start != "draws" and self.algorithm != "parameter_pgpe"
+
     def count_starts(self, horizon: int) -> int:
         """Return how many starts there are for episodes of at most `horizon` steps; as many as must go on at least."""
         affordable = int(self.start_share * self.budget) // (self.start_episodes * horizon)

@@ -150,6 +150,7 @@ def test_another_emitter_grows_another_pool_and_the_usual_one_keeps_its_name(
     other = dataclasses.replace(grown_recipe, emitter=emitter)
     one, again = (grow(tmp_path / name, car, layout, other, progress=False) for name in ("one", "again"))
     np.testing.assert_array_equal(one.arrays["outcomes"], again.arrays["outcomes"])
+    assert len(one.arrays["functionals"]) == (0 if emitter == "iso_line" else len(grown.arrays["functionals"]))
     # The first policies are the same; what was climbed from them is not.
     assert (np.asarray(one.arrays["directions"])[np.asarray(one.arrays["rounds"]) > 0] >= 0).all() == (
         emitter == "cmaes"

@@ -1,7 +1,8 @@
 """Which search solves a task in the fewest environment steps: every algorithm on every task, and the report.
 
 Fits and evaluates one autoencoder per environment, or one for each seed of the search, runs each algorithm from it, and
-leaves the report of those very runs in `logs/sweeps/<study>`. Everything that is finished is found again. The grids are
+leaves the report of those very runs in `logs/sweeps/<study>`, or of a part of the grid in `<study>-<its names>` beside it,
+so that no part takes the place of the whole. Everything that is finished is found again. The grids are
 `conf/sweep/compare.yaml` and `conf/sweep/grown.yaml`.
 """
 
@@ -138,7 +139,7 @@ def run(arguments: list[str], study: str = "compare") -> None:
 
     Args:
         arguments: Perhaps `--env` and `--algorithm` with names of the grid's, and `--logs` and `--grid`.
-        study: Name of its grid in `conf/sweep/`, and of the folder of its report.
+        study: Name of its grid in `conf/sweep/`, with which the name of the folder of its report begins.
 
     Raises:
         UserError: A bad grid, a missing extra, or a run of the same name with other settings.
@@ -170,7 +171,9 @@ def run(arguments: list[str], study: str = "compare") -> None:
             fit.run()
             evaluations[env].append(_evaluate(str(fit.checkpoint), grid.environments[env].evaluate, logs))
     checkpoints = {env: [str(fit.checkpoint) for fit in made] for env, made in fits.items()}
-    _search(grid, checkpoints, logs, Path(logs) / "sweeps" / study, evaluations)
+    part = [fits[env][0].env_name for env in environments] + algorithms
+    out = Path(logs) / "sweeps" / "-".join([study, *part])
+    _search(grid, checkpoints, logs, out, evaluations)
 
 
 def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:

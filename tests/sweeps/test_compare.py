@@ -75,7 +75,11 @@ def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
     assert {k: v for k, v in first["pgpe"].items() if "seconds" not in k} == {
         k: v for k, v in again["pgpe"].items() if "seconds" not in k
     }
-    assert (logs / "sweeps" / "compare" / "report.md").is_file()
+    whole = (logs / "sweeps" / "compare" / "report.md").read_bytes()
+    main([*command, "--env", "mountaincar", "--algorithm", "pgpe"])
+    part = logs / "sweeps" / "compare-mountaincar-pgpe" / "cells.csv"
+    assert {row["algorithm"] for row in csv.DictReader(part.read_text().splitlines())} == {"pgpe"}
+    assert (logs / "sweeps" / "compare" / "report.md").read_bytes() == whole
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def _variant(settings: SearchSettings) -> str:
     start = "" if settings.start == "draws" else f"-{slug(Path(settings.start).stem)}"
     if settings.start not in STARTS:
         start = f"-from{start}"
-    if settings.start != "draws" and settings.algorithm != "parameter_pgpe" and not settings.anchor:
+    if settings.encodes_start and not settings.anchor:
         start += "-unanchored"
     if settings.widen is not None:
         start += f"-widen{settings.widen:g}"

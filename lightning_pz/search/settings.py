@@ -267,9 +267,14 @@ class SearchSettings:
             )
 
     @property
+    def encodes_start(self) -> bool:
+        """Whether a given policy becomes a latent; weights give it as it is."""
+        return self.start != "draws" and self.algorithm != "parameter_pgpe"
+
+    @property
     def anchors(self) -> bool:
-        """Whether the decoder is to be moved to a given policy; weights give it as it is."""
-        return self.anchor and self.start != "draws" and self.algorithm != "parameter_pgpe"
+        """Whether the decoder is to be moved to a given policy."""
+        return self.anchor and self.encodes_start
 
     def count_starts(self, horizon: int) -> int:
         """Return how many starts there are for episodes of at most `horizon` steps; as many as must go on at least."""
@@ -288,7 +293,7 @@ class SearchSettings:
         drop |= {name for name in ("widen", "behavior_step") if getattr(self, name) is None}
         if self.start == "draws":
             drop.add("start")
-        if self.start == "draws" or self.algorithm == "parameter_pgpe":
+        if not self.encodes_start:
             drop.add("anchor")
         if self.algorithm in ("random_latent", *BASELINES) or self.start not in _TRIED:
             drop |= {"starts", "start_share", "start_episodes"}

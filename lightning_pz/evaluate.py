@@ -10,6 +10,9 @@ leaves `logs/evaluate/<env>/<policy>-k<k>-seed<s>-<digest>`, which an equal eval
     latents.npz    latents of the groups `reconstructed` and `latents`, row by row
     figures/       return over the latent grid, distributions of returns, returns against coordinates
     events.*       for TensorBoard
+
+`--elsewhere POOL [POOL ...]` plays nothing and measures in seconds how well the decoders give the policies of other
+pools: held-out policies of a grown pool descend from the same searches as its training policies, those of another do not.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ def main(arguments: list[str]) -> None:
     env, rest = take_option(arguments, "--env")
     env_id = None if env is None else resolve_env(env)["env"]["id"]
     checkpoints, rest = take_options(rest, "--checkpoint")
+    elsewhere, rest = take_options(rest, "--elsewhere")
     if not {"-h", "--help"} & set(rest):
         if not checkpoints:
             raise UserError("which checkpoint? Give --checkpoint with one best.ckpt of a fit, or several")
@@ -42,6 +46,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--config", action="config")
     parser.add_argument("--checkpoint", type=str, help="Checkpoints of fits, one or several after another.")
+    parser.add_argument("--elsewhere", type=str, help="Folders of pools on which to measure FVU, and nothing else.")
     parser.add_argument("--env", type=str, help="Refuse checkpoints of another environment than this.")
     parser.add_class_arguments(EvaluateConfig)
     parser.add_argument("--tasks", type=list[str] | None, help="Names, or mypackage.module:function; all if null.")
@@ -51,8 +56,11 @@ def main(arguments: list[str]) -> None:
     config = parser.parse_args(rest)
     settings = EvaluateConfig(**{name: config[name] for name in EvaluateConfig.__dataclass_fields__})
 
-    from lightning_pz.evaluation.command import evaluate_all, show
+    from lightning_pz.evaluation.command import evaluate_all, evaluate_elsewhere, show
 
+    if elsewhere:
+        evaluate_elsewhere(checkpoints, env_id, elsewhere, Path(config.logs))
+        return
     show(evaluate_all(checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, video=config.video))
 
 

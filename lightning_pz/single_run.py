@@ -19,7 +19,7 @@ from lightning_pz.envs.tasks import find_task
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation.play import find_pool
 from lightning_pz.jobs import env_name, slug
-from lightning_pz.policy import Prior, prior_scale
+from lightning_pz.policy import Prior, prior_scale, restandardize
 from lightning_pz.policy.onnx_file import write_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.best import best_of_pool
@@ -108,14 +108,15 @@ def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, opened
     path = Path(settings.start)
     saved = load_policy(path if path.suffix == ".npz" else path / f"{slug(settings.task)}.npz")
     network = model.policy
-    same = saved.layout == model.layout and saved.squash == "tanh"
-    if not same or not torch.equal(saved.observation_mean, network.observation_mean):
+    boxes = all(torch.equal(getattr(saved, end), getattr(network, end)) for end in ("action_low", "action_high"))
+    if saved.layout != model.layout or saved.squash != "tanh" or not boxes:
         raise UserError(
-            f"--start {settings.start} is a policy of the layout {saved.layout.to_dict()} with observation statistics of its own, "
-            f"but the decoder makes {model.layout.to_dict()}: give a policy of the same pool, such as "
-            "logs/evaluate/.../best_in_pool/<task>.npz"
+            f"--start {settings.start} is a policy of the layout {saved.layout.to_dict()} (last layer: {saved.squash}), but the "
+            f"decoder makes {model.layout.to_dict()} (last layer: tanh) for one action box: give a policy of such a kind, "
+            "as logs/evaluate/.../best_in_pool/<task>.npz"
         )
-    return saved.params[None], torch.empty(0, model.layout.observation_size)
+    params = restandardize(saved.params[None], saved.network(), network)
+    return params, torch.empty(0, model.layout.observation_size)
 
 
 def _anchor(model: BehaviorAutoencoder, opened: Pool, visited: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

@@ -109,12 +109,16 @@ def run(arguments: list[str]) -> None:
 
 def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
     from lightning_pz.evaluation.command import evaluate_all
-    from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.evaluation.play import EvaluateConfig, find_pool
+    from lightning_pz.evaluation.run import load_checkpoints
+    from lightning_pz.evaluation.transfer import to_others
     from sweeps.pool_rows import measure
 
-    config = EvaluateConfig(**ways.evaluate)
-    done = evaluate_all([str(fit.checkpoint) for fit in fits], None, config, None, Path(logs))
-    return measure([fit.summary or {} for fit in fits], done, ways.tasks)
+    config, checkpoints = EvaluateConfig(**ways.evaluate), [str(fit.checkpoint) for fit in fits]
+    done = evaluate_all(checkpoints, None, config, None, Path(logs))
+    models = [model for _, model in load_checkpoints(checkpoints, None)]
+    elsewhere = to_others(models, [find_pool(model) for model in models])
+    return measure([fit.summary or {} for fit in fits], elsewhere, done, ways.tasks)
 
 
 def _write(rows: Mapping[str, Any], folder: Path) -> None:

@@ -24,6 +24,7 @@ class PoolRow:
     Attributes:
         seeds: Seeds behind it.
         fvu: Test FVU of each seed, (seeds,).
+        elsewhere_fvu: FVU of the policies in the pools of the other seeds, (seeds,); NaN where there are none.
         pca_fvu: FVU of as many principal components of the actions, (seeds,).
         collect_seconds: Wall time of making each pool.
         tasks: By task: `kept`, the share of their own return that the 50 best keep when encoded and decoded;
@@ -32,12 +33,15 @@ class PoolRow:
 
     seeds: int
     fvu: np.ndarray
+    elsewhere_fvu: np.ndarray
     pca_fvu: np.ndarray
     collect_seconds: np.ndarray
     tasks: dict[str, dict[str, Span]]
 
 
-def measure(summaries: Sequence[Mapping[str, Any]], done: Sequence[Evaluation], tasks: Sequence[str]) -> PoolRow:
+def measure(
+    summaries: Sequence[Mapping[str, Any]], elsewhere: np.ndarray, done: Sequence[Evaluation], tasks: Sequence[str]
+) -> PoolRow:
     """Return the row of some fits and their evaluations, seed by seed.
 
     The best are measured again on fresh episodes, and their interval is that over seeds; the share kept has one over
@@ -45,6 +49,7 @@ def measure(summaries: Sequence[Mapping[str, Any]], done: Sequence[Evaluation], 
 
     Args:
         summaries: Of the fits.
+        elsewhere: Of each fit, the mean FVU on the pools of the others, (seeds,).
         done: Evaluations of the same fits.
         tasks: Which tasks; all that were evaluated if empty.
     """
@@ -59,7 +64,7 @@ def measure(summaries: Sequence[Mapping[str, Any]], done: Sequence[Evaluation], 
             values = np.array([e.summary[f"{task}/{metric}_fresh"] for e in done], float)
             found[task][metric] = over_seeds(values, np.repeat(values[:, None], 1000, axis=1), 0)
     numbers = {key: np.array([s[key] for s in summaries], float) for key in ("test_fvu", "pca_fvu", "collect_seconds")}
-    return PoolRow(len(done), numbers["test_fvu"], numbers["pca_fvu"], numbers["collect_seconds"], found)
+    return PoolRow(len(done), numbers["test_fvu"], elsewhere, numbers["pca_fvu"], numbers["collect_seconds"], found)
 
 
 def as_text(rows: Mapping[str, PoolRow], *, short: bool = False) -> list[list[str]]:
@@ -69,13 +74,14 @@ def as_text(rows: Mapping[str, PoolRow], *, short: bool = False) -> list[list[st
         rows: By the name of the way.
         short: Leave out what a terminal has no room for.
     """
-    lines = [["pool", "seeds", "test FVU", "PCA", "task", "best in pool", "best latent", "kept by 50 best"]]
+    fvus = ["test FVU", "elsewhere", *([] if short else ["PCA"])]
+    lines = [["pool", "seeds", *fvus, "task", "best in pool", "best latent", "kept by 50 best"]]
     for name, row in rows.items():
+        told = [_range(row.fvu), _range(row.elsewhere_fvu), f"{row.pca_fvu.mean():.3f}"]
+        first = [name, str(row.seeds), *([text.split(" ")[0] for text in told[:2]] if short else told)]
         for place, (task, values) in enumerate(row.tasks.items()):
-            own = [name, str(row.seeds), _range(row.fvu), f"{row.pca_fvu.mean():.3f}"] if place == 0 else [""] * 4
             kept = _span(tuple(100 * x for x in values["kept"]), " %")  # type: ignore[arg-type]
-            if short and place == 0:
-                own[2] = f"{row.fvu.mean():.3f}"
+            own = first if place == 0 else [""] * len(first)
             lines.append([*own, task, _span(values["best_in_pool"]), _span(values["best_latent"]), kept])
     return lines
 
@@ -85,16 +91,20 @@ def as_csv(rows: Mapping[str, PoolRow]) -> str:
     metrics = ("kept", "best_in_pool", "best_latent")
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    header = ["pool", "seeds", "task", "test_fvu", "test_fvu_lowest", "test_fvu_highest", "pca_fvu", "collect_seconds"]
+    header = ["pool", "seeds", "task", "test_fvu", "test_fvu_lowest", "test_fvu_highest"]
+    header += ["elsewhere_fvu", "elsewhere_fvu_lowest", "elsewhere_fvu_highest", "pca_fvu", "collect_seconds"]
     writer.writerow([*header, *(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high"))])
     for name, row in rows.items():
         for task, values in row.tasks.items():
-            fit = [row.fvu.mean(), row.fvu.min(), row.fvu.max(), row.pca_fvu.mean(), row.collect_seconds.mean()]
+            fit = [f(values) for values in (row.fvu, row.elsewhere_fvu) for f in (np.mean, np.min, np.max)]
+            fit += [row.pca_fvu.mean(), row.collect_seconds.mean()]
             writer.writerow([name, row.seeds, task, *fit, *(x for metric in metrics for x in values[metric])])
     return file.getvalue()
 
 
 def _range(values: np.ndarray) -> str:
+    if np.isnan(values).any():
+        return "none"
     return f"{values.mean():.3f}" + (f" ({values.min():.3f} to {values.max():.3f})" if len(values) > 1 else "")
 
 

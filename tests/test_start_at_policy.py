@@ -51,6 +51,25 @@ def test_a_search_begins_at_a_policy_from_a_file(fitted, tmp_path, capsys):
     )
 
 
+def test_a_policy_of_another_pool_keeps_its_behavior(fitted, tmp_path):
+    """Its pool standardizes observations by statistics of its own; the weights make up for it."""
+    model = load_autoencoder(fitted.summary["checkpoint"])
+    with torch.no_grad():
+        params = model.decoder(torch.full((1, 2), 0.3))[0]
+    saved = dataclasses.replace(
+        SavedPolicy.of(model.policy, params),
+        observation_mean=torch.tensor([0.1, -0.02]),
+        observation_std=torch.tensor([0.5, 0.01]),
+    )
+    saved.save(tmp_path / "left.npz")
+    settings = SearchSettings(algorithm="parameter_pgpe", task="left", start=str(tmp_path / "left.npz"))
+    _, search = single_run.build(model, settings, 1)
+    found = search.incumbent(search.begin())
+    states = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.5, 0.03])
+    torch.testing.assert_close(found.act(states), saved.act(states), atol=1e-4, rtol=1e-3)
+    assert torch.equal(found.observation_mean, model.policy.observation_mean)
+
+
 def test_a_start_that_does_not_fit_is_refused(fitted, tmp_path):
     model = load_autoencoder(fitted.summary["checkpoint"])
     other = Layout(2, (3,), 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,11 @@ from lightning_pz.evaluation.metrics import METRICS
 from lightning_pz.evaluation.play import EvaluateConfig, read_returns
 from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
 from lightning_pz.evaluation.table import SHOWN, cells, console, rows
+from lightning_pz.evaluation.transfer import transfer_fvu
 from lightning_pz.evaluation.video import film
+from lightning_pz.pool.store import Pool, read_pool
+
+_SIZES_SHOWN = 6
 
 
 def evaluate_all(
@@ -100,3 +105,49 @@ def _film(evaluation: Evaluation, model: BehaviorAutoencoder) -> None:
         print(f"  video of {task}: {path or 'none, ' + why}")
         if path is None:
             return
+
+
+def evaluate_elsewhere(checkpoints: Sequence[str], env_id: str | None, pools: Sequence[str], logs: Path) -> None:
+    """Measure the FVU of every decoder on every pool, print a table, and write all of it as CSV; no episode is played.
+
+    Raises:
+        UserError: Bad checkpoints, a folder without a pool, or a pool of another environment or layout.
+    """
+    loaded = load_checkpoints(checkpoints, env_id)
+    opened = [read_pool(Path(folder)) for folder in pools]
+    found = [
+        (_run_name(path), model.hparams["description"]["pool"]["digest"], pool, transfer_fvu(model, pool))
+        for path, model in loaded
+        for pool in opened
+    ]
+    folder = logs / "evaluate" / loaded[0][1].hparams["description"]["env_name"]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "elsewhere.csv"
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["run", "pool", "whose", "latents", "fvu"])
+        for run, own, pool, curve in found:
+            whose = "own" if own == pool.digest else "other"
+            writer.writerows([run, pool.folder.name, whose, size, f"{value:.6g}"] for size, value in curve.items())
+    temporary.rename(path)
+    print("\nFVU of the policies of a pool, encoded and decoded, by how many latent numbers are kept\n")
+    print(table(*_elsewhere_rows(found)))
+    print(f"\n  next: every number in {path}\n\n{folder}")
+
+
+def _run_name(checkpoint: Path) -> str:
+    return checkpoint.resolve().parent.parent.name
+
+
+def _elsewhere_rows(found: Sequence[tuple[str, str, Pool, Mapping[int, float]]]) -> tuple[list[list[str]], list[str]]:
+    """Return rows and header of the table, at no more latent sizes than a terminal has room for."""
+    sizes = sorted({size for *_, curve in found for size in curve})
+    if len(sizes) > _SIZES_SHOWN:
+        sizes = [size for size in sizes if size & (size - 1) == 0 or size == sizes[-1]][-_SIZES_SHOWN:]
+    rows = [
+        [run, pool.folder.name + (" (own)" if own == pool.digest else "")]
+        + [f"{curve[size]:.3f}" if size in curve else "" for size in sizes]
+        for run, own, pool, curve in found
+    ]
+    return rows, ["run", "pool", *(f"k={size}" for size in sizes)]

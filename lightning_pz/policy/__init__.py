@@ -1,7 +1,7 @@
 """Policies as flat vectors: layouts, priors, and one batched forward for many of them."""
 
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
-from lightning_pz.policy.network import PolicyNetwork, act_each, act_shared, policy_chunk
+from lightning_pz.policy.network import PolicyNetwork, act_each, act_shared, policy_chunk, restandardize
 from lightning_pz.policy.priors import INITIALIZERS, Prior, draw_params, prior_scale
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "draw_params",
     "policy_chunk",
     "prior_scale",
+    "restandardize",
 ]

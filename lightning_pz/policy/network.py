@@ -110,3 +110,32 @@ class PolicyNetwork(nn.Module):
     ) -> Float[Tensor, "policies states action"]:
         """Return the actions that N policies take on M raw observations each, inside the action box."""
         return self.scale(act_each(self.layout, params, self.standardize(observations)))
+
+
+def restandardize(
+    params: Float[Tensor, "policies params"], source: PolicyNetwork, target: PolicyNetwork
+) -> Float[Tensor, "policies params"]:
+    """Return the weights with which `target` acts as `source` does with the given ones.
+
+    The two may differ in the statistics of the observations alone, which are an affine map under the first layer:
+    W (s - m) / d + b = W' (s - m') / d' + b' with W' = W d' / d and b' = b + W (m' - m) / d.
+
+    Args:
+        params: Flat weights, (N, P), of policies that share `source`.
+        source: What they share.
+        target: What they are to share.
+
+    Returns:
+        Flat weights, (N, P).
+
+    Raises:
+        ValueError: Layouts or action boxes differ, which no weights make up for.
+    """
+    boxes = zip((source.action_low, source.action_high), (target.action_low, target.action_high), strict=True)
+    if source.layout != target.layout or not all(torch.equal(a, b) for a, b in boxes):
+        raise ValueError("policies of another layout or action box cannot be restandardized")
+    (weight, bias), *rest = source.layout.unpack(params)
+    std = source.observation_std.double()
+    shift = (target.observation_mean.double() - source.observation_mean) / std
+    first = (weight.double() * (target.observation_std / std), bias.double() + weight.double() @ shift)
+    return source.layout.pack([(first[0].to(params), first[1].to(params)), *rest])

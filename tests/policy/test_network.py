@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from lightning_pz.policy import ACTIVATIONS, Layout, PolicyNetwork, Prior, act_each, act_shared, draw_params
+from lightning_pz.policy import (
+    ACTIVATIONS,
+    Layout,
+    PolicyNetwork,
+    Prior,
+    act_each,
+    act_shared,
+    draw_params,
+    restandardize,
+)
 
 
 @pytest.fixture(params=sorted(ACTIVATIONS))
@@ -58,3 +67,27 @@ def test_standardization_and_action_box():
 def test_bad_statistics_are_refused(std):
     with pytest.raises(ValueError, match="observation_std"):
         PolicyNetwork(Layout(2, (), 1), torch.zeros(2), torch.tensor(std), -torch.ones(1), torch.ones(1))
+
+
+def test_restandardized_policies_act_as_before_on_raw_observations(layout):
+    box = torch.tensor([-1.0, -2.0, 0.0]), torch.tensor([1.0, 3.0, 0.5])
+    source = PolicyNetwork(layout, torch.randn(5), torch.rand(5) + 0.1, *box)
+    target = PolicyNetwork(layout, torch.randn(5), torch.rand(5) * 10 + 0.1, *box)
+    params, states = draw_params(Prior(), layout, 3, range(4)), torch.randn(4, 20, 5)
+    moved = restandardize(params, source, target)
+    torch.testing.assert_close(target(moved, states), source(params, states), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(target(params, states), source(params, states), atol=1e-2)
+    assert torch.equal(restandardize(params, source, source), params)  # to the last bit
+
+
+def test_what_no_weights_make_up_for_is_refused():
+    layout = Layout(2, (3,), 1)
+    zeros, ones = torch.zeros(2), torch.ones(1)
+    network = PolicyNetwork(layout, zeros, zeros + 1, -ones, ones)
+    params = torch.zeros(1, layout.num_params)
+    for other in (
+        PolicyNetwork(layout, zeros, zeros + 1, -ones, 2 * ones),
+        PolicyNetwork(Layout(2, (4,), 1), zeros, zeros + 1, -ones, ones),
+    ):
+        with pytest.raises(ValueError, match="another layout or action box"):
+            restandardize(params, network, other)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
+from lightning_pz.autoencoder.module import load_autoencoder
 from lightning_pz.comparison.statistics import iqm
 from lightning_pz.errors import UserError
+from lightning_pz.evaluation.play import find_pool
+from lightning_pz.evaluation.transfer import transfer_fvu
 from lightning_pz.presets import conf_dir
 from sweeps.__main__ import main
 from sweeps.compare import load_comparison
@@ -130,6 +133,12 @@ def test_ways_to_make_a_pool_share_fits_with_the_searches(done, tmp_path, capsys
     kept = np.mean([1 + s["left/reconstruction_gap"] / s["left/best_own_return"] for s in grown])
     assert float(rows[0]["kept"]) == pytest.approx(kept)
     assert float(rows[0]["best_in_pool"]) == pytest.approx(np.mean([s["left/best_in_pool_fresh"] for s in grown]))
+    models = [load_autoencoder(s["checkpoint"]) for s in sorted(grown, key=lambda s: s["seed"])]
+    pools = [find_pool(model) for model in models]
+    crossed = [transfer_fvu(models[i], pools[1 - i])[2] for i in (0, 1)]
+    assert pools[0].digest != pools[1].digest
+    assert float(rows[0]["elsewhere_fvu"]) == pytest.approx(np.mean(crossed), rel=1e-5)
+    assert rows[2]["elsewhere_fvu"] == "nan"  # one seed has no others
     assert float(rows[0]["kept_low"]) <= kept <= float(rows[0]["kept_high"])
     printed = capsys.readouterr().out.splitlines()
     lines = [line for line in printed[-11:] if "/" not in line]

@@ -1,0 +1,78 @@
+"""How well a decoder gives policies of a pool that it was not trained on: what the held-out FVU of one pool does not tell.
+
+Held-out policies of a random pool are fresh draws, so its held-out FVU holds for any other such pool. Those of a grown pool
+descend from the same searches as the training policies; only a pool grown anew says what unrelated policies lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from lightning_pz.autoencoder.losses import squared_errors
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.autoencoder.tally import Tally, prefix_errors
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.evaluation.play import held_out_rows
+from lightning_pz.policy import act_shared, policy_chunk, restandardize
+from lightning_pz.pool.recipe import check_pool
+from lightning_pz.pool.states import StateCounts
+from lightning_pz.pool.store import Pool
+
+POLICIES = 2000
+"""Policies of a pool that are encoded and decoded, at most."""
+
+
+@torch.no_grad()
+def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIES) -> dict[int, float]:
+    """Return the FVU of policies of a pool, by the number of leading latents kept, on the test states of that pool.
+
+    The decoder gets the policies as they act, whatever statistics their pool standardizes observations by. On the
+    decoder's own pool only held-out policies are taken, and the value is its test FVU.
+
+    Args:
+        model: The decoder, with its encoder.
+        pool: Of the same environment and layout.
+        policies: At most so many.
+
+    Returns:
+        By latent size: all of them for a nested bottleneck, else k alone. 0 is perfect, 1 no better than the mean of
+        these policies, and more is worse than that.
+
+    Raises:
+        UserError: A pool of another environment or layout.
+    """
+    check_pool(pool, EnvSpec.from_dict(model.env), model.layout)
+    span = StateCounts(**pool.meta["states"]).slices()["test"]
+    states = model.policy.standardize(torch.from_numpy(pool.arrays["states"][span].copy()))
+    params = restandardize(pool.params(held_out_rows(model, pool, policies)), pool.network, model.policy)
+    chunks = params.split(policy_chunk(model.layout, len(states)))
+    actions = [act_shared(model.layout, chunk, states) for chunk in chunks]
+    mean = torch.cat(actions).mean(0)
+    tally = Tally(model.bottleneck.prefixes(dense=True))
+    for chunk, own in zip(chunks, actions, strict=True):
+        latents = model.encode(chunk)
+        rebuilt = act_shared(model.layout, model.decoder(latents), states)
+        errors = [squared_errors(rebuilt, own)[None]]
+        if smaller := tally.sizes[:-1]:
+            act = lambda z: act_shared(model.layout, model.decoder(z), states)  # noqa: E731
+            errors.insert(0, prefix_errors(latents, act, own, smaller))
+        tally.add_policies(torch.cat(errors), (own - mean).double().square().flatten(1).sum(1))
+    return tally.curve()
+
+
+def to_others(models: Sequence[BehaviorAutoencoder], pools: Sequence[Pool]) -> np.ndarray:
+    """Return for each model the mean FVU over the pools of the others, (models,); NaN where it stands alone.
+
+    Args:
+        models: In the order of their pools.
+        pools: The pool of each, equal ones where models share it.
+    """
+    found = []
+    for model, own in zip(models, pools, strict=True):
+        others = {pool.digest: pool for pool in pools if pool.digest != own.digest}.values()
+        values = [transfer_fvu(model, pool)[model.hparams["latent_dim"]] for pool in others]
+        found.append(np.mean(values) if values else np.nan)
+    return np.array(found)

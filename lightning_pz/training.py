@@ -236,4 +236,10 @@ def _show(cli: FitCLI, summary: dict[str, Any]) -> None:
             "components,\nwhich sees the held-out states. More --trainer.max_steps, a larger pool or more training states "
             f"(--data.{cli.config.data.recipe}.states.train) may close the gap."
         )
+    if cli.datamodule.opened.meta.get("recipe") == "grown":
+        print(
+            "\nnote: held-out policies of a grown pool descend from the same searches as its training policies. What "
+            "unrelated\npolicies lose: python -m lightning_pz.evaluate --checkpoint ... --elsewhere POOL, with a pool "
+            "grown from another seed."
+        )
     show_end(rows, f"tensorboard --logdir {cli.run_folder.parent}", cli.run_folder)

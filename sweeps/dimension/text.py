@@ -173,6 +173,12 @@ def words(results: Sequence[Result], settings: Settings) -> str:
     ]
     lines += [line for env in dict.fromkeys(r.group.env for r in results) if (line := _size_words(env, results))]
     lines += [line for env in dict.fromkeys(r.group.env for r in results) if (line := _claim_words(env, results))]
+    if any(r.group.runs[0].grown for r in results):
+        lines.append(
+            "* Held-out policies of a grown pool descend from the same searches as its training policies, so that its numbers count "
+            "the dimension of that very pool. What a decoder makes of a pool grown from another seed: `python -m "
+            "lightning_pz.evaluate --checkpoint best.ckpt --elsewhere POOL`."
+        )
     lines += [
         "* A low FVU is no promise of return: small action errors compound along an episode. A recovery near 1 is no promise of a "
         "low FVU: it asks for one good policy, not for all of them. Neither number stands for the other.",

@@ -1,6 +1,8 @@
 """What stands behind a grown pool: fit with every loss, evaluate, and searches that begin at its best policy."""
 
+import contextlib
 import dataclasses
+import io
 import json
 from pathlib import Path
 
@@ -53,7 +55,12 @@ def logs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(logs):
-    return fit.main([*FIT, "--logs", str(logs), "--model.loss", "behavior_visited"])
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        result = fit.main([*FIT, "--logs", str(logs), "--model.loss", "behavior_visited"])
+    # Nobody shall take its held-out FVU for that of unrelated policies.
+    assert "descend from the same searches" in said.getvalue() and "--elsewhere" in said.getvalue()
+    return result
 
 
 def test_fit_makes_the_pool_that_collect_finds(done, logs, capsys):

@@ -216,6 +216,16 @@ def test_the_task_recovery_dimension_takes_the_studys_own_fits_first(logs):
     assert "Not evaluated" not in (folder / "report.md").read_text()
 
 
+def test_numbers_of_a_grown_pool_are_said_to_be_of_that_pool(logs):
+    assert "--elsewhere" not in (report(logs, "dimension") / "report.md").read_text()
+    run = make_run(
+        logs, "mountaincar", "g-seed0", seed=0, dims=[2], levels=[0.1], pool="mountaincar-medium-grown-s0-1234"
+    )
+    write_trials(logs, "purposeful", "mountaincar", [trial(0, run, 0, 2)])
+    text = (report(logs, "purposeful") / "report.md").read_text()
+    assert "the dimension of that very pool" in text and "--elsewhere" in text
+
+
 def test_the_same_report_again(logs):
     first = {p.name: p.read_bytes() for p in report(logs, "dimension").glob("*.*")}
     assert {p.name: p.read_bytes() for p in report(logs, "dimension").glob("*.*")} == first

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from lightning_pz.autoencoder.losses import squared_errors
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.autoencoder.tally import Tally, prefix_errors
-from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.errors import UserError
 from lightning_pz.evaluation.play import held_out_rows
 from lightning_pz.policy import act_shared, policy_chunk, restandardize
-from lightning_pz.pool.recipe import check_pool
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool
 
@@ -30,7 +29,7 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
     """Return the FVU of policies of a pool, by the number of leading latents kept, on the test states of that pool.
 
     The decoder gets the policies as they act, whatever statistics their pool standardizes observations by. On the
-    decoder's own pool only held-out policies are taken, and the value is its test FVU.
+    decoder's own pool only held-out policies are taken: first those of its test FVU, then those that chose the checkpoint.
 
     Args:
         model: The decoder, with its encoder.
@@ -44,7 +43,10 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
     Raises:
         UserError: A pool of another environment or layout.
     """
-    check_pool(pool, EnvSpec.from_dict(model.env), model.layout)
+    kinds = (pool.meta["env"]["id"], pool.layout), (model.env["id"], model.layout)
+    found, wanted = (f"{env} and widths {layout.sizes} ({layout.activation})" for env, layout in kinds)
+    if found != wanted:
+        raise UserError(f"--elsewhere expects pools of policies for {wanted}, but {pool.folder} is for {found}")
     span = StateCounts(**pool.meta["states"]).slices()["test"]
     states = model.policy.standardize(torch.from_numpy(pool.arrays["states"][span].copy()))
     params = restandardize(pool.params(held_out_rows(model, pool, policies)), pool.network, model.policy)
@@ -52,14 +54,13 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
     actions = [act_shared(model.layout, chunk, states) for chunk in chunks]
     mean = torch.cat(actions).mean(0)
     tally = Tally(model.bottleneck.prefixes(dense=True))
+
+    def act(latents: Tensor) -> Tensor:
+        return act_shared(model.layout, model.decoder(latents), states)
+
     for chunk, own in zip(chunks, actions, strict=True):
-        latents = model.encode(chunk)
-        rebuilt = act_shared(model.layout, model.decoder(latents), states)
-        errors = [squared_errors(rebuilt, own)[None]]
-        if smaller := tally.sizes[:-1]:
-            act = lambda z: act_shared(model.layout, model.decoder(z), states)  # noqa: E731
-            errors.insert(0, prefix_errors(latents, act, own, smaller))
-        tally.add_policies(torch.cat(errors), (own - mean).double().square().flatten(1).sum(1))
+        spread = (own - mean).double().square().flatten(1).sum(1)
+        tally.add_policies(prefix_errors(model.encode(chunk), act, own, tally.sizes), spread)
     return tally.curve()
 
 

@@ -19,6 +19,7 @@ _NAMES = {
 }  # fmt: skip
 _COLORS = {"small": ORANGE, "medium": BLUE, "large": GREEN}
 _MORE = (RED, "#AA4499", "#7A3B10", "#000000")
+_SEVERAL = (BLUE, ORANGE, GREEN, *_MORE[1:])
 _LINES = {"plain": ("--", "o"), "nested": ("-", ""), "variational": ("-.", "s")}
 
 
@@ -35,8 +36,9 @@ def environment(results: Sequence[Result], tau: float) -> Figure:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     drawn: set[tuple[str, tuple[tuple[int, float], ...]]] = set()
-    for place, result in enumerate(results):
-        color = _color(result.group.policy, place)
+    looks = _looks(results)
+    for result in results:
+        _, color = looks[_population(result)]
         line, marker = _LINES.get(result.group.bottleneck, ("-", "^"))
         value, low, high = result.curve.T
         left.fill_between(result.sizes, low, high, color=color, alpha=0.2, linewidth=0)
@@ -81,26 +83,28 @@ def environment(results: Sequence[Result], tau: float) -> Figure:
 
 
 def _bars(axes: plt.Axes, results: Sequence[Result]) -> None:
-    by_policy: dict[str, Result] = {}
+    populations: dict[tuple[str, str], Result] = {}
     for result in results:
         if result.probes:
-            by_policy.setdefault(result.group.policy, result)
-    width = 0.8 / max(1, len(by_policy))
-    for place, (policy, result) in enumerate(by_policy.items()):
+            populations.setdefault(_population(result), result)
+    looks = _looks(results)
+    width = 0.8 / max(1, len(populations))
+    for place, (population, result) in enumerate(populations.items()):
+        label, color = looks[population]
         found = [result.probe("behavior", name) for name in BARS]
-        x = np.arange(len(BARS)) + (place - (len(by_policy) - 1) / 2) * width
+        x = np.arange(len(BARS)) + (place - (len(populations) - 1) / 2) * width
         values, errors, surrogates = (
             np.array([math.nan if p is None else getattr(p, key) for p in found])
             for key in ("value", "error", "surrogate")
         )
-        axes.bar(x, values, 0.92 * width, color=_color(policy, place), label=policy, alpha=0.85)
+        axes.bar(x, values, 0.92 * width, color=color, label=label, alpha=0.85)
         axes.errorbar(x, values, 1.96 * errors, fmt="none", ecolor="black", elinewidth=1, capsize=2)
         axes.hlines(surrogates, x - 0.46 * width, x + 0.46 * width, color=RED, linewidth=2.2)
     axes.set_xticks(range(len(BARS)), [_NAMES.get(name, name) for name in BARS], fontsize=8)
-    priors = dict.fromkeys(result.prior for result in by_policy.values())
+    priors = dict.fromkeys(result.prior for result in populations.values())
     title = "estimates of the behaviors' dimension"
     axes.set_title(
-        f"{title}\nprior {'; '.join(priors)}" if by_policy else f"{title}: no run has probes.json", fontsize=10
+        f"{title}\nprior {'; '.join(priors)}" if populations else f"{title}: no run has probes.json", fontsize=10
     )
     axes.set(ylabel="dimension")
     axes.margins(y=0.2)  # room for the legend
@@ -126,24 +130,28 @@ def overview(results: Sequence[Result], tau: float) -> Figure:
         axes.grid(axis="y", which="both", color="#EEEEEE", linewidth=0.6)
         axes.set_axisbelow(True)
     told: dict[str, Line2D] = {}
+    looks = _looks(results)
     for at, env in enumerate(envs):
         mine = [result for result in results if result.group.env == env]
         left.hlines(mine[0].affine, at - 0.42, at + 0.42, color=GRAY, linewidth=1.6, linestyle="--")
         for place, result in enumerate(mine):
             x = at + (place - (len(mine) - 1) / 2) * 0.7 / max(1, len(mine))
-            color, marker = _color(result.group.policy, place), _LINES.get(result.group.bottleneck, ("", "^"))[1] or "D"
+            (label, color), marker = (
+                looks[_population(result)],
+                _LINES.get(result.group.bottleneck, ("", "^"))[1] or "D",
+            )
             _interval(left, x, result, color, marker)
             if math.isfinite(result.pca_floor):
                 left.plot(x, result.pca_floor, marker="x", color=color, markersize=7, linestyle="")
             kind = {"plain": "separate runs"}.get(result.group.bottleneck, result.group.bottleneck)
-            told[f"{result.group.policy}, {kind}"] = _dot(color, marker)
-        sizes: dict[str, tuple[int, Result]] = {}
-        for place, result in enumerate(mine):
+            told[f"{label}, {kind}"] = _dot(color, marker)
+        populations: dict[tuple[str, str], Result] = {}
+        for result in mine:
             if result.probes:
-                sizes.setdefault(result.group.policy, (place, result))
-        for step, (place, result) in enumerate(sizes.values()):
-            x = at + (step - (len(sizes) - 1) / 2) * 0.7 / len(sizes)
-            _estimates(right, x, result, _color(result.group.policy, place))
+                populations.setdefault(_population(result), result)
+        for step, (population, result) in enumerate(populations.items()):
+            x = at + (step - (len(populations) - 1) / 2) * 0.7 / len(populations)
+            _estimates(right, x, result, looks[population][1])
     left.set_title(f"numbers for FVU {tau:g} [95 %]; open with arrow: not reached", fontsize=10)
     right.set_title("estimates of the behaviors' dimension [95 %]", fontsize=10)
     for axes in (left, right):
@@ -200,5 +208,18 @@ def _interval(axes: plt.Axes, x: float, result: Result, color: str, marker: str)
     axes.plot(x, found.value, marker=marker, color=color, markersize=5, linestyle="")
 
 
-def _color(policy: str, place: int) -> str:
-    return _COLORS.get(policy, _MORE[place % len(_MORE)])
+def _population(result: Result) -> tuple[str, str]:
+    """Return what decides how policies of an environment behave: their size and the prior, grown or not."""
+    return result.group.policy, result.prior
+
+
+def _looks(results: Sequence[Result]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return label and color of every population; policy size and its color where that tells them apart."""
+    found = list(dict.fromkeys(map(_population, results)))
+    if len({policy for policy, _ in found}) == len(found):
+        return {(p, prior): (p, _COLORS.get(p, _MORE[i % len(_MORE)])) for i, (p, prior) in enumerate(found)}
+    drawn = {prior.removeprefix("grown from ") for _, prior in found}
+    names = {
+        prior: ("grown" if prior.startswith("grown") else "random") if len(drawn) == 1 else prior for _, prior in found
+    }
+    return {(p, prior): (f"{p}, {names[prior]}", _SEVERAL[i % len(_SEVERAL)]) for i, (p, prior) in enumerate(found)}

@@ -176,7 +176,8 @@ def words(results: Sequence[Result], settings: Settings) -> str:
     if any(r.group.runs[0].grown for r in results):
         lines.append(
             "* Held-out policies of a grown pool descend from the same searches as its training policies, so that its numbers count "
-            "the dimension of that very pool. What a decoder makes of a pool grown from another seed: `python -m "
+            "the dimension of that very pool, and neighbors in it are steps of one climb: estimates from neighbor distances see the "
+            "trails of the search. What a decoder makes of a pool grown from another seed: `python -m "
             "lightning_pz.evaluate --checkpoint best.ckpt --elsewhere POOL`."
         )
     lines += [

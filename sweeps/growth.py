@@ -1,7 +1,7 @@
 """What pools hold that were made in different ways: a row per way, over seeds that make pool and autoencoder.
 
-Fits what is not there yet, evaluates it, and leaves `logs/sweeps/growth-<env>`: `table.csv`, `table.md`. The ways are in
-`conf/sweep/growth.yaml`.
+Fits what is not there yet, evaluates it, and leaves `table.csv` and `table.md` in `logs/sweeps/growth-<env>`, or of some
+of the ways in `growth-<env>-<ways>` beside it. The ways are in `conf/sweep/growth.yaml`.
 """
 
 from __future__ import annotations

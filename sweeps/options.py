@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_pz.errors import UserError
+from lightning_pz.jobs import slug
 from lightning_pz.presets import conf_dir, resolve_env, take_option, take_options
 
 
@@ -20,7 +21,7 @@ class Asked:
         logs: Folder for pools and runs.
         grid: The file that says what to run.
         several: Values of the option that may be given several times.
-        folder: Where the study's tables go.
+        folder: Where the study's tables go; a folder of its own for a part of the grid.
     """
 
     env: str
@@ -53,4 +54,6 @@ def read_options(study: str, arguments: Sequence[str], several: str | None = Non
         raise UserError(f"python -m sweeps {study} takes {known}, but got {' '.join(rest)}")
     name, root = resolve_env(env)["env"]["name"], logs or "logs"
     path = Path(grid) if grid else conf_dir() / "sweep" / f"{study}.yaml"
-    return Asked(env, name, root, path, values, Path(root) / "sweeps" / f"{study}-{name}")
+    # A part of the grid stands beside the whole, and does not take its place.
+    folder = Path(root) / "sweeps" / "-".join([study, name, *map(slug, values)])
+    return Asked(env, name, root, path, values, folder)

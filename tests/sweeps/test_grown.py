@@ -141,6 +141,12 @@ def test_ways_to_make_a_pool_share_fits_with_the_searches(done, tmp_path, capsys
     assert rows[2]["elsewhere_fvu"] == "nan"  # one seed has no others
     assert float(rows[0]["kept_low"]) <= kept <= float(rows[0]["kept_high"])
     printed = capsys.readouterr().out.splitlines()
+    whole = logs / "sweeps" / "growth-mountaincar" / "table.csv"
+    before = whole.read_bytes()
+    part = ["--variant", "random pool", "--grid", str(tmp_path / "ways.yaml"), "--logs", str(logs)]
+    main(["growth", "--env", "mountaincar", *part])
+    assert whole.read_bytes() == before  # a part stands beside it
+    assert len(table(logs / "sweeps" / "growth-mountaincar-random-pool" / "table.csv")) == 2
     lines = [line for line in printed[-11:] if "/" not in line]
     assert (
         "kept by 50 best" in "".join(lines)

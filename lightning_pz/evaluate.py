@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> None:
     env, rest = take_option(arguments, "--env")
     env_id = None if env is None else resolve_env(env)["env"]["id"]
     checkpoints, rest = take_options(rest, "--checkpoint")
+    only_elsewhere = any(word.split("=")[0] == "--elsewhere" for word in rest)
     elsewhere, rest = take_options(rest, "--elsewhere")
     if not {"-h", "--help"} & set(rest):
         if not checkpoints:
@@ -35,6 +36,11 @@ def main(arguments: list[str]) -> None:
         for path in checkpoints:
             if not Path(path).is_file():
                 raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
+        if only_elsewhere and not elsewhere:
+            raise UserError("--elsewhere expects one pool folder or more, but got none")
+        for path in elsewhere:
+            if not (Path(path) / "pool.json").is_file():
+                raise UserError(f"--elsewhere expects folders of pools, but there is no pool.json in {path}")
     from jsonargparse import ArgumentParser
 
     from lightning_pz.evaluation.play import EvaluateConfig
@@ -58,7 +64,7 @@ def main(arguments: list[str]) -> None:
 
     from lightning_pz.evaluation.command import evaluate_all, evaluate_elsewhere, show
 
-    if elsewhere:
+    if only_elsewhere:
         evaluate_elsewhere(checkpoints, env_id, elsewhere, Path(config.logs))
         return
     show(evaluate_all(checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, video=config.video))

@@ -16,10 +16,10 @@ from lightning_pz.envs.specs import make_env
 from lightning_pz.envs.tasks import TaskWrapper
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.algorithm_settings import BaselineSettings
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.objective import Problem
 from lightning_pz.search.protocol import Generation
-from lightning_pz.search.settings import BaselineSettings
 
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
 """Name and documented widths of each algorithm's critic."""

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.search.algorithm_settings import CmaesSettings
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.protocol import centered_ranks
-from lightning_pz.search.settings import CmaesSettings
 
 
 class CmaesState(NamedTuple):

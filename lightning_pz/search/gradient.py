@@ -21,10 +21,10 @@ from lightning_pz.envs.exploring import Episodes, noisy
 from lightning_pz.envs.forward import BatchForward
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.clipup import Adam, adam, adam_step
 from lightning_pz.search.objective import Objective, episode_seeds, seed_of
 from lightning_pz.search.protocol import Generation
-from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import Decode, SearchSpace
 
 _CHUNK_STATES = 1 << 14

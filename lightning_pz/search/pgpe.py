@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.clipup import Adam, ClipUp, adam, adam_step, clipup, clipup_step
 from lightning_pz.search.protocol import centered_ranks, generator_from, generator_state
-from lightning_pz.search.settings import PgpeSettings
 
 
 class PgpeState(NamedTuple):

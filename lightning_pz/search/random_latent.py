@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.search.algorithm_settings import RandomLatentSettings
 from lightning_pz.search.protocol import generator_from, generator_state
-from lightning_pz.search.settings import RandomLatentSettings
 
 
 class RandomState(NamedTuple):

@@ -83,10 +83,7 @@ def environment(results: Sequence[Result], tau: float) -> Figure:
 
 
 def _bars(axes: plt.Axes, results: Sequence[Result]) -> None:
-    populations: dict[tuple[str, str], Result] = {}
-    for result in results:
-        if result.probes:
-            populations.setdefault(_population(result), result)
+    populations = _probed(results)
     looks = _looks(results)
     width = 0.8 / max(1, len(populations))
     for place, (population, result) in enumerate(populations.items()):
@@ -136,19 +133,14 @@ def overview(results: Sequence[Result], tau: float) -> Figure:
         left.hlines(mine[0].affine, at - 0.42, at + 0.42, color=GRAY, linewidth=1.6, linestyle="--")
         for place, result in enumerate(mine):
             x = at + (place - (len(mine) - 1) / 2) * 0.7 / max(1, len(mine))
-            (label, color), marker = (
-                looks[_population(result)],
-                _LINES.get(result.group.bottleneck, ("", "^"))[1] or "D",
-            )
+            label, color = looks[_population(result)]
+            marker = _LINES.get(result.group.bottleneck, ("", "^"))[1] or "D"
             _interval(left, x, result, color, marker)
             if math.isfinite(result.pca_floor):
                 left.plot(x, result.pca_floor, marker="x", color=color, markersize=7, linestyle="")
             kind = {"plain": "separate runs"}.get(result.group.bottleneck, result.group.bottleneck)
             told[f"{label}, {kind}"] = _dot(color, marker)
-        populations: dict[tuple[str, str], Result] = {}
-        for result in mine:
-            if result.probes:
-                populations.setdefault(_population(result), result)
+        populations = _probed(mine)
         for step, (population, result) in enumerate(populations.items()):
             x = at + (step - (len(populations) - 1) / 2) * 0.7 / len(populations)
             _estimates(right, x, result, looks[population][1])
@@ -211,6 +203,15 @@ def _interval(axes: plt.Axes, x: float, result: Result, color: str, marker: str)
 def _population(result: Result) -> tuple[str, str]:
     """Return what decides how policies of an environment behave: their size and the prior, grown or not."""
     return result.group.policy, result.prior
+
+
+def _probed(results: Sequence[Result]) -> dict[tuple[str, str], Result]:
+    """Return the first result with probes of every population, for behaviors belong to it and not to the runs."""
+    found: dict[tuple[str, str], Result] = {}
+    for result in results:
+        if result.probes:
+            found.setdefault(_population(result), result)
+    return found
 
 
 def _looks(results: Sequence[Result]) -> dict[tuple[str, str], tuple[str, str]]:

@@ -102,6 +102,8 @@ def test_a_pool_of_other_policies_is_refused(trained, other, tmp_path, car):
     command = ["--checkpoint", done.summary["checkpoint"], "--logs", str(tmp_path), "--elsewhere"]
     with pytest.raises(UserError, match=r"widths \(2, 9, 1\)"):
         main([*command, str(wider.folder)])
+    with pytest.raises(UserError, match="one pool folder or more"):
+        main(command)  # and does not play everything instead
     with pytest.raises(UserError, match=r"pool\.json"):
         main([*command, str(tmp_path / "nowhere")])
     foreign = json.loads((other.folder / "pool.json").read_text())

@@ -7,8 +7,8 @@ from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.growth import emitters
 from lightning_pz.growth.compress import train_latent_space
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params
+from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.pgpe import Pgpe
-from lightning_pz.search.settings import PgpeSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 
 LAYOUT, PRIOR = Layout(2, (8,), 1), Prior()

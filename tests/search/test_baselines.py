@@ -7,9 +7,10 @@ import torch
 
 from lightning_pz.errors import UserError
 from lightning_pz.search import extras
+from lightning_pz.search.algorithm_settings import BaselineSettings
 from lightning_pz.search.baselines import BaselineSearch
 from lightning_pz.search.objective import Objective
-from lightning_pz.search.settings import BASELINES, BaselineSettings
+from lightning_pz.search.settings import BASELINES
 
 
 def make(algorithm, problem, seed=0):

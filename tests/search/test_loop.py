@@ -11,12 +11,13 @@ from lightning_pz.envs.rollout import rollout
 from lightning_pz.errors import UserError
 from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.algorithm_settings import GradientSettings, PgpeSettings, RandomLatentSettings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.loop import check_budget, search_until_done, summarize
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.protocol import Generation
 from lightning_pz.search.run_folder import COLUMNS, RunFolder, digest
-from lightning_pz.search.settings import GradientSettings, PgpeSettings, RandomLatentSettings, SearchSettings
+from lightning_pz.search.settings import SearchSettings
 
 RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe")
 

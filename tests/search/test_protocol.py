@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from lightning_pz.errors import UserError
+from lightning_pz.search.algorithm_settings import CmaesSettings, GradientSettings, PgpeSettings, RandomLatentSettings
 from lightning_pz.search.protocol import centered_ranks
-from lightning_pz.search.settings import (
-    CmaesSettings,
-    GradientSettings,
-    PgpeSettings,
-    RandomLatentSettings,
-    SearchSettings,
-)
+from lightning_pz.search.settings import SearchSettings
 
 
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=20))

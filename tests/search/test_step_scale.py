@@ -8,7 +8,8 @@ import torch
 from lightning_pz.autoencoder.module import load_autoencoder
 from lightning_pz.errors import UserError
 from lightning_pz.policy import act_shared
-from lightning_pz.search.settings import CmaesSettings, PgpeSettings, SearchSettings
+from lightning_pz.search.algorithm_settings import CmaesSettings, PgpeSettings
+from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.step_scale import with_behavior_step
 from lightning_pz.single_run import build
 

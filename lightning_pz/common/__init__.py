@@ -1,0 +1,1 @@
+"""What every room uses: files written whole, locks, identities by content."""

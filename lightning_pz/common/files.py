@@ -1,0 +1,202 @@
+"""Files and folders that are written whole or not at all, locks between processes, names that are safe on disk.
+
+Imports nothing heavy, so that commands can use it before torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lightning_pz.errors import UserError
+
+_LONGEST_NAME = 120
+"""Letters of a file name made from text; file systems take 255 bytes, and run names add to it."""
+_MADE_HERE = re.compile(r"(^|-)[0-9a-f]{8}$")
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a path beside `path` that no other process or thread uses, on the same disk.
+
+    The name holds host and process, so that `remove_leftovers` can tell what a killed process left behind.
+    """
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path that replaces the file `path` if the block succeeds and vanishes if it fails.
+
+    A reader sees the old content or the new one, never a part. Missing parent folders are made.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written to.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        with _explained(path):
+            yield temporary
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole, its line ends as they are in `text`; see `replacing`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, plain: Any) -> None:
+    """Write plain data as indented JSON, whole; a number that is not finite becomes null, for JSON has no NaN."""
+    write_text(path, json.dumps(_finite(plain), indent=2, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
+    """Give a temporary folder that becomes `target` if the block succeeds and vanishes if it fails.
+
+    Raises:
+        UserError: Not enough free space, the disk fills up on the way, or `target` appears meanwhile with something in it.
+    """
+    with _explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target.parent).free
+    if needed_bytes > free:
+        raise UserError(
+            f"{target} needs {needed_bytes / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free: make room, keep "
+            "fewer policies, or store seeds instead of params (--store seeds)"
+        )
+    remove_leftovers(target)
+    temporary = temporary_beside(target)
+    try:
+        with _explained(target):
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove temporary files and folders of `target` whose process on this machine has ended: a kill left them behind."""
+    for leftover in target.parent.glob(f".{_escape(target.name)}.{_escape(_host())}-*.tmp"):
+        process = leftover.name.rsplit("-", 2)[-2]
+        if process.isdigit() and not _is_alive(int(process)):
+            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(target: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock beside `target`, so that one process at a time works on it; the lock of a killed process is free.
+
+    Args:
+        target: What is worked on; it need not exist. The lock file is `.<name>.lock` in its parent folder.
+        wait: Wait for the process that holds the lock; or raise at once.
+
+    Raises:
+        UserError: Another process holds the lock and `wait` is False, or the folder cannot be written to.
+    """
+    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if wait else 0, is_singleton=False)
+    try:
+        with _explained(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"another process is at work on {target}: wait for it, or choose another name, --seed or --logs"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def slug(text: str) -> str:
+    """Return a text in lower-case letters, digits, underscores and hyphens, for people; `safe_name` tells texts apart."""
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
+
+
+def safe_name(text: str) -> str:
+    """Return a name for a file or folder that two different texts never share and that never leaves its folder.
+
+    It is the text itself where that is made of lower-case letters, digits, underscores and single inner hyphens;
+    otherwise, and where it ends as if it had been made here, its slug and eight digits of its SHA-256.
+    """
+    plain = slug(text)
+    if plain and plain == text and len(plain) <= _LONGEST_NAME and not _MADE_HERE.search(plain):
+        return plain
+    return f"{plain[:_LONGEST_NAME].strip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def _host() -> str:
+    return slug(socket.gethostname()) or "host"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to another user
+        return True
+    return True
+
+
+def _escape(text: str) -> str:
+    """Return a text as a glob pattern that matches it alone."""
+    return re.sub(r"([*?[])", r"[\1]", text)
+
+
+def _finite(plain: Any) -> Any:
+    if isinstance(plain, Mapping):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, Sequence) and not isinstance(plain, str):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what a disk can refuse into a sentence; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"the disk is full while writing {path}: make room and run the command again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}): give --logs a folder that you may write to"
+            ) from error
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise UserError(
+                f"{path} cannot be made ({error.strerror}): something else lies at {error.filename2 or error.filename}; "
+                "move it away, or give another name"
+            ) from error
+        raise

@@ -1,0 +1,72 @@
+"""Identities: digests, first differences, the source of a user's code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_pz.common.identity import digest, first_difference, is_users_own, source_digest
+
+
+def test_a_digest_does_not_see_the_order_of_keys_or_the_kind_of_a_list() -> None:
+    assert digest({"a": 1, "b": (1, 2)}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2}) and digest({"a": 1}) != digest({"a": "1"})
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "text"),
+    [
+        ({"env": {"horizon": 5}}, {"env": {"horizon": 50}}, "env.horizon is 5, not 50"),
+        ({"low": [-1.0, -1.0]}, {"low": [-1.0, -2.0]}, "low[1] is -1.0, not -2.0"),
+        ({"low": [-1.0]}, {"low": [-1.0, -2.0]}, "low is [-1.0], not [-1.0, -2.0]"),
+        ({"a": 1}, {"a": 1, "b": None}, "b is (absent), not null"),
+        ({"a": 1, "b": 2}, {"a": 1}, "b is 2, not (absent)"),
+        ({"a": (1, 2)}, {"a": [1, 2]}, None),
+    ],
+)
+def test_the_first_difference_is_named(found: dict, wanted: dict, text: str | None) -> None:
+    assert first_difference(found, wanted) == text
+
+
+def test_some_keys_can_be_left_out_of_a_comparison() -> None:
+    assert first_difference({"a": {"x": 1}}, {"a": {"x": 2}}, ignore=["a.x"]) is None
+    assert first_difference({}, {"new": 1}, known_only=True) is None
+    assert first_difference({"gone": 1}, {}, known_only=True) == "gone is 1, not (absent)"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "own_helper_module.py").write_text("FACTOR = 2.0\n")
+    (tmp_path / "own_task_module.py").write_text(
+        "import numpy as np\nfrom own_helper_module import FACTOR\nimport own_helper_module\n"
+        "def task(t):\n    return FACTOR * t.rewards\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return tmp_path
+
+
+def _fresh(name: str) -> object:
+    for module in ("own_task_module", "own_helper_module"):
+        sys.modules.pop(module, None)
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
+
+
+def test_the_source_of_a_task_counts_with_what_it_imports(package: Path) -> None:
+    first = source_digest(_fresh("own_task_module").task)  # type: ignore[attr-defined]
+    assert first == source_digest(_fresh("own_task_module").task)  # type: ignore[attr-defined]
+    (package / "own_helper_module.py").write_text("FACTOR = 3.0\n")
+    second = source_digest(_fresh("own_task_module").task)  # type: ignore[attr-defined]
+    task = package / "own_task_module.py"
+    task.write_text(task.read_text().replace("FACTOR *", "-FACTOR *"))
+    third = source_digest(_fresh("own_task_module").task)  # type: ignore[attr-defined]
+    assert len({first, second, third}) == 3
+
+
+def test_a_users_module_is_told_from_a_library(package: Path) -> None:
+    assert is_users_own(_fresh("own_task_module"))  # type: ignore[arg-type]
+    assert not any(is_users_own(sys.modules.get(name)) for name in ("json", "pytest", "lightning_pz", "sys", "absent"))

@@ -1,0 +1,109 @@
+"""One table of a results page: a CSV file whose first lines say what made it, rendered as Markdown.
+
+The file begins with lines such as `# command: python -m sweeps compare`; the rest is CSV. Columns `x`, `x_low` and
+`x_high` are one column of the page, `x [x_low, x_high]`. Numbers keep the digits they have in the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_pz.errors import UserError
+
+ABOUT = ("command", "made", "commit", "seeds", "machine", "interval")
+"""What a table must say of itself: the command that made its numbers, the day, the commit, the seeds, the machine time
+and the kind of interval (`none` where there is none)."""
+_OPTIONAL = ("bold", "source", "note")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with what it says of itself.
+
+    Attributes:
+        about: By key; see `ABOUT`. `bold: max` prints the highest of a row's numbers bold; `source` and `note` are
+            sentences.
+        header: Column names.
+        rows: Cells as text.
+    """
+
+    about: dict[str, str]
+    header: list[str]
+    rows: list[list[str]]
+
+
+def read_table(path: Path) -> Table:
+    """Read a table.
+
+    Raises:
+        UserError: A key of `ABOUT` is missing or unknown, or a row is longer or shorter than the header.
+    """
+    lines = path.read_text().splitlines()
+    head = [line for line in lines if line.startswith("# ")]
+    about = dict(line[2:].split(": ", 1) for line in head)
+    wrong = sorted(set(ABOUT) ^ set(about) - set(_OPTIONAL))
+    if wrong:
+        raise UserError(f"{path} expects the lines {', '.join(ABOUT)} at its head, but {', '.join(wrong)} differ")
+    header, *rows = list(csv.reader(lines[len(head) :]))
+    for number, row in enumerate(rows, len(head) + 2):
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {number}: expected {len(header)} cells, but got {len(row)}")
+    return Table(about, header, rows)
+
+
+def write_table(table: Table) -> str:
+    """Return the text of a table's file; the inverse of `read_table`."""
+    file = io.StringIO()
+    file.writelines(f"# {key}: {value}\n" for key, value in table.about.items())
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows(table.rows)
+    return file.getvalue()
+
+
+def markdown(table: Table) -> str:
+    """Return a table as Markdown, with a line beneath that says what made it."""
+    names = [name for name in table.header if not _is_end(name, table.header)]
+    lines = [names, ["---"] * len(names)]
+    for row in table.rows:
+        cells = dict(zip(table.header, row, strict=True))
+        best = _highest(names, cells) if table.about.get("bold") == "max" else None
+        lines.append([_cell(name, cells, bold=name == best) for name in names])
+    about = table.about
+    command = " ".join(f"`{part.strip()}`" for part in about["command"].split(";"))
+    told = [command, f"seeds: {about['seeds']}", about["machine"], f"{about['made']}, commit {about['commit']}"]
+    if about["interval"] != "none":
+        told.insert(2, f"[...]: {about['interval']}")
+    told += [about[key] for key in ("source", "note") if key in about]
+    text = "\n".join("| " + " | ".join(line) + " |" if i != 1 else "|" + "---|" * len(line) for i, line in enumerate(lines))
+    return f"{text}\n\n*{'; '.join(told)}.*\n"
+
+
+def _is_end(name: str, header: list[str]) -> bool:
+    stem, _, end = name.rpartition("_")
+    return end in ("low", "high") and stem in header
+
+
+def _highest(names: list[str], cells: dict[str, str]) -> str:
+    numbers = {name: float(cells[name]) for name in names if _NUMBER.fullmatch(cells[name])}
+    return max(numbers, key=lambda name: numbers[name])
+
+
+def _cell(name: str, cells: dict[str, str], *, bold: bool) -> str:
+    value = _grouped(cells[name])
+    value = f"**{value}**" if bold else value
+    low, high = cells.get(f"{name}_low", ""), cells.get(f"{name}_high", "")
+    return f"{value} [{_grouped(low)}, {_grouped(high)}]" if low else value
+
+
+def _grouped(text: str) -> str:
+    """Group the thousands of a number; other text stays."""
+    if not _NUMBER.fullmatch(text):
+        return text
+    whole, point, rest = text.partition(".")
+    return f"{int(whole):,}{point}{rest}" if abs(int(whole)) >= 1000 else text

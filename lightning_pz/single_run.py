@@ -33,7 +33,7 @@ from lightning_pz.search.protocol import Search
 from lightning_pz.search.run_folder import RunFolder, digest
 from lightning_pz.search.settings import STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
-from lightning_pz.search.step_scale import with_behavior_step
+from lightning_pz.search.step_scale import behavior_sigma
 from lightning_pz.threads import one_thread
 
 
@@ -89,14 +89,14 @@ def build(
     objective = Objective(Problem(model.policy, spec, settings.task, find_task(spec.id, settings.task)), threads)
     latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance, model.encode)
     weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
-    settings = with_behavior_step(settings, model.layout, model.policy.standardize(model.probe_states), latents)
+    sigma = behavior_sigma(settings, model.layout, model.policy.standardize(model.probe_states), latents)
     if settings.start == "draws":
-        return objective, make_search(settings, objective, latents, weights)
+        return objective, make_search(settings, objective, latents, weights, latent_sigma=sigma)
     # Once, for opening reads it all to see that nobody altered it.
     opened = find_pool(model, pool) if settings.start in STARTS or settings.anchors else None
     given, visited = _given_policies(model, settings, opened)
     around = _anchor(model, opened, visited) if settings.anchors and opened is not None else None
-    return objective, make_search(settings, objective, latents, weights, given, around)
+    return objective, make_search(settings, objective, latents, weights, given, around, sigma)
 
 
 def _given_policies(model: BehaviorAutoencoder, settings: SearchSettings, opened: Pool | None) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,8 @@
 """Shared fixtures: shape checks switched on, one small real pool."""
 
+import sys
+from pathlib import Path
+
 from jaxtyping import install_import_hook
 
 # Every jaxtyping annotation of the package is checked while the tests run.
@@ -13,6 +16,9 @@ from lightning_pz.policy import Layout  # noqa: E402
 from lightning_pz.pool.recipe import RandomRecipe, collect  # noqa: E402
 from lightning_pz.pool.states import StateCounts  # noqa: E402
 from lightning_pz.pool.store import Pool  # noqa: E402
+
+# So that `--env odd_environments:PointMass-v0` is found, here and by worker processes.
+sys.path.append(str(Path(__file__).parent))
 
 torch.set_num_threads(1)  # two test workers share two cores
 

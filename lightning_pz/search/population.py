@@ -121,7 +121,7 @@ class PopulationSearch:
         seeds = episode_seeds(self.seed, state.generation, self.episodes)
         returns = self.objective(self._decode(state, points), seeds)
         told = optimizer.tell(asking, points, torch.from_numpy(returns.mean))
-        done = Generation(returns.steps, returns.mean, optimizer.sigma(told))
+        done = Generation(returns.steps, returns.mean, optimizer.sigma(told), returns.is_lost)
         after = state._replace(generation=state.generation + 1, inner=told, steps=state.steps + returns.steps)
         return after, done
 
@@ -137,7 +137,7 @@ class PopulationSearch:
         )
         best = torch.from_numpy(returns.mean).nan_to_num(nan=-torch.inf).argmax()
         inner = self.optimizer.begin(points[best], seed_of(self.seed, 1))
-        done = Generation(returns.steps, returns.mean, self.optimizer.sigma(inner))
+        done = Generation(returns.steps, returns.mean, self.optimizer.sigma(inner), returns.is_lost)
         shift = None if shifts is None else shifts[best].clone()
         return PopulationState(state.generation + 1, inner, returns.steps, shift=shift), done
 

@@ -264,3 +264,22 @@ def test_a_constant_coordinate_is_left_out_and_said(toys, tmp_path, grown_recipe
 def test_bad_settings(change, sentence, grown_recipe):
     with pytest.raises(UserError, match=sentence):
         dataclasses.replace(grown_recipe, **change)
+
+
+@pytest.mark.parametrize("lost, whose", [(0, "the first 40"), (40, r"round 1's \d+")])
+def test_policies_that_are_invalid_from_the_first_observation_end_it(
+    lost, whose, tmp_path, car, layout, grown_recipe, monkeypatch
+):
+    """They take no step in the simulator; a growth that counts none for them would never reach its budget."""
+    reset, played = MountainCarSimulator.reset, []
+
+    def broken(self, seeds):
+        observations = reset(self, seeds)
+        # The state sample plays one episode at a time.
+        played.extend(seeds if len(seeds) > 12 else ())
+        return np.full_like(observations, np.nan) if len(played) > lost and len(seeds) > 12 else observations
+
+    monkeypatch.setattr(MountainCarSimulator, "reset", broken)
+    with pytest.raises(UserError, match=f"not one of {whose} policies stayed finite on MountainCar"):
+        grow(tmp_path / "pool", car, layout, grown_recipe, progress=False)
+    assert not (tmp_path / "pool").exists()

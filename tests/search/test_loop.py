@@ -1,6 +1,7 @@
 """Budget, curve, incumbent and resumption of the one loop, with every algorithm that can be resumed."""
 
 import csv
+import itertools
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings, PgpeSettings, RandomLatentSettings
 from lightning_pz.search.algorithms import make_search
-from lightning_pz.search.loop import check_budget, search_until_done, summarize
+from lightning_pz.search.loop import BARREN, check_budget, search_until_done, summarize
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.protocol import Generation
 from lightning_pz.search.run_folder import COLUMNS, RunFolder, digest
@@ -204,6 +205,45 @@ def test_an_incumbent_that_overflows_is_never_the_best_of_several(problem, weigh
     settings = settings_of("pgpe", budget=2)
     progress = search_until_done(_Scripted(policies), objective, settings, folder_at(tmp_path))
     assert math.isnan(progress.rows[0][2]) and torch.equal(progress.best.params, policies[1].params)
+
+
+class _Lost:
+    """A simulator whose reset gives NaN, after as many good resets as told."""
+
+    def __init__(self, simulator, good):
+        self.spec, self.size, self.simulator, self.good = simulator.spec, simulator.size, simulator, good
+
+    def reset(self, seeds):
+        observations = self.simulator.reset(seeds)
+        # Evaluations, which begin at the first evaluation seed, stay what they are.
+        if seeds[0] != EVALUATION_SEEDS and seeds[0] != TEST_SEEDS:
+            self.good[0] -= 1
+            return observations if self.good[0] >= 0 else np.full_like(observations, np.nan)
+        return observations if self.good[1] else np.full_like(observations, np.nan)
+
+    def step(self, actions, active):
+        return self.simulator.step(actions, active)
+
+
+@pytest.mark.parametrize("algorithm", RESUMABLE)
+def test_a_search_whose_episodes_are_invalid_from_the_first_observation_ends(
+    algorithm, problem, latents, weights, tmp_path, monkeypatch
+):
+    from lightning_pz.search import objective as objective_module
+
+    good = [0, False]
+    make = objective_module.make_simulator
+    monkeypatch.setattr(objective_module, "make_simulator", lambda *given: _Lost(make(*given), good))
+    settings = settings_of(algorithm, budget=10**9, start_share=1e-3)
+    with pytest.raises(UserError, match=rf"no episode stayed finite in {BARREN} generations of {algorithm} on Mountain"):
+        play(settings, problem, latents, weights, tmp_path / "never")
+    # One that loses its way after a good beginning gives what it found, and says so.
+    good[:] = [3, True]
+    progress, objective = play(settings, problem, latents, weights, tmp_path / "later")
+    assert progress.barren == BARREN and math.isfinite(progress.best_return) and len(progress.rows) == 3 + BARREN
+    steps = [row[0] for row in progress.rows]
+    assert all(after > before for before, after in itertools.pairwise(steps))  # no evaluation is free
+    assert "no episode stayed finite" in summarize(progress, objective, settings)["ended"]
 
 
 @pytest.mark.parametrize("algorithm", [*RESUMABLE, "ppo", "sac"])

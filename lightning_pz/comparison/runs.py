@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from lightning_pz.errors import UserError
-from lightning_pz.jobs import env_name
+from lightning_pz.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 
 _MARKS = ("identity", "summary.json", "curve.csv")

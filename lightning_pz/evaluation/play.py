@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.checks import at_least
+from lightning_pz.checks import at_least, seeds
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
@@ -59,7 +59,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         names = ("policies", "episodes", "best", "draws", "fresh_episodes", "threads")
         at_least(1, {name: getattr(self, name) for name in names})
-        at_least(0, {"episode_seed": self.episode_seed, "latent_seed": self.latent_seed})
+        seeds({"episode_seed": self.episode_seed}, self.episodes)
+        seeds({"latent_seed": self.latent_seed})
 
     @property
     def seeds(self) -> list[int]:

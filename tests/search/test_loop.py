@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.known_folders import Identity
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.errors import UserError
 from lightning_pz.intervals import mean_interval
@@ -17,7 +18,7 @@ from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.loop import BARREN, check_budget, search_until_done, summarize
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.protocol import Generation
-from lightning_pz.search.run_folder import COLUMNS, RunFolder, digest
+from lightning_pz.search.run_folder import COLUMNS, RunFolder
 from lightning_pz.search.settings import SearchSettings
 
 RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe")
@@ -34,7 +35,7 @@ def settings_of(algorithm, **more):
 
 def folder_at(path):
     path.mkdir(exist_ok=True)
-    return RunFolder(path, "x")
+    return RunFolder(path, Identity({}))
 
 
 def play(settings, problem, latents, weights, path, stop_after=None):
@@ -262,18 +263,19 @@ def test_interval_against_the_normal_approximation():
     assert np.isnan(mean_interval(np.array([1.0, np.nan]))).all()
 
 
-def test_folders_of_equal_runs_are_found_and_others_left_alone(tmp_path):
-    first = RunFolder.find(tmp_path, "run", digest({"a": 1}))
+def test_a_run_is_locked_while_it_is_worked_on_and_a_broken_state_is_explained(tmp_path):
+    first = RunFolder.claim([tmp_path], "run", Identity({"a": 1}))
     with first.lock():
         first.begin({"a": 1})
         with pytest.raises(UserError, match="another process is at work"), first.lock():
             pass
-    assert RunFolder.find(tmp_path, "run", digest({"a": 1})).path == first.path == tmp_path / "run"
-    other = RunFolder.find(tmp_path, "run", digest({"a": 2}))
+    other = RunFolder.find([tmp_path], "run", Identity({"a": 2}))
     assert other.path == tmp_path / "run-002"
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("not a run")
-    assert RunFolder.find(tmp_path, "mine", "x").path == tmp_path / "mine-002"
+    assert other.note == f"{first.path} is of another run (a is 1, not 2); this one goes to run-002"
+    assert first.note is None and RunFolder.find([tmp_path], "run", Identity({"a": 1})).note is None
     (first.path / "state.pt").write_bytes(b"broken")
     with pytest.raises(UserError, match="cannot be read"):
         first.load(())
+    (first.path / "summary.json").write_bytes(b'{"env": ')
+    with pytest.raises(UserError, match="cut off"):
+        _ = first.summary

@@ -26,18 +26,19 @@ from lightning_pz.errors import UserError
 from lightning_pz.evaluation.play import find_pool
 from lightning_pz.policy import Prior, prior_scale, restandardize
 from lightning_pz.policy.onnx_file import write_onnx
-from lightning_pz.policy.saved import SavedPolicy, load_policy
+from lightning_pz.policy.saved import SavedPolicy, load_policy, policy_file
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool
 from lightning_pz.presets import env_name
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.anchor import anchor
+from lightning_pz.search.extras import NEEDED
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.protocol import Search
 from lightning_pz.search.run_folder import RunFolder
-from lightning_pz.search.settings import BASELINES, STARTS, SearchSettings
+from lightning_pz.search.settings import STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 from lightning_pz.search.step_scale import behavior_sigma
 from lightning_pz.threads import one_thread
@@ -129,11 +130,6 @@ def _start_file(settings: SearchSettings) -> Path:
     return path if path.suffix == ".npz" else path / policy_file(settings.task)
 
 
-def policy_file(task: str) -> str:
-    """Return the name of the file that holds a policy for a task, in a folder of such files."""
-    return f"{safe_name(task)}.npz"
-
-
 def _anchor(model: BehaviorAutoencoder, opened: Pool, visited: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Return what moves decoded policies to the given ones, on training states of the pool and states they visited."""
     span = StateCounts(**opened.meta["states"]).slices()["train"]
@@ -219,10 +215,9 @@ def identity_of(job: Job, model: BehaviorAutoencoder) -> Identity:
     if settings.start not in STARTS:
         start = _content_of(load_policy(_start_file(settings)))
         own["start"] = "file"
-    packages = {"cmaes": ["cma"]} | dict.fromkeys(BASELINES, ["stable_baselines3"])
     content = {
         "checkpoint": job.checkpoint_digest, "env": env, "settings": own, "start": start, "task_source": source,
-        "pool": _pool_digest(model, settings), "versions": versions(*packages.get(settings.algorithm, [])),
+        "pool": _pool_digest(model, settings), "versions": versions(*NEEDED.get(settings.algorithm, [])[:1]),
     }  # fmt: skip
     # What earlier versions did not keep, or did otherwise: sigma was carried over from latents into weights.
     carried = settings.behavior_step is not None and (settings.widen, settings.release_decoder_at) != (None, None)

@@ -23,7 +23,18 @@ from lightning_pz.errors import UserError
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings
 
-TINY = ["--budget", "9000", "--starts", "2", "--pgpe.population", "4", "--evaluation_episodes", "2", "--test_episodes", "2"]
+TINY = [
+    "--budget",
+    "9000",
+    "--starts",
+    "2",
+    "--pgpe.population",
+    "4",
+    "--evaluation_episodes",
+    "2",
+    "--test_episodes",
+    "2",
+]
 
 
 @pytest.fixture
@@ -86,7 +97,9 @@ def test_a_task_of_ones_own_is_known_by_its_source(run, own_task):
     own_task("def fine(t):\n    return -t.after.positions[:, 0]\n")
     second, found = run("--task", "own_task_to_edit:fine")
     assert not found and second == first.with_name(first.name + "-002")
-    values = [json.loads((path / "summary.json").read_text())["own_task_to_edit:fine/return"] for path in (first, second)]
+    values = [
+        json.loads((path / "summary.json").read_text())["own_task_to_edit:fine/return"] for path in (first, second)
+    ]
     assert values[0] * values[1] < 0
 
 
@@ -145,7 +158,9 @@ def test_an_environment_that_has_changed_is_refused_or_another_run(fitted, monke
     after = single_run.identity_of(job, model)
     assert after.digest != before.digest and before.earlier and not after.earlier
     register(high=0.5)
-    with pytest.raises(UserError, match=r"x\.ckpt was made for Mountain.*action_high\[0\] is 1\.0, not 0\.5.*fit again"):
+    with pytest.raises(
+        UserError, match=r"x\.ckpt was made for Mountain.*action_high\[0\] is 1\.0, not 0\.5.*fit again"
+    ):
         single_run.identity_of(job, model)
 
 
@@ -195,7 +210,15 @@ def test_logs_that_cannot_be_written_are_refused_before_the_search(fitted, tmp_p
 
 def test_a_search_that_came_to_nothing_leaves_no_folder(fitted, tmp_path, own_task):
     own_task("import numpy as np\ndef f(t):\n    return np.full(len(t.rewards), np.nan)\n")
-    arguments = ["--checkpoint", fitted.summary["checkpoint"], *TINY, "--budget", "100000", "--logs", str(tmp_path / "logs")]
+    arguments = [
+        "--checkpoint",
+        fitted.summary["checkpoint"],
+        *TINY,
+        "--budget",
+        "100000",
+        "--logs",
+        str(tmp_path / "logs"),
+    ]
     with pytest.raises(UserError, match="no episode stayed finite"):
         finetune.main([*arguments, "--task", "own_task_to_edit:f"])
     assert not list((tmp_path / "logs").rglob("config.yaml"))

@@ -61,7 +61,9 @@ def test_a_reward_that_is_not_finite_is_refused_and_not_learned_from(algorithm, 
         return np.full(1, np.nan if len(steps) == 5 else 0.0)
 
     search = make(algorithm, dataclasses.replace(problem, reward=reward))
-    with pytest.raises(UserError, match=rf"--algorithm {algorithm} .*the reward of step 5 .*MountainCar.*task 'standard'"):
+    with pytest.raises(
+        UserError, match=rf"--algorithm {algorithm} .*the reward of step 5 .*MountainCar.*task 'standard'"
+    ):
         search.step(search.begin())
 
 

@@ -236,7 +236,9 @@ def test_a_search_whose_episodes_are_invalid_from_the_first_observation_ends(
     make = objective_module.make_simulator
     monkeypatch.setattr(objective_module, "make_simulator", lambda *given: _Lost(make(*given), good))
     settings = settings_of(algorithm, budget=10**9, start_share=1e-3)
-    with pytest.raises(UserError, match=rf"no episode stayed finite in {BARREN} generations of {algorithm} on Mountain"):
+    with pytest.raises(
+        UserError, match=rf"no episode stayed finite in {BARREN} generations of {algorithm} on Mountain"
+    ):
         play(settings, problem, latents, weights, tmp_path / "never")
     # One that loses its way after a good beginning gives what it found, and says so.
     good[:] = [3, True]

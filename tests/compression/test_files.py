@@ -137,7 +137,7 @@ def test_a_sparse_file_is_smaller_and_counts_its_indices(tmp_path):
             least += symbols.size * entropy(counts, base=2) / 8
     assert least < sizes["sparse_int8"] < 1.15 * least
     assert sizes["float32"] / sizes["sparse_int8"] > 25
-    assert paper_ratio(network, 8) == pytest.approx(4 * weights / survive)
+    assert paper_ratio(network, network, 8) == pytest.approx(4 * weights / survive)
     assert sparsity(network) == pytest.approx(1 - survive / weights)
 
 

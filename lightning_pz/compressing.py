@@ -95,7 +95,8 @@ def _run(
         done = train(world, settings, folder, progress=progress)
         done.model.save(folder / "model.zip")
     seconds = time.process_time() - begin
-    dense = copy_of(done.whole) if original is None else copy_of(original)
+    # A reference may have other layers than what is trained here: it measures returns, not bytes.
+    dense = copy_of(done.whole) if original is None or settings.policy is None else copy_of(original)
     meta = {"env": world.id, "method": settings.method}
     own = "sparse_int8" if settings.has("int8") else "sparse"
     sizes = write_formats(dense, done.final, own, folder, meta)

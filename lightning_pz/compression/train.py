@@ -6,8 +6,10 @@ seeded by its number, and each end is saved, so that a training that goes on aft
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,7 @@ def train(
     envs = options.pop("n_envs", 1)
     total, place = settings.total_steps(), folder / RESUME
     segment = settings.checkpoint_every or total
-    saved = torch.load(place / "state.pt", weights_only=True) if (place / "state.pt").is_file() else None
+    saved = _load(place)
     number = 0 if saved is None else saved["segments"]
     hindsight = options.pop("hindsight", False)
     env = _make_envs(world, envs, flatten=not hindsight)
@@ -93,8 +95,9 @@ def train(
         model = make_model(world, settings, options, env)
     else:
         model = load_model(place / f"model-{number}.zip", settings.algorithm, env=env)
-        if (place / f"replay-{number}.pkl").is_file():
-            model.load_replay_buffer(place / f"replay-{number}.pkl")
+        if (replay := place / f"replay-{number}.pkl").is_file():
+            with _explained(replay):
+                model.load_replay_buffer(replay)
     model.set_logger(configure(str(folder), ["tensorboard"]))
 
     rate = float(optimizer_of(model).param_groups[0]["lr"])
@@ -187,6 +190,24 @@ def _make_envs(world: World, count: int, *, flatten: bool) -> VecEnv:
         return Monitor(make_world_env(world.id, reward_clip=True, flatten=flatten, horizon=world.horizon))
 
     return DummyVecEnv([make for _ in range(count)])
+
+
+def _load(place: Path) -> dict[str, Any] | None:
+    """Return what `_save` kept, or None where there is nothing to go on from."""
+    if not (place / "state.pt").is_file():
+        return None
+    with _explained(place / "state.pt"):
+        return torch.load(place / "state.pt", weights_only=True)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): delete {path.parent} to begin again"
+        ) from error
 
 
 def _save(place: Path, number: int, model: Any, compressor: Compressor, shadow: Shadow, recent: Recent | None) -> None:

@@ -234,6 +234,46 @@ def test_a_policy_for_another_action_box_is_refused(write_policy, point_mass, tm
         check_fits(fitting, find_world("CartPole-v1"), "x.zip")
 
 
+@pytest.mark.parametrize(
+    "seen, acts, sentence",
+    [
+        (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(2, start=1), "discrete actions that begin at 0"),
+        (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(0, 5, (2,), np.int32), "a finite box of real ones"),
+        (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(-np.inf, np.inf, (2,)), "a finite box of real ones"),
+        (gymnasium.spaces.Discrete(5), gymnasium.spaces.Discrete(2), "vectors or images to look at"),
+        (
+            gymnasium.spaces.Box(0, 255, (40, 40, 1), np.uint8),
+            gymnasium.spaces.Discrete(2),
+            r"\(height, width, 3\) in bytes",
+        ),
+        (gymnasium.spaces.Box(0, 1, (3, 40, 40)), gymnasium.spaces.Discrete(2), r"\(height, width, 3\) in bytes"),
+    ],
+)
+def test_spaces_that_no_policy_here_fits(seen, acts, sentence, monkeypatch):
+    class Odd(gymnasium.Env):
+        observation_space, action_space = seen, acts
+
+    monkeypatch.setitem(gymnasium.registry, "Odd-v0", gymnasium.envs.registration.EnvSpec("Odd-v0", entry_point=Odd))
+    with pytest.raises(UserError, match=sentence):
+        find_world("Odd-v0")
+
+
+def test_first_observations_of_whole_numbers_do_not_cut_the_others(monkeypatch):
+    class Counting(gymnasium.Env):
+        observation_space, action_space = gymnasium.spaces.Box(-9, 9, (1,)), gymnasium.spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1, dtype=np.int64), {}
+
+        def step(self, action):
+            return np.array([0.5]), np.array([1]), False, False, {}
+
+    spec = gymnasium.envs.registration.EnvSpec("Counting-v0", entry_point=Counting)
+    monkeypatch.setitem(gymnasium.registry, "Counting-v0", spec)
+    played = play(nn.Linear(1, 2), find_world("Counting-v0", 3), [0], keep=True)
+    assert played.observations.tolist() == [[0], [0.5], [0.5]] and played.returns.tolist() == [3]
+
+
 @pytest.fixture
 def normalized(point_mass, tmp_path):
     """Return id, model, statistics and where the two are kept, of a training under VecNormalize."""

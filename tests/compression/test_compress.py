@@ -17,12 +17,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_pz import compress, compressing
 from lightning_pz.autoencoder.module import load_autoencoder
 from lightning_pz.compression import resolve
-from lightning_pz.compression.distill import TEST_SEEDS
 from lightning_pz.compression.files import FORMATS, read_network
 from lightning_pz.compression.network import outputs
 from lightning_pz.compression.resolve import compress_presets, env_settings, expand
+from lightning_pz.compression.seeds import TEST_SEEDS
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.compression.worlds import find_world, play, register_providers
+from lightning_pz.compression.world_env import register_providers
+from lightning_pz.compression.worlds import find_world, play
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy

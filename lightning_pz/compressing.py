@@ -16,8 +16,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz import plots
 from lightning_pz.checks import is_installed
-from lightning_pz.common.files import alone, file_digest
+from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
+from lightning_pz.common.known_folders import Identity
 from lightning_pz.compression import figures
 from lightning_pz.compression.distill import behavior, distill
 from lightning_pz.compression.files import read_network
@@ -53,9 +54,11 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
     world = find_world(env.id, env.horizon)
     original = _original(settings, world)
     config = {"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs}
-    folder = _claim(Path(run.logs) / "compress" / env.name / _name(settings), identity(world, settings), config)
+    parent = Path(run.logs) / "compress" / env.name
+    folder = RunFolder.claim([parent], _name(settings), Identity(identity(world, settings)))
     with folder.lock(), one_thread():
         if folder.summary is None:
+            folder.begin(config)
             folder.finish(_run(world, original, settings, folder.path, run.progress))
             shutil.rmtree(folder.path / RESUME, ignore_errors=True)
         assert folder.summary is not None
@@ -64,16 +67,6 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
             _draw(env, folder.summary, folder.path)
         _show(folder.summary, folder.path)
     return folder.path
-
-
-def _claim(path: Path, identity: dict[str, Any], config: dict[str, Any]) -> RunFolder:
-    """Return the folder of this very run, with its identity on disk before another run can take the same place."""
-    with alone(path):
-        folder = RunFolder.find(path.parent, path.name, digest(identity))
-        if folder.summary is None:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            folder.begin(config)
-    return folder
 
 
 def _run(

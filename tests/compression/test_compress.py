@@ -61,7 +61,7 @@ def test_a_policy_file_leaves_a_whole_run_folder(policy_file, tmp_path, capsys, 
     assert folder == tmp_path / "logs" / "compress" / "pendulum-v1" / "distill-prune-int8-0.6-seed0"
     names = {path.name for path in folder.iterdir() if not path.name.startswith(("events", "."))}
     assert names == {
-        "config.yaml", "identity", "summary.json", "policy.lpz", "formats", "figures", "policy.onnx", "policy_int8.onnx",
+        "config.yaml", "identity", "identity.json", "summary.json", "policy.lpz", "formats", "figures", "policy.onnx", "policy_int8.onnx",
     }  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())
     for name in FORMATS:

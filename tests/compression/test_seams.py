@@ -435,13 +435,6 @@ def test_other_content_under_the_same_name_is_another_run(write_policy, point_ma
     assert run(capsys, *command)[0] == folders[-1]
 
 
-def test_two_that_begin_together_do_not_share_a_folder(tmp_path):
-    place, config = tmp_path / "compress" / "x" / "name", {"seed": 0}
-    one, other = (compressing._claim(place, {"sparsity": value}, config) for value in (0.5, 0.6))
-    assert one.path != other.path
-    assert compressing._claim(place, {"sparsity": 0.5}, config).path == one.path
-
-
 def test_a_class_of_ones_own_counts_by_its_source(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     world, settings = find_world("CartPole-v1"), []

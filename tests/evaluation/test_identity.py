@@ -42,14 +42,15 @@ def whole_pools(tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
     keep = ["--data.random.keep", "1.0", "--data.random.candidates", "150", "--trainer.max_steps", "10"]
     return [
-        fit(["--env", "mountaincar", *TINY_FIT, *keep, "--logs", str(logs), "--seed_everything", seed]) for seed in "01"
+        fit(["--env", "mountaincar", *TINY_FIT, *keep, "--logs", str(logs), "--data.random.seed", seed]) for seed in "01"
     ]
 
 
 def test_pools_that_keep_the_same_numbers_do_not_share_episodes(whole_pools, tmp_path):
     together, checkpoints = tmp_path / "together", [done.summary["checkpoint"] for done in whole_pools]
     for number, checkpoint in enumerate(checkpoints):
-        both, alone = (evaluate(checkpoint, logs).folder for logs in (together, tmp_path / str(number)))
+        places = together, tmp_path / str(number)
+        both, alone = (evaluate(checkpoint, logs, "--tasks", "[standard]").folder for logs in places)
         assert (both / "returns.csv").read_bytes() == (alone / "returns.csv").read_bytes()
     assert len(list((together / "evaluate" / "mountaincar" / "shared").glob("*.npz"))) == 4
     with pytest.raises(UserError, match="another pool"):

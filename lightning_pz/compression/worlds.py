@@ -17,14 +17,12 @@ from tqdm import tqdm
 from lightning_pz.envs.exploring import play as play_many
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.simulators.mujoco_tables import RECIPES
-from lightning_pz.envs.specs import UNLIMITED_HORIZON, env_spec, make_env
+from lightning_pz.envs.specs import env_spec, make_env
 from lightning_pz.envs.tasks import standard
 from lightning_pz.errors import UserError
 
 _SLOTS = 64
 """Episodes that are played side by side at most."""
-_GAME_HORIZON = 27_000
-"""Steps of a game that sets no limit: 30 minutes, 4 of 60 frames per second a step."""
 PROVIDERS = {
     "ale_py": ("atari", "pip install 'lightning_pz[atari]'"),
     "gymnasium_mariobros": ("Super Mario Bros", "pip install gymnasium-mariobros (its game image is proprietary)"),
@@ -92,9 +90,7 @@ def find_world(env_id: str, horizon: int | None = None) -> World:
         actions = int(acts.shape[0])
     else:
         raise UserError(f"--env expects discrete actions or a finite box of them, but {env_id} has {acts}")
-    endless = _GAME_HORIZON if len(seen.shape) == 3 else UNLIMITED_HORIZON
-    steps = next(steps for steps in (horizon, limit, endless) if steps is not None)
-    return World(env_id, steps, seen.shape, actions, isinstance(acts, spaces.Discrete))
+    return World(env_id, int(horizon or limit or 27_000), seen.shape, actions, isinstance(acts, spaces.Discrete))
 
 
 def register_providers(env_id: str) -> None:
@@ -134,7 +130,7 @@ def make_world_env(env_id: str, *, reward_clip: bool, flatten: bool = True) -> g
         flatten: Whether dictionaries become vectors; hindsight needs them whole.
     """
     register_providers(env_id)
-    env: gymnasium.Env = make_env(env_id)
+    env = make_env(env_id, disable_env_checker=True)
     shape = getattr(env.observation_space, "shape", None)
     if "NoFrameskip" in env_id:
         if importlib.util.find_spec("stable_baselines3") is None or importlib.util.find_spec("cv2") is None:
@@ -216,15 +212,12 @@ def _play_simulated(network: nn.Module, world: World, seeds: Sequence[int], keep
 
 def _play_loop(network: nn.Module, world: World, seeds: Sequence[int], keep: bool, bar: tqdm) -> Played:
     envs = [make_world_env(world.id, reward_clip=False) for _ in seeds]
-    kind = torch.uint8 if world.is_image else torch.float32
     observations = np.stack([env.reset(seed=int(seed))[0] for env, seed in zip(envs, seeds, strict=True)])
-    observations = observations if world.is_image else observations.astype(np.float64)
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), dtype=np.int64)
     active = np.arange(len(seeds))
     seen: list[torch.Tensor] = []
-    for first, seed in zip(observations, seeds, strict=True):
-        _check_finite(world, first, 0.0, seed, 0)
-    for step in range(1, world.horizon + 1):
+    kind = torch.uint8 if world.is_image else torch.float32
+    for _ in range(world.horizon):
         states = torch.from_numpy(observations[active]).to(kind)
         if keep:
             seen.append(states)
@@ -235,10 +228,14 @@ def _play_loop(network: nn.Module, world: World, seeds: Sequence[int], keep: boo
         going = []
         for slot, action in zip(active, actions, strict=True):
             observation, reward, terminated, truncated, _ = envs[slot].step(action)
-            _check_finite(world, observation, float(reward), seeds[int(slot)], step)
             observations[slot] = observation
             returns[slot] += float(reward)
             lengths[slot] += 1
+            if not (np.isfinite(float(reward)) and np.isfinite(observation).all()):
+                raise UserError(
+                    f"{world.id} gave an observation or a reward that is not finite in step {lengths[slot]} of the episode "
+                    f"with seed {seeds[int(slot)]}: mend the environment"
+                )
             if not (terminated or truncated):
                 going.append(slot)
         bar.update(len(active) - len(going))
@@ -249,11 +246,3 @@ def _play_loop(network: nn.Module, world: World, seeds: Sequence[int], keep: boo
     for env in envs:
         env.close()
     return Played(returns, lengths, torch.cat(seen) if keep else torch.empty(0, *world.shape, dtype=kind))
-
-
-def _check_finite(world: World, observation: np.ndarray, reward: float, seed: int, step: int) -> None:
-    if not (np.isfinite(reward) and np.isfinite(observation).all()):
-        raise UserError(
-            f"{world.id} gave an observation or a reward that is not finite after {step} steps of the episode with seed "
-            f"{seed}: mend the environment"
-        )

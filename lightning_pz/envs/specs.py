@@ -64,7 +64,7 @@ class EnvSpec:
         return bool(np.all(np.abs(corners) < 1e6))
 
 
-def make_env(env_id: str, **kwargs: Any) -> Guarded:
+def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
     """Call `gymnasium.make`, explain in a sentence when there is no such environment, and guard what it returns.
 
     Gymnasium's own checker is left out: it warns, and asserts, where `Guarded` explains.

@@ -27,6 +27,11 @@ class EnvConfig:
     id: str
     horizon: int | None = None
 
+    def __post_init__(self) -> None:
+        from lightning_pz.envs.specs import check_horizon
+
+        check_horizon(self.horizon)
+
 
 @dataclass
 class PolicyConfig:

@@ -111,7 +111,7 @@ class BaselineSearch:
         from stable_baselines3.common.monitor import Monitor
 
         p = self.problem
-        env = make_env(p.spec.id, max_episode_steps=p.spec.horizon, disable_env_checker=True)
+        env = make_env(p.spec.id, max_episode_steps=p.spec.horizon)
         tasked = _Finite(TaskWrapper(env, p.reward), f"{p.spec.id}, task {p.task!r},", self.algorithm)
         kind = getattr(stable_baselines3, self.algorithm.upper())
         critic, widths = _CRITICS[self.algorithm]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 
 from lightning_pz.errors import UserError, nearest
 
@@ -38,11 +39,28 @@ def seeds(values: dict[str, int], count: int = 1) -> None:
             raise UserError(f"--{flag} expects a seed from 0 to {LARGEST_SEED - (count - 1)}{more}, but got {value}")
 
 
+def check_horizon(horizon: int | None) -> None:
+    """Raise `UserError` for a horizon that is given and below 1."""
+    if horizon is not None and horizon < 1:
+        raise UserError(
+            f"--env.horizon expects at least 1 step, or null for the environment's own limit, but got {horizon}"
+        )
+
+
 def positive(values: dict[str, float]) -> None:
     """Raise `UserError` for the first flag whose value is not a finite number above 0."""
     for flag, value in values.items():
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"--{flag} expects a number above 0, but got {value}")
+
+
+def plain_name(flag: str, value: str) -> None:
+    """Raise `UserError` unless a text can name a file or a folder that stays where it is put."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}", value):
+        raise UserError(
+            f"--{flag} expects a name for folders, of at most 120 letters, digits and _ . + = -, the first a letter, a "
+            f"digit or _, but got {value!r}"
+        )
 
 
 def shares(values: dict[str, float]) -> None:

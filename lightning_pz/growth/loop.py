@@ -25,7 +25,7 @@ from lightning_pz.growth.rounds import Grower
 from lightning_pz.growth.saved import load, save, working_folder
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.recipe import check_pool, check_recipe, only_one
+from lightning_pz.pool.recipe import check_pool, check_recipe, check_source, only_one
 from lightning_pz.pool.states import sample_states
 from lightning_pz.pool.store import Pool, new_folder, read_pool
 from lightning_pz.search.extras import check_extra
@@ -66,6 +66,7 @@ def grow(
     pool = read_pool(folder)
     check_pool(pool, spec, layout)
     check_recipe(pool, "grown")
+    check_source(pool, recipe.states)
     return pool
 
 
@@ -94,6 +95,9 @@ def _make(
     )
     working = working_folder(folder)
     identity = [dataclasses.asdict(spec), layout.to_dict(), recipe.identity(), list(tasks)]
+    if spec.has_finite_observations:
+        # An earlier version drew states uniformly here without being asked.
+        identity.append(recipe.states.source)
     with tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar:
 
         def on_steps(steps: int) -> None:

@@ -7,6 +7,9 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
+import numpy as np
+from jaxtyping import Int
+
 from lightning_pz.checks import at_least, one_of, positive
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, Prior
@@ -15,6 +18,9 @@ from lightning_pz.pool.states import StateCounts
 OUTCOMES = ("mean", "mean_spread", "fourier")
 CHOICES = ("covering", "frontier", "random")
 EMITTERS = ("pgpe", "cmaes", "iso_line")
+FINISH = {"states_of": "whole generations"}
+"""How a finished growth becomes a pool, where versions differ. Part of the pool's name but not of the growth's identity, so
+that a growth from before can be finished."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +119,18 @@ class GrownRecipe:
         """Return the most environment steps that the first policies can take."""
         return self.first * self.episode_steps(horizon)
 
+    def generation_of(self, numbers: Int[np.ndarray, " policies"]) -> Int[np.ndarray, " policies"]:
+        """Return the generation in which each policy was played, by its number in the growth; the first are 0."""
+        return np.maximum(0, 1 + (numbers - self.first) // (self.directions * self.population))
+
     def identity(self) -> dict[str, object]:
-        """Return all that decides the result, as plain data."""
+        """Return all that decides the growth, as plain data."""
         # Left out where it is the usual one, so that pools from before this setting are found again.
         drop = {"threads"} | ({"emitter"} if self.emitter == "pgpe" else set())
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in drop}
+        plain = dataclasses.asdict(self) | {"states": self.states.identity()}
+        return {name: value for name, value in plain.items() if name not in drop}
 
     def folder_name(self, env_name: str, policy_name: str, layout: Layout) -> str:
         """Name a pool so that equal recipes share it and unequal ones never do."""
-        plain = json.dumps([env_name, layout.to_dict(), self.identity()], sort_keys=True)
+        plain = json.dumps([env_name, layout.to_dict(), self.identity() | FINISH], sort_keys=True)
         return f"{env_name}-{policy_name}-grown-s{self.seed}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"

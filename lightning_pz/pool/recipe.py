@@ -65,7 +65,8 @@ class RandomRecipe:
 
     def folder_name(self, env_name: str, policy_name: str, layout: Layout) -> str:
         """Name a pool so that equal recipes share it and unequal ones never do."""
-        plain = json.dumps([env_name, layout.to_dict(), dataclasses.asdict(self)], sort_keys=True)
+        recipe = dataclasses.asdict(self) | {"states": self.states.identity()}
+        plain = json.dumps([env_name, layout.to_dict(), recipe], sort_keys=True)
         return f"{env_name}-{policy_name}-s{self.seed}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
@@ -97,6 +98,7 @@ def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *
     pool = read_pool(folder)
     check_pool(pool, spec, layout)
     check_recipe(pool, "random")
+    check_source(pool, recipe.states)
     return pool
 
 
@@ -120,6 +122,18 @@ def check_recipe(pool: Pool, wanted: str) -> None:
         raise UserError(
             f"a {wanted} pool was asked for, but {pool.folder} is a {found} one: ask for --recipe {found}, or give "
             "another --pool"
+        )
+
+
+def check_source(pool: Pool, states: StateCounts) -> None:
+    """Raise `UserError` unless the pool's states come from where these settings ask for.
+
+    Before there was a choice, states were drawn uniformly wherever the observation box is finite.
+    """
+    if (found := pool.meta["state_source"].split()[0]) != states.source:
+        raise UserError(
+            f"{pool.folder} compares behavior on states from {found}, but --states.source asks for {states.source}: ask for "
+            f"{found}, give another --pool, or delete the folder"
         )
 
 

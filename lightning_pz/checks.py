@@ -7,6 +7,9 @@ import math
 
 from lightning_pz.errors import UserError, nearest
 
+LATENTS = ("density", "gaussian")
+"""What random latents are drawn from; see `lightning_pz.latents`."""
+
 
 def is_installed(module: str) -> bool:
     """Whether a module can be imported, without importing it."""

@@ -21,6 +21,7 @@ from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation import figures
 from lightning_pz.evaluation.fresh import FRESH, Champion, champions
+from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
 from lightning_pz.intervals import mean_interval, percentiles
@@ -90,6 +91,8 @@ def evaluate(
     opened = find_pool(model, pool)
     parent = logs / "evaluate" / description["env_name"]
     settings = {"checkpoint": str(path), "tasks": list(functions), **dataclasses.asdict(config)}
+    if model.hparams["latent_dim"] <= GRID_DIM:
+        del settings["latents"]  # a grid draws nothing; evaluations from before this setting are found again
     # Equal contents and settings share a folder; where the file lies and how many threads there are does not matter.
     identity = {**settings, "checkpoint": file_digest(path), "threads": None}
     tag = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]

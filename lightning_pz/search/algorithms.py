@@ -50,7 +50,7 @@ def make_search(
         return GradientSearch(
             s.gradient, latents, weights, objective, seed=s.seed, release_at=s.release_decoder_at, **starts
         )
-    space, optimizer, episodes = latents, _optimizer(s, latents.size), s.pgpe.episodes
+    space, optimizer, episodes = latents, _optimizer(s, latents), s.pgpe.episodes
     if s.algorithm == "parameter_pgpe":
         space = weights
     elif s.algorithm == "pgpe" and s.widen is not None:
@@ -77,9 +77,10 @@ def make_search(
     )  # fmt: skip
 
 
-def _optimizer(settings: SearchSettings, size: int) -> Optimizer:
+def _optimizer(settings: SearchSettings, latents: SearchSpace) -> Optimizer:
     if settings.algorithm == "cmaes":
-        return Cmaes(settings.cmaes, size)
+        return Cmaes(settings.cmaes, latents.size)
     if settings.algorithm == "random_latent":
-        return RandomLatent(settings.random_latent)
+        assert latents.sample is not None
+        return RandomLatent(settings.random_latent, latents.sample)
     return Pgpe(settings.pgpe)

@@ -11,6 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from lightning_pz.checks import at_least
+from lightning_pz.envs.content import own_source, registered_kwargs
 from lightning_pz.errors import UserError, nearest
 
 LARGEST_BOX = 1e6
@@ -30,6 +32,9 @@ class EnvSpec:
         observation_high: Upper corner of the observation box, (O,).
         action_low: Lower corner of the action box, (A,); finite.
         action_high: Upper corner of the action box, (A,).
+        kwargs: What the registration passes to the constructor, with further wrappers, as canonical JSON; empty if
+            nothing.
+        source: Digest of the source of a user's own environment, wrappers and entry point; empty for installed ones.
     """
 
     id: str
@@ -40,6 +45,8 @@ class EnvSpec:
     observation_high: tuple[float, ...]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
+    kwargs: str = ""
+    source: str = ""
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
@@ -104,12 +111,16 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         horizon: Steps per episode; the environment's own limit, or 1,000 where it has none, if not given.
 
     Raises:
-        UserError: Unknown id; observations that are not a flat Box; actions that are not a finite flat Box.
+        UserError: A horizon below 1; unknown id; observations that are not a flat Box; actions that are not a finite
+            flat Box.
     """
+    if horizon is not None:
+        at_least(1, {"env.horizon": horizon})
     env = make_env(env_id)
     try:
         observations, actions = env.observation_space, env.action_space
         limit = env.spec.max_episode_steps if env.spec else None
+        kwargs, source = registered_kwargs(env), own_source(env)
     finally:
         env.close()
     _check_box(env_id, "observation", observations)
@@ -129,6 +140,8 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         observation_high=tuple(map(float, observations.high)),
         action_low=tuple(map(float, actions.low)),
         action_high=tuple(map(float, actions.high)),
+        kwargs=kwargs,
+        source=source,
     )
 
 

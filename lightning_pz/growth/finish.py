@@ -17,7 +17,8 @@ from lightning_pz.growth.follow import follow
 from lightning_pz.growth.outcomes import Embedding, whiten
 from lightning_pz.growth.rounds import ORIGINS, Growth
 from lightning_pz.policy import PolicyNetwork
-from lightning_pz.pool.grown_recipe import FINISH, GrownRecipe
+from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.identity import pool_identity
 from lightning_pz.pool.novelty import novelty
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.pool.states import StateSample
@@ -85,7 +86,8 @@ def write_pool(
     for name, array in arrays.items():
         write_array(folder, name, array)
     meta: dict[str, Any] = {
-        "recipe": "grown",
+        "recipe": recipe.kind,
+        "identity": pool_identity(spec, layout, recipe),
         "env": dataclasses.asdict(spec),
         "layout": layout.to_dict(),
         "prior": dataclasses.asdict(recipe.prior),
@@ -104,7 +106,7 @@ def write_pool(
         "observation_std": sample.std.tolist(),
         "versions": {m.__name__: m.__version__ for m in (np, torch, gymnasium, mujoco)},
         "growth": {
-            "settings": recipe.identity() | FINISH,
+            "settings": recipe.identity(),
             "steps": growth.steps,
             "rounds": growth.rounds,
             "played": growth.played,

@@ -1,6 +1,9 @@
 """What the state sample of a grown pool holds out: whole generations, and nothing that another part has seen."""
 
 import dataclasses
+import hashlib
+import json
+import shutil
 
 import gymnasium
 import numpy as np
@@ -12,6 +15,7 @@ from lightning_pz.errors import UserError
 from lightning_pz.growth.archive import Archive
 from lightning_pz.growth.follow import follow, share_out
 from lightning_pz.growth.loop import grow
+from lightning_pz.growth.saved import working_folder
 from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import SPLITS, StateCounts, StateSample
@@ -86,6 +90,50 @@ def test_no_part_is_left_empty(sizes):
 def test_too_few_generations_are_explained():
     with pytest.raises(UserError, match="come from 3 generations, too few to give each of the 4 parts"):
         share_out(np.array([0, 1, 1, 2]), np.ones(4), np.random.default_rng(0))
+
+
+def test_a_growth_that_an_earlier_version_began_is_finished_as_one_of_this_version(tmp_path, monkeypatch):
+    """It kept a digest of fewer settings, in which a finite box stood for uniform states."""
+    recipe = GrownRecipe(
+        steps=9_000, first=40, size=300, horizon=60, directions=4, population=4, generations=6, own_states=4,
+        neighbors=5, threads=1, states=dataclasses.replace(COUNTS, source="uniform"),
+    )  # fmt: skip
+    spec, layout = env_spec("Pendulum-v1"), Layout(3, (4,), 1)
+    folder = tmp_path / "pool"
+
+    def dies(*_):
+        raise SystemExit
+
+    monkeypatch.setattr("lightning_pz.growth.loop.write_pool", dies)
+    with pytest.raises(SystemExit):
+        grow(folder, spec, layout, recipe, progress=False)
+    monkeypatch.undo()
+    (state,) = working_folder(folder).glob("round-*/state.json")
+    kept = json.loads(state.read_text())
+    # As commit 0b84d6b wrote it: the specification without what it did not know of, and the settings.
+    known = (
+        "id",
+        "horizon",
+        "observation_size",
+        "action_size",
+        "observation_low",
+        "observation_high",
+        "action_low",
+        "action_high",
+    )
+    settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("threads", "emitter")}
+    del settings["states"]["source"]
+    plain = [{name: getattr(spec, name) for name in known}, layout.to_dict(), settings, kept["identity"]["tasks"]]
+    kept["identity"] = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    state.write_text(json.dumps(kept))
+    shutil.copytree(working_folder(folder), working_folder(tmp_path / "other"))
+    for other in ({"seed": 1}, {"states": COUNTS}):
+        with pytest.raises(UserError, match="an earlier version began it"):
+            grow(tmp_path / "other", spec, layout, dataclasses.replace(recipe, **other), progress=False)
+    monkeypatch.setattr("lightning_pz.growth.rounds.Grower.round", dies)
+    pool = grow(folder, spec, layout, recipe, progress=False)
+    assert pool.meta["identity"]["recipe"]["states_of"] == "whole generations"
+    assert shared(pool.arrays["states"], COUNTS) == [0, 0]
 
 
 def archive(visited):

@@ -1,6 +1,7 @@
 """State samples: seeded, split by episode, standardized."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from lightning_pz.envs.specs import env_spec
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, Prior
 from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.identity import find_folder
 from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.states import StateCounts, sample_states
+from lightning_pz.pool.store import read_pool
 from lightning_pz.presets import load_preset, preset_names
 
 COUNTS = StateCounts(probe=20, train=30, val=10, test=10)
@@ -61,13 +64,30 @@ def test_the_source_is_part_of_what_a_pool_is(car, layout, tmp_path):
     other = dataclasses.replace(recipe, states=dataclasses.replace(recipe.states, source="rollouts"))
     grown = [GrownRecipe(states=r.states) for r in (recipe, other)]
     for one, two in ((recipe, other), grown):
-        assert one.folder_name("car", "small", layout) != two.folder_name("car", "small", layout)
+        found = {find_folder(tmp_path, "car", "small", car, layout, r) for r in (one, two)}
+        assert len(found) == 2
     pool = collect(tmp_path / "pool", car, layout, recipe, progress=False)
     assert collect(tmp_path / "pool", car, layout, recipe, progress=False).meta == pool.meta
-    with pytest.raises(UserError, match=r"on states from uniform, but --states.source asks for rollouts"):
+    with pytest.raises(UserError, match=r"recipe\.states\.source is \"uniform\", not"):
         collect(tmp_path / "pool", car, layout, other, progress=False)
     with pytest.raises(UserError, match=r"states.source expects one of rollouts, uniform"):
         StateCounts(source="box")
+
+
+def test_a_pool_from_before_the_source_was_named_is_found_where_it_was_uniform(car, layout, tmp_path):
+    """It drew from the box wherever that is finite: it is what Mountain Car's preset asks for, and no other's."""
+    recipe = RandomRecipe(candidates=40, neighbors=5, states=StateCounts(4, 4, 4, 4, 2, "uniform"))
+    old = tmp_path / "car-small-s0-01234567"
+    path = collect(old, car, layout, recipe, progress=False).folder / "pool.json"
+    meta = json.loads(path.read_text())
+    del meta["identity"], meta["states"]["source"]
+    path.write_text(json.dumps(meta))
+    assert find_folder(tmp_path, "car", "small", car, layout, recipe) == old
+    assert len(collect(old, car, layout, recipe, progress=False)) == len(read_pool(old))
+    other = dataclasses.replace(recipe, states=dataclasses.replace(recipe.states, source="rollouts"))
+    assert find_folder(tmp_path, "car", "small", car, layout, other) != old
+    with pytest.raises(UserError, match=r"recipe\.states\.source is \"uniform\""):
+        collect(old, car, layout, other, progress=False)
 
 
 @pytest.mark.parametrize("name", preset_names("env"))

@@ -8,6 +8,9 @@ import re
 
 from lightning_pz.errors import UserError, nearest
 
+LATENTS = ("density", "gaussian")
+"""What random latents are drawn from; see `lightning_pz.latents`."""
+
 
 def is_installed(module: str) -> bool:
     """Whether a module can be imported, without importing it."""

@@ -1,7 +1,7 @@
 """Measure what a latent space can do: `python -m lightning_pz.evaluate --checkpoint logs/fit/.../best.ckpt`.
 
 Plays held-out policies of the pool, the same encoded and decoded, decoded latents (a grid for k <= 3, samples of the
-pool's latent distribution above) and fresh random policies, all on the same episodes and on all tasks at once.
+density of encoded policies above) and fresh random policies, all on the same episodes and on all tasks at once.
 Several checkpoints (training seeds, latent sizes) give one table with intervals over seeds. Each checkpoint
 leaves `logs/evaluate/<env>/<policy>-k<k>-seed<s>-<digest>`, which an equal evaluation finds again:
 

@@ -34,6 +34,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
     env_id = model.env["id"]
     check_env(env_id, None if jobs.env is None else resolve_env(jobs.env)["env"]["id"], jobs)
     check_task(env_id, search.task)
+    search = with_known_latents(search, model)
     tasks = task_names(env_id) if search.task == "all" else tuple(dict.fromkeys(search.task.split(",")))
     for task in tasks:
         _, made = build(model, replace(search, task=task), 1, jobs.pool)
@@ -74,6 +75,18 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
         print("note: no policy.onnx was written, for it needs the package onnx: pip install 'lightning_pz[onnx]'")
     _show(results, jobs, search, env_id, tasks, count)
     return results
+
+
+def with_known_latents(search: SearchSettings, model: BehaviorAutoencoder) -> SearchSettings:
+    """Return the settings; with Gaussian latents, and a word about it, where the checkpoint holds no encodings."""
+    if search.latents == "gaussian" or len(model.latent_encodings):
+        return search
+    if search.draws_latents:
+        print(
+            "note: random latents are drawn from a Gaussian, for this checkpoint was saved by an earlier version, which kept no "
+            "encodings of policies: fit again for --latents density"
+        )
+    return replace(search, latents="gaussian")
 
 
 def _split(jobs: list[Job], model: BehaviorAutoencoder) -> tuple[list[Result], list[Job]]:

@@ -94,7 +94,7 @@ def build(
         parameter.requires_grad_(False)
     spec = EnvSpec.from_dict(model.env)
     objective = Objective(Problem(model.policy, spec, settings.task, find_task(spec.id, settings.task)), threads)
-    latents = latent_space(model.decoder, model.latent_mean, model.latent_covariance, model.encode)
+    latents = latent_space(model.decoder, model.latents(settings.latents), model.encode)
     weights = parameter_space(Prior(**model.hparams["description"]["prior"]), model.layout)
     sigma = behavior_sigma(settings, model.layout, model.policy.standardize(model.probe_states), latents)
     if settings.start == "draws":

@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).parent))
 
 torch.set_num_threads(1)  # two test workers share two cores
 
-SMALL_STATES = StateCounts(probe=16, train=24, val=12, test=12)
+SMALL_STATES = StateCounts(probe=16, train=24, val=12, test=12, source="uniform")
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,8 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"algorithm {summary['algorithm']!r} is not one of {', '.join(ALGORITHMS)}")
     steps, returns = _curve(folder / "curve.csv")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    settings = _flat(_settings(SearchSettings, config).identity())
+    # Runs from before there was a choice drew Gaussian latents.
+    settings = _flat(_settings(SearchSettings, {"latents": "gaussian"} | config).identity())
     settings.pop("seed")
     task, algorithm = summary["task"], summary["algorithm"]
     tag = re.fullmatch(rf"{algorithm}-(.+)-seed{summary['seed']}(-\d+)?", folder.name)

@@ -26,6 +26,8 @@ _BOUNDED = (
     "MyEnv(), lambda action: action, gymnasium.spaces.Box(-1, 1, (ACTIONS,))), max_episode_steps=STEPS)"
 )
 """What to do about an action box that cannot be filled. `ClipAction` leaves a box infinite, `RescaleAction` refuses one."""
+LARGEST_BOX = 1e6
+"""Bounds of this size or more count as none: some environments write "no bound" as the largest float."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,7 @@ class EnvSpec:
     def has_finite_observations(self) -> bool:
         """Whether the observation box has a volume to sample uniformly from."""
         corners = np.array([self.observation_low, self.observation_high])
-        # Some environments write "no bound" as the largest float.
-        return bool(np.all(np.abs(corners) < 1e6))
+        return bool(np.all(np.abs(corners) < LARGEST_BOX))
 
 
 def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:

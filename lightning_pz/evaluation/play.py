@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.checks import at_least, seeds
+from lightning_pz.checks import LATENTS, at_least, one_of, seeds
 from lightning_pz.common.identity import digest
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
@@ -23,6 +23,7 @@ from lightning_pz.errors import UserError
 from lightning_pz.evaluation.latents import choose_latents
 from lightning_pz.evaluation.shared import kept
 from lightning_pz.policy import PolicyNetwork, draw_params
+from lightning_pz.latents import ENCODINGS, LatentDistribution
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.same import open_pool_of
 from lightning_pz.pool.store import Pool
@@ -39,7 +40,9 @@ class EvaluateConfig:
         policies: Policies in each of the four groups; fewer where the pool holds out fewer.
         episodes: Episodes of each policy; the same seeds for all.
         episode_seed: Seed of the first episode; the others follow.
-        latent_seed: Seed of the latents that are sampled (k above 3).
+        latents: What latents are sampled from (k above 3): `density`, a kernel density over encoded training policies, or
+            `gaussian`, with their mean and covariance.
+        latent_seed: Seed of the latents that are sampled.
         best: How many of the pool's best policies the reconstruction gap averages over.
         draws: Bootstrap resamples behind each interval.
         fresh_episodes: Episodes on which the best of the pool and of the latents are measured again, since the
@@ -50,6 +53,7 @@ class EvaluateConfig:
     policies: int = 500
     episodes: int = 4
     episode_seed: int = 1_000_000
+    latents: str = "density"
     latent_seed: int = 0
     best: int = 50
     draws: int = 1000
@@ -61,6 +65,7 @@ class EvaluateConfig:
         at_least(1, {name: getattr(self, name) for name in names})
         seeds({"episode_seed": self.episode_seed}, self.episodes)
         seeds({"latent_seed": self.latent_seed})
+        one_of("latents", self.latents, LATENTS)
 
     @property
     def seeds(self) -> list[int]:
@@ -143,7 +148,7 @@ def play(
     """
     spec = EnvSpec.from_dict(model.env)
     rows = held_out_rows(model, pool, config.policies)
-    latents = choose_latents(model.latent_mean, model.latent_covariance, len(rows), config.latent_seed)
+    latents = choose_latents(_distribution(model, pool, config.latents), len(rows), config.latent_seed)
     codes = torch.cat([model.encode(pool.params(part)) for part in _parts(rows)])
     first = int(pool.meta["candidates"])
 
@@ -183,6 +188,12 @@ def _digest(network: PolicyNetwork) -> str:
     """Return a digest of what the policies share: layout, statistics, action box."""
     shared = (network.observation_mean, network.observation_std, network.action_low, network.action_high)
     return digest([network.layout.to_dict(), [value.tolist() for value in shared]])
+def _distribution(model: BehaviorAutoencoder, pool: Pool, kind: str) -> LatentDistribution:
+    """Return what latents are sampled from; a checkpoint of an earlier version, which kept no encodings, makes them now."""
+    if not len(model.latent_encodings):
+        rows = split_rows(pool, **model.hparams["description"]["pool"]["split"])["train"][:ENCODINGS]
+        model.latent_encodings = torch.cat([model.encode(pool.params(part)) for part in _parts(rows)])
+    return model.latents(kind)
 
 
 def _parts(rows: np.ndarray) -> list[np.ndarray]:

@@ -23,6 +23,7 @@ from lightning_pz.envs.tasks import TaskFunction, find_tasks
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation import figures
 from lightning_pz.evaluation.fresh import FRESH, Champion, champions
+from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
 from lightning_pz.intervals import mean_interval, percentiles
@@ -97,6 +98,8 @@ def evaluate(
     functions = find_tasks(description["env"]["id"], tasks)
     opened = find_pool(model, pool)
     settings = {"checkpoint": str(path), "tasks": list(functions), **dataclasses.asdict(config)}
+    if model.hparams["latent_dim"] <= GRID_DIM:
+        del settings["latents"]  # a grid draws nothing
     identity = _identity(path, model, opened, settings)
     parents = [logs / "evaluate" / name for name in (env_name(model.env["id"]), slug(description["env_name"]))]
     name = f"{safe_name(description['policy'])}-k{model.hparams['latent_dim']}-seed{description.get('seed', 0)}"
@@ -125,7 +128,9 @@ def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict
     content = {
         "checkpoint": fingerprint, "pool": pool.digest, "env": env, "tasks": sources, "settings": own, "versions": versions(),
     }  # fmt: skip
-    before = digest({**settings, "checkpoint": fingerprint, "threads": None})
+    # Earlier versions drew from the Gaussian, and had no word for it.
+    known = {key: value for key, value in settings.items() if (key, value) != ("latents", "gaussian")}
+    before = digest({**known, "checkpoint": fingerprint, "threads": None})
     told = pool.meta.get("recipe") == "grown" or pool.meta["kept"] < pool.meta["candidates"]
     told = told and not any(sources.values()) and is_as_it_was(model.env, env)
     return Identity(content, (before,) if told else ())

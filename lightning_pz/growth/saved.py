@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lightning_pz.common.files import new_folder, write_text
-from lightning_pz.common.identity import first_difference
+from lightning_pz.common.identity import digest, first_difference
+from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.errors import UserError
 from lightning_pz.growth.archive import Archive
 from lightning_pz.growth.rounds import Growth
+from lightning_pz.pool.grown_recipe import FINISH
 
 _NUMBERS = ("rounds", "steps", "played", "generation", "invalid")
 _WHOLE = ("functionals", "first")
@@ -58,7 +61,7 @@ def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
     path = found[-1]
     try:
         state = json.loads((path / "state.json").read_text())
-        difference = first_difference(state["identity"], identity)
+        difference = _difference(state["identity"], identity)
         names = (*Archive.__dataclass_fields__, *_WHOLE)
         arrays = {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
         whole = {name: arrays.pop(name) for name in _WHOLE}
@@ -74,3 +77,18 @@ def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
             "--pool, or delete it"
         )
     return growth, told
+
+
+def _difference(kept: Any, identity: Mapping[str, Any]) -> str | None:
+    """Return where a saved growth's identity differs, or None; how the finished growth becomes a pool does not matter."""
+    if not isinstance(kept, str):
+        return first_difference(kept, identity, ignore=[f"recipe.{name}" for name in FINISH])
+    # An earlier version kept a digest, knew less of the environment, and drew states uniformly from every finite box.
+    env = {name: value for name, value in identity["env"].items() if name not in ("kwargs", "source")}
+    recipe = {name: value for name, value in identity["recipe"].items() if name not in ("kind", *FINISH)}
+    states = dict(recipe["states"])
+    uniform = states.pop("source", "rollouts") == "uniform"
+    before = [env, identity["layout"], recipe | {"states": states}, identity["tasks"]]
+    if kept == digest(before) and uniform == EnvSpec.from_dict(env).has_finite_observations:
+        return None
+    return "an earlier version began it, and kept of its settings no more than that they differ"

@@ -87,6 +87,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         self.layout = Layout(self.spec.observation_size, tuple(policy.hidden), self.spec.action_size, policy.activation)
         self.given = pool is not None
         own = grown if recipe == "grown" else random
+        if not self.given:
+            own.states.check_source(self.spec)
         self.folder = (
             Path(pool)
             if pool is not None

@@ -6,6 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+
 from lightning_pz.checks import at_least, one_of, positive, seeds
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Prior
@@ -14,6 +17,9 @@ from lightning_pz.pool.states import StateCounts
 OUTCOMES = ("mean", "mean_spread", "fourier")
 CHOICES = ("covering", "frontier", "random")
 EMITTERS = ("pgpe", "cmaes", "iso_line")
+FINISH = {"states_of": "whole generations"}
+"""How a finished growth becomes a pool, where versions differ. Part of the pool's identity but not of the growth's, so that
+a growth from before can be finished."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +119,16 @@ class GrownRecipe:
         """Return the most environment steps that the first policies can take."""
         return self.first * self.episode_steps(horizon)
 
+    def generation_of(self, numbers: Int[np.ndarray, " policies"]) -> Int[np.ndarray, " policies"]:
+        """Return the generation in which each policy was played, by its number in the growth; the first are 0."""
+        return np.maximum(0, 1 + (numbers - self.first) // (self.directions * self.population))
+
     def identity(self) -> dict[str, Any]:
         """Return all that decides the result, as plain data."""
         # Left out where it is the usual one, so that pools from before this setting are found again.
         drop = {"threads"} | ({"emitter"} if self.emitter == "pgpe" else set())
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in drop}
+        plain = dataclasses.asdict(self) | {"states": self.states.identity()}
+        return {name: value for name, value in plain.items() if name not in drop} | FINISH
 
     @property
     def kind(self) -> str:

@@ -74,6 +74,9 @@ def known_identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     else:
         names = ("candidates", "keep", "neighbors", "seed", "prior", "states", "store")
         settings = {name: meta[name] for name in names}
+    if meta["state_source"].startswith("uniform"):
+        # Before there was a choice, states were drawn uniformly wherever the observation box is finite.
+        settings = {**settings, "states": {**settings["states"], "source": "uniform"}}
     env = dataclasses.asdict(EnvSpec.from_dict(meta["env"]))
     return {"env": env, "layout": meta["layout"], "recipe": {"kind": meta["recipe"], **settings}}
 

@@ -72,7 +72,7 @@ class RandomRecipe:
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides the result, as plain data."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"states": self.states.identity()}
 
 
 def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *, progress: bool | None = None) -> Pool:

@@ -54,7 +54,7 @@ def make_search(
         return GradientSearch(
             s.gradient, latents, weights, objective, seed=s.seed, release_at=s.release_decoder_at, **starts
         )
-    space, optimizer, episodes = latents, _optimizer(s, latents.size, latent_sigma), s.pgpe.episodes
+    space, optimizer, episodes = latents, _optimizer(s, latents, latent_sigma), s.pgpe.episodes
     if s.algorithm == "parameter_pgpe":
         space = weights
     elif s.algorithm == "pgpe" and s.widen is not None:
@@ -83,9 +83,10 @@ def make_search(
     )  # fmt: skip
 
 
-def _optimizer(settings: SearchSettings, size: int, sigma: float | None) -> Optimizer:
+def _optimizer(settings: SearchSettings, latents: SearchSpace, sigma: float | None) -> Optimizer:
     if settings.algorithm == "cmaes":
-        return Cmaes(settings.cmaes if sigma is None else replace(settings.cmaes, sigma=sigma), size)
+        return Cmaes(settings.cmaes if sigma is None else replace(settings.cmaes, sigma=sigma), latents.size)
     if settings.algorithm == "random_latent":
-        return RandomLatent(settings.random_latent)
+        assert latents.sample is not None
+        return RandomLatent(settings.random_latent, latents.sample)
     return Pgpe(settings.pgpe if sigma is None else replace(settings.pgpe, sigma=sigma))

@@ -153,7 +153,7 @@ def hang(*_):
     time.sleep(60)
 recipe.write_meta = hang
 recipe.collect(Path({str(folder)!r}), env_spec("MountainCarContinuous-v0"), Layout(2, (8, 8), 1),
-    recipe.RandomRecipe(candidates=400, keep=0.5, neighbors=5, states=StateCounts(16, 24, 12, 12)), progress=False)
+    recipe.RandomRecipe(candidates=400, keep=0.5, neighbors=5, states=StateCounts(16, 24, 12, 12, source="uniform")), progress=False)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "writing\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 
 from lightning_pz.errors import UserError, nearest
 
@@ -27,7 +28,7 @@ def at_least(least: int, values: dict[str, int]) -> None:
 
 
 LARGEST_SEED = 2**32 - 1
-"""What every generator takes that an environment, NumPy or Stable-Baselines3 may use."""
+"""What NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take."""
 
 
 def seeds(values: dict[str, int], count: int = 1) -> None:
@@ -43,6 +44,15 @@ def positive(values: dict[str, float]) -> None:
     for flag, value in values.items():
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"--{flag} expects a number above 0, but got {value}")
+
+
+def plain_name(flag: str, value: str) -> None:
+    """Raise `UserError` unless a text can name a file or a folder that stays where it is put."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}", value):
+        raise UserError(
+            f"--{flag} expects a name for folders, of at most 120 letters, digits and _ . + = -, the first a letter, a "
+            f"digit or _, but got {value!r}"
+        )
 
 
 def shares(values: dict[str, float]) -> None:

@@ -31,7 +31,7 @@ def at_least(least: int, values: dict[str, int]) -> None:
 
 
 LARGEST_SEED = 2**32 - 1
-"""What every generator takes that an environment, NumPy or Stable-Baselines3 may use."""
+"""What NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take."""
 
 
 def seeds(values: dict[str, int], count: int = 1) -> None:

@@ -161,7 +161,8 @@ def test_a_task_of_ones_own_with_rewards_that_break(checkpoint, tmp_path, capsys
     (tmp_path / "my_rewards_for_search.py").write_text(
         "import numpy as np\n"
         "def broken(t):\n"
-        "    return np.where(t.after.positions[:, 0] > -0.5, np.nan, 1.0)\n"
+        "    begins = t.before.velocities[:, 0] == 0\n"
+        "    return np.where(begins & (t.before.positions[:, 0] > -0.5), np.nan, 1.0)\n"
         "def fine(t):\n"
         "    return t.after.positions[:, 0]\n"
     )

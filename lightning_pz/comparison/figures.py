@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from lightning_pz.common.files import replacing
 from lightning_pz.comparison.analysis import Curve, Task, curve_of
 from lightning_pz.comparison.wins import Round
 from lightning_pz.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
@@ -32,15 +32,14 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         figure: What to write.
         stem: Path without its suffix.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
     paths = []
     for kind in _FORMATS:
         path = stem.with_name(f"{stem.name}.{kind}")
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         # Without a date, equal figures are equal files.
         metadata = {"CreationDate": None} if kind == "pdf" else None
-        figure.savefig(temporary, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
-        paths.append(temporary.replace(path))
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
+        paths.append(path)
     plt.close(figure)
     return paths
 

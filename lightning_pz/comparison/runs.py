@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lightning_pz.common.known_folders import WHOLE
 from lightning_pz.errors import UserError
 from lightning_pz.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
@@ -130,6 +131,8 @@ def read_run(folder: Path) -> Run:
     # Runs from before there was a choice drew Gaussian latents.
     settings = _flat(_settings(SearchSettings, {"latents": "gaussian"} | config).identity())
     settings.pop("seed")
+    if "start" in settings:
+        settings["start"] = _start_of(folder) or settings["start"]
     task, algorithm = summary["task"], summary["algorithm"]
     tag = re.fullmatch(rf"{algorithm}-(.+)-seed{summary['seed']}(-\d+)?", folder.name)
     return Run(
@@ -229,6 +232,14 @@ def _check_equal(name: str, one: Run, other: Run, keys: Sequence[str]) -> None:
                 f"expected {name} to have the same {key}, but it is {ours} in {one.folder} and {theirs} in "
                 f"{other.folder}: give folders of one setting, or run the others again"
             )
+
+
+def _start_of(folder: Path) -> str | None:
+    """Return a digest of the policy in the file at which a run began; None if it did not, or does not tell."""
+    try:
+        return json.loads((folder / WHOLE).read_text())["start"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _curve(path: Path) -> tuple[np.ndarray, np.ndarray]:

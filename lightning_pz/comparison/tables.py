@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from lightning_pz.common.files import safe_name
 from lightning_pz.comparison.analysis import SHARES, Task
 from lightning_pz.comparison.pool_best import PoolBest
 from lightning_pz.comparison.statistics import Estimate
@@ -150,8 +150,8 @@ def markdown(
 
 
 def figure_name(task: Task) -> str:
-    """Return the name of a task's figure, fit for a file."""
-    return re.sub(r"[^a-z0-9_]+", "-", task.label.lower()).strip("-")
+    """Return the name of a task's figure, which no other task shares."""
+    return f"{safe_name(task.env)}-{safe_name(task.name)}"
 
 
 def reference_rows(tasks: Sequence[Task]) -> Rows:

@@ -417,22 +417,27 @@ def test_a_broken_or_endless_run_beside_this_one_stops_nothing(write_policy, poi
 
 def test_other_content_under_the_same_name_is_another_run(write_policy, point_mass, tmp_path, capsys):
     name, policy = point_mass(limit=10), write_policy()
-    command = ["--env", name, "--policy", policy, "--method", "int8", "--logs", tmp_path / "logs"]
-    folders = [run(capsys, *command)[0]]
-    assert run(capsys, *command)[0] == folders[0]
-    folders.append(run(capsys, *command, "--env.horizon", 9)[0])
-    write_policy(seed=1)
-    folders.append(run(capsys, *command)[0])
-    point_mass(limit=10, bad_at=99)
-    folders.append(run(capsys, *command)[0])
-    point_mass(limit=12)
-    folders.append(run(capsys, *command)[0])
-    assert len(set(folders)) == 5
-    # A copy of the policy elsewhere is the same run.
+
+    def known(horizon=None, path=policy, **more):
+        return compressing.identity(find_world(name, horizon), CompressSettings(policy=str(path), **more))
+
+    found = [known(), known(seed=1), known(horizon=9)]
     copy = tmp_path / "copy.npz"
     copy.write_bytes(policy.read_bytes())
-    command[3] = copy
-    assert run(capsys, *command)[0] == folders[-1]
+    assert known(path=copy) == known(horizon=10) == found[0]
+    point_mass(limit=10, bad_at=99)
+    found.append(known())
+    for edited in ({"limit": 12}, {"limit": 10, "high": 1.5}):
+        point_mass(**edited)
+        found.append(known())
+    assert all(one != other for i, one in enumerate(found) for other in found[:i])
+
+    point_mass(limit=10)
+    command = ["--env", name, "--policy", policy, "--method", "int8", "--logs", tmp_path / "logs"]
+    folder = run(capsys, *command)[0]
+    assert run(capsys, *command)[0] == folder
+    write_policy(seed=1)
+    assert run(capsys, *command)[0] != folder
 
 
 def test_a_class_of_ones_own_counts_by_its_source(tmp_path, monkeypatch):

@@ -26,6 +26,18 @@ def at_least(least: int, values: dict[str, int]) -> None:
             raise UserError(f"--{flag} expects at least {least}, but got {value}")
 
 
+LARGEST_SEED = 2**32 - 1
+"""What every generator takes that an environment, NumPy or Stable-Baselines3 may use."""
+
+
+def seeds(values: dict[str, int], count: int = 1) -> None:
+    """Raise `UserError` for the first flag from whose value on there are not so many seeds."""
+    for flag, value in values.items():
+        if not 0 <= value <= LARGEST_SEED - (count - 1):
+            more = "" if count == 1 else f" ({count} of them, one after another)"
+            raise UserError(f"--{flag} expects a seed from 0 to {LARGEST_SEED - (count - 1)}{more}, but got {value}")
+
+
 def positive(values: dict[str, float]) -> None:
     """Raise `UserError` for the first flag whose value is not a finite number above 0."""
     for flag, value in values.items():

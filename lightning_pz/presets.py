@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lightning_pz.common.files import safe_name
 from lightning_pz.errors import UserError, nearest
 
 
@@ -92,7 +92,15 @@ def resolve_env(name: str) -> dict[str, Any]:
             + nearest(name, known)
         )
     env_spec(name)
-    return {"env": {"name": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"), "id": name}}
+    return {"env": {"name": safe_name(name), "id": name}}
+
+
+def env_name(env_id: str) -> str:
+    """Return the short name of an environment: its preset's, or one made from its id that no other id shares."""
+    for name in preset_names("env"):
+        if load_preset("env", name)["env"]["id"] == env_id:
+            return name
+    return safe_name(env_id)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -141,16 +149,25 @@ def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]
 
 
 def given_configs(arguments: list[str]) -> list[str]:
-    """Return the paths of every `--config A --config=B`, checked to be files.
+    """Return the paths of every `--config A --config=B`, checked to be files of text.
 
     Raises:
-        UserError: One is no file.
+        UserError: One is no file, or not in UTF-8.
     """
     configs = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
     configs += [word.split("=", 1)[1] for word in arguments if word.startswith("--config=")]
     for path in configs:
         if not Path(path).is_file():
             raise UserError(f"--config expects a YAML file, but there is none at {path}")
+        try:
+            Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"--config expects a YAML file in UTF-8, but byte {error.start} of {path} is {error.object[error.start]:#04x}: "
+                "save it as UTF-8"
+            ) from error
+        except OSError as error:
+            raise UserError(f"--config {path} cannot be read ({error.strerror})") from error
     return configs
 
 

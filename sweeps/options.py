@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_pz.errors import UserError
-from lightning_pz.jobs import slug
+from lightning_pz.common.files import slug
 from lightning_pz.presets import conf_dir, resolve_env, take_option, take_options
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from lightning_pz.errors import UserError
-from lightning_pz.jobs import env_name
+from lightning_pz.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 
 _MARKS = ("identity", "summary.json", "curve.csv")
@@ -98,6 +98,12 @@ def find_runs(folders: Sequence[Path]) -> Found:
             runs.append(read_run(path))
         except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
             left_out.append((path, _reason(error)))
+    finite = {(run.env, run.task) for run in runs if np.isfinite(run.returns).any()}
+    for run in runs:
+        # Beside others it counts as the worst that was seen; on a task where nothing was seen there is no worst.
+        if (run.env, run.task) not in finite:
+            left_out.append((run.folder, f"no run on {run.env} {run.task} has a finite return"))
+    runs = [run for run in runs if (run.env, run.task) in finite]
     if not runs:
         named = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
         raise UserError(

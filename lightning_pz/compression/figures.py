@@ -70,7 +70,8 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
         title: The environment.
     """
     figure, axes = _axes(5.6, 3.8)
-    dense = [run for run in runs if run.get("return_dense") is not None]
+    ends = ("return_dense", "return_dense_low", "return_dense_high")
+    dense = [run for run in runs if all(run.get(key) is not None for key in ends)]
     if dense:
         last = dense[-1]
         axes.axhspan(last["return_dense_low"], last["return_dense_high"], color=plots.GRAY, alpha=0.2, linewidth=0)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_pz.common.files import write_bytes
 from lightning_pz.compression.codecs import SPARSE, decode, encode
 from lightning_pz.compression.network import Plan, Tensors, from_plan, to_plan
 from lightning_pz.compression.quantize import from_int8, to_int8
@@ -77,9 +78,7 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
     body = b"".join(blobs)
     header = {"plan": plan, "tensors": heads, "format": name, "meta": meta or {}, "crc": zlib.crc32(body)}
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(_MAGIC + struct.pack("<BI", _VERSION, len(packed)) + packed + body)
-    temporary.rename(path)
+    write_bytes(path, _MAGIC + struct.pack("<BI", _VERSION, len(packed)) + packed + body)
     return path.stat().st_size
 
 

@@ -35,8 +35,8 @@ class Episodes:
 
     @property
     def steps(self) -> int:
-        """Environment steps in all."""
-        return int(self.lengths.sum())
+        """Environment steps in all; at least one an episode, even of one that is invalid before its first."""
+        return int(np.maximum(self.lengths, 1).sum())
 
     def returns(self) -> np.ndarray:
         """Return the undiscounted return of each episode, (S,) float64; NaN where invalid."""

@@ -47,8 +47,11 @@ class Rollouts:
 
     @property
     def steps(self) -> int:
-        """Environment steps taken in all, those of invalid episodes included."""
-        return int(self.lengths.sum())
+        """Environment steps taken in all, those of invalid episodes included.
+
+        An episode costs at least one, even if it is invalid before its first: no search can go on for nothing.
+        """
+        return int(np.maximum(self.lengths, 1).sum())
 
     def visited(self, policy: int, episode: int) -> np.ndarray:
         """Return the observations of one episode, (steps, O) float32.

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
+from lightning_pz.envs.content import own_source, registered_kwargs
 from lightning_pz.envs.guarded import Guarded, told
 from lightning_pz.errors import UserError, nearest
 
@@ -39,6 +40,9 @@ class EnvSpec:
         observation_high: Upper corner of the observation box, (O,).
         action_low: Lower corner of the action box, (A,); finite.
         action_high: Upper corner of the action box, (A,).
+        kwargs: What the registration passes to the constructor, with further wrappers, as canonical JSON; empty if
+            nothing.
+        source: Digest of the source of a user's own environment, wrappers and entry point; empty for installed ones.
     """
 
     id: str
@@ -49,6 +53,8 @@ class EnvSpec:
     observation_high: tuple[float, ...]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
+    kwargs: str = ""
+    source: str = ""
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
@@ -162,6 +168,7 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         if None not in spaces:  # a wrapper below the guard may change them
             spaces = [env.observation_space, env.action_space]
         limit = env.spec.max_episode_steps if env.spec else None
+        kwargs, source = registered_kwargs(env), own_source(env)
     finally:
         env.close()
     observations, actions = (
@@ -177,6 +184,8 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         observation_high=tuple(map(float, observations.high)),
         action_low=tuple(map(float, actions.low)),
         action_high=tuple(map(float, actions.high)),
+        kwargs=kwargs,
+        source=source,
     )
 
 

@@ -299,6 +299,7 @@ def _checked(path: str, env_id: str, function: Callable[[Transition], Any]) -> T
             )
         return rewards
 
+    task.__wrapped__ = function  # type: ignore[attr-defined]  # for `inspect.unwrap`, which leads to its source
     return task
 
 

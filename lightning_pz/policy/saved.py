@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.common.files import replacing
+from lightning_pz.common.files import replacing, safe_name
 from lightning_pz.errors import UserError
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
 from lightning_pz.policy.network import PolicyNetwork
@@ -89,6 +89,11 @@ class SavedPolicy:
                 squash=np.array(self.squash),
                 **{name: getattr(self, name).numpy() for name in _ARRAYS},
             )
+
+
+def policy_file(task: str) -> str:
+    """Return the name of the file that holds a policy for a task, in a folder with one for each of several tasks."""
+    return f"{safe_name(task)}.npz"
 
 
 def load_policy(path: str | Path) -> SavedPolicy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_pz.checks import at_least, one_of, positive
+from lightning_pz.checks import at_least, one_of, positive, seeds
 from lightning_pz.errors import UserError
 from lightning_pz.search.algorithm_settings import (
     BaselineSettings,
@@ -97,7 +97,7 @@ class SearchSettings:
             "budget": self.budget, "starts": self.starts, "start_episodes": self.start_episodes,
             "evaluation_episodes": self.evaluation_episodes,
         })  # fmt: skip
-        at_least(0, {"seed": self.seed})
+        seeds({"seed": self.seed})
         # An interval needs two.
         at_least(2, {"test_episodes": self.test_episodes})
         for flag in ("evaluate_every", "patience", "release_decoder_at"):
@@ -155,7 +155,10 @@ class SearchSettings:
         return max(least, min(self.starts, affordable))
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result: all but other algorithms' settings and the rhythm of saving."""
+        """Return what decides the result: all but other algorithms' settings and the rhythm of saving.
+
+        `start` is as it was given: who wants the content of a file must look into it.
+        """
         own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}

@@ -14,7 +14,8 @@ from lightning_pz.compression.schedule import Ramp
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
 from lightning_pz.compression.sizes import layer_sparsity, sparsity
 from lightning_pz.compression.stack import layers_of
-from lightning_pz.compression.worlds import find_world, make_world_env, play
+from lightning_pz.compression.world_env import make_world_env
+from lightning_pz.compression.worlds import find_world, play
 from lightning_pz.envs.specs import make_env
 from lightning_pz.intervals import mean_interval
 
@@ -84,7 +85,7 @@ def test_activations_are_rounded_too(pendulum):
     settings = CompressSettings(**(vars(SETTINGS) | {"activations": True}))
     original = policy()
     done = distill(original, pendulum, settings, log)
-    rounded = [module for module in done.final if isinstance(module, ActivationInt8)]
+    rounded = [module for module in done.final.modules() if isinstance(module, ActivationInt8)]
     assert len(rounded) == 2 and all(module.on and float(module.largest) > 0 for module in rounded)
     states = play(original, pendulum, [77], keep=True).observations
     assert behavior(done.final, original, states, pendulum)["fvu"] < 0.2

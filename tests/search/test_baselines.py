@@ -1,5 +1,7 @@
 """Stable-Baselines3's policies leave as files that act as the library itself does; runs repeat themselves."""
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 import pytest
@@ -48,6 +50,21 @@ def test_ppo_is_measured_as_gymnasium_would(problem):
             observation, reward, terminated, truncated, _ = env.step(action)
             total, ended = total + reward, terminated or truncated
         assert value == pytest.approx(total, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_a_reward_that_is_not_finite_is_refused_and_not_learned_from(algorithm, problem):
+    steps = []
+
+    def reward(transition):
+        steps.append(1)
+        return np.full(1, np.nan if len(steps) == 5 else 0.0)
+
+    search = make(algorithm, dataclasses.replace(problem, reward=reward))
+    with pytest.raises(
+        UserError, match=rf"--algorithm {algorithm} .*the reward of step 5 .*MountainCar.*task 'standard'"
+    ):
+        search.step(search.begin())
 
 
 @pytest.mark.parametrize("algorithm, line", [("sac", "[baselines]"), ("cmaes", "[cmaes]")])

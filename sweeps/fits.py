@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,8 @@ import yaml
 
 from lightning_pz.common.files import alone
 from lightning_pz.errors import UserError
+from lightning_pz.fit_identity import VOLATILE, flat
 from lightning_pz.presets import expand_presets, preset_names
-
-VOLATILE = (
-    "logs", "run_name", "ckpt_path", "checkpoint.dirpath", "trainer.enable_progress_bar", "trainer.accelerator",
-    "data.grown.threads",
-)  # fmt: skip
-"""Settings that do not tell one run from another."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ class Fit:
                 f"{source}: policy {self.policy!r} is none of {', '.join(preset_names('policy'))}; a network of another "
                 "shape needs its widths, such as {policy.hidden: [16, 16]}"
             )
-        asked = _flat(self._parse(source))
+        asked = flat(self._parse(source))
         for key, expected in asked.items():
             if found and key in found and key not in VOLATILE and found[key] != expected:
                 raise UserError(
@@ -126,7 +121,7 @@ class Fit:
     def _config(self) -> dict[str, Any]:
         """Return the flat settings of the run that lies in the folder; empty if there is none."""
         path = self.folder / "config.yaml"
-        return _flat(yaml.safe_load(path.read_text())) if path.is_file() else {}
+        return flat(yaml.safe_load(path.read_text())) if path.is_file() else {}
 
     def _parse(self, source: str) -> dict[str, Any]:
         from lightning_pz.training import build
@@ -165,16 +160,3 @@ def _text(value: Any) -> str:
         if isinstance(value, str)
         else yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()
     )
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings under their dotted keys."""
-    return dict(_leaves("", settings))
-
-
-def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(f"{prefix}{key}.", value)
-        else:
-            yield prefix + key, value

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
+from lightning_pz.checks import at_least
 from lightning_pz.envs.content import own_source, registered_kwargs
 from lightning_pz.envs.guarded import Guarded, told
 from lightning_pz.errors import UserError, nearest
@@ -191,10 +192,7 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
 
 def check_horizon(horizon: int | None) -> None:
     """Raise `UserError` for a horizon that is given and below 1."""
-    if horizon is not None and horizon < 1:
-        raise UserError(
-            f"--env.horizon expects at least 1 step, or null for the environment's own limit, but got {horizon}"
-        )
+    at_least(1, {} if horizon is None else {"env.horizon": horizon})
 
 
 def _box(env_id: str, what: str, space: gymnasium.Space | None) -> Box:

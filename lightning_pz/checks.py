@@ -44,10 +44,7 @@ def seeds(values: dict[str, int], count: int = 1) -> None:
 
 def check_horizon(horizon: int | None) -> None:
     """Raise `UserError` for a horizon that is given and below 1."""
-    if horizon is not None and horizon < 1:
-        raise UserError(
-            f"--env.horizon expects at least 1 step, or null for the environment's own limit, but got {horizon}"
-        )
+    at_least(1, {} if horizon is None else {"env.horizon": horizon})
 
 
 def positive(values: dict[str, float]) -> None:

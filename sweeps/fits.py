@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from lightning_pz.common.files import alone
 from lightning_pz.errors import UserError
 from lightning_pz.presets import expand_presets, preset_names
 
@@ -100,11 +101,10 @@ class Fit:
             UserError: It cannot be done.
             KeyboardInterrupt: As it came; the last checkpoint stays.
         """
-        from lightning_pz.pool.recipe import only_one
         from lightning_pz.training import build, train
 
         # Another study may want the very same run at this moment.
-        with only_one(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
+        with alone(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
             if (summary := self.summary) is not None:
                 return summary
             last, arguments = self.folder / "checkpoints" / "last.ckpt", self.arguments()

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from lightning_pz.envs.content import own_source, registered_kwargs
 from lightning_pz.errors import UserError, nearest
 
 
@@ -27,6 +28,9 @@ class EnvSpec:
         observation_high: Upper corner of the observation box, (O,).
         action_low: Lower corner of the action box, (A,); finite.
         action_high: Upper corner of the action box, (A,).
+        kwargs: What the registration passes to the constructor, with further wrappers, as canonical JSON; empty if
+            nothing.
+        source: Digest of the source of a user's own environment, wrappers and entry point; empty for installed ones.
     """
 
     id: str
@@ -37,6 +41,8 @@ class EnvSpec:
     observation_high: tuple[float, ...]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
+    kwargs: str = ""
+    source: str = ""
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
@@ -108,6 +114,7 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
     try:
         observations, actions = env.observation_space, env.action_space
         limit = env.spec.max_episode_steps if env.spec else None
+        kwargs, source = registered_kwargs(env), own_source(env)
     finally:
         env.close()
     _check_box(env_id, "observation", observations)
@@ -127,6 +134,8 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         observation_high=tuple(map(float, observations.high)),
         action_low=tuple(map(float, actions.low)),
         action_high=tuple(map(float, actions.high)),
+        kwargs=kwargs,
+        source=source,
     )
 
 

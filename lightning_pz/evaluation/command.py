@@ -19,6 +19,7 @@ from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
 from lightning_pz.evaluation.table import SHOWN, cells, console, rows
 from lightning_pz.evaluation.transfer import transfer_fvu
 from lightning_pz.evaluation.video import film
+from lightning_pz.pool.same import is_pool_of
 from lightning_pz.pool.store import Pool, read_pool
 
 _SIZES_SHOWN = 6
@@ -116,7 +117,7 @@ def evaluate_elsewhere(checkpoints: Sequence[str], env_id: str | None, pools: Se
     loaded = load_checkpoints(checkpoints, env_id)
     opened = [read_pool(Path(folder)) for folder in pools]
     found = [
-        (_run_name(path), model.hparams["description"]["pool"]["digest"], pool, transfer_fvu(model, pool))
+        (_run_name(path), is_pool_of(pool, model.hparams["description"]), pool, transfer_fvu(model, pool))
         for path, model in loaded
         for pool in opened
     ]
@@ -128,7 +129,7 @@ def evaluate_elsewhere(checkpoints: Sequence[str], env_id: str | None, pools: Se
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["run", "pool", "whose", "latents", "fvu"])
         for run, own, pool, curve in found:
-            whose = "own" if own == pool.digest else "other"
+            whose = "own" if own else "other"
             writer.writerows([run, pool.folder.name, whose, size, f"{value:.6g}"] for size, value in curve.items())
     temporary.rename(path)
     print("\nFVU of the policies of a pool, encoded and decoded, by how many latent numbers are kept\n")
@@ -140,13 +141,13 @@ def _run_name(checkpoint: Path) -> str:
     return checkpoint.resolve().parent.parent.name
 
 
-def _elsewhere_rows(found: Sequence[tuple[str, str, Pool, Mapping[int, float]]]) -> tuple[list[list[str]], list[str]]:
+def _elsewhere_rows(found: Sequence[tuple[str, bool, Pool, Mapping[int, float]]]) -> tuple[list[list[str]], list[str]]:
     """Return rows and header of the table, at no more latent sizes than a terminal has room for."""
     sizes = sorted({size for *_, curve in found for size in curve})
     if len(sizes) > _SIZES_SHOWN:
         sizes = [size for size in sizes if size & (size - 1) == 0 or size == sizes[-1]][-_SIZES_SHOWN:]
     rows = [
-        [run, pool.folder.name + (" (own)" if own == pool.digest else "")]
+        [run, pool.folder.name + (" (own)" if own else "")]
         + [f"{curve[size]:.3f}" if size in curve else "" for size in sizes]
         for run, own, pool, curve in found
     ]

@@ -24,7 +24,8 @@ from lightning_pz.errors import UserError
 from lightning_pz.evaluation.latents import choose_latents
 from lightning_pz.policy import draw_params
 from lightning_pz.pool.batches import split_rows
-from lightning_pz.pool.store import Pool, read_pool
+from lightning_pz.pool.same import open_pool_of
+from lightning_pz.pool.store import Pool
 
 GROUPS = ("pool", "reconstructed", "latents", "random")
 """Held-out policies of the pool, the same encoded and decoded, decoded latents, fresh draws of the prior."""
@@ -104,22 +105,7 @@ def find_pool(model: BehaviorAutoencoder, given: str | None = None) -> Pool:
     Raises:
         UserError: It is not there, or it is another pool.
     """
-    told = model.hparams["description"].get("pool")
-    if told is None:
-        raise UserError("this checkpoint does not say which policies were held out: train it again with this version")
-    folder = Path(given or told["folder"])
-    if not folder.exists():
-        raise UserError(
-            f"the pool of this checkpoint was at {folder}, which does not exist here: run from the folder that "
-            "training ran in, give --pool, or make it again with python -m lightning_pz.collect"
-        )
-    pool = read_pool(folder)
-    if pool.digest != told["digest"]:
-        raise UserError(
-            f"{folder} holds other policies than those this checkpoint was trained on, so that held-out policies cannot "
-            "be told from training policies: give the right one with --pool"
-        )
-    return pool
+    return open_pool_of(model.hparams["description"], given)
 
 
 def held_out_rows(model: BehaviorAutoencoder, pool: Pool, count: int) -> np.ndarray:

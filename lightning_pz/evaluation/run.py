@@ -17,6 +17,7 @@ import yaml
 
 from lightning_pz import plots
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.common.files import file_digest
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation import figures
@@ -24,7 +25,6 @@ from lightning_pz.evaluation.fresh import FRESH, Champion, champions
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
 from lightning_pz.intervals import mean_interval, percentiles
-from lightning_pz.pool.store import file_digest
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lightning_pz.common.files import alone, new_folder
 from lightning_pz.console import tqdm_disable
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
@@ -25,9 +26,9 @@ from lightning_pz.growth.rounds import Grower
 from lightning_pz.growth.saved import load, save, working_folder
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.recipe import check_pool, check_recipe, only_one
+from lightning_pz.pool.recipe import check_pool, check_recipe
 from lightning_pz.pool.states import sample_states
-from lightning_pz.pool.store import Pool, new_folder, read_pool
+from lightning_pz.pool.store import Pool, read_pool
 from lightning_pz.search.extras import check_extra
 from lightning_pz.threads import one_thread
 
@@ -58,7 +59,7 @@ def grow(
     """
     if not folder.exists():
         _check_steps(spec, recipe)
-    with only_one(folder):
+    with alone(folder):
         if not folder.exists():
             with one_thread():
                 _make(folder, spec, layout, recipe, find_tasks(spec.id) if tasks is None else tasks, progress)

@@ -17,6 +17,7 @@ from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.recipe import RandomRecipe, check_pool, collect
+from lightning_pz.pool.same import describe_pool
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool, read_pool
 from lightning_pz.presets import EnvConfig, PolicyConfig
@@ -130,8 +131,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
                 f"--model.loss behavior_visited needs to know where each policy went, but {self.folder} is a random pool, "
                 "which does not say: use --data.recipe grown, or --model.loss behavior"
             )
-        if self.with_params:
-            pool.check_regeneration()
+        pool.check_regeneration()  # before the work: the linear references read weights after it
         return pool
 
     def setup(self, stage: str | None = None) -> None:
@@ -176,8 +176,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
             "seed": self.seed,
             # Enough to find the pool again, and the policies of it that were held out.
             "pool": {
-                "folder": str(self.folder),
-                "digest": self.opened.digest,
+                **describe_pool(self.opened),
                 "split": {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed},
             },
         }

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +15,14 @@ import mujoco
 import numpy as np
 import torch
 
+from lightning_pz.common.files import alone, new_folder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
 from lightning_pz.pool.novelty import first_of_each, most_novel, novelty
 from lightning_pz.pool.sampling import act_table, drawn_chunks
 from lightning_pz.pool.states import StateCounts, sample_states
-from lightning_pz.pool.store import Pool, new_folder, params_checksum, read_pool, write_array, write_meta
+from lightning_pz.pool.store import Pool, params_checksum, read_pool, write_array, write_meta
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,6 @@ class RandomRecipe:
         return f"{env_name}-{policy_name}-s{self.seed}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
-@contextlib.contextmanager
-def only_one(target: Path) -> Iterator[None]:
-    """Hold a lock beside `target`, so that of several processes one makes the pool and the others wait."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f".{target.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *, progress: bool | None = None) -> Pool:
     """Make the pool unless it is there already, and open it.
 
@@ -91,7 +80,7 @@ def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *
     Raises:
         UserError: The disk is full, an action is not finite, or a broken pool lies there already.
     """
-    with only_one(folder):
+    with alone(folder):
         if not folder.exists():
             _make(folder, spec, layout, recipe, progress)
     pool = read_pool(folder)

@@ -200,7 +200,7 @@ def test_no_checkpoint_at_all():
 
 
 def test_another_pool_of_the_same_kind_is_refused(checkpoint, pool, tmp_path):
-    with pytest.raises(UserError, match="holds other policies"):
+    with pytest.raises(UserError, match="another pool than the one"):
         main(["--checkpoint", str(checkpoint), "--pool", str(pool.folder), "--logs", str(tmp_path)])
 
 

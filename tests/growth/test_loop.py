@@ -20,6 +20,7 @@ from lightning_pz.growth.saved import working_folder
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.recipe import collect
+from lightning_pz.pool.same import describe_pool, is_pool_of
 from lightning_pz.pool.store import read_pool
 
 BEHIND = {"returns"}
@@ -264,3 +265,15 @@ def test_a_constant_coordinate_is_left_out_and_said(toys, tmp_path, grown_recipe
 def test_bad_settings(change, sentence, grown_recipe):
     with pytest.raises(UserError, match=sentence):
         dataclasses.replace(grown_recipe, **change)
+
+
+def test_a_checkpoint_knows_a_grown_pool_by_its_weights(grown):
+    """Numbers of policies are 0, 1, 2, ... in every growth; an earlier version kept the digest of the weights alone."""
+    repeated = {key: grown.meta[key] for key in ("env", "layout", "prior", "observation_mean", "observation_std")}
+    probe = grown.arrays["states"][: grown.meta["states"]["probe"]].tolist()
+    new = {**repeated, "probe_states": probe, "pool": describe_pool(grown)}
+    assert is_pool_of(grown, new)
+    old_env = {key: value for key, value in new["env"].items() if key not in ("kwargs", "source")}
+    for name, same in (("params", True), ("indices", False)):
+        digest = grown.meta["arrays"][name]["sha256"]
+        assert is_pool_of(grown, new | {"env": old_env, "pool": {"folder": "", "digest": digest}}) is same

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.files import new_folder
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, act_shared, draw_params
 from lightning_pz.pool import recipe as recipe_module
 from lightning_pz.pool.recipe import check_pool, collect
-from lightning_pz.pool.store import new_folder, read_pool
+from lightning_pz.pool.store import read_pool
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_full_disk_leaves_nothing(tmp_path, car, layout, recipe, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(recipe_module, "write_array", no_space)
-    with pytest.raises(UserError, match="disk ran full"):
+    with pytest.raises(UserError, match="disk is full"):
         collect(tmp_path / "full", car, layout, recipe, progress=False)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from lightning_pz.errors import UserError, nearest, run_main
 from sweeps import options as kinds
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"expected a study, one of {', '.join(STUDIES)}, but got {name!r}." + nearest(name, STUDIES))
     study = STUDIES[name]
     settings = "" if study.module.endswith(("manifolds", "probe", "command")) else f" Its file: conf/sweep/{name}.yaml."
-    options = kinds.read_options(name, study.options, rest, study.what + settings)
+    options: Any = kinds.read_options(name, study.options, rest, study.what + settings)
     import_module(study.module).run(name, options)
 
 

@@ -20,6 +20,7 @@ from sweeps.contents import contents_of
 from sweeps.fits import check_fits
 from sweeps.options import SearchOptions, words_of
 from sweeps.plan import Plan
+from sweeps.reading import naming
 from sweeps.searches import Asked
 from sweeps.space import to_params
 from sweeps.study import Shared
@@ -76,19 +77,19 @@ def _job(one: Asked) -> _Job:
 def _check(job: _Job) -> None:
     """Let the real parsers read every setting before any trial begins."""
     plan, context = job.plan, job.context
-    check_fits([context.make_fit(plan, point) for point in plan.corners(job.policies)], str(context.source), plan.metric)
+    check_fits(
+        [context.make_fit(plan, point) for point in plan.corners(job.policies)], str(context.source), plan.metric
+    )
     if plan.finetune is not None:
         from lightning_pz.finetune import parse
         from lightning_pz.jobs import check_task
 
-        try:
+        with naming(f"{context.source}: finetune"):
             _, search = parse(finetune_arguments(plan, context, Path("best.ckpt")))
             search.check()
             check_task(resolve_env(context.env)["env"]["id"], search.task)
-        except SystemExit as stop:
-            raise UserError(f"{context.source}: finetune refuses the settings {plan.finetune}") from stop
-        if search.task == "all":
-            raise UserError(f"{context.source}: a study expects one task for finetune, but got all")
+        if search.task == "all" or "," in search.task:
+            raise UserError(f"{context.source}: a study expects one task for finetune, but got {search.task}")
 
 
 def _identity(job: _Job) -> dict[str, Any]:

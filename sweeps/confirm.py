@@ -12,10 +12,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.stats import wilcoxon
 
+from lightning_pz.common.files import write_text
 from sweeps.plan import Plan
 from sweeps.space import from_params
 from sweeps.study import Shared
-from sweeps.tables import markdown, replace
+from sweeps.tables import markdown
 from sweeps.trials import Context
 
 
@@ -101,4 +102,4 @@ def write(plan: Plan, shared: Shared, context: Context) -> None:
             *paired, str(trial.user_attrs.get("settings")),
         ])  # fmt: skip
     with shared.gate():
-        replace(context.folder / "confirm.md", "\n".join(markdown(lines, header)) + "\n")
+        write_text(context.folder / "confirm.md", "\n".join(markdown(lines, header)) + "\n")

@@ -182,7 +182,9 @@ def read_options(study: str, kind: type[Options], arguments: Sequence[str], desc
     from jsonargparse import ArgumentParser
 
     told = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    marked = {mark: [n for n, one in told.items() if one.metadata.get(mark)] for mark in ("several", "positional", "hidden")}
+    marked = {
+        mark: [n for n, one in told.items() if one.metadata.get(mark)] for mark in ("several", "positional", "hidden")
+    }
     parser = ArgumentParser(
         prog=f"python -m sweeps {study}", description=description, exit_on_error=False, allow_abbrev=False
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ from lightning_pz.common.identity import digest
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.presets import merge, preset_names
 from sweeps.fits import Fit
-from sweeps.reading import LARGEST_SEED, distinct, make, plain_name, read_yaml, seeds_of, whole_numbers
+from sweeps.ranges import check_range
+from sweeps.reading import LARGEST_SEED, make, plain_name, read_yaml, seeds_of, whole_numbers
 
 METRICS = ("test_fvu", "val_fvu", "train_fvu", "fit_seconds")
 """Keys of every fit's summary that are the better the smaller; nested fits have `test_fvu_k<size>` for each size as well."""
@@ -158,13 +158,17 @@ class Plan:
         if self.finetune is not None:
             for key, idle in (("pruner", self.pruner == "none"), ("confirm", self.confirm is None)):
                 if not idle:
-                    raise UserError(f"{where}: {key} judges fits by FVU, so it cannot stand beside finetune: leave one out")
+                    raise UserError(
+                        f"{where}: {key} judges fits by FVU, so it cannot stand beside finetune: leave one out"
+                    )
         if self.confirm is not None:
             self._check_confirm(f"{where}: confirm", self.confirm)
         for key, spec in self.search.items():
             if key in ("policy", "seed_everything"):
-                raise UserError(f"{where}: search cannot vary {key}: list it in {'policies' if key == 'policy' else 'seeds'}")
-            _check_range(f"{where}: search.{key}", spec, self.sampler)
+                raise UserError(
+                    f"{where}: search cannot vary {key}: list it in {'policies' if key == 'policy' else 'seeds'}"
+                )
+            check_range(f"{where}: search.{key}", spec, self.sampler)
 
     def _check_confirm(self, where: str, confirm: Confirm) -> None:
         whole_numbers(where, {"best": confirm.best}, 1)
@@ -248,45 +252,6 @@ def choose_policies(plan: Plan, asked: str | None) -> list[str]:
         if name not in known:
             raise UserError(f"--policy expects some of {', '.join(known)}, but got {name!r}." + nearest(name, known))
     return list(dict.fromkeys(chosen))
-
-
-def _check_range(where: str, spec: Any, sampler: str) -> None:
-    if sampler == "grid":
-        if not isinstance(spec, list) or not spec:
-            raise UserError(f"{where}: a grid expects a list of values, such as [1, 2], but got {spec!r}")
-        distinct(where, spec, "the grid")
-        return
-    kinds: tuple[set[str], ...] = ({"low", "high"}, {"choices"}, {"width", "depth"})
-    if not isinstance(spec, dict) or set(spec) - {"log", "step"} not in kinds:
-        raise UserError(
-            f"{where}: a search expects {{low, high, log, step}}, {{choices}} or {{width, depth}}, but got {spec!r}"
-        )
-    for key in ("choices", "width", "depth"):
-        if key not in spec:
-            continue
-        if not isinstance(spec[key], list) or not spec[key] or {"log", "step"} & set(spec):
-            raise UserError(f"{where}: {key} expects a list with at least one entry and nothing else, but got {spec!r}")
-        distinct(where, spec[key], key)
-        if key != "choices" and not all(type(value) is int and value >= 1 for value in spec[key]):
-            raise UserError(f"{where}: {key} expects whole numbers of at least 1, but got {spec[key]}")
-    if "low" in spec:
-        _check_span(where, spec)
-
-
-def _check_span(where: str, spec: Mapping[str, Any]) -> None:
-    low, high, step, log = spec["low"], spec["high"], spec.get("step"), spec.get("log", False)
-    for key in ("low", "high", *([] if step is None else ["step"])):
-        if isinstance(spec[key], bool) or not isinstance(spec[key], int | float) or not math.isfinite(spec[key]):
-            raise UserError(f"{where}: {key} expects a number, such as 0.001 (YAML reads 1e-3 as a word), but got {spec[key]!r}")
-    if not low < high:
-        raise UserError(f"{where}: a range expects low below high, but got low {low} and high {high}")
-    if not isinstance(log, bool) or (log and step is not None):
-        raise UserError(f"{where}: log expects true or false, and no step beside true, but got {spec!r}")
-    if log and low <= 0:
-        raise UserError(f"{where}: a logarithmic range expects low above 0, but got {low}")
-    whole = isinstance(low, int) and isinstance(high, int)
-    if step is not None and (step <= 0 or (whole and not isinstance(step, int))):
-        raise UserError(f"{where}: step expects a {'whole ' if whole else ''}number above 0, but got {step}")
 
 
 def _ends(spec: Mapping[str, Any]) -> list[Any]:

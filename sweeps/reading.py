@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -68,6 +70,20 @@ def make(kind: type[Kind], plain: Any, where: str) -> Kind:
         raise UserError(f"{where}: {error}") from error
 
 
+@contextlib.contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Let what a parser or a check in the block refuses be a `UserError` that names the file it comes from."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except SystemExit as stop:
+        words = " ".join(said.getvalue().split("error: ")[-1].split())
+        raise UserError(f"{source}: {words or 'these settings are refused'}") from stop
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
 def whole_numbers(where: str, values: Mapping[str, int], least: int = 0, most: int | None = None) -> None:
     """Raise `UserError` for the first value that is below `least` or above `most`."""
     for key, value in values.items():
@@ -120,11 +136,13 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if origin is Literal and value in inner:
         return value
-    if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        if kind is not float or math.isfinite(value):
-            return value
+    fits = isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    if fits and (kind is not float or math.isfinite(value)):
+        return value
     choices = nearest(str(value), inner) if origin is Literal else ""
-    raise UserError(f"{where} expects {_words(kind)}, but got {value!r}.".removesuffix("." if not choices else "") + choices)
+    raise UserError(
+        f"{where} expects {_words(kind)}, but got {value!r}.".removesuffix("." if not choices else "") + choices
+    )
 
 
 def _words(kind: Any) -> str:

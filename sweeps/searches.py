@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_pz.errors import UserError
-from lightning_pz.presets import conf_dir, resolve_env
+from lightning_pz.presets import resolve_env
+from sweeps.folders import grid_path
 from sweeps.options import SearchOptions
 from sweeps.plan import Plan, choose_policies, load_plan, read_study
 
@@ -58,11 +59,8 @@ def read(study: str, options: SearchOptions) -> list[Asked]:
     Raises:
         UserError: No environment, or a file with a mistake.
     """
-    path = Path(options.grid) if options.grid else conf_dir() / "sweep" / f"{study}.yaml"
-    if options.env is not None:
-        listed = [options.env]
-    else:
-        listed = read_study(path).get("environments", [])
+    path = grid_path(study, options.grid)
+    listed = read_study(path).get("environments", []) if options.env is None else [options.env]
     if not listed:
         raise UserError("which environment? Give --env with a preset or a Gymnasium id")
     return [_asked(study, env, path, options) for env in dict.fromkeys(listed)]

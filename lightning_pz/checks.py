@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 
 from lightning_pz.errors import UserError, nearest
 
@@ -31,6 +32,22 @@ def positive(values: dict[str, float]) -> None:
     for flag, value in values.items():
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"--{flag} expects a number above 0, but got {value}")
+
+
+def seeds(values: dict[str, int]) -> None:
+    """Raise `UserError` for the first flag whose value is no seed that NumPy, PyTorch and Gymnasium all take."""
+    for flag, value in values.items():
+        if not 0 <= value < 1 << 32:
+            raise UserError(f"--{flag} expects a seed from 0 to {(1 << 32) - 1}, but got {value}")
+
+
+def plain_name(flag: str, value: str) -> None:
+    """Raise `UserError` unless a text can name a file or a folder that stays where it is put."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}", value):
+        raise UserError(
+            f"--{flag} expects a name for folders, of at most 120 letters, digits and _ . + = -, the first a letter, a "
+            f"digit or _, but got {value!r}"
+        )
 
 
 def shares(values: dict[str, float]) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from lightning_pz.checks import at_least
 from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import conf_dir, given_configs, load_preset, preset_names, resolve_env
+from lightning_pz.presets import conf_dir, given_configs, load_preset, preset_names, resolve_env, short_name
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import SearchSettings
 
@@ -99,7 +99,7 @@ def env_name(env_id: str) -> str:
     for name in preset_names("env"):
         if load_preset("env", name)["env"]["id"] == env_id:
             return name
-    return slug(env_id)
+    return short_name(env_id)
 
 
 def slug(text: str) -> str:

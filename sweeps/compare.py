@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_pz.common.files import check_writable
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.finetune import parse
 from lightning_pz.jobs import check_task
@@ -20,7 +21,7 @@ from lightning_pz.presets import merge, resolve_env
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import ALGORITHMS
 from sweeps.fits import Fit, check_fits, seeded
-from sweeps.folders import changed_grid, check_writable, grid_path, tables_folder
+from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompareOptions
 from sweeps.reading import LARGEST_SEED, make, naming, plain_name, read_yaml, whole_numbers
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,13 @@ import yaml
 
 from lightning_pz.common.files import alone
 from lightning_pz.errors import UserError
+from lightning_pz.fit_identity import run_difference
 from lightning_pz.presets import expand_presets, preset_names
 from sweeps.reading import naming
 
 if TYPE_CHECKING:
     from lightning_pz.cli import FitCLI
 
-VOLATILE = (
-    "logs", "run_name", "ckpt_path", "checkpoint.dirpath", "trainer.enable_progress_bar", "trainer.accelerator",
-    "data.grown.threads",
-)  # fmt: skip
-"""Settings that do not tell one run from another."""
 _PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs", "run_name", "ckpt_path")
 """Settings that a study gives itself."""
 
@@ -130,7 +126,10 @@ class Fit:
             if last.is_file():
                 arguments += ["--ckpt_path", str(last)]
             else:
-                shutil.rmtree(self.folder, ignore_errors=True)  # stopped before its first validation: nothing to keep
+                with alone(self.folder, wait=False):  # which a fit at work holds
+                    shutil.rmtree(
+                        self.folder, ignore_errors=True
+                    )  # stopped before its first validation: nothing to keep
                 arguments += ["--run_name", self.name]
             with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
                 cli = build(expand_presets("fit", arguments))
@@ -142,11 +141,6 @@ class Fit:
             )
         return result.summary
 
-    def _config(self) -> dict[str, Any]:
-        """Return the flat settings of the run that lies in the folder; empty if there is none."""
-        path = self.folder / "config.yaml"
-        return _flat(yaml.safe_load(path.read_text())) if path.is_file() else {}
-
     def _build(self, source: str) -> FitCLI:
         from lightning_pz.training import build
 
@@ -154,15 +148,14 @@ class Fit:
             return build(expand_presets("fit", self.arguments()))
 
     def _compare(self, cli: FitCLI, source: str) -> None:
-        """Raise `UserError` unless the run that lies in the folder, if any, has these settings."""
-        found = self._config()
-        asked = _flat(yaml.safe_load(cli.parser.dump(cli.config, skip_none=False)))
-        for key, expected in asked.items():
-            if found and key in found and key not in VOLATILE and found[key] != expected:
-                raise UserError(
-                    f"{self.folder} is a run with {key} = {found[key]}, but {source} asks for {expected}: move that folder "
-                    "away, or give another --logs"
-                )
+        """Raise `UserError` unless the run that lies in the folder, if any, is one of these settings and this content."""
+        if not any((self.folder / name).is_file() for name in ("identity.json", "config.yaml")):
+            return
+        if (told := run_difference(self.folder, cli.identity())) is not None:
+            raise UserError(
+                f"{self.folder} is a run of other settings than {source} asks for: {told}; move that folder away, or give "
+                "another --logs"
+            )
 
 
 def check_fits(fits: Sequence[Fit], source: str, metric: str | None = None) -> None:
@@ -212,16 +205,3 @@ def _text(value: Any) -> str:
         if isinstance(value, str)
         else yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()
     )
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings under their dotted keys."""
-    return dict(_leaves("", settings))
-
-
-def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(f"{prefix}{key}.", value)
-        else:
-            yield prefix + key, value

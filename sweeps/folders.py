@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_pz.common.files import alone, slug
+from lightning_pz.common.files import slug
 from lightning_pz.common.identity import digest
 from lightning_pz.presets import conf_dir
 from sweeps.reading import read_yaml
@@ -46,9 +46,3 @@ def changed_options(options: Any, ignore: Sequence[str] = ()) -> dict[str, Any]:
     """Return the options of a study that are not its defaults, but for the folder of logs and those to ignore."""
     own = [one for one in dataclasses.fields(options) if one.name not in ("logs", *ignore)]
     return {one.name: getattr(options, one.name) for one in own if getattr(options, one.name) != one.default}
-
-
-def check_writable(folder: Path) -> None:
-    """Raise `UserError` at once, and not after the work, if a folder cannot be made or written to."""
-    with alone(folder):
-        pass

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_pz.checks import one_of
-from lightning_pz.common.files import write_text
+from lightning_pz.common.files import check_writable, write_text
 from lightning_pz.errors import UserError
 from lightning_pz.presets import merge, resolve_env
 from sweeps.fits import Fit, check_fits, seeded
-from sweeps.folders import changed_grid, check_writable, grid_path, tables_folder
+from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import GrowthOptions
 from sweeps.plan import check_sections, section
 from sweeps.reading import make, naming, plain_name, read_yaml, whole_numbers

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_pz.common.files import replacing, write_text
+from lightning_pz.common.files import check_writable, replacing, write_text
 from lightning_pz.errors import UserError
 from lightning_pz.presets import merge, resolve_env
 from sweeps.fits import Fit, check_fits, seeded
-from sweeps.folders import changed_grid, check_writable, grid_path, tables_folder
+from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import RecoveryOptions
 from sweeps.plan import check_sections, section
 from sweeps.reading import distinct, make, plain_name, read_yaml, seeds_of, whole_numbers

@@ -204,6 +204,11 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def _measure(self, stage: str, batch: Any, *, by_policy: bool) -> None:
         """Add up a batch's errors; `by_policy` also each policy's own at every prefix."""
+        # In full precision, as everything that loads the checkpoint computes.
+        with torch.autocast(self.device.type, enabled=False):
+            self._measure_whole(stage, batch, by_policy)
+
+    def _measure_whole(self, stage: str, batch: Any, by_policy: bool) -> None:
         code = self._code(batch)
         latents = self.bottleneck.center(code)
         _, actions = self._rebuild(latents, batch)
@@ -256,7 +261,9 @@ class BehaviorAutoencoder(L.LightningModule):
         """Return AdamW with linear warm-up and cosine decay over the whole run."""
         h = self.hparams
         parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=h["learning_rate"], weight_decay=h["weight_decay"], fused=True)
+        # A fused step unscales gradients itself, after which Lightning may not clip them under mixed precision.
+        fused = "mixed" not in str(self.trainer.precision)
+        optimizer = torch.optim.AdamW(parameters, lr=h["learning_rate"], weight_decay=h["weight_decay"], fused=fused)
         total, warmup = self.trainer.estimated_stepping_batches, h["warmup_steps"]
         if not math.isfinite(total):
             raise UserError("--trainer.max_steps expects a number of steps above 0, so that the schedule has an end")

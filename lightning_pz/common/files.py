@@ -98,6 +98,31 @@ def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def claim_folder(target: Path) -> bool:
+    """Make a folder and return whether it is this call that made it; of several processes one gets it.
+
+    Raises:
+        UserError: The folder cannot be made.
+    """
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.mkdir()
+        except FileExistsError:
+            return False
+    return True
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `UserError` unless files can be made in a folder, or in the nearest one above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with explained(folder):
+        probe = temporary_beside(folder / "probe")
+        probe.touch()
+        probe.unlink()
+
+
 def remove_leftovers(target: Path) -> None:
     """Remove temporary files and folders of `target` whose process on this machine has ended: a kill left them behind."""
     for leftover in target.parent.glob(f".{_escape(target.name)}.{_escape(_host())}-*.tmp"):

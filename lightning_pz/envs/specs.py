@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from lightning_pz.checks import at_least
 from lightning_pz.envs.content import own_source, registered_kwargs
 from lightning_pz.errors import UserError, nearest
 
@@ -108,8 +109,11 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         horizon: Steps per episode; the environment's own limit, or 1,000 where it has none, if not given.
 
     Raises:
-        UserError: Unknown id; observations that are not a flat Box; actions that are not a finite flat Box.
+        UserError: A horizon below 1; unknown id; observations that are not a flat Box; actions that are not a finite
+            flat Box.
     """
+    if horizon is not None:
+        at_least(1, {"env.horizon": horizon})
     env = make_env(env_id)
     try:
         observations, actions = env.observation_space, env.action_space

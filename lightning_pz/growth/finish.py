@@ -18,6 +18,7 @@ from lightning_pz.growth.outcomes import Embedding, whiten
 from lightning_pz.growth.rounds import ORIGINS, Growth
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.identity import pool_identity
 from lightning_pz.pool.novelty import novelty
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.pool.states import SPLITS, StateCounts, StateSample
@@ -117,7 +118,8 @@ def write_pool(
     for name, array in arrays.items():
         write_array(folder, name, array)
     meta: dict[str, Any] = {
-        "recipe": "grown",
+        "recipe": recipe.kind,
+        "identity": pool_identity(spec, layout, recipe),
         "env": dataclasses.asdict(spec),
         "layout": layout.to_dict(),
         "prior": dataclasses.asdict(recipe.prior),

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.common.files import replacing
 from lightning_pz.errors import UserError
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
 from lightning_pz.policy.network import PolicyNetwork
@@ -80,15 +81,13 @@ class SavedPolicy:
 
     def save(self, path: Path) -> None:
         """Write an `.npz`: the arrays above by name, and `layout` and `squash` as JSON text."""
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 layout=np.array(json.dumps(self.layout.to_dict())),
                 squash=np.array(self.squash),
                 **{name: getattr(self, name).numpy() for name in _ARRAYS},
             )
-        temporary.rename(path)
 
 
 def load_policy(path: str | Path) -> SavedPolicy:

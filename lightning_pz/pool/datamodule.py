@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from lightning_pz.checks import seeds
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.recipe import RandomRecipe, check_pool, collect
+from lightning_pz.pool.identity import check_pool, find_folder, known_identity, pool_identity
+from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.same import describe_pool
 from lightning_pz.pool.states import StateCounts
-from lightning_pz.pool.store import Pool, read_pool
+from lightning_pz.pool.store import Pool, read_meta, read_pool
 from lightning_pz.presets import EnvConfig, PolicyConfig
 
 RECIPES = ("random", "grown")
@@ -88,7 +90,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         self.folder = (
             Path(pool)
             if pool is not None
-            else Path(logs) / "pools" / own.folder_name(env.name, policy.name, self.layout)
+            else find_folder(Path(logs) / "pools", env.name, policy.name, self.spec, self.layout, own)
         )
         # For a grown pool somebody above puts a function of theirs here: this room knows no search.
         self.make_pool: Callable[[], Pool] = self._make_random
@@ -96,8 +98,20 @@ class PolicyPoolDataModule(L.LightningDataModule):
 
     @property
     def probe_count(self) -> int:
-        """Probe states of a pool that the recipe makes."""
+        """Probe states of the pool."""
+        if self.given:
+            return int(read_meta(self.folder)["states"]["probe"])
         return (self.grown if self.recipe == "grown" else self.random).states.probe
+
+    def pool_identity(self) -> dict[str, Any]:
+        """Return layout and recipe of the pool, as plain data; of a given one what its `pool.json` tells.
+
+        Raises:
+            UserError: A given pool is missing or broken.
+        """
+        recipe = self.grown if self.recipe == "grown" else self.random
+        known = known_identity(read_meta(self.folder)) if self.given else pool_identity(self.spec, self.layout, recipe)
+        return {key: known[key] for key in ("layout", "recipe")}
 
     def _make_random(self) -> Pool:
         if self.recipe != "random":
@@ -108,6 +122,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         for name in ("batch_size", "states_per_step", "steps_per_epoch"):
             if getattr(self, name) < 1:
                 raise UserError(f"--data.{name} expects at least 1, but got {getattr(self, name)}")
+        seeds({"data.seed": self.seed, "data.split_seed": self.split_seed})
         for name in ("val_share", "test_share"):
             if not 0 < getattr(self, name) < 0.5:
                 raise UserError(f"--data.{name} expects a share between 0 and 0.5, but got {getattr(self, name)}")
@@ -155,14 +170,19 @@ class PolicyPoolDataModule(L.LightningDataModule):
         self.train_on_val = Part(pool, rows["train"], columns["val"], states)
         self.val_on_train = Part(pool, rows["val"], columns["train"], states)
 
+    @property
+    def pool(self) -> Pool:
+        """The opened pool."""
+        assert self.opened is not None, "setup comes first"
+        return self.opened
+
     def description(self) -> dict[str, Any]:
         """Return what a model must know of the pool, as plain data that a checkpoint can hold."""
-        assert self.opened is not None, "setup comes first"
-        meta = self.opened.meta
-        probe = self.opened.arrays["states"][: meta["states"]["probe"]]
+        meta = self.pool.meta
+        probe = self.pool.arrays["states"][: meta["states"]["probe"]]
         variance = float(self.train_measured.all_actions().var(0).mean())
         if not variance > 0:
-            raise UserError(f"all policies of {self.opened.folder} act alike: raise --data.random.prior.gain")
+            raise UserError(f"all policies of {self.pool.folder} act alike: raise --data.random.prior.gain")
         return {
             "env": meta["env"],
             "env_name": self.env.name,
@@ -176,7 +196,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
             "seed": self.seed,
             # Enough to find the pool again, and the policies of it that were held out.
             "pool": {
-                **describe_pool(self.opened),
+                **describe_pool(self.pool),
                 "split": {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed},
             },
         }

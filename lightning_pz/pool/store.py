@@ -146,7 +146,7 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
     Raises:
         UserError: No pool there, a newer or foreign format, or an array that is missing, cut off or altered.
     """
-    meta = _read_meta(folder)
+    meta = read_meta(folder)
     arrays = {}
     for name, expected in meta["arrays"].items():
         path = folder / f"{name}.npy"
@@ -169,7 +169,12 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
     return Pool(folder, meta, layout, prior, arrays)
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Return the contents of `pool.json`; the arrays are not looked at.
+
+    Raises:
+        UserError: There is none, or one that is broken or of a newer format.
+    """
     path = folder / "pool.json"
     if not path.is_file():
         raise UserError(
@@ -186,7 +191,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
             f"{folder} is a pool of format {version}, but this version of lightning_pz reads format {FORMAT_VERSION}: "
             f"update lightning_pz, or {_REMAKE}"
         )
-    missing = {"env", "layout", "prior", "seed", "kept", "store", "arrays", "observation_mean"} - set(meta)
+    missing = {"env", "layout", "prior", "seed", "kept", "store", "arrays", "observation_mean", "states"} - set(meta)
     missing |= set(ARRAYS) - set(meta.get("arrays", {}))
     if missing:
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}: {_REMAKE}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_pz.common.files import replacing, write_text
+from lightning_pz.common.files import check_writable, replacing, write_text
 from lightning_pz.console import show_end
 from lightning_pz.presets import resolve_env
 from sweeps.dimension.analysis import Settings
@@ -32,6 +32,7 @@ def run(study: str, options: ReportOptions) -> None:
     studies = list(dict.fromkeys(options.studies))
     parts = [*studies, *([env] if env else [])]
     folder = tables_folder(options.logs, study, parts, changed_options(options, ["studies", "env"]))
+    check_writable(folder)
     write(studies, env, Path(options.logs), settings, folder)
 
 

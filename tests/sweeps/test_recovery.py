@@ -73,7 +73,7 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(logs, grid, tmp_path)
     other["default"]["fit"]["trainer.max_steps"] = 20
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump(other))
-    with pytest.raises(UserError, match=r"trainer.max_steps = 10, but the grid asks for 20"):
+    with pytest.raises(UserError, match=r"other settings than .*other.yaml asks for: trainer.max_steps is 10, not 20"):
         main(["recovery", "--env", "mountaincar", "--grid", str(path), "--logs", str(tmp_path / "logs")])
 
 
@@ -133,7 +133,7 @@ def test_a_misspelled_section_is_told(tmp_path):
 
 def test_logs_that_cannot_be_written_are_told_before_the_work(tmp_path, grid):
     (tmp_path / "logs").write_text("a file")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be|Not a directory"):
         main(["recovery", "--env", "mountaincar", "--grid", str(grid), "--logs", str(tmp_path / "logs")])
 
 

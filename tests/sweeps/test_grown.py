@@ -104,6 +104,14 @@ def test_every_seed_has_a_pool_a_fit_and_searches_of_its_own(done):
     assert runs == {"pgpe pool_top": [0, 1], "pgpe pool_top-release2500": [0, 1], "parameter_pgpe": [0]}
 
 
+def test_a_fit_on_a_grown_pool_is_probed_afterwards_as_it_would_have_been_by_fit(done):
+    run = Path(done[-1]) / "fit" / "mountaincar" / "tiny-seed0"
+    told = json.loads((run / "probes.json").read_text())
+    (run / "probes.json").unlink()
+    main(["probe", str(run)])
+    assert json.loads((run / "probes.json").read_text()) == told
+
+
 def test_the_report_tells_returns_on_the_way(done):
     logs = Path(done[-1])
     report = (tables(logs, "grown") / "report.md").read_text()

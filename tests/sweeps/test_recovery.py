@@ -51,7 +51,7 @@ def test_table_and_figure(logs):
     assert len(table) == 2 + 4 and table[2].endswith("| 0.64 |")
     assert len((folder / "table.csv").read_text().splitlines()) == 1 + 4
     assert (folder / "recovery.png").is_file()
-    assert len(list((logs / "fit" / "mountaincar").iterdir())) == 2
+    assert len(list((logs / "fit" / "mountaincar").glob("recovery-*"))) == 2
 
 
 def test_finished_runs_are_never_repeated_and_interrupted_ones_go_on(logs, grid):
@@ -133,7 +133,7 @@ def test_a_misspelled_section_is_told(tmp_path):
 
 def test_logs_that_cannot_be_written_are_told_before_the_work(tmp_path, grid):
     (tmp_path / "logs").write_text("a file")
-    with pytest.raises(UserError, match="cannot be|Not a directory"):
+    with pytest.raises(UserError, match="cannot be made"):
         main(["recovery", "--env", "mountaincar", "--grid", str(grid), "--logs", str(tmp_path / "logs")])
 
 

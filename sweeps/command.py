@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.trial import Trial, TrialState
 
+from lightning_pz.checks import at_least
 from lightning_pz.console import show_end, table
 from lightning_pz.errors import UserError
 from lightning_pz.presets import resolve_env
@@ -85,7 +86,8 @@ def _check(job: _Job) -> None:
         from lightning_pz.jobs import check_task
 
         with naming(f"{context.source}: finetune"):
-            _, search = parse(finetune_arguments(plan, context, Path("best.ckpt")))
+            jobs, search = parse(finetune_arguments(plan, context, Path("best.ckpt")))
+            at_least(1, {"seeds": jobs.seeds})
             search.check()
             check_task(resolve_env(context.env)["env"]["id"], search.task)
         if search.task == "all" or "," in search.task:

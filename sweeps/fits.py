@@ -95,14 +95,7 @@ class Fit:
             raise UserError(f"{source}: seed_everything expects a whole number, but got {seed!r}")
         cli = self._build(source)
         if metric is not None and metric.startswith("test_fvu_k"):
-            sizes = cli.model.bottleneck.prefixes()
-            if len(sizes) < 2 or int(metric.removeprefix("test_fvu_k")) not in sizes:
-                told = (
-                    f"test_fvu_k of {', '.join(map(str, sizes))}"
-                    if len(sizes) > 1
-                    else "no test_fvu_k, for it is not nested"
-                )
-                raise UserError(f"{source}: metric {metric!r} is no key of {self.name}, which has {told}")
+            self._check_metric(cli, source, metric)
         self._compare(cli, source)
 
     def run(self, callbacks: Sequence[Any] = (), *, quiet: bool = False) -> dict[str, Any]:
@@ -146,6 +139,19 @@ class Fit:
 
         with naming(source):
             return build(expand_presets("fit", self.arguments()))
+
+    def _check_metric(self, cli: FitCLI, source: str, metric: str) -> None:
+        """Raise `UserError` unless the fit measures FVU at the latent size that a metric names."""
+        from lightning_pz.autoencoder.bottlenecks import make_bottleneck
+
+        own = cli.model.hparams
+        sizes = make_bottleneck(own["bottleneck"], own["latent_dim"], own["kl_weight"]).prefixes()
+        if len(sizes) < 2:
+            raise UserError(f"{source}: metric {metric!r} is of a nested fit, but {self.name} is not nested")
+        if metric not in [f"test_fvu_k{size}" for size in sizes]:
+            raise UserError(
+                f"{source}: metric expects test_fvu_k of one of {', '.join(map(str, sizes))}, but got {metric!r}"
+            )
 
     def _compare(self, cli: FitCLI, source: str) -> None:
         """Raise `UserError` unless the run that lies in the folder, if any, is one of these settings and this content."""

@@ -106,8 +106,8 @@ def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
         ({"environments": {"mountaincar": {"run": "x", "fit": {"model.latent_dm": 3}}}}, "latent_dm"),
         ({"environments": {}}, "'environments' expects at least one entry"),
         ({"environments": 3}, "environments expects a mapping"),
-        ({"algorithms": {"pgpe": {"seeds": "two"}}}, "seeds of pgpe on mountaincar expects how many"),
-        ({"algorithms": {"random_latent": {}, "pgpe": {"seeds": -2}}}, "seeds of pgpe on mountaincar expects how many"),
+        ({"algorithms": {"pgpe": {"seeds": "two"}}}, "seeds of pgpe on .* expects how many"),
+        ({"algorithms": {"random_latent": {}, "pgpe": {"seeds": -2}}}, "seeds of pgpe on .* expects how many"),
         ({"at": [0]}, "at expects a whole number of at least 1"),
         ({"at": 100}, "at expects a list of whole numbers"),
         (
@@ -125,7 +125,7 @@ def test_a_bad_grid_is_told_before_anything_is_made(change, sentence, tmp_path):
 
 def test_a_mistyped_key_of_a_search_is_told_before_anything_is_made(tmp_path):
     grid = GRID | {"algorithms": {"random_latent": {}, "pgpe": {"pgpe.populatoin": 4}}}
-    with pytest.raises(UserError, match=r"grid.yaml: pgpe on mountaincar: .*populatoin"):
+    with pytest.raises(UserError, match=r"grid.yaml: pgpe on .*: .*populatoin"):
         main(["compare", "--grid", write(tmp_path / "grid.yaml", grid), "--logs", str(tmp_path / "logs")])
     assert not (tmp_path / "logs").exists()
 

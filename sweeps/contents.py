@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def contents_of(env: str, settings: Any) -> dict[str, str]:
         path = Path(text)
         if key.endswith(".task"):
             names = [name for name in text.split(",") if ":" in name]
-            found |= {f"task {name}": source_digest(find_task(env_id, name)) for name in names}
+            found |= {f"task {name}": source_digest(inspect.unwrap(find_task(env_id, name))) for name in names}
         elif (path / "pool.json").is_file():
             found[f"pool {text}"] = file_digest(path / "pool.json")  # it holds a digest of every array
         elif text and path.is_file():

@@ -252,6 +252,7 @@ def _checked(path: str, function: Callable[[Transition], Any]) -> TaskFunction:
             )
         return rewards
 
+    task.__wrapped__ = function  # type: ignore[attr-defined]  # for `inspect.unwrap`, which leads to its source
     return task
 
 

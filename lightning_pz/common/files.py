@@ -45,11 +45,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The disk is full, or the folder cannot be written to.
     """
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        with _explained(path):
+        with explained(path):
             yield temporary
             temporary.replace(path)
     finally:
@@ -79,7 +79,7 @@ def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
     Raises:
         UserError: Not enough free space, the disk fills up on the way, or `target` appears meanwhile with something in it.
     """
-    with _explained(target):
+    with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if needed_bytes > free:
@@ -90,7 +90,7 @@ def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
     remove_leftovers(target)
     temporary = temporary_beside(target)
     try:
-        with _explained(target):
+        with explained(target):
             temporary.mkdir()
             yield temporary
             temporary.rename(target)
@@ -104,7 +104,7 @@ def claim_folder(target: Path) -> bool:
     Raises:
         UserError: The folder cannot be made.
     """
-    with _explained(target):
+    with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             target.mkdir()
@@ -117,7 +117,7 @@ def check_writable(folder: Path) -> None:
     """Raise `UserError` unless files can be made in a folder, or in the nearest one above it that exists."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    with _explained(folder):
+    with explained(folder):
         probe = temporary_beside(folder / "probe")
         probe.touch()
         probe.unlink()
@@ -144,7 +144,7 @@ def alone(target: Path, *, wait: bool = True) -> Iterator[None]:
     """
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if wait else 0, is_singleton=False)
     try:
-        with _explained(target):
+        with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
     except Timeout as error:
@@ -208,7 +208,7 @@ def _finite(plain: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what a disk can refuse into a sentence; other errors pass."""
     try:
         yield

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lightning_pz.errors import UserError
 from sweeps.dimension.recovery import TaskDimension, task_dimensions
 from sweeps.dimension.rules import Interval, dimension, draw_fvu, first_below, fvu, marginal
 from sweeps.dimension.runs import Group, Run, runs_with_probes
@@ -36,14 +35,6 @@ class Settings:
     tolerance: float = 0.05
     draws: int = 1000
     seed: int = 0
-
-    def check(self) -> None:
-        """Raise `UserError` for a value outside its range."""
-        for name in ("tau", "gain", "tolerance"):
-            if not 0 < getattr(self, name) < 1:
-                raise UserError(f"--{name} expects a number between 0 and 1, but got {getattr(self, name)}")
-        if self.draws < 100:
-            raise UserError(f"--draws expects at least 100, but got {self.draws}")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ MODULES = {
     "growth": "sweeps.growth",
     "grown": "sweeps.grown",
     "manifolds": "sweeps.manifolds",
+    "coverage": "sweeps.coverage",
     "probe": "sweeps.dimension.probe",
     "report": "sweeps.dimension.command",
 }

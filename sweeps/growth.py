@@ -123,10 +123,13 @@ def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
 
 def _write(rows: Mapping[str, Any], folder: Path) -> None:
     from lightning_pz.evaluation.table import markdown
-    from sweeps.pool_rows import as_csv, as_text
+    from sweeps.pool_rows import ENDS, as_csv, as_text
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("table.csv", as_csv(rows)), ("table.md", markdown(as_text(rows)))):
+    for name, text in (
+        ("table.csv", as_csv(rows)),
+        ("table.md", f"{markdown(as_text(rows))}\n{ENDS}; a gap is told in units of return.\n"),
+    ):
         temporary = folder / f"{name}.tmp"
         temporary.write_text(text)
         temporary.replace(folder / name)

@@ -94,12 +94,12 @@ def run(arguments: list[str]) -> None:
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
     from lightning_pz import plots
     from lightning_pz.evaluation.figures import recovery_curves
-    from lightning_pz.evaluation.table import SHOWN, cells, console, markdown, rows, write_csv
+    from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, markdown, rows, write_csv
 
     found = cells(done)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(found, folder / "table.csv")
-    (folder / "table.md").write_text(markdown(rows(found, SHOWN, published)))
+    (folder / "table.md").write_text(f"{markdown(rows(found, SHOWN, published))}\n{ENDS}\n")
     figure = recovery_curves(found, published, env_name)
     plots.save(figure, folder / "recovery.png")
     plots.plt.close(figure)

@@ -24,6 +24,8 @@ from jaxtyping import Float
 from scipy.special import stdtr, stdtrit
 from scipy.stats import trim_mean
 
+Numbers = np.ndarray | np.number
+"""Arrays, and what numpy makes of arrays of no dimension."""
 LEVEL = 0.95
 FEWEST = 4
 """Numbers from which on a mean has an interval; fewer have a range."""
@@ -75,9 +77,9 @@ def read_estimate(summary: Mapping[str, Any], name: str) -> Estimate | None:
 class Spread(NamedTuple):
     """An interquartile mean with its standard error and degrees of freedom, each (...); NaN for single runs."""
 
-    value: np.ndarray
-    error: np.ndarray
-    freedom: np.ndarray
+    value: Numbers
+    error: Numbers
+    freedom: Numbers
 
 
 def ends_are(kinds: Collection[str]) -> str:
@@ -159,7 +161,7 @@ def iqm(values: Float[np.ndarray, "runs ..."]) -> np.ndarray:
     return np.where(np.isnan(values).any(axis=0), np.nan, trim_mean(values, 0.25, axis=0))
 
 
-def interquartile(strata: Sequence[Float[np.ndarray, "_ ..."]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+def interquartile(strata: Sequence[Float[np.ndarray, "_ ..."]]) -> tuple[Numbers, Numbers, Numbers, str]:
     """Return the interquartile mean over the runs of all strata with its ends, each (...), and their kind.
 
     Args:
@@ -217,7 +219,7 @@ def probability_above(one: Float[np.ndarray, " ours"], other: Float[np.ndarray, 
     return float(stdtr(freedom, ahead / error)) if error > 0 else 0.5 + 0.5 * float(np.sign(ahead))
 
 
-def _winsorized(runs: np.ndarray, everything: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _winsorized(runs: np.ndarray, everything: np.ndarray) -> tuple[np.ndarray, Numbers]:
     """Return what each run adds to the interquartile mean, (runs, ...), and how many lie between the quartiles, (...)."""
     ordered = np.sort(everything, axis=0)
     cut = len(everything) // 4
@@ -226,9 +228,7 @@ def _winsorized(runs: np.ndarray, everything: np.ndarray) -> tuple[np.ndarray, n
     return np.clip(runs, low, high) / (len(everything) - 2 * cut), between
 
 
-def _error(
-    added: Sequence[tuple[np.ndarray, np.ndarray]], plain: Sequence[np.ndarray] | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _error(added: Sequence[tuple[np.ndarray, Numbers]], plain: Sequence[np.ndarray] | None) -> tuple[Numbers, Numbers]:
     """Return standard error and degrees of freedom from what the runs of each stratum add; see `spread`."""
     variances = [len(w) * _variance(w) for w, _ in added]
     error, freedom = _sum(variances, [np.maximum(between - 1.0, 1.0) for _, between in added])
@@ -243,11 +243,11 @@ def _error(
     return np.where(wider, other, error), np.where(wider, count - 1.0, freedom)
 
 
-def _variance(runs: np.ndarray) -> np.ndarray:
+def _variance(runs: np.ndarray) -> Numbers:
     return runs.var(axis=0, ddof=1) if len(runs) > 1 else np.full(runs.shape[1:], np.nan)
 
 
-def _sum(variances: Sequence[np.ndarray], freedoms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _sum(variances: Sequence[Numbers], freedoms: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
     """Return the root of summed variances and Welch's degrees of freedom of the sum."""
     total = np.asarray(sum(variances))
     squares = np.asarray(sum(v**2 / f for v, f in zip(variances, freedoms, strict=True)))
@@ -256,5 +256,5 @@ def _sum(variances: Sequence[np.ndarray], freedoms: Sequence[np.ndarray]) -> tup
         return np.sqrt(total), np.where(squares > 0, np.minimum(total**2 / squares, largest), largest)
 
 
-def _quantile(freedom: np.ndarray | float) -> np.ndarray:
+def _quantile(freedom: Numbers | float | int) -> np.ndarray:
     return np.asarray(stdtrit(freedom, (1 + LEVEL) / 2))

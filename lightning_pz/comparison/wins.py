@@ -166,7 +166,7 @@ def _leads(tasks: Sequence[Task], horizons: Sequence[int], draws: int, seed: int
     for task, horizon in zip(tasks, horizons, strict=True):
         cells = [cell for cell in task.cells if horizon in cell.area]
         spreads = [spread([cell.areas[horizon]]) for cell in cells]
-        means = np.stack([s.value + s.error * generator.standard_t(s.freedom, draws) for s in spreads])
+        means = np.stack([s.value + s.error * generator.standard_t(float(s.freedom), draws) for s in spreads])
         # Of a single run nobody knows where its mean lies; then nobody knows who leads.
         first = np.where(np.isnan(means).any(axis=0), np.nan, means == means.max(axis=0))
         for cell, share in zip(cells, first / first.sum(axis=0), strict=True):

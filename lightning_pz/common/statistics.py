@@ -86,7 +86,7 @@ def ends_are(kinds: Collection[str]) -> str:
     """Return in words what the ends of several numbers are, for a caption; empty where there are none."""
     interval, span = bool({STUDENT, BOOTSTRAP} & set(kinds)), RANGE in kinds
     if interval and span:
-        return f"95 % interval, below {FEWEST} seeds the range"
+        return f"95 % interval, of fewer than {FEWEST} the range"
     return "95 % interval" if interval else "range" if span else ""
 
 

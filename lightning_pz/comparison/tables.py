@@ -158,7 +158,7 @@ def figure_name(task: Task) -> str:
 
 def reference_rows(tasks: Sequence[Task]) -> Rows:
     """Return each task's floor, best known return and best policy in the pool, a header first."""
-    rows = [["task", "floor (score 0)", "which is", "best known (score 1)", "of", "best in the pool"]]
+    rows = [["task", "floor (score 0)", "which is", "best known (score 1)", "of", "best in the pool [95 %] (range)"]]
     for task in tasks:
         kind = "the pool's median" if task.floor_is_median else "the lowest first evaluation"
         pool = text(task.pool) if task.pool else "unknown"

@@ -226,4 +226,4 @@ def test_summaries_name_the_kind_and_those_of_earlier_versions_are_read():
 
 def test_captions_call_a_range_a_range():
     assert ends_are({STUDENT}) == "95 % interval" and ends_are({RANGE, NONE}) == "range" and ends_are({NONE}) == ""
-    assert ends_are({STUDENT, RANGE}) == "95 % interval, below 4 seeds the range"
+    assert ends_are({STUDENT, RANGE}) == "95 % interval, of fewer than 4 the range"

@@ -111,7 +111,7 @@ def _range(values: np.ndarray) -> str:
 def _kept(values: Mapping[str, Estimate]) -> str:
     """Return the share of their return that the best keep, or, where a share means nothing, what they gain or lose."""
     if math.isfinite(values["kept"].value):
-        return _span(values["kept"].scaled(100), " %")
+        return _span(values["kept"].scaled(100.0), " %")
     return f"{_span(values['reconstruction_gap'], sign='+')} of {_span(values['best_own_return']._replace(kind=NONE, low=math.nan))}"
 
 

@@ -5,7 +5,7 @@ pool's latent distribution above) and fresh random policies, all on the same epi
 Several checkpoints (training seeds, latent sizes) give one table with intervals over seeds. Each checkpoint
 leaves `logs/evaluate/<env>/<policy>-k<k>-seed<s>-<digest>`, which an equal evaluation finds again:
 
-    summary.json   <task>/<metric> with <task>/<metric>_low and _high, the 95 % interval
+    summary.json   <task>/<metric> with <task>/<metric>_low and _high, the 95 % interval, and its kind as _interval
     returns.csv    every episode of every policy
     latents.npz    latents of the groups `reconstructed` and `latents`, row by row
     figures/       return over the latent grid, distributions of returns, returns against coordinates

@@ -137,6 +137,8 @@ def _write(rows: Mapping[str, Any], folder: Path) -> None:
 
 def _show(rows: Mapping[str, Any], folder: Path) -> None:
     from lightning_pz.evaluation.table import console
-    from sweeps.pool_rows import as_text
+    from sweeps.pool_rows import ENDS, as_text
 
-    print(f"\n{console(as_text(rows, short=True))}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}")
+    print(
+        f"\n{console(as_text(rows, short=True))}\n  {ENDS}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}"
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_pz.common.statistics import FEWEST, NONE, UNKNOWN, Estimate, mean_interval, share
+from lightning_pz.common.statistics import FEWEST, UNKNOWN, Estimate, mean_interval, share
 from lightning_pz.evaluation.run import Evaluation
 
 METRICS = ("kept", "reconstruction_gap", "best_own_return", "best_in_pool", "best_latent")
@@ -74,7 +74,7 @@ def as_text(rows: Mapping[str, PoolRow], *, short: bool = False) -> list[list[st
 
     Args:
         rows: By the name of the way.
-        short: Leave out what a terminal has no room for.
+        short: Leave out what a terminal has no room for, such as the ends of the best.
     """
     fvus = ["test FVU", "elsewhere", *([] if short else ["PCA"])]
     lines = [["pool", "seeds", *fvus, "task", "best in pool", "best latent", "kept by 50 best, or gap"]]
@@ -83,7 +83,9 @@ def as_text(rows: Mapping[str, PoolRow], *, short: bool = False) -> list[list[st
         first = [name, str(row.seeds), *([text.split(" ")[0] for text in told[:2]] if short else told)]
         for place, (task, values) in enumerate(row.tasks.items()):
             own = first if place == 0 else [""] * len(first)
-            lines.append([*own, task, *(_span(values[m]) for m in METRICS[3:]), _kept(values)])
+            lines.append(
+                [*own, task, *(_span(_alone(values[m]) if short else values[m]) for m in METRICS[3:]), _kept(values)]
+            )
     return lines
 
 
@@ -112,7 +114,11 @@ def _kept(values: Mapping[str, Estimate]) -> str:
     """Return the share of their return that the best keep, or, where a share means nothing, what they gain or lose."""
     if math.isfinite(values["kept"].value):
         return _span(values["kept"].scaled(100.0), " %")
-    return f"{_span(values['reconstruction_gap'], sign='+')} of {_span(values['best_own_return']._replace(kind=NONE, low=math.nan))}"
+    return f"{_span(values['reconstruction_gap'], sign='+')} of {_span(_alone(values['best_own_return']))}"
+
+
+def _alone(found: Estimate) -> Estimate:
+    return UNKNOWN._replace(value=found.value)
 
 
 def _span(found: Estimate, unit: str = "", sign: str = "") -> str:

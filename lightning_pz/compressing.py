@@ -19,11 +19,11 @@ from lightning_pz.checks import is_installed
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.compression import figures
 from lightning_pz.compression.distill import behavior, distill
 from lightning_pz.compression.files import read_network
 from lightning_pz.compression.latency import latencies
-from lightning_pz.compression.measure import difference_interval, kept_interval
 from lightning_pz.compression.network import copy_of, from_saved
 from lightning_pz.compression.onnx_export import write_onnx
 from lightning_pz.compression.resolve import RunSettings
@@ -35,7 +35,6 @@ from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.worlds import World, find_world, play
 from lightning_pz.console import show_end
 from lightning_pz.errors import UserError
-from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.presets import EnvConfig
 from lightning_pz.search.run_folder import RunFolder
@@ -134,20 +133,17 @@ def _worth(
     """Return what fresh episodes tell: returns, and, where there is an original, how like it the policy is."""
     seeds = range(TEST_SEEDS, TEST_SEEDS + settings.episodes)
     returns = play(deployed, world, seeds).returns
-    values: dict[str, Any] = dict(_ends("return", mean_interval(returns)))
+    values: dict[str, Any] = dict(mean_interval(returns).keys("return"))
     values["episodes"] = settings.episodes
     if original is None:
         return values | {"return_dense": None, "behavior_fvu": None}
     dense = play(original, world, seeds)
     states = play(original, world, seeds[:_BEHAVIOR_EPISODES], keep=True).observations
-    values |= _ends("return_dense", mean_interval(dense.returns))
-    values |= _ends("return_difference", difference_interval(returns, dense.returns))
-    values |= _ends("return_kept", kept_interval(returns, dense.returns))
+    values |= mean_interval(dense.returns).keys("return_dense")
+    values |= mean_interval(returns - dense.returns).keys("return_difference")
+    kept = share(returns, dense.returns) or UNKNOWN
+    values |= kept.keys("return_kept")
     return values | {f"behavior_{key}": value for key, value in behavior(deployed, original, states, world).items()}
-
-
-def _ends(name: str, values: tuple[float, float, float] | None) -> dict[str, float | None]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), values or (None,) * 3, strict=True))
 
 
 def _original(settings: CompressSettings, world: World) -> nn.Sequential | None:
@@ -253,8 +249,8 @@ def _finished(parent: Path) -> list[dict[str, Any]]:
 
 def _show(summary: dict[str, Any], folder: Path) -> None:
     def span(key: str, pattern: str) -> str:
-        value, low, high = (summary.get(key + end) for end in ("", "_low", "_high"))
-        return "none" if None in (value, low, high) else f"{value:{pattern}} [{low:{pattern}}, {high:{pattern}}]"
+        found = read_estimate(summary, key)
+        return "none" if found is None else f"{found.value:{pattern}}{found.ends(pattern)}"
 
     rows = {
         "environment": summary["env"],

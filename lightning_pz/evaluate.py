@@ -6,7 +6,7 @@ Several checkpoints (training seeds, latent sizes) give one table with intervals
 leaves `logs/evaluate/<env>/<policy>-k<k>-seed<s>-<digest>`, which an equal evaluation finds again:
 
     identity.json  all that decides the numbers
-    summary.json   <task>/<metric> with <task>/<metric>_low and _high, the 95 % interval
+    summary.json   <task>/<metric> with <task>/<metric>_low and _high, the 95 % interval, and its kind as _interval
     returns.csv    every episode of every policy
     latents.npz    latents of the groups `reconstructed` and `latents`, row by row
     figures/       return over the latent grid, distributions of returns, returns against coordinates

@@ -45,6 +45,7 @@ STUDIES = {
     "manifolds": Study(
         "The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "sweeps.manifolds"
     ),
+    "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "sweeps.coverage"),
     "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "sweeps.dimension.probe"),
     "report": Study("The dimension report of finished studies.", kinds.ReportOptions, "sweeps.dimension.command"),
 }
@@ -64,7 +65,11 @@ def main(arguments: list[str]) -> None:
     if name not in STUDIES:
         raise UserError(f"expected a study, one of {', '.join(STUDIES)}, but got {name!r}." + nearest(name, STUDIES))
     study = STUDIES[name]
-    settings = "" if study.module.endswith(("manifolds", "probe", "command")) else f" Its file: conf/sweep/{name}.yaml."
+    settings = (
+        ""
+        if study.module.endswith(("manifolds", "coverage", "probe", "command"))
+        else f" Its file: conf/sweep/{name}.yaml."
+    )
     options: Any = kinds.read_options(name, study.options, rest, study.what + settings)
     import_module(study.module).run(name, options)
 

@@ -139,14 +139,16 @@ def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
 
 def _write(rows: Mapping[str, Any], folder: Path) -> None:
     from lightning_pz.evaluation.table import markdown
-    from sweeps.pool_rows import as_csv, as_text
+    from sweeps.pool_rows import ENDS, as_csv, as_text
 
     write_text(folder / "table.csv", as_csv(rows))
-    write_text(folder / "table.md", markdown(as_text(rows)))
+    write_text(folder / "table.md", f"{markdown(as_text(rows))}\n{ENDS}; a gap is told in units of return.\n")
 
 
 def _show(rows: Mapping[str, Any], folder: Path) -> None:
     from lightning_pz.evaluation.table import console
-    from sweeps.pool_rows import as_text
+    from sweeps.pool_rows import ENDS, as_text
 
-    print(f"\n{console(as_text(rows, short=True))}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}")
+    print(
+        f"\n{console(as_text(rows, short=True))}\n  {ENDS}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}"
+    )

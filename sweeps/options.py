@@ -125,6 +125,25 @@ class ManifoldOptions:
 
 
 @dataclass(frozen=True)
+class CoverageOptions:
+    """Options of `coverage`.
+
+    Args:
+        trials: Samples of each kind, at least 100.
+        seed: Seed of the samples.
+        logs: Folder for pools, runs and studies.
+    """
+
+    trials: int = 2000
+    seed: int = 0
+    logs: str = "logs"
+
+    def __post_init__(self) -> None:
+        at_least(100, {"trials": self.trials})
+        at_least(0, {"seed": self.seed})
+
+
+@dataclass(frozen=True)
 class ProbeOptions:
     """Options of `probe`.
 

@@ -118,12 +118,12 @@ def run(study: str, options: RecoveryOptions) -> None:
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
     from lightning_pz import plots
     from lightning_pz.evaluation.figures import recovery_curves
-    from lightning_pz.evaluation.table import SHOWN, cells, console, markdown, rows, write_csv
+    from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, markdown, rows, write_csv
 
     found = cells(done)
     with replacing(folder / "table.csv") as temporary:
         write_csv(found, temporary)
-    write_text(folder / "table.md", markdown(rows(found, SHOWN, published)))
+    write_text(folder / "table.md", f"{markdown(rows(found, SHOWN, published))}\n{ENDS}\n")
     figure = recovery_curves(found, published, env_name)
     with replacing(folder / "recovery.png") as temporary:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")

@@ -57,8 +57,8 @@ def report(
         folders: Folders of `finetune` runs, at any level.
         out: Where to write; `report/<env>` beside `finetune` if None, with a number if a report of other runs lies there.
         evaluations: summary.json files of `evaluate`.
-        draws: Bootstrap resamples.
-        seed: Seed of the resampling.
+        draws: Draws of areas, for the number of tasks that each algorithm leads.
+        seed: Seed of these draws and of the permutation test.
         at: Environment steps after which returns are told in a table of their own.
 
     Raises:
@@ -66,7 +66,7 @@ def report(
     """
     at_least(1, {"at": min(at, default=1)})
     if draws < 100:
-        raise UserError(f"--draws expects at least 100 resamples, for fewer give no 95 % interval, but got {draws}")
+        raise UserError(f"--draws expects at least 100 draws, for fewer give no 95 % interval, but got {draws}")
     if seed < 0:
         raise UserError(f"--seed expects at least 0, but got {seed}")
     if out is not None and out.exists() and not out.is_dir():
@@ -74,13 +74,13 @@ def report(
     found = find_runs(folders)
     grouped = cells(found.runs)
     pools = find_pools(found.runs, evaluations)
-    tasks = analyze(grouped, pools, draws, seed)
+    tasks = analyze(grouped, pools)
     results = rounds(tasks, draws, seed)
     if out is None:
         envs = "-".join(dict.fromkeys(task.env for task in tasks))
         out = _place((logs_root(found.runs[0]) or Path("logs")) / "report", envs, found)
-    made = Report(_shortest(out), tasks, results, pools, found, moments(tasks, at, draws, seed))
-    _write(made, draws, seed)
+    made = Report(_shortest(out), tasks, results, pools, found, moments(tasks, at, seed))
+    _write(made)
     return made
 
 
@@ -139,7 +139,7 @@ def _runs_of(folder: Path) -> set[str]:
         return set()
 
 
-def _write(made: Report, draws: int, seed: int) -> None:
+def _write(made: Report) -> None:
     # Only now: drawing takes a second to import.
     from lightning_pz.comparison.figures import learning_curves, overview, save, style_indices
 
@@ -156,7 +156,7 @@ def _write(made: Report, draws: int, seed: int) -> None:
     names = style_indices(list(dict.fromkeys(cell.contender for task in made.tasks for cell in task.cells)))
     for task in made.tasks:
         save(learning_curves(task, names), made.folder / "figures" / tables.figure_name(task))
-    save(overview(made.tasks, made.rounds[0], names, draws, seed), made.folder / "figures" / "overview")
+    save(overview(made.tasks, made.rounds[0], names), made.folder / "figures" / "overview")
 
 
 def _shortest(path: Path) -> Path:

@@ -13,13 +13,14 @@ import torch
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.files import file_digest, safe_name, write_text
 from lightning_pz.common.identity import digest
+from lightning_pz.common.statistics import read_estimate
 from lightning_pz.console import is_terminal, table
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.metrics import METRICS
 from lightning_pz.evaluation.play import EvaluateConfig, read_returns
 from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
-from lightning_pz.evaluation.table import SHOWN, cells, console, rows
+from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, rows
 from lightning_pz.evaluation.transfer import POLICIES, transfer_fvu
 from lightning_pz.evaluation.video import film
 from lightning_pz.pool.same import is_pool_of
@@ -64,6 +65,7 @@ def show(done: Sequence[Evaluation]) -> None:
         print(table(*_one(first)))
     else:
         print(console(rows(cells(done), SHOWN)))
+        print(f"\n  {ENDS}")
     _tell(done)
     print(f"\n  next: tensorboard --logdir {first.folder.parent}\n")
     print(first.folder if len(done) == 1 else first.folder.parent)
@@ -74,12 +76,11 @@ def _one(evaluation: Evaluation) -> tuple[list[list[str]], list[str]]:
     summary, tasks = evaluation.summary, list(evaluation.draws)
 
     def text(key: str) -> str:
-        value, low, high = (summary[key + end] for end in ("", "_low", "_high"))
-        if value is None:
+        found = read_estimate(summary, key)
+        if found is None:
             return "none"
-        digits = 2 if abs(value) < 20 else 0
-        span = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-        return f"{value:.{digits}f}{span}"
+        digits = 2 if abs(found.value) < 20 else 0
+        return f"{found.value:.{digits}f}{found.ends(f'.{digits}f')}"
 
     return [[metric, *(text(f"{task}/{metric}") for task in tasks)] for metric in (*METRICS, *FRESH.values())], [
         "",

@@ -22,8 +22,8 @@ from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation.latents import choose_latents
 from lightning_pz.evaluation.shared import kept
-from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.latents import ENCODINGS, LatentDistribution
+from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.same import open_pool_of
 from lightning_pz.pool.store import Pool
@@ -188,6 +188,8 @@ def _digest(network: PolicyNetwork) -> str:
     """Return a digest of what the policies share: layout, statistics, action box."""
     shared = (network.observation_mean, network.observation_std, network.action_low, network.action_high)
     return digest([network.layout.to_dict(), [value.tolist() for value in shared]])
+
+
 def _distribution(model: BehaviorAutoencoder, pool: Pool, kind: str) -> LatentDistribution:
     """Return what latents are sampled from; a checkpoint of an earlier version, which kept no encodings, makes them now."""
     if not len(model.latent_encodings):

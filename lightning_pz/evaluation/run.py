@@ -18,6 +18,7 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencode
 from lightning_pz.common.files import alone, file_digest, new_folder, replacing, safe_name, slug, write_json, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, find
+from lightning_pz.common.statistics import BOOTSTRAP, NONE, Estimate, mean_interval, percentiles
 from lightning_pz.envs.played import environment_now, is_as_it_was, task_sources, versions
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
 from lightning_pz.errors import UserError
@@ -26,7 +27,6 @@ from lightning_pz.evaluation.fresh import FRESH, Champion, champions
 from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
-from lightning_pz.intervals import mean_interval, percentiles
 from lightning_pz.policy.saved import policy_file
 from lightning_pz.pool.store import Pool
 from lightning_pz.presets import env_name
@@ -165,7 +165,7 @@ def _make(
     plays = play(model, opened, functions, config, shared, decides, progress=progress)
     values, draws = _measure(plays, config)
     best = champions(model, opened, plays, functions, config, progress=progress)
-    values |= _measure_again(best, config)
+    values |= _measure_again(best)
     invalid = plays.invalid()
     summary: dict[str, Any] = {
         "env": description["env"]["id"],
@@ -206,20 +206,17 @@ def _measure(plays: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict
         draws[task] = bootstrap(groups, config.draws, config.latent_seed, config.best)
         for metric in METRICS:
             low, high = map(float, percentiles(draws[task][metric]))
-            key = f"{task}/{metric}"
-            numbers = {key: measured[metric], f"{key}_low": low, f"{key}_high": high}
-            # JSON knows no NaN: a ratio without a range to compare with is null.
-            values |= {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+            kind = BOOTSTRAP if np.isfinite([low, high]).all() else NONE
+            values |= Estimate(measured[metric], low, high, kind).keys(f"{task}/{metric}")
     return values, draws
 
 
-def _measure_again(best: dict[str, dict[str, Champion]], config: EvaluateConfig) -> dict[str, float | None]:
+def _measure_again(best: dict[str, dict[str, Champion]]) -> dict[str, Any]:
     """Return flat summary keys of the best policies on fresh episodes."""
-    values: dict[str, float | None] = {}
+    values: dict[str, Any] = {}
     for group, metric in FRESH.items():
         for task, champion in best[group].items():
-            numbers = zip(("", "_low", "_high"), mean_interval(champion.returns, config.draws), strict=True)
-            values |= {f"{task}/{metric}{end}": x if np.isfinite(x) else None for end, x in numbers}
+            values |= mean_interval(champion.returns).keys(f"{task}/{metric}")
     return values
 
 

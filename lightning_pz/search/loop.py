@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_pz.common.statistics import mean_interval
 from lightning_pz.errors import UserError
-from lightning_pz.intervals import mean_interval
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
@@ -129,11 +129,8 @@ def summarize(progress: Progress, objective: Objective, settings: SearchSettings
     assert progress.best is not None
     seeds = list(range(TEST_SEEDS, TEST_SEEDS + settings.test_episodes))
     each = objective.measure(progress.best, seeds).each[0]
-    mean, low, high = (finite_or_none(value) for value in mean_interval(each))
     return {
-        f"{task}/return": mean,
-        f"{task}/return_low": low,
-        f"{task}/return_high": high,
+        **mean_interval(each).keys(f"{task}/return"),
         f"{task}/eval_return": finite_or_none(progress.best_return),
         "env_steps": progress.env_steps,
         "seconds": round(progress.seconds, 2),

@@ -143,7 +143,7 @@ def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run
         steps, returns = rising(rng, 10)
         write_run(tmp_path, "pgpe", seed, steps, returns)
         write_run(tmp_path, "ppo", seed, steps, [-1000.0, *returns[1:]])
-    (task,) = analyze(cells(find_runs([tmp_path]).runs), {}, 100, 0)
+    (task,) = analyze(cells(find_runs([tmp_path]).runs), {})
     figure = learning_curves(task, style_indices([]))
     (axes,) = figure.axes
     bottom, top = axes.get_ylim()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.statistics import mean_interval
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation.fresh import FRESH_SEED, best_of, fresh_seeds
 from lightning_pz.evaluation.play import EvaluateConfig, read_returns
-from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.objective import TEST_SEEDS
 
@@ -66,11 +66,11 @@ def test_of_equal_policies_the_best_only_seems_better():
     best = best_of(noise)
     assert noise[best].mean() == noise.mean(1).max() > 0.9
     fresh = np.random.default_rng(1).standard_normal(400)
-    mean, low, high = mean_interval(fresh, 2000)
+    mean, low, high, _ = mean_interval(fresh)
     assert low < 0 < high and mean == fresh.mean()
     assert (high - low) / 2 == pytest.approx(1.96 * fresh.std() / 20, rel=0.05)
 
 
 def test_a_policy_that_breaks_is_never_the_best_and_a_broken_episode_has_no_interval():
     assert best_of(np.array([[1.0, 2.0], [np.nan, 100.0], [3.0, 1.0]])) == 2
-    assert np.isnan(mean_interval(np.array([1.0, np.nan]), 10)).all()
+    assert np.isnan(mean_interval(np.array([1.0, np.nan]))[:3]).all()

@@ -208,7 +208,7 @@ def test_the_task_recovery_dimension_takes_the_studys_own_fits_first(logs):
     (row,) = table_of(report(logs, "latent_dim"), "recovery")
     assert (
         row["fits"] == "of other studies, pool pool-a"
-        and row["task-recovery dimension [by interval ends]"] == "1 [1, > 2]"
+        and row["task-recovery dimension [by interval ends]"] == "1 (1 to 1)"
     )
     for seed in (0, 1):
         for k, best in ((1, 0.5), (2, 0.9 + 0.1 * seed), (3, 1.3)):
@@ -216,7 +216,7 @@ def test_the_task_recovery_dimension_takes_the_studys_own_fits_first(logs):
     folder = report(logs, "latent_dim")
     (row,) = table_of(folder, "recovery")
     assert row["fits"] == "of this study" and row["seeds"] == "2" and row["recovery_best there"] == "0.95"
-    assert row["task-recovery dimension [by interval ends]"] == "2 [2, 3]"
+    assert row["task-recovery dimension [by interval ends]"] == "2 (2 to 3)"
     assert "Not evaluated" not in (folder / "report.md").read_text()
 
 

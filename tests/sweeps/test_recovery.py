@@ -48,7 +48,8 @@ def stamps(logs):
 def test_table_and_figure(logs):
     folder = tables(logs)
     table = (folder / "table.md").read_text().splitlines()
-    assert len(table) == 2 + 4 and table[2].endswith("| 0.64 |")
+    assert len(table) == 2 + 4 + 2 and table[2].endswith("| 0.64 |")
+    assert " to " in table[2] and "(lowest to highest), their range" in table[-1]  # of two seeds
     assert len((folder / "table.csv").read_text().splitlines()) == 1 + 4
     assert (folder / "recovery.png").is_file()
     assert len(list((logs / "fit" / "mountaincar").glob("recovery-*"))) == 2

@@ -40,10 +40,30 @@ def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.S
     return nn.Sequential(Standardize(torch.from_numpy(mean), std), ToBox(-limit, limit, "clip"), *network)
 
 
-def was_normalized(model: Any) -> bool:
-    """Return whether a model of Stable-Baselines3 was trained under `VecNormalize`, as its zip tells."""
-    # Kept beside the normalized observation by that wrapper alone.
-    return getattr(model, "_last_original_obs", None) is not None
+def was_normalized(model: Any) -> bool | None:
+    """Return whether a model of Stable-Baselines3 was trained under `VecNormalize`; None where its zip does not tell.
+
+    Beside the last observation a zip keeps one that is called original. A learner without a replay buffer keeps it under
+    `VecNormalize` alone. One with a replay buffer keeps it always, and then it is the observation before the last: only a
+    type of its own, or a last observation alone outside the space, tells that the last was normalized.
+    """
+    original, last = getattr(model, "_last_original_obs", None), getattr(model, "_last_obs", None)
+    if original is None or last is None:
+        return False
+    if not hasattr(model, "replay_buffer"):
+        return True
+    parts = [(original[key], last[key]) for key in original] if isinstance(original, dict) else [(original, last)]
+    if any(one.dtype != other.dtype for one, other in parts):
+        return True
+    # An environment may leave its own space; then that tells nothing.
+    return True if _inside(model, original) and not _inside(model, last) else None
+
+
+def _inside(model: Any, observations: Any) -> bool:
+    """Return whether the first of a batch of observations lies in the model's space."""
+    if isinstance(observations, dict):
+        return model.observation_space.contains({key: part[0] for key, part in observations.items()})
+    return model.observation_space.contains(observations[0])
 
 
 def statistics_near(path: str | Path) -> list[Path]:

@@ -42,13 +42,7 @@ def open_policy(path: str, world: World, normalization: str | None = None) -> nn
         if world.is_image:
             raise UserError(f"--normalization expects observations that are vectors, but {world.id} has images")
         return with_statistics(network, normalization, world.shape[0])
-    if was_normalized(model):
-        near = ", ".join(map(str, statistics_near(path)))
-        print(
-            f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give "
-            f"the statistics with --normalization FILE" + (f"; found beside it: {near}" if near else ""),
-            file=sys.stderr,
-        )
+    _warn(path, was_normalized(model), statistics_near(path))
     return network
 
 
@@ -84,6 +78,21 @@ def check_fits(network: nn.Sequential, world: World, path: str) -> None:
         outputs(network, torch.zeros(1, *world.shape))
     except RuntimeError as error:
         raise UserError(f"{path} cannot look at observations of shape {world.shape} in {world.id}: {error}") from error
+
+
+def _warn(path: str, normalized: bool | None, near: list[Path]) -> None:
+    """Say on stderr that a policy lacks the statistics that it was trained with, or may lack those that lie beside it."""
+    if normalized is False or (normalized is None and not near):
+        return
+    beside = ", ".join(map(str, near))
+    print(
+        f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give the "
+        "statistics with --normalization FILE" + (f"; found beside it: {beside}" if near else "")
+        if normalized
+        else f"warning: statistics of VecNormalize lie beside {path} ({beside}): if it was trained with them, give them with "
+        "--normalization FILE, for it plays raw observations here",
+        file=sys.stderr,
+    )
 
 
 @torch.no_grad()

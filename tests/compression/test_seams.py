@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
@@ -312,6 +312,37 @@ def test_statistics_of_a_normalized_policy_become_its_first_layers(normalized, t
     env.obs_rms.mean[:] += 1
     env.save(str(statistics))
     assert run(capsys, *command, "--normalization", statistics)[0] != folder
+
+
+@pytest.mark.parametrize("kind, more", [(PPO, {"n_steps": 32}), (SAC, {"learning_starts": 5, "buffer_size": 50})])
+@pytest.mark.parametrize("name", ["Pendulum-v1", "InvertedPendulum-v5", "MountainCarContinuous-v0"])
+def test_only_what_was_normalized_is_called_so(kind, more, name, tmp_path, capsys):
+    arch = {"policy_kwargs": {"net_arch": [8]}, "device": "cpu", "batch_size": 16}
+    world, path, told = find_world(name), tmp_path / "model.zip", []
+    for wrap in (lambda env: env, VecNormalize):
+        env = wrap(DummyVecEnv([lambda: gymnasium.make(name)]))
+        env.seed(0)
+        model = kind("MlpPolicy", env, seed=0, **more, **arch)
+        model.learn(40)
+        model.save(path)
+        open_policy(str(path), world)
+        told.append(capsys.readouterr().err)
+    assert told[0] == ""
+    assert told[1].startswith(f"warning: {path} was trained under VecNormalize")
+
+
+def test_where_a_zip_does_not_tell_statistics_beside_it_do(point_mass, tmp_path, capsys):
+    name = point_mass()  # float32 in an infinite box
+    world, path = find_world(name), tmp_path / "model.zip"
+    env = DummyVecEnv([lambda: gymnasium.make(name, disable_env_checker=True)])
+    model = SAC("MlpPolicy", env, device="cpu", buffer_size=50, learning_starts=99, policy_kwargs={"net_arch": [8]})
+    model.learn(20)
+    model.save(path)
+    open_policy(str(path), world)
+    assert not capsys.readouterr().err
+    (tmp_path / "model_vecnormalize.pkl").touch()
+    open_policy(str(path), world)
+    assert "model_vecnormalize.pkl" in capsys.readouterr().err
 
 
 def test_statistics_that_do_not_fit(normalized, write_policy, tmp_path):

@@ -23,7 +23,7 @@ from tests.sweeps.conftest import ROOT, TINY, settings
 
 HIDDEN = {"worker"}
 """What a command says to the processes that it starts; the tests of two processes run it."""
-EVALUATE = {"policies": 6, "episodes": 1, "draws": 10}
+EVALUATE = {"policies": 6, "episodes": 1, "draws": 10, "fresh_episodes": 2}
 RECOVERY = {
     "default": {
         "policies": {"small": {}}, "latent_dims": [1], "seeds": [0], "fit": TINY, "evaluate": EVALUATE,
@@ -41,11 +41,11 @@ COMPARE = {
     "environments": {
         "mountaincar": {
             "run": "tiny", "fit_seeds": 1, "policy": "small", "tasks": ["left"], "fit": {**FIT, "data.random.seed": "{seed}"},
-            "evaluate": EVALUATE, "algorithms": {"mine": {"budget": 1500}},
+            "evaluate": EVALUATE, "algorithms": {"mine": {"budget": 4000}},
         },
     },
     "algorithms": {"mine": {"algorithm": "random_latent", "random_latent.population": 2}},
-    "finetune": {"budget": 6000, "workers": 1, "starts": 1, "evaluation_episodes": 1, "test_episodes": 1},
+    "finetune": {"budget": 6000, "workers": 1, "starts": 1, "evaluation_episodes": 1, "test_episodes": 2},
     "at": [1000],
 }  # fmt: skip
 SEARCH = {

@@ -29,6 +29,9 @@ class EnvConfig:
     horizon: int | None = None
 
     def __post_init__(self) -> None:
+        from lightning_pz.envs.specs import check_horizon
+
+        check_horizon(self.horizon)
         plain_name("env.name", self.name)
 
 
@@ -117,7 +120,7 @@ def short_name(env_id: str) -> str:
 
 
 def env_name(env_id: str) -> str:
-    """Return the short name of an environment: its preset's, or one made from its id that no other id shares."""
+    """Return the short name of an environment: its preset's, or one made from its id."""
     for name in preset_names("env"):
         if load_preset("env", name)["env"]["id"] == env_id:
             return name

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lightning_pz.envs.forward import BatchForward, one_blas_thread
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.envs.tasks import TaskFunction
+from lightning_pz.envs.tasks import TaskFunction, earn
 from lightning_pz.errors import UserError
 from lightning_pz.policy import PolicyNetwork
 
@@ -177,7 +177,7 @@ def _play(
         if keep_observations:
             kept.append((active, observations[active].astype(np.float32)))
         transition = simulator.step(actions, active)
-        rewards = [task(transition) for task in tasks.values()]
+        rewards = [earn(task, transition, step, seeds, active) for task in tasks.values()]
         whole = slice(None) if len(active) == slots else active
         observations[whole] = transition.next_observations
         for total, reward in zip(totals, rewards, strict=True):

@@ -131,17 +131,37 @@ def _visited(
     env = make_env(spec.id, max_episode_steps=spec.horizon)
     episodes = counts.episodes
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    lost: list[str] = []
+
+    def play(name: str, act: Callable[[np.ndarray], np.ndarray]) -> None:
+        seed = int(generator.integers(2**31))
+        visited, finite = _episode(env, spec, seed, act)
+        if finite:
+            pieces[name].append(visited)
+        else:  # an invalid episode counts for nothing, here as in `rollout`
+            lost.append(f"the one with seed {seed} after {len(visited)} steps")
+        bar.update()
+
+    def check() -> None:
+        whole = sum(map(len, pieces.values()))
+        if len(lost) > whole:
+            raise UserError(
+                f"observations of {spec.id} are not finite, or beyond what a float32 holds, in {len(lost)} of "
+                f"{len(lost) + whole} episodes, {lost[0]}: mend the environment"
+            )
+
     try:
         # Random actions first: their states give the statistics by which random policies see the world.
         low, high = np.array(spec.action_low), np.array(spec.action_high)
         for name in SPLITS:
             # Where episodes end early, more of them, so that a part is filled; bounded, for some end at once.
-            for done in range(100 * episodes):
-                if done >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
+            for _ in range(100 * episodes):
+                if len(pieces[name]) >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
                     break
-                episode_seed = int(generator.integers(2**31))
-                pieces[name].append(_episode(env, spec, episode_seed, lambda _: generator.uniform(low, high)))
-                bar.update()
+                play(name, lambda _: generator.uniform(low, high))
+                if len(lost) > episodes:
+                    check()
+        check()
         seen = np.concatenate(pieces["probe"] + pieces["train"])
         std = seen.std(0)
         network = PolicyNetwork(
@@ -151,8 +171,8 @@ def _visited(
         policies = draw_params(prior, layout, _policy_seed(seed), range((episodes - episodes // 2) * len(SPLITS)))
         for i, params in enumerate(policies):
             act = functools.partial(_act, network, layout.to_sequential(params))
-            pieces[SPLITS[i % len(SPLITS)]].append(_episode(env, spec, int(generator.integers(2**31)), act))
-            bar.update()
+            play(SPLITS[i % len(SPLITS)], act)
+        check()
     finally:
         env.close()
     parts = []
@@ -172,18 +192,20 @@ def _act(network: PolicyNetwork, policy: torch.nn.Sequential, observation: np.nd
     return network.scale(policy(network.standardize(_float(observation)))).numpy()
 
 
-def _episode(env: gymnasium.Env, spec: EnvSpec, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Run one episode and return the observations it visited, (steps, O)."""
+def _episode(
+    env: gymnasium.Env, spec: EnvSpec, seed: int, act: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, bool]:
+    """Run one episode; return the observations that were acted on, (steps, O), and whether all stayed finite."""
     observation, _ = env.reset(seed=seed)
-    visited = [observation]
+    visited: list[np.ndarray] = []
     for _ in range(spec.horizon):
-        observation, _, terminated, truncated, _ = env.step(act(observation).astype(np.float32))
         if not np.isfinite(observation).all():
-            raise UserError(f"{spec.id} returned an observation that is not finite after {len(visited)} steps")
-        if terminated or truncated:
             break
         visited.append(observation)
-    return np.stack(visited)
+        observation, _, terminated, truncated, _ = env.step(act(observation).astype(np.float32))
+        if terminated or truncated:
+            break
+    return np.array(visited, dtype=np.float64), bool(np.isfinite(observation).all())
 
 
 def _policy_seed(seed: int) -> int:

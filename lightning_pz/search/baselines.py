@@ -20,7 +20,7 @@ from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import BaselineSettings
 from lightning_pz.search.extras import check_extra
-from lightning_pz.search.objective import Problem
+from lightning_pz.search.objective import EVALUATION_SEEDS, Problem
 from lightning_pz.search.protocol import Generation
 
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
@@ -87,7 +87,7 @@ class BaselineSearch:
         budget: Environment steps there will be at most, which bounds the replay buffer.
 
     Raises:
-        UserError: The package is not installed.
+        UserError: The package is not installed, or the seed is that of an episode that judges.
     """
 
     resumable = False
@@ -96,6 +96,11 @@ class BaselineSearch:
     def __init__(self, algorithm: str, settings: BaselineSettings, problem: Problem, *, seed: int, budget: int) -> None:
         settings.check()
         check_extra(algorithm)
+        if seed >= EVALUATION_SEEDS:
+            raise UserError(
+                f"--seed expects at most {EVALUATION_SEEDS - 1} with --algorithm {algorithm}, whose first episode has that seed, "
+                f"for the seeds above belong to episodes that judge, but got {seed}"
+            )
         self.algorithm, self.settings, self.problem = algorithm, settings, problem
         self.seed, self.budget = seed, budget
 
@@ -106,7 +111,7 @@ class BaselineSearch:
         from stable_baselines3.common.monitor import Monitor
 
         p = self.problem
-        env = make_env(p.spec.id, max_episode_steps=p.spec.horizon, disable_env_checker=True)
+        env = make_env(p.spec.id, max_episode_steps=p.spec.horizon)
         tasked = _Finite(TaskWrapper(env, p.reward), f"{p.spec.id}, task {p.task!r},", self.algorithm)
         kind = getattr(stable_baselines3, self.algorithm.upper())
         critic, widths = _CRITICS[self.algorithm]

@@ -188,6 +188,19 @@ def test_onnx_equals_torch(name, int8, request, tmp_path):
         assert size < write_onnx(network, SHAPES[name], tmp_path / "y.onnx", int8=False)
 
 
+def test_what_float16_cannot_hold_stays_float32(tmp_path):
+    torch.manual_seed(0)
+    mean, std = torch.tensor([1e6, 0.0, -3.0]), torch.tensor([1e5, 1e-9, 2.0])
+    network = nn.Sequential(Standardize(mean, std), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    with torch.no_grad():
+        network[1].weight[0, 0] = 1e5
+    x = mean + std * torch.randn(50, 3)
+    for name in ("float16", "sparse_float16"):
+        write_network(network, tmp_path / "x.lpz", name)
+        found, _ = read_network(tmp_path / "x.lpz")
+        assert found(x).tolist() == pytest.approx(np.array(network(x).tolist()), abs=5e-3)
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lightning_pz.evaluate import main
-from lightning_pz.evaluation.fresh import FRESH_SEED, best_of
-from lightning_pz.evaluation.play import read_returns
+from lightning_pz.evaluation.fresh import FRESH_SEED, best_of, fresh_seeds
+from lightning_pz.evaluation.play import EvaluateConfig, read_returns
 from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.objective import TEST_SEEDS
@@ -50,6 +50,14 @@ def test_the_best_of_the_pool_is_chosen_by_the_table_and_earns_what_gymnasium_sa
 
 def test_the_search_measures_what_it_found_on_the_same_episodes():
     assert FRESH_SEED == TEST_SEEDS
+
+
+@pytest.mark.parametrize("first", [0, FRESH_SEED - 99, FRESH_SEED - 1, FRESH_SEED, FRESH_SEED + 4, FRESH_SEED + 5])
+def test_episodes_that_chose_are_never_fresh_again(first):
+    config = EvaluateConfig(episodes=3, episode_seed=first, fresh_episodes=5)
+    fresh = fresh_seeds(config)
+    assert len(set(fresh)) == 5 and not set(fresh) & set(config.seeds)
+    assert fresh[0] == FRESH_SEED or FRESH_SEED - 3 < first < FRESH_SEED + 5
 
 
 def test_of_equal_policies_the_best_only_seems_better():

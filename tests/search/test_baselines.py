@@ -11,7 +11,7 @@ from lightning_pz.errors import UserError
 from lightning_pz.search import extras
 from lightning_pz.search.algorithm_settings import BaselineSettings
 from lightning_pz.search.baselines import BaselineSearch
-from lightning_pz.search.objective import Objective
+from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.settings import BASELINES
 
 
@@ -35,6 +35,13 @@ def test_policy_equals_the_librarys_and_runs_repeat(algorithm, problem):
     assert torch.equal(search.incumbent(again).params, policy.params)
     other, _ = search.step(make(algorithm, problem, seed=1).begin())
     assert not torch.equal(search.incumbent(other).params, policy.params)
+
+
+def test_the_seeds_of_episodes_that_judge_are_no_learners(problem):
+    make("sac", problem, seed=EVALUATION_SEEDS - 1)
+    for seed in (EVALUATION_SEEDS, TEST_SEEDS + 5):
+        with pytest.raises(UserError, match=rf"--seed expects at most 9999999 .*but got {seed}"):
+            make("sac", problem, seed=seed)
 
 
 def test_ppo_is_measured_as_gymnasium_would(problem):

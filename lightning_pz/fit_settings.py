@@ -48,7 +48,7 @@ def check_settings(config: Any) -> None:
     for key, (allowed, why) in _FIXED.items():
         section, name = key.split(".")
         value = config[section].get(name)
-        if not any(type(value) is type(one) and value == one for one in allowed):  # one batch, 1, is not all, 1.0
+        if not any(type(value) is type(one) and value == one for one in allowed):
             expected = " or ".join(str(one) for one in allowed if one is not None) or "no value"
             raise UserError(f"--{key} expects {expected} in a fit, but got {value}: {why}")
     _check_precision(config.trainer.precision)

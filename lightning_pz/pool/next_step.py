@@ -16,12 +16,16 @@ _LEAST = 2
 def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> str:
     """Return the `fit` command for a pool, with every flag that differs from what `fit` would take by itself.
 
+    If the pool is too small to split, the text says so instead.
+
     Args:
         env: The environment as `collect` was given it.
         policy: The policy network as `collect` was given it.
         logs: Folder for runs as `collect` was given it.
         pool: The pool.
     """
+    if len(pool) < 3 * _LEAST:
+        return f"a pool of {3 * _LEAST} policies or more, to be split for a fit: raise --candidates or --keep"
     words = ["python", "-m", "lightning_pz.fit", *_env_words(env, pool), *_policy_words(policy)]
     words += ["--data.pool", str(pool.folder)]
     if logs != "logs":
@@ -32,7 +36,7 @@ def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> 
         words += ["--model.latent_dim", str(largest)]
     for name in ("val_share", "test_share"):
         if round(shipped["data"][name] * len(pool)) < _LEAST:
-            words += [f"--data.{name}", f"{min(0.49, _LEAST / len(pool)):.4f}"]
+            words += [f"--data.{name}", f"{_LEAST / len(pool):.4f}"]
     return shlex.join(words)
 
 

@@ -46,13 +46,6 @@ def positive(values: dict[str, float]) -> None:
             raise UserError(f"--{flag} expects a number above 0, but got {value}")
 
 
-def seeds(values: dict[str, int]) -> None:
-    """Raise `UserError` for the first flag whose value is no seed that NumPy, PyTorch and Gymnasium all take."""
-    for flag, value in values.items():
-        if not 0 <= value < 1 << 32:
-            raise UserError(f"--{flag} expects a seed from 0 to {(1 << 32) - 1}, but got {value}")
-
-
 def plain_name(flag: str, value: str) -> None:
     """Raise `UserError` unless a text can name a file or a folder that stays where it is put."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}", value):

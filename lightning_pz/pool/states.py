@@ -107,15 +107,14 @@ def sample_states(
     if spec.has_finite_observations:
         low, high = np.array(spec.observation_low), np.array(spec.observation_high)
         states = generator.uniform(low, high, size=(counts.total, spec.observation_size))
-        mean, std = (low + high) / 2, (high - low) / np.sqrt(12)
+        mean, std = (low + high) / 2, _spread((high - low) / np.sqrt(12))
         return StateSample(_float(states), _float(mean), _float(std), "uniform")
     with tqdm(
         total=counts.episodes * len(SPLITS), desc="states", unit="episode", disable=tqdm_disable(progress)
     ) as bar:
         states = _visited(spec, counts, layout, prior, seed, generator, bar)
     seen = states[: counts.probe + counts.train]
-    mean, std = seen.mean(0), seen.std(0)
-    return StateSample(_float(states), _float(mean), _float(np.where(std < _MIN_STD, 1.0, std)), "rollouts")
+    return StateSample(_float(states), _float(seen.mean(0)), _float(_spread(seen.std(0))), "rollouts")
 
 
 def _visited(
@@ -163,10 +162,7 @@ def _visited(
                     check()
         check()
         seen = np.concatenate(pieces["probe"] + pieces["train"])
-        std = seen.std(0)
-        network = PolicyNetwork(
-            layout, _float(seen.mean(0)), _float(np.where(std < _MIN_STD, 1.0, std)), _float(low), _float(high)
-        )
+        network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
         # A seed of its own keeps these policies apart from the candidates.
         policies = draw_params(prior, layout, _policy_seed(seed), range((episodes - episodes // 2) * len(SPLITS)))
         for i, params in enumerate(policies):
@@ -206,6 +202,11 @@ def _episode(
         if terminated or truncated:
             break
     return np.array(visited, dtype=np.float64), bool(np.isfinite(observation).all())
+
+
+def _spread(std: np.ndarray) -> np.ndarray:
+    """Return standard deviations to divide by: 1 where a coordinate is constant."""
+    return np.where(std < _MIN_STD, 1.0, std)
 
 
 def _policy_seed(seed: int) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz import collect, compress, evaluate, finetune, fit, report
-from lightning_pz.compression.distill import TEST_SEEDS as COMPRESS_SEEDS
+from lightning_pz.compression.seeds import TEST_SEEDS as COMPRESS_SEEDS
 from lightning_pz.envs.exploring import play
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import make_simulator
@@ -93,7 +93,7 @@ BEFORE_THE_WORK = {
     "Nowhere-v0": "registered Gymnasium id",
     "PointMass": "version and all.* got 'odd_environments:PointMass'",
 }
-ONLY_COMPRESSED = ("DictObservations-v0", "DiscreteActions-v0")
+ONLY_COMPRESSED = ("DictObservations-v0", "DiscreteActions-v0", "PinnedAction-v0", "HugeActions-v0")
 IN_THE_WORK = {
     "NanAtReset-v0": "not finite",
     "NanEarly-v0": "not finite",
@@ -103,7 +103,7 @@ IN_THE_WORK = {
     "WordObservations-v0": "numbers of shape .*left.* at the reset",
     "NoReward-v0": "the reward must be one number, but it returned None, in step 1 of the episode with seed",
     "TwoRewards-v0": "the reward must be one number, but it returned array.*, in step 1 of the episode with seed",
-    "OldStep-v0": "expected 5, got 4.* in step 1 of the episode with seed",
+    "OldStep-v0": r"(got 4|of 4 values).* in step 1 of the episode with seed \d+",
     "OldReset-v0": r"reset must return \(observation, info\)",
     "Seedless-v0": "unexpected keyword argument 'seed'",
     "RaisesInStep-v0": r"ZeroDivisionError: the motor is gone .* in step 8 of the episode with seed \d+",
@@ -211,7 +211,7 @@ def test_what_cannot_be_used_is_refused_before_the_work(name, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ONLY_COMPRESSED)
-def test_compress_takes_dictionaries_and_choices(name, tmp_path, capsys):
+def test_compress_takes_what_a_clipped_or_choosing_policy_can(name, tmp_path, capsys):
     folder = run(capsys, compress.main, *flag(name), "--logs", tmp_path, *TRAIN)
     assert math.isfinite(json.loads((folder / "summary.json").read_text())["return"])
 
@@ -248,7 +248,7 @@ def test_rewards_that_are_never_finite_end_every_search_with_a_sentence(tmp_path
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.filterwarnings("ignore:.*out of date")
 def test_old_mujoco_ids_name_the_new_one(version):
-    with pytest.raises(UserError, match="needs a package that is not installed: .*Did you mean 'Hopper-v5'"):
+    with pytest.raises(UserError, match=r"needs a package that is not installed: .*Did you mean 'Hopper-v5'"):
         env_spec(f"Hopper-v{version}")
 
 
@@ -279,6 +279,7 @@ def test_the_advice_for_unbounded_actions_works_as_it_is_written():
         env_spec("odd_environments:UnboundedActions-v0")
     code = "gymnasium.register" + str(told.value).partition("gymnasium.register")[2]
     code = code.replace("ACTIONS", "2").replace("STEPS", "30")
+    del gymnasium.registry["Bounded-v0"]  # one of the odd ones, which does the same in a class of its own
     exec(code, {"gymnasium": gymnasium, "MyEnv": odd_environments.UnboundedActions})
     try:
         spec = env_spec("Bounded-v0")
@@ -339,7 +340,7 @@ def test_tasks_of_shipped_environments_stay_with_them():
 
 def test_a_task_that_raises_names_itself_the_environment_step_and_seed(tmp_path, monkeypatch):
     (tmp_path / "failing_task.py").write_text(
-        "calls = []\ndef late(t):\n    calls.append(1)\n    return t.rewards / (0 if len(calls) > 3 else 1) if len(calls) < 4 else 1 / 0\n"
+        "calls = []\ndef late(t):\n    calls.append(1)\n    return t.rewards if len(calls) < 4 else 1 / 0\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     spec = env_spec("odd_environments:PointMass-v0")

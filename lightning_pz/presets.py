@@ -185,8 +185,8 @@ def given_configs(arguments: list[str]) -> list[str]:
             Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise UserError(
-                f"--config expects a YAML file in UTF-8, but byte {error.start} of {path} is {error.object[error.start]:#04x}: "
-                "save it as UTF-8"
+                f"--config expects a YAML file in UTF-8, but {path} is in another encoding ({error.reason} at byte "
+                f"{error.start}): save it as UTF-8"
             ) from error
         except OSError as error:
             raise UserError(f"--config {path} cannot be read ({error.strerror})") from error

@@ -140,6 +140,9 @@ class MatrixActions(PointMass):
 class DictObservations(PointMass):
     observation_space = gymnasium.spaces.Dict({"where": Box(-INFINITE, INFINITE, (3,))})
 
+    def observe(self):
+        return {"where": super().observe()}
+
 
 class DiscreteActions(PointMass):
     action_space = gymnasium.spaces.Discrete(2)

@@ -8,11 +8,19 @@ from typing import Any
 
 import yaml
 
-from lightning_pz.checks import at_least, is_installed
-from lightning_pz.common.files import slug
+from lightning_pz.checks import is_installed
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import EnvConfig, conf_dir, given_configs, load_preset, merge, preset_names, take_option
+from lightning_pz.presets import (
+    EnvConfig,
+    conf_dir,
+    given_configs,
+    load_preset,
+    merge,
+    preset_names,
+    short_name,
+    take_option,
+)
 
 INSTALL = "pip install 'lightning_pz[compression]'"
 
@@ -79,17 +87,12 @@ def env_settings(name: str) -> dict[str, Any]:
         settings = yaml.safe_load((conf_dir() / "compress" / f"{preset}.yaml").read_text())
         if settings["env"]["id"] == name:
             return settings
-    return {"env": {"name": slug(name), "id": name}}
+    return {"env": {"name": short_name(name), "id": name}}
 
 
 def check_early(settings: CompressSettings, env: EnvConfig) -> None:
     """Raise `UserError` for everything that can be told without torch."""
     settings.check()
-    at_least(1, {"env.horizon": 1 if env.horizon is None else env.horizon})
-    if slug(env.name) != env.name:
-        raise UserError(
-            f"--env.name expects lower-case letters, digits, underscores and hyphens, for it names a folder, but got {env.name!r}"
-        )
     files = {"policy": "a policy file", "reference": "a policy file", "normalization": "a file of statistics"}
     for flag, kind in files.items():
         path = getattr(settings, flag)

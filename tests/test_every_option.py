@@ -17,7 +17,6 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from lightning_pz import collect, evaluate, finetune, fit, report
-from lightning_pz.errors import UserError
 
 STATES = {"probe": 16, "train": 24, "val": 12, "test": 12, "episodes": 4}
 PRIOR = {"initializer": "uniform", "gain": 1.5, "bias_scale": 0.5}
@@ -80,7 +79,15 @@ OF_FIT_ELSEWHERE = {
     "ckpt_path": "tests/test_fit.py resumes runs", "data.pool": "test_a_pool_is_collected_and_given_to_fit",
     "logs": "every run here",
 }  # fmt: skip
-NO_OPTIONS = ("data.env", "data.policy", "data.logs", "data.seed", "data.with_params", "data.with_visited", "model.description")
+NO_OPTIONS = (
+    "data.env",
+    "data.policy",
+    "data.logs",
+    "data.seed",
+    "data.with_params",
+    "data.with_visited",
+    "model.description",
+)
 """Keys of the configuration of `fit` that other options set."""
 SEARCH = {
     "env": "mountaincar", "seeds": 2, "workers": 1, "progress": False, "task": "left", "budget": 600, "seed": 5,
@@ -192,7 +199,14 @@ def test_a_pool_is_collected_and_given_to_fit(recipe: str, tmp_path: Path, monke
 
 
 def test_options_of_evaluate(short: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert missing(options_of(evaluate.main, [f"--checkpoint={short.summary['checkpoint']}"], monkeypatch), EVALUATE, OF_EVALUATE_ELSEWHERE) == []
+    assert (
+        missing(
+            options_of(evaluate.main, [f"--checkpoint={short.summary['checkpoint']}"], monkeypatch),
+            EVALUATE,
+            OF_EVALUATE_ELSEWHERE,
+        )
+        == []
+    )
     place = {"checkpoint": short.summary["checkpoint"], "logs": str(tmp_path)}
     evaluate.main(words(place | EVALUATE | {"pool": short.summary["pool"]}))
     (summary,) = (tmp_path / "evaluate").rglob("summary.json")
@@ -212,7 +226,10 @@ def test_options_of_finetune(name: str, short: Any, tmp_path: Path) -> None:
     finetune.main(words(place | SEARCH | ALGORITHMS[name]))
     kept = [json.loads(path.read_text()) for path in (tmp_path / "finetune").rglob("summary.json")]
     assert sorted(run["seed"] for run in kept) == [5, 6]
-    assert all(0 < run["env_steps"] <= (SEARCH | ALGORITHMS[name])["budget"] and np.isfinite(run["left/return"]) for run in kept)
+    assert all(
+        0 < run["env_steps"] <= (SEARCH | ALGORITHMS[name])["budget"] and np.isfinite(run["left/return"])
+        for run in kept
+    )
 
 
 def test_options_of_report(short: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,17 +33,15 @@ def _probe(folder: Path) -> None:
 
     from lightning_pz.autoencoder.module import load_autoencoder
     from lightning_pz.pool.batches import PolicyBatch, split_rows
+    from lightning_pz.pool.same import open_pool_of
     from lightning_pz.pool.states import StateCounts
-    from lightning_pz.pool.store import read_pool
     from lightning_pz.probes.callback import STATES, ProbeCallback, write_report
 
     module = load_autoencoder(folder / "checkpoints" / "best.ckpt")
-    known = module.hparams["description"]["pool"]
-    pool = read_pool(Path(known["folder"]), verify=False)
-    if pool.meta["arrays"]["indices"]["sha256"] != known["digest"]:
-        raise UserError(f"{pool.folder} is not the pool that {folder} was trained on: restore that pool, or fit again")
+    description = module.hparams["description"]
+    pool = open_pool_of(description, verify=False)
     callback = ProbeCallback()
-    rows = split_rows(pool, **known["split"])["val"][: callback.policies]
+    rows = split_rows(pool, **description["pool"]["split"])["val"][: callback.policies]
     columns = StateCounts(**pool.meta["states"]).slices()["val"]
     states = pool.network.standardize(torch.from_numpy(pool.arrays["states"].copy()))[columns][:STATES]
     nothing = torch.empty(0)

@@ -70,7 +70,7 @@ def _check_precision(given: Any) -> None:
         one_of("trainer.precision", precision, PRECISIONS)
     except UserError as error:
         raise UserError(
-            f"{error} The weights of a policy are float32: mixed precision computes in less, but nothing keeps them in more or less."
+            f"{error} Weights and checkpoints are float32; mixed precision computes in half of that."
         ) from None
 
 

@@ -1,8 +1,10 @@
 """The collect job as it is typed: the command that it ends with runs, whatever it was asked for."""
 
+import json
 import shlex
 import sys
 import types
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -125,6 +127,43 @@ def test_a_pool_that_is_there_is_found_or_refused(tmp_path, capsys):
             collect.main([*arguments, *change, "--pool", pool])
         with pytest.raises(UserError, match=r"env\.horizon is 999, not 9"):
             fit.main(["--env", "mountaincar", "--policy", "small", "--env.horizon", "9", "--data.pool", pool])
+
+
+class Wide(Point):
+    """The same, edited: its action box is twice as wide."""
+
+    action_space = gymnasium.spaces.Box(-2, 2, (2,), np.float32)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"entry_point": Wide}, {"max_episode_steps": 40}, {"kwargs": {"render_mode": None}}],
+    ids=["action box", "horizon", "arguments"],
+)
+def test_an_environment_edited_under_its_id_gets_another_pool(change, tmp_path, capsys, monkeypatch):
+    registration = {"entry_point": Point, "max_episode_steps": 50}
+    monkeypatch.setattr(Point, "__init__", lambda self, render_mode=None: None)
+    pools = []
+    for changed in ({}, change, {}):
+        gymnasium.registry.pop("Edited-v0", None)
+        gymnasium.register("Edited-v0", **(registration | changed))
+        collect.main(["--env", "Edited-v0", "--policy", "small", *SMALL, "--logs", str(tmp_path)])
+        pools.append(capsys.readouterr().out.strip().splitlines()[-1])
+    del gymnasium.registry["Edited-v0"]
+    assert pools[0] == pools[2] != pools[1]
+    high = [json.loads(Path(pool, "pool.json").read_text())["env"]["action_high"] for pool in pools[:2]]
+    assert high == [[1.0, 1.0], [2.0, 2.0] if "entry_point" in change else [1.0, 1.0]]
+
+
+def test_a_pool_of_another_numpy_is_refused_before_the_training(tmp_path, capsys):
+    """Also where only the linear references, after the training, would have drawn its weights."""
+    collect.main(["--env", "mountaincar", "--policy", "small", *SMALL, "--logs", str(tmp_path)])
+    words = next_command(capsys)
+    path = Path(words[words.index("--data.pool") + 1], "pool.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"params_checksum": "of another NumPy"}))
+    with pytest.raises(UserError, match="draws other numbers"):
+        fit.main([*words[3:], *QUICK])
+    assert not (tmp_path / "fit").exists()
 
 
 def test_names_of_environments_are_never_shared():

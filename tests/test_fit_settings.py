@@ -83,14 +83,21 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore:You passed `Trainer\\(accelerator='cpu', precision='16-mixed'\\)")
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "32-true"])
-@pytest.mark.parametrize("model", [[], ["--model.bottleneck", "variational"]], ids=["plain", "variational"])
-def test_precisions_agree(precision, model, whole, tmp_path):
-    arguments = ["--env", "mountaincar", *TINY_FIT, "--trainer.max_steps", "200", *model]
-    done = fit.main([*arguments, "--trainer.precision", precision, "--logs", str(tmp_path)])
-    tolerance = 0 if precision == "32-true" and not model else 0.05
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_precisions_agree(precision, whole, tmp_path):
+    """On a CPU Lightning takes bfloat16 for half precision, and warns of it."""
+    arguments = ["--env", "mountaincar", *TINY_FIT, "--trainer.max_steps", "200", "--logs", str(tmp_path)]
+    done = fit.main([*arguments, "--trainer.precision", precision])
+    for key in ("val_fvu", "test_fvu"):
+        assert done.summary[key] == pytest.approx(whole.summary[key], rel=0.03)
+        assert done.summary[key] != whole.summary[key]  # it did compute in another precision
+
+
+@pytest.mark.parametrize("loss", ["parameters", "behavior_rms"])
+def test_mixed_precision_with_a_posterior_and_other_losses(loss, tmp_path):
+    arguments = ["--env", "mountaincar", *TINY_FIT, "--model.bottleneck", "variational", "--model.loss", loss]
+    done = fit.main([*arguments, "--trainer.precision", "bf16-mixed", "--logs", str(tmp_path)])
     assert math.isfinite(done.summary["test_fvu"])
-    assert done.summary["val_fvu"] == pytest.approx(whole.summary["val_fvu"], abs=tolerance)
 
 
 def test_validation_every_few_epochs_and_several_checkpoints(tmp_path):

@@ -268,7 +268,7 @@ def _show(cli: FitCLI, summary: dict[str, Any]) -> None:
     if cli.datamodule.pool.meta.get("recipe") == "grown":
         print(
             "\nnote: held-out policies of a grown pool descend from the same searches as its training policies. What "
-            "unrelated\npolicies lose: python -m lightning_pz.evaluate --checkpoint ... --elsewhere POOL, with a pool "
-            "grown from another seed."
+            "less related\nones lose: fit with --data.held_out climbs, or python -m lightning_pz.evaluate --checkpoint ... --elsewhere POOL, "
+            "with a pool\ngrown from another seed."
         )
     show_end(rows, f"tensorboard --logdir {cli.run_folder.parent}", cli.run_folder)

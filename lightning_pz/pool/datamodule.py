@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from lightning_pz.checks import seeds
+from lightning_pz.checks import one_of, seeds
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.policy import Layout
@@ -25,6 +25,7 @@ from lightning_pz.pool.store import Pool, read_meta, read_pool
 from lightning_pz.presets import EnvConfig, PolicyConfig
 
 RECIPES = ("random", "grown")
+HELD_OUT = ("policies", "climbs")
 
 
 def _loader(part: Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
@@ -49,6 +50,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         test_share: Share of the policies held out for the final measurement alone.
         seed: Seed of the order of training batches.
         split_seed: Seed of the split, apart from `seed` so that runs share their held-out policies.
+        held_out: What is held out together: `policies`, any of them, or the `climbs` of a grown pool, so that no held-out policy
+            has siblings among the training policies.
         with_params: Serve weights too; only the parameters encoder and loss read them.
         with_visited: Serve states that policies visited themselves; only the loss `behavior_visited` reads them.
     """
@@ -69,6 +72,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         test_share: float = 0.05,
         seed: int = 0,
         split_seed: int = 0,
+        held_out: str = "policies",
         with_params: bool = False,
         with_visited: bool = False,
     ) -> None:
@@ -81,6 +85,13 @@ class PolicyPoolDataModule(L.LightningDataModule):
             raise UserError(
                 f"--data.recipe expects one of {', '.join(RECIPES)}, but got {recipe!r}." + nearest(recipe, RECIPES)
             )
+        one_of("data.held_out", held_out, HELD_OUT)
+        if held_out == "climbs" and pool is None and (recipe == "random" or grown.emitter == "iso_line"):
+            raise UserError(
+                "--data.held_out climbs goes with --data.recipe grown and an emitter that climbs, for no other pool has climbs: "
+                "leave it out, or give those"
+            )
+        self.held_out = held_out
         self.recipe = recipe
         self._check()
         self.spec = env_spec(env.id, env.horizon)
@@ -120,6 +131,12 @@ class PolicyPoolDataModule(L.LightningDataModule):
             raise ValueError(f"make_pool must be set to what makes a {self.recipe} pool")
         return collect(self.folder, self.spec, self.layout, self.random)
 
+    @property
+    def _split(self) -> dict[str, Any]:
+        """Arguments of `split_rows`, as a checkpoint keeps them; the usual way to hold out is left out, as it always was."""
+        shares = {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed}
+        return shares | ({} if self.held_out == "policies" else {"held_out": self.held_out})
+
     def _check(self) -> None:
         for name in ("batch_size", "states_per_step", "steps_per_epoch"):
             if getattr(self, name) < 1:
@@ -156,7 +173,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         if self.opened is not None:
             return
         self.opened = pool = self._open(verify=False)
-        rows = split_rows(pool, self.val_share, self.test_share, self.split_seed)
+        rows = split_rows(pool, **self._split)
         counts = StateCounts(**pool.meta["states"])
         columns = {part: np.arange(span.start, span.stop) for part, span in counts.slices().items()}
         # As many training states as there are held-out ones tell the training FVU; all of them would make
@@ -199,7 +216,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
             # Enough to find the pool again, and the policies of it that were held out.
             "pool": {
                 **describe_pool(self.pool),
-                "split": {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed},
+                "split": self._split,
             },
         }
 

@@ -68,7 +68,8 @@ def check_fits(network: nn.Sequential, world: World, path: str) -> None:
         )
     if isinstance(box, ToBox):
         own = tuple(box.low.tolist()), tuple(box.high.tolist())
-        if own != (world.action_low, world.action_high):
+        # Policies keep float32; a box of float64 has more digits.
+        if not np.array_equal(own, np.array([world.action_low, world.action_high], dtype=np.float32)):
             raise UserError(
                 f"{path} was made for actions from {list(own[0])} to {list(own[1])}, but {world.id} takes them from "
                 f"{list(world.action_low)} to {list(world.action_high)}: it was made for another environment, so give the "

@@ -20,7 +20,8 @@ def folder(fitted, tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
     arguments = ["--policies", "8", "--episodes", "2", "--draws", "20", "--best", "3", "--fresh_episodes", "3"]
     main(["--checkpoint", fitted.summary["checkpoint"], "--logs", str(logs), *arguments])
-    return next(path for path in (logs / "evaluate" / "mountaincar").iterdir() if path.name != "shared")
+    (summary,) = (logs / "evaluate" / "mountaincar").glob("*/summary.json")
+    return summary.parent
 
 
 def test_the_best_of_the_pool_is_chosen_by_the_table_and_earns_what_gymnasium_says(folder):

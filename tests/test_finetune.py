@@ -69,7 +69,15 @@ def test_every_algorithm_leaves_a_whole_run_folder(algorithm, checkpoint, tmp_pa
     folder = last_line(capsys)
     assert folder == tmp_path / "finetune" / "mountaincar" / "standard" / f"{algorithm}-small-k2-seed0-seed0"
     names = {path.name for path in folder.iterdir() if not path.name.startswith(("events", "."))}
-    assert names == {"config.yaml", "curve.csv", "identity", "identity.json", "policy.npz", "policy.onnx", "summary.json"}
+    assert names == {
+        "config.yaml",
+        "curve.csv",
+        "identity",
+        "identity.json",
+        "policy.npz",
+        "policy.onnx",
+        "summary.json",
+    }
     summary, rows = json.loads((folder / "summary.json").read_text()), curve(folder)
     assert summary["env_steps"] == int(rows[-1]["env_steps"]) <= summary["budget"]
     assert summary["algorithm"] == algorithm and summary["latent_dim"] == 2 and summary["policy"] == "small"

@@ -42,7 +42,8 @@ def whole_pools(tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
     keep = ["--data.random.keep", "1.0", "--data.random.candidates", "150", "--trainer.max_steps", "10"]
     return [
-        fit(["--env", "mountaincar", *TINY_FIT, *keep, "--logs", str(logs), "--data.random.seed", seed]) for seed in "01"
+        fit(["--env", "mountaincar", *TINY_FIT, *keep, "--logs", str(logs), "--data.random.seed", seed])
+        for seed in "01"
     ]
 
 
@@ -156,7 +157,9 @@ def test_elsewhere_keeps_its_earlier_answers(whole_pools, tmp_path, capsys):
 
     def go(*chosen):
         main(["--checkpoint", checkpoint, "--logs", str(tmp_path), "--elsewhere", *chosen])
-        return Path(next(w for line in capsys.readouterr().out.splitlines() for w in line.split() if w.endswith(".csv")))
+        return Path(
+            next(w for line in capsys.readouterr().out.splitlines() for w in line.split() if w.endswith(".csv"))
+        )
 
     one = go(pools[1])
     content = one.read_bytes()

@@ -78,7 +78,8 @@ def _collect(module: ModuleType | None, seen: dict[str, str], first: bool = Fals
 
 def _file(module: ModuleType | None) -> Path | None:
     try:
-        return Path(inspect.getsourcefile(module) or "").resolve(strict=True) if module is not None else None
+        source = inspect.getsourcefile(module) if module is not None else None
+        return Path(source).resolve(strict=True) if source else None
     except (TypeError, OSError):
         return None
 

@@ -29,6 +29,7 @@ from lightning_pz.compression.train import train
 from lightning_pz.compression.world_env import make_world_env
 from lightning_pz.compression.worlds import find_world, play
 from lightning_pz.errors import UserError
+from lightning_pz.presets import short_name
 
 TINY = [
     "--distill.steps", "60", "--distill.episodes", "1", "--distill.held_out", "1", "--distill.rounds", "1",
@@ -211,7 +212,7 @@ def test_a_module_in_front_of_an_id_registers_it(write_policy, point_mass, tmp_p
     folder, summary = run(
         capsys, "--env", name, "--policy", write_policy(), "--method", "int8", "--logs", tmp_path / "l"
     )
-    assert summary["env"] == name and folder.parent.name == name.lower().replace(":", "-")
+    assert summary["env"] == name and folder.parent.name == short_name(name)
     folder, summary = run(
         capsys, "--env", name, "--algorithm", "ppo", "--method", "none", "--steps", 32, "--model", json.dumps(PPO_TINY),
         "--logs", tmp_path / "l",

@@ -17,8 +17,9 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from lightning_pz import collect, evaluate, finetune, fit, report
+from lightning_pz.errors import UserError
 
-STATES = {"probe": 16, "train": 24, "val": 12, "test": 12, "episodes": 4}
+STATES = {"probe": 16, "train": 24, "val": 12, "test": 12, "episodes": 4, "source": "uniform"}
 PRIOR = {"initializer": "uniform", "gain": 1.5, "bias_scale": 0.5}
 SMALL = {
     "env.name": "mycar", "env.id": "MountainCarContinuous-v0", "env.horizon": 30,
@@ -33,8 +34,8 @@ SMALL = {
     "trainer.max_steps": 8, "trainer.log_every_n_steps": 2,
 }  # fmt: skip
 GROWN = {
-    "steps": 1500, "first": 40, "size": 60, "horizon": 15, "outcome": "fourier", "features": 8, "choice": "frontier",
-    "emitter": "cmaes", "directions": 4, "population": 4, "generations": 2, "sigma": 0.2, "latent_rounds": 1,
+    "steps": 2500, "first": 40, "size": 60, "horizon": 15, "outcome": "fourier", "features": 8, "choice": "frontier",
+    "emitter": "cmaes", "directions": 4, "population": 4, "generations": 4, "sigma": 0.2, "latent_rounds": 1,
     "latent_share": 0.6, "latent_dim": 2, "latent_steps": 3, "visited": 0.25, "own_states": 3, "neighbors": 4, "seed": 1,
     "threads": 1,
 }  # fmt: skip
@@ -44,7 +45,8 @@ MODEL = {
     "model.kl_weight": 1e-2, "model.learning_rate": 2e-3, "model.weight_decay": 1e-3, "model.warmup_steps": 2,
 }  # fmt: skip
 CALLBACKS = {
-    "checkpoint.every_n_epochs": 1, "checkpoint.save_last": True, "checkpoint.save_top_k": 2, "checkpoint.verbose": True,
+    "checkpoint.every_n_epochs": 1, "checkpoint.save_last": True, "checkpoint.save_top_k": 2, "checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False,
+    "checkpoint.verbose": True,
     "checkpoint.save_on_exception": True, "checkpoint.auto_insert_metric_name": False,
     "checkpoint.save_weights_only": False, "checkpoint.mode": "min", "checkpoint.monitor": "val_fvu",
     "early_stopping.monitor": "val_fvu", "early_stopping.patience": 3, "early_stopping.min_delta": 1e-4,
@@ -61,7 +63,7 @@ TRAINER = {
     "trainer.enable_autolog_hparams": False, "trainer.enable_checkpointing": True, "trainer.enable_model_summary": False,
     "trainer.enable_progress_bar": True, "trainer.gradient_clip_algorithm": "norm", "trainer.gradient_clip_val": 0.5,
     "trainer.inference_mode": False, "trainer.limit_predict_batches": 1, "trainer.limit_test_batches": 1.0,
-    "trainer.limit_train_batches": 3, "trainer.limit_val_batches": 1.0, "trainer.max_epochs": 4,
+    "trainer.limit_train_batches": 1.0, "trainer.limit_val_batches": 1.0, "trainer.max_epochs": 4,
     "trainer.max_time": "00:00:10:00", "trainer.min_epochs": 1, "trainer.min_steps": 2, "trainer.num_sanity_val_steps": 1,
     "trainer.profiler": "simple", "trainer.reload_dataloaders_every_n_epochs": 1, "trainer.sync_batchnorm": False,
     "trainer.val_check_interval": 2,
@@ -74,10 +76,20 @@ FIT = {
     "trainer": TRAINER,
     "grown": {"data.recipe": "grown", **{f"data.grown.{key}": value for key, value in GROWN_PLAIN.items()}},
 }
-REFUSED_BY_FIT: dict[str, Any] = {}
+REFUSED_BY_FIT = {
+    "trainer.fast_dev_run": True, "trainer.overfit_batches": 1, "trainer.barebones": True, "trainer.logger": False,
+    "trainer.limit_train_batches": 3, "trainer.limit_val_batches": 0, "trainer.limit_test_batches": 0,
+    "trainer.enable_checkpointing": False, "checkpoint.dirpath": "mine", "checkpoint.monitor": "train_loss",
+    "checkpoint.mode": "max", "checkpoint.every_n_train_steps": 2, "checkpoint.train_time_interval": "00:00:00:01",
+    "checkpoint.every_n_epochs": 2, "checkpoint.save_on_train_epoch_end": True, "early_stopping.monitor": "speed",
+    "early_stopping.mode": "max", "early_stopping.check_on_train_epoch_end": True,
+}  # fmt: skip
 OF_FIT_ELSEWHERE = {
     "ckpt_path": "tests/test_fit.py resumes runs", "data.pool": "test_a_pool_is_collected_and_given_to_fit",
-    "logs": "every run here",
+    "trainer.default_root_dir": "Lightning's own, unused: everything lies in the run folder",
+    "trainer.plugins": "Lightning's own", "trainer.model_registry": "Lightning's own",
+    "trainer.use_distributed_sampler": "always false: batches are drawn by this package",
+    "logs": "every run here", "data.held_out": "tests/growth/test_climbs.py",
 }  # fmt: skip
 NO_OPTIONS = (
     "data.env",
@@ -105,7 +117,7 @@ ALGORITHMS = {
     },
     "parameter_pgpe": {"pgpe.population": 2},
     "cmaes": {"cmaes.population": 2, "cmaes.episodes": 2, "cmaes.sigma": 0.2},
-    "random_latent": {"random_latent.population": 2, "random_latent.episodes": 2},
+    "random_latent": {"random_latent.population": 2, "random_latent.episodes": 2, "latents": "gaussian"},
     "gradient": {
         "gradient.policies": 2, "gradient.episodes": 2, "gradient.noise": 0.2, "gradient.discount": 0.9,
         "gradient.learning_rate": 0.2, "gradient.parameter_learning_rate": 0.02, "release_decoder_at": 200,
@@ -120,7 +132,7 @@ OF_SEARCH_ELSEWHERE = {
 }  # fmt: skip
 EVALUATE = {
     "env": "mountaincar", "policies": 8, "episodes": 2, "episode_seed": 77, "latent_seed": 3, "best": 4, "draws": 20,
-    "fresh_episodes": 3, "threads": 1, "tasks": ["left", "standard"], "video": True,
+    "fresh_episodes": 3, "threads": 1, "latents": "gaussian", "tasks": ["left", "standard"], "video": True,
 }  # fmt: skip
 OF_EVALUATE_ELSEWHERE = {
     "checkpoint": "every run here", "logs": "every run here", "pool": "test_options_of_evaluate",
@@ -180,6 +192,14 @@ def test_no_option_of_fit_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.chdir(tmp_path)
     known = {key for key in options_of(fit.main, ["--env=mountaincar"], monkeypatch) if not key.startswith(NO_OPTIONS)}
     assert missing(known, SMALL, *FIT.values(), OF_FIT_ELSEWHERE, REFUSED_BY_FIT) == []
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_FIT)
+def test_options_that_a_fit_refuses(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"--{name} expects"):
+        fit.main(words(SMALL | {name: REFUSED_BY_FIT[name]}))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("recipe", ["random", "grown"])

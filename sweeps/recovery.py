@@ -121,8 +121,7 @@ def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_
     from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, markdown, rows, write_csv
 
     found = cells(done)
-    with replacing(folder / "table.csv") as temporary:
-        write_csv(found, temporary)
+    write_csv(found, folder / "table.csv")
     write_text(folder / "table.md", f"{markdown(rows(found, SHOWN, published))}\n{ENDS}\n")
     figure = recovery_curves(found, published, env_name)
     with replacing(folder / "recovery.png") as temporary:

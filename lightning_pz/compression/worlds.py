@@ -12,8 +12,8 @@ from gymnasium import spaces
 from torch import nn
 from tqdm import tqdm
 
-from lightning_pz.compression.content import env_content
 from lightning_pz.compression.world_env import make_world_env, own_limit
+from lightning_pz.envs.content import env_content
 from lightning_pz.envs.exploring import play as play_many
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.simulators.mujoco_tables import RECIPES

@@ -1,4 +1,4 @@
-"""What an environment is beyond its id, boxes and horizon: constructor arguments, wrappers, and the user's own source."""
+"""What an environment is beyond its id: spaces, constructor arguments, wrappers, and the user's own source."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ import gymnasium
 import numpy as np
 
 from lightning_pz.common.identity import digest, is_users_own, source_digest
+
+
+def env_content(env: gymnasium.Env) -> dict[str, Any]:
+    """Return plain data that changes when an environment is edited under its old id.
+
+    Args:
+        env: As it is played, wrappers included; its spaces may be of any kind.
+    """
+    return {
+        "observation": _space(env.observation_space),
+        "action": _space(env.action_space),
+        "kwargs": registered_kwargs(env),
+        "source": own_source(env),
+    }
 
 
 def registered_kwargs(env: gymnasium.Env) -> str:
@@ -37,6 +51,14 @@ def own_source(env: gymnasium.Env) -> str:
         parts.append(entry)
     own = {part: None for part in parts if is_users_own(sys.modules.get(getattr(part, "__module__", "")))}
     return digest([source_digest(part) for part in own])[:16] if own else ""
+
+
+def _space(space: gymnasium.Space) -> list[Any]:
+    if not isinstance(space, gymnasium.spaces.Box):
+        return [str(space)]
+    # Corners of images are as many numbers as pixels.
+    corners = digest([space.low.tolist(), space.high.tolist()])
+    return [list(space.shape), str(space.dtype), corners]
 
 
 def _layers(env: gymnasium.Env) -> list[gymnasium.Env]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_pz.common.files import replacing
 from lightning_pz.common.statistics import FEWEST, Estimate
 from lightning_pz.console import table
 from lightning_pz.evaluation.metrics import METRICS, over_seeds
@@ -106,12 +107,10 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
 
 def write_csv(found: Sequence[Cell], path: Path) -> None:
     """Write every metric of every cell with its ends and their kind."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         columns = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high", "_interval")]
         writer.writerow(["task", "policy", "latent_dim", "seeds", *columns])
         for cell in found:
             numbers = [number for metric in METRICS for number in cell.values[metric]]
             writer.writerow([cell.task, cell.policy, cell.latent_dim, len(cell.seeds), *numbers])
-    temporary.rename(path)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 
 from lightning_pz.errors import UserError, nearest
+
+LATENTS = ("density", "gaussian")
+"""What random latents are drawn from; see `lightning_pz.latents`."""
 
 
 def is_installed(module: str) -> bool:
@@ -26,11 +30,37 @@ def at_least(least: int, values: dict[str, int]) -> None:
             raise UserError(f"--{flag} expects at least {least}, but got {value}")
 
 
+LARGEST_SEED = 2**32 - 1
+"""What NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take."""
+
+
+def seeds(values: dict[str, int], count: int = 1) -> None:
+    """Raise `UserError` for the first flag from whose value on there are not so many seeds."""
+    for flag, value in values.items():
+        if not 0 <= value <= LARGEST_SEED - (count - 1):
+            more = "" if count == 1 else f" ({count} of them, one after another)"
+            raise UserError(f"--{flag} expects a seed from 0 to {LARGEST_SEED - (count - 1)}{more}, but got {value}")
+
+
+def check_horizon(horizon: int | None) -> None:
+    """Raise `UserError` for a horizon that is given and below 1."""
+    at_least(1, {} if horizon is None else {"env.horizon": horizon})
+
+
 def positive(values: dict[str, float]) -> None:
     """Raise `UserError` for the first flag whose value is not a finite number above 0."""
     for flag, value in values.items():
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"--{flag} expects a number above 0, but got {value}")
+
+
+def plain_name(flag: str, value: str) -> None:
+    """Raise `UserError` unless a text can name a file or a folder that stays where it is put."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}", value):
+        raise UserError(
+            f"--{flag} expects a name for folders, of at most 120 letters, digits and _ . + = -, the first a letter, a "
+            f"digit or _, but got {value!r}"
+        )
 
 
 def shares(values: dict[str, float]) -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import logging
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.callbacks import History, Hyperparameters
+from lightning_pz.callbacks import BestCheckpoint, History, Hyperparameters
+from lightning_pz.common.files import claim_folder, write_text
 from lightning_pz.console import is_terminal
 from lightning_pz.errors import UserError
+from lightning_pz.fit_identity import fit_identity, run_difference, write_identity
+from lightning_pz.fit_settings import check_settings
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.presets import EnvConfig, PolicyConfig
 from lightning_pz.probes.callback import ProbeCallback
@@ -55,9 +63,12 @@ class FitCLI(LightningCLI):
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="Go on from this checkpoint in its run folder; `last` finds the newest run of these settings.",
+            help="Go on from this checkpoint in its run folder; `last` finds the newest run of these settings. A run of "
+            "other settings, environment or pool is refused, for best.ckpt would become a mixture of two; only "
+            "trainer.max_time and settings that leave the result alone may differ (trainer.accelerator, "
+            "trainer.enable_progress_bar, trainer.log_every_n_steps, logs, threads).",
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(ProbeCallback, "probes")
         parser.set_defaults({
@@ -73,65 +84,129 @@ class FitCLI(LightningCLI):
         )
         parser.link_arguments("model.loss", "data.with_visited", compute_fn=lambda loss: loss == "behavior_visited")
 
-    def before_instantiate_classes(self) -> None:
-        """Choose the run folder and save the configuration as it was given."""
-        config = self.config
-        base = f"{config.policy.name}-k{config.model.latent_dim}-seed{config.seed_everything}"
-        parent = Path(config.logs) / "fit" / config.env.name
-        if config.ckpt_path:
-            self.resume_from = find_checkpoint(config.ckpt_path, parent, base)
-            self.run_folder = self.resume_from.parent.parent
-        elif _RUN_VARIABLE in os.environ and "LOCAL_RANK" in os.environ:
-            self.run_folder = Path(os.environ[_RUN_VARIABLE])
-        else:
-            self.run_folder = new_run_folder(parent, base, config.run_name)
-        os.environ[_RUN_VARIABLE] = str(self.run_folder)
-        config.checkpoint.dirpath = str(self.run_folder / "checkpoints")
-        if config.trainer.enable_progress_bar is None:
-            config.trainer.enable_progress_bar = is_terminal()
-        if config.trainer.max_steps in (-1, None) and config.trainer.max_epochs in (-1, None):
-            raise UserError("--trainer.max_steps expects a number of steps above 0")
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse what a fit cannot honor before anything is seeded or made."""
+        super().parse_arguments(parser, args)
+        check_settings(self.config)
 
-    def save_config(self) -> None:
-        """Write config.yaml, from which the run can be repeated, unless it is a resumed run's own."""
-        path = self.run_folder / "config.yaml"
-        if path.exists():
-            return
-        self.run_folder.mkdir(parents=True, exist_ok=True)
-        config = self.config.clone()
-        config.ckpt_path = config.run_name = config.checkpoint.dirpath = config.trainer.enable_progress_bar = None
-        self.parser.save(config, path, skip_none=False, overwrite=True)
+    def before_instantiate_classes(self) -> None:
+        """Fill in what depends on the terminal."""
+        if self.config.trainer.enable_progress_bar is None:
+            self.config.trainer.enable_progress_bar = is_terminal()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Log to TensorBoard in the run folder, and add the callbacks that are always there."""
-        logger = TensorBoardLogger(
+        """Add the callbacks that are always there; the logger comes with the run folder.
+
+        Raises:
+            UserError: Lightning refuses a setting.
+        """
+        self.history = History()
+        try:
+            return super().instantiate_trainer(
+                logger=False, use_distributed_sampler=False, callbacks=[Hyperparameters(), self.history], **kwargs
+            )
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise UserError(f"--trainer: {' '.join(str(error).split())}") from error
+
+    @property
+    def parent(self) -> Path:
+        """Folder of the runs on this environment."""
+        return Path(self.config.logs) / "fit" / self.config.env.name
+
+    @property
+    def base(self) -> str:
+        """Start of the names of runs like this one; for people."""
+        config = self.config
+        return f"{config.policy.name}-k{config.model.latent_dim}-seed{config.seed_everything}"
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings, as plain data."""
+        return dict(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that decides the result, before there is a pool."""
+        data: PolicyPoolDataModule = self.datamodule
+        env = dataclasses.asdict(data.spec)
+        return fit_identity(self.settings(), env, data.pool_identity(), self.trainer.world_size)
+
+    def find_run(self) -> None:
+        """Find the run to resume, if one is asked for, and see that it is a run of these settings.
+
+        Raises:
+            UserError: There is none, or it is one of other settings; a new run's name is taken.
+        """
+        config = self.config
+        if config.ckpt_path:
+            self.resume_from = find_checkpoint(config.ckpt_path, self.parent, self.base, self.identity())
+            self.run_folder = self.resume_from.parent.parent
+        elif config.run_name is not None:
+            _check_free(self.parent / config.run_name)
+
+    def claim_run(self) -> None:
+        """Make the folder of a new run, which no other run shares, and tell logger and checkpoints of it.
+
+        Only the first process of several makes one; those that it starts learn of it, and Lightning tells any others
+        where checkpoints lie.
+        """
+        if self.resume_from is None:
+            if _RUN_VARIABLE in os.environ and "LOCAL_RANK" in os.environ:
+                self.run_folder = Path(os.environ[_RUN_VARIABLE])
+            elif self.trainer.is_global_zero:
+                self.run_folder = new_run_folder(self.parent, self.base, self.config.run_name)
+        if self.trainer.is_global_zero:
+            os.environ[_RUN_VARIABLE] = str(self.run_folder)
+        self.trainer.checkpoint_callback.dirpath = os.path.realpath(self.run_folder / "checkpoints")  # type: ignore[union-attr]
+        self.trainer.logger = TensorBoardLogger(
             self.run_folder.parent, name="", version=self.run_folder.name, default_hp_metric=False
         )
-        self.history = History()
-        return super().instantiate_trainer(
-            logger=logger, use_distributed_sampler=False, callbacks=[Hyperparameters(), self.history], **kwargs
-        )
+
+    def save_config(self) -> None:
+        """Write config.yaml, from which the run can be repeated, and identity.json, unless they are there."""
+        path = self.run_folder / "config.yaml"
+        write_identity(self.run_folder, self.identity())
+        if path.exists():
+            return
+        config = self.config.clone()
+        config.ckpt_path = config.run_name = config.trainer.enable_progress_bar = None
+        write_text(path, self.parser.dump(config, skip_none=False))
+
+
+def forget_run_folder() -> None:
+    """Drop what told helping processes of the run folder, so that no later run in this process takes it for its own."""
+    os.environ.pop(_RUN_VARIABLE, None)
 
 
 def new_run_folder(parent: Path, base: str, name: str | None) -> Path:
-    """Return a run folder that does not exist yet.
+    """Make a run folder that no other run has, also none that begins at this moment, and return it.
 
     Raises:
         UserError: A name was given and is taken.
     """
     if name is not None:
-        if (parent / name).exists():
-            raise UserError(f"--run_name {name} is taken: {parent / name} exists; choose another name")
+        if not claim_folder(parent / name):
+            _check_free(parent / name)
         return parent / name
     taken = [int(m.group(1)) for p in parent.glob(f"{base}-*") if (m := re.fullmatch(rf"{base}-(\d+)", p.name))]
-    return parent / f"{base}-{max(taken, default=0) + 1:03d}"
+    numbers = itertools.count(max(taken, default=0) + 1)
+    return next(path for number in numbers if claim_folder(path := parent / f"{base}-{number:03d}"))
 
 
-def find_checkpoint(given: str, parent: Path, base: str) -> Path:
-    """Return the checkpoint to go on from.
+def _check_free(folder: Path) -> None:
+    if folder.exists():
+        raise UserError(f"--run_name {folder.name} is taken: {folder} exists; choose another name")
+
+
+def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, Any]) -> Path:
+    """Return the checkpoint to go on from: one of a run of this very identity.
+
+    Args:
+        given: A path, or `last` for the newest run.
+        parent: Folder of the runs on this environment.
+        base: Start of the names of runs like this one.
+        identity: What decides the result.
 
     Raises:
-        UserError: There is none.
+        UserError: There is none, or it is of a run of other settings.
     """
     if given != "last":
         path = Path(given)
@@ -139,13 +214,23 @@ def find_checkpoint(given: str, parent: Path, base: str) -> Path:
             raise UserError(
                 f"--ckpt_path expects `last` or RUN/checkpoints/last.ckpt of an earlier run, but got {given}"
             )
+        if (told := run_difference(path.parent.parent, identity)) is not None:
+            raise UserError(
+                f"--ckpt_path {given} belongs to a run of other settings: {told}. Give the settings of that run "
+                f"(--config {path.parent.parent / 'config.yaml'}), or leave --ckpt_path out to begin a new run"
+            )
         return path
-    found = list(parent.glob(f"{base}-*/checkpoints/last.ckpt"))
-    if not found:
-        raise UserError(
-            f"--ckpt_path last expects an earlier run {base}-* in {parent}, but there is none to go on from"
-        )
-    return max(found, key=lambda path: path.stat().st_mtime)
+    found = sorted(parent.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    told = ""
+    for path in found:
+        difference = run_difference(path.parent.parent, identity)
+        if difference is None:
+            return path
+        told = told or f"; of the newest, {path.parent.parent.name}, {difference}"
+    raise UserError(
+        f"--ckpt_path last expects an earlier run of these settings in {parent}, such as {base}-001, but there is none to "
+        f"go on from{told}"
+    )
 
 
 def quiet_lightning() -> None:

@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> None:
     from lightning_pz.growth.loop import grow
     from lightning_pz.policy import Layout
     from lightning_pz.pool.grown_recipe import GrownRecipe
+    from lightning_pz.pool.identity import find_folder
+    from lightning_pz.pool.next_step import fit_command
     from lightning_pz.pool.recipe import RandomRecipe, collect
 
     kind: Any = RandomRecipe if chosen == "random" else GrownRecipe
@@ -51,8 +53,12 @@ def main(arguments: list[str]) -> None:
     recipe = kind(**{name: config[name] for name in kind.__dataclass_fields__})
     spec = env_spec(config.env.id, config.env.horizon)
     layout = Layout(spec.observation_size, tuple(config.policy.hidden), spec.action_size, config.policy.activation)
-    name = recipe.folder_name(config.env.name, config.policy.name, layout)
-    folder = Path(config.pool) if config.pool else Path(config.logs) / "pools" / name
+    parent = Path(config.logs) / "pools"
+    folder = (
+        Path(config.pool)
+        if config.pool
+        else find_folder(parent, config.env.name, config.policy.name, spec, layout, recipe)
+    )
     found = folder.exists()
     pool = (collect if chosen == "random" else grow)(folder, spec, layout, recipe)
     meta = pool.meta
@@ -61,7 +67,7 @@ def main(arguments: list[str]) -> None:
     rows["seconds"] = "was there already" if found else f"{meta['collect_seconds']:.0f}"
     show_end(
         rows,
-        f"python -m lightning_pz.fit --env {config.env.name} --policy {config.policy.name} --data.pool {folder}",
+        fit_command(config.env, config.policy, config.logs, pool),
         folder,
     )
 

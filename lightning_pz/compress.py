@@ -18,16 +18,20 @@ A finished run is never repeated; with `--checkpoint_every` an interrupted one g
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from lightning_pz.errors import run_main
 from lightning_pz.presets import EnvConfig
 
-
-def main(arguments: list[str]) -> None:
-    """Run the whole job on command-line arguments."""
+if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from lightning_pz.compression.resolve import RunSettings, check_early, expand
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of all options."""
+    from jsonargparse import ArgumentParser
+
+    from lightning_pz.compression.resolve import RunSettings
     from lightning_pz.compression.settings import CompressSettings
 
     parser = ArgumentParser(prog="python -m lightning_pz.compress", description=__doc__)
@@ -35,10 +39,19 @@ def main(arguments: list[str]) -> None:
     parser.add_class_arguments(EnvConfig, "env")
     parser.add_class_arguments(CompressSettings)
     parser.add_class_arguments(RunSettings)
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Run the whole job on command-line arguments."""
+    from lightning_pz.compression.resolve import RunSettings, check_early, expand
+    from lightning_pz.compression.settings import CompressSettings
+
+    parser = make_parser()
     config = parser.instantiate(parser.parse_args(expand(arguments)))
     settings = CompressSettings(**{field.name: config[field.name] for field in fields(CompressSettings)})
     run = RunSettings(**{field.name: config[field.name] for field in fields(RunSettings)})
-    check_early(settings)
+    check_early(settings, config.env)
     # Only now the heavy imports: what the arguments alone can tell has been told by here.
     from lightning_pz.compressing import compress
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
+import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,28 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz import plots
 from lightning_pz.checks import is_installed
+from lightning_pz.common.files import file_digest
+from lightning_pz.common.identity import digest, source_digest
+from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.compression import figures
-from lightning_pz.compression.distill import TEST_SEEDS, behavior, distill
+from lightning_pz.compression.distill import behavior, distill
 from lightning_pz.compression.files import read_network
 from lightning_pz.compression.latency import latencies
-from lightning_pz.compression.measure import difference_interval, kept_interval
 from lightning_pz.compression.network import copy_of, from_saved
 from lightning_pz.compression.onnx_export import write_onnx
 from lightning_pz.compression.resolve import RunSettings
-from lightning_pz.compression.settings import CompressSettings
+from lightning_pz.compression.seeds import TEST_SEEDS
+from lightning_pz.compression.settings import RESUME, CompressSettings
 from lightning_pz.compression.sizes import paper_ratio, sparsity, write_formats
 from lightning_pz.compression.sources import check_fits, open_policy
 from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.worlds import World, find_world, play
 from lightning_pz.console import show_end
 from lightning_pz.errors import UserError
-from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.presets import EnvConfig
-from lightning_pz.search.run_folder import RunFolder, digest
+from lightning_pz.search.run_folder import RunFolder
 from lightning_pz.threads import one_thread
 
 _BEHAVIOR_EPISODES = 5
@@ -48,14 +52,18 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
     """
     world = find_world(env.id, env.horizon)
     original = _original(settings, world)
-    folder = RunFolder.find(Path(run.logs) / "compress" / env.name, _name(settings), _identity(env, settings))
+    config = {"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs}
+    parent = Path(run.logs) / "compress" / env.name
+    folder = RunFolder.claim([parent], _name(settings), Identity(identity(world, settings)))
     with folder.lock(), one_thread():
         if folder.summary is None:
-            folder.begin({"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs})
-            summary = _run(world, original, settings, folder.path, run.progress)
-            _draw(env, summary, folder.path)
-            folder.finish(summary)
+            folder.begin(config)
+            folder.finish(_run(world, original, settings, folder.path, run.progress))
+            shutil.rmtree(folder.path / RESUME, ignore_errors=True)
         assert folder.summary is not None
+        # After the summary, so that no figure can cost a training; the last one of them tells that all are there.
+        if not (folder.path / "figures" / "trade_off.png").is_file():
+            _draw(env, folder.summary, folder.path)
         _show(folder.summary, folder.path)
     return folder.path
 
@@ -79,7 +87,8 @@ def _run(
         done = train(world, settings, folder, progress=progress)
         done.model.save(folder / "model.zip")
     seconds = time.process_time() - begin
-    dense = copy_of(done.whole) if original is None else copy_of(original)
+    # A reference may have other layers than what is trained here: it measures returns, not bytes.
+    dense = copy_of(done.whole) if original is None or settings.policy is None else copy_of(original)
     meta = {"env": world.id, "method": settings.method}
     own = "sparse_int8" if settings.has("int8") else "sparse"
     sizes = write_formats(dense, done.final, own, folder, meta)
@@ -89,6 +98,9 @@ def _run(
         "env": world.id,
         "algorithm": None if settings.policy else settings.algorithm,
         "policy": settings.policy,
+        "normalization": settings.normalization,
+        # Equal for runs that can be compared: the same environment and algorithm or policy, whatever their names.
+        "origin": _origin(world, settings),
         "method": settings.method,
         "seed": settings.seed,
         "steps": settings.total_steps(),
@@ -105,7 +117,7 @@ def _run(
         "bytes_file": (folder / "policy.lpz").stat().st_size,
         "format": own,
         **{f"bytes_{name}": path.stat().st_size for name, path in onnx_files.items()},
-        "paper_ratio": paper_ratio(done.final, 8 if settings.has("int8") else 32),
+        "paper_ratio": paper_ratio(dense, done.final, 8 if settings.has("int8") else 32),
     }
     summary["file_ratio"] = summary["bytes_float32"] / summary["bytes_file"]
     # From the file, as a fresh process would have it: what is measured is what is delivered.
@@ -121,20 +133,17 @@ def _worth(
     """Return what fresh episodes tell: returns, and, where there is an original, how like it the policy is."""
     seeds = range(TEST_SEEDS, TEST_SEEDS + settings.episodes)
     returns = play(deployed, world, seeds).returns
-    values: dict[str, Any] = dict(_ends("return", mean_interval(returns)))
+    values: dict[str, Any] = dict(mean_interval(returns).keys("return"))
     values["episodes"] = settings.episodes
     if original is None:
         return values | {"return_dense": None, "behavior_fvu": None}
     dense = play(original, world, seeds)
     states = play(original, world, seeds[:_BEHAVIOR_EPISODES], keep=True).observations
-    values |= _ends("return_dense", mean_interval(dense.returns))
-    values |= _ends("return_difference", difference_interval(returns, dense.returns))
-    values |= _ends("return_kept", kept_interval(returns, dense.returns))
+    values |= mean_interval(dense.returns).keys("return_dense")
+    values |= mean_interval(returns - dense.returns).keys("return_difference")
+    kept = share(returns, dense.returns) or UNKNOWN
+    values |= kept.keys("return_kept")
     return values | {f"behavior_{key}": value for key, value in behavior(deployed, original, states, world).items()}
-
-
-def _ends(name: str, values: tuple[float, float, float] | None) -> dict[str, float | None]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), values or (None,) * 3, strict=True))
 
 
 def _original(settings: CompressSettings, world: World) -> nn.Sequential | None:
@@ -142,7 +151,9 @@ def _original(settings: CompressSettings, world: World) -> nn.Sequential | None:
     path = settings.policy or settings.reference
     if path is None:
         return None
-    network = _decoded(path, settings, world) if path.endswith(".ckpt") else open_policy(path)
+    network = (
+        _decoded(path, settings, world) if path.endswith(".ckpt") else open_policy(path, world, settings.normalization)
+    )
     check_fits(network, world, path)
     return copy_of(network)
 
@@ -178,13 +189,29 @@ def _name(settings: CompressSettings) -> str:
     return f"{what}-{settings.method.replace('+', '-')}{level}-seed{settings.seed}"
 
 
-def _identity(env: EnvConfig, settings: CompressSettings) -> str:
-    """Return a digest of everything that decides the result."""
+def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
+    """Return everything that decides a run's result as plain data: the environment, settings, and the content of what
+    settings only name, which are files and classes.
+    """
     plain = dataclasses.asdict(settings)
-    for key in ("policy", "reference"):
+    for key in ("policy", "reference", "normalization"):
         if plain[key] is not None:
-            plain[key] = hashlib.sha256(Path(plain[key]).read_bytes()).hexdigest()
-    return digest(dataclasses.asdict(env) | plain)
+            plain[key] = file_digest(Path(plain[key]))
+    sources = {}
+    if settings.policy is None:
+        from lightning_pz.compression.train import CLASSES, class_of
+
+        inner = settings.model.get(settings.algorithm, {}).get("policy_kwargs", {})
+        for key in CLASSES:
+            if isinstance(inner.get(key), str):
+                sources[key] = source_digest(class_of(f"model.{settings.algorithm}.policy_kwargs.{key}", inner[key]))
+    return {"world": dataclasses.asdict(world), "settings": plain, "sources": sources}
+
+
+def _origin(world: World, settings: CompressSettings) -> str:
+    whole = identity(world, settings)
+    keys = ("policy", "latent", "normalization") if settings.policy else ("algorithm",)
+    return digest([whole["world"], {key: whole["settings"][key] for key in keys}])[:16]
 
 
 def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
@@ -194,9 +221,8 @@ def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
     layers = {key[9:]: value for key, value in summary.items() if key.startswith("sparsity/")}
     whole, _ = read_network(folder / "formats" / "float32.lpz")
     weights = {name: layer.weight.numel() for name, layer in layers_of(whole).items()}
-    found = [json.loads(path.read_text()) for path in sorted(folder.parent.glob("*/summary.json"))]
     # Only what began with the same policy, or was trained by the same algorithm, can be compared.
-    runs = [run for run in found if all(run[key] == summary[key] for key in ("policy", "algorithm"))] + [summary]
+    runs = [run for run in _finished(folder.parent) if run.get("origin") == summary["origin"]]
     made = {
         "bytes": figures.bytes_by_format(sizes, title),
         "sparsity": figures.sparsity_by_layer(layers, weights, title),
@@ -207,10 +233,24 @@ def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
         plots.plt.close(figure)
 
 
+def _finished(parent: Path) -> list[dict[str, Any]]:
+    """Return the summaries below a folder that can be read and tell a return with its interval."""
+    found = []
+    for path in sorted(parent.glob("*/summary.json")):
+        try:
+            summary = json.loads(path.read_text())
+            values = [float(summary[key]) for key in ("return", "return_low", "return_high", "bytes_file")]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a broken run beside this one is no reason to stop
+        if all(map(math.isfinite, values)):
+            found.append(summary)
+    return found
+
+
 def _show(summary: dict[str, Any], folder: Path) -> None:
     def span(key: str, pattern: str) -> str:
-        value, low, high = (summary.get(key + end) for end in ("", "_low", "_high"))
-        return "none" if value is None else f"{value:{pattern}} [{low:{pattern}}, {high:{pattern}}]"
+        found = read_estimate(summary, key)
+        return "none" if found is None else f"{found.value:{pattern}}{found.ends(pattern)}"
 
     rows = {
         "environment": summary["env"],

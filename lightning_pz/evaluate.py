@@ -1,11 +1,12 @@
 """Measure what a latent space can do: `python -m lightning_pz.evaluate --checkpoint logs/fit/.../best.ckpt`.
 
 Plays held-out policies of the pool, the same encoded and decoded, decoded latents (a grid for k <= 3, samples of the
-pool's latent distribution above) and fresh random policies, all on the same episodes and on all tasks at once.
+density of encoded policies above) and fresh random policies, all on the same episodes and on all tasks at once.
 Several checkpoints (training seeds, latent sizes) give one table with intervals over seeds. Each checkpoint
 leaves `logs/evaluate/<env>/<policy>-k<k>-seed<s>-<digest>`, which an equal evaluation finds again:
 
-    summary.json   <task>/<metric> with <task>/<metric>_low and _high, the 95 % interval
+    identity.json  all that decides the numbers
+    summary.json   <task>/<metric> with <task>/<metric>_low and _high, the 95 % interval, and its kind as _interval
     returns.csv    every episode of every policy
     latents.npz    latents of the groups `reconstructed` and `latents`, row by row
     figures/       return over the latent grid, distributions of returns, returns against coordinates
@@ -20,7 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_pz.errors import UserError, run_main
-from lightning_pz.presets import conf_dir, resolve_env, take_option, take_options
+from lightning_pz.presets import conf_dir, given_configs, resolve_env, take_option, take_options
 
 
 def main(arguments: list[str]) -> None:
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> None:
     checkpoints, rest = take_options(rest, "--checkpoint")
     only_elsewhere = any(word.split("=")[0] == "--elsewhere" for word in rest)
     elsewhere, rest = take_options(rest, "--elsewhere")
+    given_configs(rest)
     if not {"-h", "--help"} & set(rest):
         if not checkpoints:
             raise UserError("which checkpoint? Give --checkpoint with one best.ckpt of a fit, or several")

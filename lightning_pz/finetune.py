@@ -4,6 +4,7 @@ The decoder of a trained autoencoder stays frozen; `--algorithm` picks what is s
 leaves a run folder `logs/finetune/<env>/<task>/<algorithm>-<checkpoint>-seed<N>`:
 
     config.yaml      every setting; `--config` on it names the same run
+    identity.json    all that decides the result: settings, and the content of checkpoint, environment, task and start
     curve.csv        return of the incumbent on fixed episodes, against environment steps
     summary.json     return on test episodes that chose nothing, with its 95 % interval
     policy.npz       the best policy: layout, weights, statistics (lightning_pz.policy.saved.load_policy)

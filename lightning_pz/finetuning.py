@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from dataclasses import replace
@@ -12,10 +11,11 @@ from tqdm import tqdm
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
 from lightning_pz.checks import is_installed
+from lightning_pz.common.files import file_digest, safe_name
 from lightning_pz.console import show_end, table, tqdm_disable
 from lightning_pz.envs.tasks import task_names
-from lightning_pz.jobs import JobSettings, check_env, check_task, env_name, slug
-from lightning_pz.presets import resolve_env
+from lightning_pz.jobs import JobSettings, check_env, check_task
+from lightning_pz.presets import env_name, resolve_env
 from lightning_pz.search.loop import check_budget
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.single_run import Job, Result, build, find_folder
@@ -34,6 +34,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
     env_id = model.env["id"]
     check_env(env_id, None if jobs.env is None else resolve_env(jobs.env)["env"]["id"], jobs)
     check_task(env_id, search.task)
+    search = with_known_latents(search, model)
     tasks = task_names(env_id) if search.task == "all" else tuple(dict.fromkeys(search.task.split(",")))
     for task in tasks:
         _, made = build(model, replace(search, task=task), 1, jobs.pool)
@@ -41,7 +42,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
     count = len(tasks) * jobs.seeds
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(jobs.workers or cores, count)
-    fingerprint = hashlib.sha256(Path(jobs.checkpoint).read_bytes()).hexdigest()
+    fingerprint = file_digest(Path(jobs.checkpoint))
     todo = [
         Job(
             number,
@@ -76,6 +77,18 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:
     return results
 
 
+def with_known_latents(search: SearchSettings, model: BehaviorAutoencoder) -> SearchSettings:
+    """Return the settings; with Gaussian latents, and a word about it, where the checkpoint holds no encodings."""
+    if search.latents == "gaussian" or len(model.latent_encodings):
+        return search
+    if search.draws_latents:
+        print(
+            "note: random latents are drawn from a Gaussian, for this checkpoint was saved by an earlier version, which kept no "
+            "encodings of policies: fit again for --latents density"
+        )
+    return replace(search, latents="gaussian")
+
+
 def _split(jobs: list[Job], model: BehaviorAutoencoder) -> tuple[list[Result], list[Job]]:
     """Return the results of finished runs, and the other jobs, numbered anew."""
     results: list[Result] = []
@@ -86,6 +99,8 @@ def _split(jobs: list[Job], model: BehaviorAutoencoder) -> tuple[list[Result], l
             results.append(Result(folder.path, summary, found=True))
         else:
             todo.append(replace(job, number=len(todo)))
+            if folder.note is not None:
+                print(f"note: {folder.note}")
     return results, todo
 
 
@@ -104,13 +119,16 @@ def _show(
         print(
             table(rows, ["task", "runs", "return", "lowest", "highest", "steps", "seconds", "invalid", "there already"])
         )
+    for result in ended:
+        if result.summary is not None and "ended" in result.summary:
+            print(f"\nnote: {result.folder} ended before its budget: {result.summary['ended']}")
     if len(ended) < count:
         print(
             f"\n{count - len(ended)} of {count} runs are unfinished; the same command goes on with them",
             file=sys.stderr,
         )
     parent = Path(jobs.logs) / "finetune" / env_name(env_id)
-    folder = parent if len(tasks) > 1 else parent / slug(tasks[0])
+    folder = parent if len(tasks) > 1 else parent / safe_name(tasks[0])
     if count == 1 and ended:
         folder = ended[0].folder
     show_end(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lightning_pz.checks import at_least
+from lightning_pz.checks import at_least, seeds
 from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import conf_dir, given_configs, load_preset, preset_names, resolve_env
+from lightning_pz.presets import conf_dir, given_configs, resolve_env
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import SearchSettings
 
@@ -43,7 +42,7 @@ def with_defaults(arguments: list[str]) -> list[str]:
     """Put the shipped settings before the user's own arguments.
 
     Raises:
-        UserError: A `--config` that is no file.
+        UserError: A `--config` that is no file of text.
     """
     given_configs(arguments)
     return ["--config", str(conf_dir() / "finetune.yaml"), *arguments]
@@ -56,6 +55,7 @@ def check_early(jobs: JobSettings, search: SearchSettings) -> None:
     """
     search.check()
     at_least(1, {"seeds": jobs.seeds} | ({} if jobs.workers is None else {"workers": jobs.workers}))
+    seeds({"seed": search.seed}, jobs.seeds)
     check_extra(search.algorithm)
     if jobs.checkpoint is None:
         raise UserError(
@@ -92,19 +92,6 @@ def check_task(env_id: str, task: str) -> None:
             f"--task expects a task of {env_id} ({', '.join(known[:-1])}), all, or 'mypackage.module:function' for one "
             f"of your own, but got {name!r}." + nearest(name, known)
         )
-
-
-def env_name(env_id: str) -> str:
-    """Return the short name of an environment: its preset's, or one made from its id."""
-    for name in preset_names("env"):
-        if load_preset("env", name)["env"]["id"] == env_id:
-            return name
-    return slug(env_id)
-
-
-def slug(text: str) -> str:
-    """Return a text in lower-case letters, digits and hyphens, fit for a folder."""
-    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
 
 
 def _env_beside(checkpoint: Path) -> str | None:

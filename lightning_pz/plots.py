@@ -12,14 +12,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from lightning_pz.common.files import replacing
+
 # Okabe and Ito's palette, distinct for every kind of color vision; line styles differ too, for print.
 BLUE, ORANGE, GREEN, RED, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG at 150 dots per inch; the caller may still use it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    """Write a figure whole, as its suffix says, at 150 dots per inch; the caller may still use it."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=150, bbox_inches="tight")
     return path
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lightning_pz.checks import check_horizon, plain_name
+from lightning_pz.common.files import safe_name, slug
 from lightning_pz.errors import UserError, nearest
 
 
@@ -27,6 +28,10 @@ class EnvConfig:
     id: str
     horizon: int | None = None
 
+    def __post_init__(self) -> None:
+        plain_name("env.name", self.name)
+        check_horizon(self.horizon)
+
 
 @dataclass
 class PolicyConfig:
@@ -41,6 +46,9 @@ class PolicyConfig:
     name: str = "medium"
     hidden: list[int] = field(default_factory=lambda: [32, 32])
     activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        plain_name("policy.name", self.name)
 
 
 def conf_dir() -> Path:
@@ -87,7 +95,34 @@ def resolve_env(name: str) -> dict[str, Any]:
             + nearest(name, known)
         )
     env_spec(name)
-    return {"env": {"name": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"), "id": name}}
+    return {"env": {"name": short_name(name), "id": name}}
+
+
+def env_name(env_id: str) -> str:
+    """Return the short name of an environment: its preset's, or one made from its id that no other id shares."""
+    for name in preset_names("env"):
+        if load_preset("env", name)["env"]["id"] == env_id:
+            return name
+    return short_name(env_id)
+
+
+def short_name(env_id: str) -> str:
+    """Return the name that stands for an environment id in folders; no two ids share one, nor an id and a preset.
+
+    Gymnasium's own ids differ in more than their case and need no more than their slug. Anything else may differ from
+    another id in what a slug drops, and then gets digits of its own.
+    """
+    import gymnasium
+
+    own = {
+        key: slug(key)
+        for key, spec in gymnasium.registry.items()
+        if str(spec.entry_point).startswith("gymnasium.envs.")
+    }
+    if env_id in own:
+        return own[env_id]
+    name = safe_name(env_id)
+    return safe_name(f"{env_id}!").strip("-") if name in {*own.values(), *preset_names("env")} else name
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -136,16 +171,25 @@ def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]
 
 
 def given_configs(arguments: list[str]) -> list[str]:
-    """Return the paths of every `--config A --config=B`, checked to be files.
+    """Return the paths of every `--config A --config=B`, checked to be text files.
 
     Raises:
-        UserError: One is no file.
+        UserError: One is no file, or cannot be read as UTF-8.
     """
     configs = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
     configs += [word.split("=", 1)[1] for word in arguments if word.startswith("--config=")]
     for path in configs:
         if not Path(path).is_file():
             raise UserError(f"--config expects a YAML file, but there is none at {path}")
+        try:
+            Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"--config expects a YAML file in UTF-8, but {path} is in another encoding ({error.reason} at byte "
+                f"{error.start}): save it as UTF-8"
+            ) from error
+        except OSError as error:
+            raise UserError(f"--config {path} cannot be read ({error.strerror})") from error
     return configs
 
 

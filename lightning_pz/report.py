@@ -4,7 +4,7 @@ Reads every finished run of `finetune` below the given folders and writes `logs/
 
     report.md                     wins, standings and all numbers, with what each is
     cells.csv runs.csv wins.csv   the same for programs: per algorithm, per run, per task
-    figures/<env>-<task>.*        learning curves (PNG, PDF): interquartile mean over seeds, bootstrap 95 % band
+    figures/<env>-<task>.*        learning curves (PNG, PDF): interquartile mean over seeds, 95 % band
     figures/overview.*            all tasks in one
 
 Algorithms are compared at equal environment steps. Unfinished and broken runs are named and left out.
@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> None:
         default=[],
         help="summary.json of evaluate, for the best policy in the pool; found beside finetune if not given.",
     )
-    parser.add_argument("--draws", type=int, default=2000, help="Bootstrap resamples.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the resampling.")
+    parser.add_argument("--draws", type=int, default=2000, help="Draws of areas, for leads over all tasks.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of draws and permutations.")
     parser.add_argument(
         "--at", type=list[int], default=[], help="Environment steps to tell returns at: '[100000, 300000]'."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import threading
 import time
@@ -14,17 +13,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_pz import plots
 from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, check_latent_dim, load_autoencoder
 from lightning_pz.callbacks import tensorboard
-from lightning_pz.cli import FitCLI
+from lightning_pz.cli import FitCLI, forget_run_folder
+from lightning_pz.common.files import alone, check_writable, replacing, write_json
+from lightning_pz.common.identity import first_difference
 from lightning_pz.console import show_end
 from lightning_pz.errors import UserError
 from lightning_pz.growth.loop import grow
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
+from lightning_pz.pool.same import check_same_pool
 from lightning_pz.probes.linear import affine_fvu, pca_fvu, principal_axes, project
 
 _PCA_POLICIES = 20_000
@@ -56,9 +59,26 @@ def build(arguments: list[str]) -> FitCLI:
     if data.recipe == "grown":
         data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown)
     check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.action_size)
+    cli.find_run()
     if cli.resume_from is not None:
-        load_autoencoder(cli.resume_from)
+        _check_resumable(cli, cli.resume_from)
     return cli
+
+
+def _check_resumable(cli: FitCLI, path: Path) -> None:
+    """Check a checkpoint itself, whatever its run folder says of it."""
+    model = load_autoencoder(path)
+    told = first_difference(dict(model.hparams), dict(cli.model.hparams), ignore=("description", "_instantiator"))
+    if told is not None:
+        raise UserError(
+            f"--ckpt_path {path} holds a model of other settings: model.{told}. Give those settings, or leave --ckpt_path "
+            "out to begin a new run"
+        )
+    if "optimizer_states" not in torch.load(path, map_location="cpu", weights_only=True):
+        raise UserError(
+            f"--ckpt_path {path} holds weights alone (--checkpoint.save_weights_only), from which no training goes on: "
+            "leave --ckpt_path out to begin a new run"
+        )
 
 
 @contextlib.contextmanager
@@ -75,17 +95,32 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-@_interruptible()
 def train(cli: FitCLI) -> FitResult | None:
     """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP.
 
     Raises:
-        UserError: Nothing was validated.
-        KeyboardInterrupt: As it came; the last checkpoint stays.
+        UserError: Nothing was validated, the pool is another than that of the run that is resumed, or another process is
+            at work on that run.
+        KeyboardInterrupt: The run was interrupted; the last checkpoint stays.
     """
     data: PolicyPoolDataModule = cli.datamodule
-    data.prepare_data()  # with its own progress bars and errors, before a run folder exists
-    data.setup()
+    with _interruptible():
+        check_writable(cli.parent)
+        data.prepare_data()  # with its own progress bars and errors, before a run folder exists
+        data.setup()
+        if cli.resume_from is not None:
+            check_same_pool(data.pool, load_autoencoder(cli.resume_from).hparams["description"])
+        cli.claim_run()
+        try:
+            with alone(cli.run_folder, wait=False) if cli.trainer.is_global_zero else contextlib.nullcontext():
+                return _train(cli, data)
+        except MisconfigurationException as error:
+            raise UserError(f"--trainer: {' '.join(str(error).split())}") from error
+        finally:
+            forget_run_folder()
+
+
+def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
     if cli.trainer.is_global_zero:
         cli.save_config()
     start = time.perf_counter()
@@ -96,8 +131,8 @@ def train(cli: FitCLI) -> FitResult | None:
     best = Path(cli.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
     if not best.is_file():
         raise UserError(
-            f"no validation came before the end of training: raise --trainer.max_steps to at least "
-            f"--data.steps_per_epoch ({data.steps_per_epoch})"
+            "training ended, but there is no best checkpoint: "
+            + (f"{best} was removed" if best.name else "no validation came before its end; raise --trainer.max_steps")
         )
     tested = cli.trainer.test(cli.model, data, ckpt_path=best, verbose=False, weights_only=True)[0]
     if not cli.trainer.is_global_zero:
@@ -108,11 +143,9 @@ def train(cli: FitCLI) -> FitResult | None:
 
 def _write_policy_errors(cli: FitCLI, data: PolicyPoolDataModule) -> None:
     """Write policy_errors.npz: `Tally.policy_errors` of the test, and the policies' rows in the pool, (N,)."""
-    path = cli.run_folder / "policy_errors.npz"
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, rows=data.test.rows, **cli.model.tally.policy_errors())
-    temporary.rename(path)
+    errors = cli.model.tally.policy_errors()
+    with replacing(cli.run_folder / "policy_errors.npz") as path, path.open("wb") as file:
+        np.savez(file, allow_pickle=False, rows=data.test.rows, **errors)
 
 
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
@@ -122,7 +155,6 @@ def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, fl
         data: The pool.
         sizes: Latent sizes for PCA on actions, k last; each but k gives a key of its own.
     """
-    assert data.opened is not None
     latent_dim = sizes[-1]
     train = data.train_on_val.all_actions(_PCA_POLICIES).flatten(1)
     held_out = data.val.all_actions()
@@ -130,8 +162,8 @@ def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, fl
     affine, numbers = affine_fvu(data.train.states, data.val_on_train.all_actions(), data.val.states, held_out)
     layout = data.layout
     count = min(2048, _PARAMS_FLOATS // (2 * layout.num_params))
-    seen = data.opened.params(data.train.rows[:count])
-    unseen = data.opened.params(data.val.rows[: count // 4])
+    seen = data.pool.params(data.train.rows[:count])
+    unseen = data.pool.params(data.val.rows[: count // 4])
     rebuilt = act_shared(layout, project(seen, unseen, latent_dim), data.val.states)
     return {
         "pca_fvu": pca[latent_dim],
@@ -145,16 +177,16 @@ def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, fl
 @torch.no_grad()
 def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: float, seconds: float) -> FitResult:
     model = load_autoencoder(best)
-    history = cli.history.rows
-    _, val_fvu, train_fvu = min(history, key=lambda row: row[1])
-    assert data.opened is not None
-    meta = data.opened.meta
+    step = torch.load(best, map_location="cpu", weights_only=True)["global_step"]
+    # Of the validation that chose the checkpoint.
+    val_fvu, train_fvu = next((val, train) for at, val, train in reversed(cli.history.rows) if at == step)
+    meta = data.pool.meta
     eigenvalues = torch.linalg.eigvalsh(model.latent_covariance.double()).clamp_min(0)
     summary: dict[str, Any] = {
         "env": meta["env"]["id"],
         "policy": cli.config.policy.name,
         "params_per_policy": data.layout.num_params,
-        "pool_size": len(data.opened),
+        "pool_size": len(data.pool),
         "latent_dim": model.hparams["latent_dim"],
         "encoder": model.hparams["encoder"],
         "seed": data.seed,
@@ -184,10 +216,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         for key in ("pca_fvu", "params_pca_fvu", "affine_fvu"):
             writer.add_scalar(key, summary[key], summary["steps"])
         writer.flush()
-    path = cli.run_folder / "summary.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(summary, indent=2) + "\n")
-    temporary.rename(path)
+    write_json(cli.run_folder / "summary.json", summary)
     _show(cli, summary)
     return FitResult(cli.run_folder, summary)
 
@@ -236,10 +265,10 @@ def _show(cli: FitCLI, summary: dict[str, Any]) -> None:
             "components,\nwhich sees the held-out states. More --trainer.max_steps, a larger pool or more training states "
             f"(--data.{cli.config.data.recipe}.states.train) may close the gap."
         )
-    if cli.datamodule.opened.meta.get("recipe") == "grown":
+    if cli.datamodule.pool.meta.get("recipe") == "grown":
         print(
             "\nnote: held-out policies of a grown pool descend from the same searches as its training policies. What "
-            "unrelated\npolicies lose: python -m lightning_pz.evaluate --checkpoint ... --elsewhere POOL, with a pool "
-            "grown from another seed."
+            "less related\nones lose: fit with --data.held_out climbs, or python -m lightning_pz.evaluate --checkpoint ... --elsewhere POOL, "
+            "with a pool\ngrown from another seed."
         )
     show_end(rows, f"tensorboard --logdir {cli.run_folder.parent}", cli.run_folder)

@@ -2,42 +2,81 @@
 
 from __future__ import annotations
 
+import textwrap
+from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from lightning_pz.errors import UserError, nearest, run_main
+from sweeps import options as kinds
 
-SEARCHES = ("latent_dim", "width", "prior", "autoencoder", "finetune", "dimension", "purposeful")
-"""Studies that are a file in `conf/sweep/` and nothing else."""
-MODULES = {
-    "recovery": "sweeps.recovery",
-    "compare": "sweeps.compare",
-    "growth": "sweeps.growth",
-    "grown": "sweeps.grown",
-    "manifolds": "sweeps.manifolds",
-    "probe": "sweeps.dimension.probe",
-    "report": "sweeps.dimension.command",
+
+@dataclass(frozen=True)
+class Study:
+    """A study as the command line knows it.
+
+    Attributes:
+        what: What it does, in a sentence.
+        options: The dataclass of its options.
+        module: Where it is; its `run` takes the name of the study and the options.
+    """
+
+    what: str
+    options: type = kinds.SearchOptions
+    module: str = "sweeps.searches"
+
+
+STUDIES = {
+    "latent_dim": Study("Held-out FVU against latent size, a run for each size."),
+    "width": Study("The environment or the network? Nested latents over policy sizes."),
+    "prior": Study("How much an estimate of dimension owes to the prior."),
+    "autoencoder": Study("Architecture and optimizer of the autoencoder, by TPE."),
+    "finetune": Study("Latent size against the return of a search in it."),
+    "dimension": Study("The cross table of dimensions, environments by policy sizes."),
+    "purposeful": Study("The dimension of purposeful behavior: random pools against grown."),
+    "recovery": Study("The published recovery tables, ours beside them.", kinds.RecoveryOptions, "sweeps.recovery"),
+    "compare": Study("Which search solves a task in the fewest steps.", kinds.CompareOptions, "sweeps.compare"),
+    "growth": Study(
+        "What a grown pool holds, and which part of the growth matters.", kinds.GrowthOptions, "sweeps.growth"
+    ),
+    "grown": Study(
+        "Searches in latents of grown pools against searches in weights.", kinds.CompareOptions, "sweeps.compare"
+    ),
+    "manifolds": Study(
+        "The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "sweeps.manifolds"
+    ),
+    "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "sweeps.coverage"),
+    "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "sweeps.dimension.probe"),
+    "report": Study("The dimension report of finished studies.", kinds.ReportOptions, "sweeps.dimension.command"),
 }
-"""Studies with code of their own: modules with `run(arguments)`."""
-STUDIES = (*SEARCHES, *MODULES)
+SEARCHES = tuple(name for name, study in STUDIES.items() if study.options is kinds.SearchOptions)
+"""Studies that are a file in `conf/sweep/` and nothing else."""
+_TELL = """\
+`python -m sweeps STUDY --help` shows the options of one study. What it varies stands in conf/sweep/STUDY.yaml, in the
+dotted keys of `fit`; --grid reads another file. Finished fits are found again, and a study goes on where it stopped."""
 
 
 def main(arguments: list[str]) -> None:
     """Run a study on command-line arguments."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: python -m sweeps {{{','.join(STUDIES)}}} --env NAME [--logs logs] ...\n\n{__doc__}")
-        print(
-            "`python -m sweeps STUDY --help` shows the options of one study; the settings are in conf/sweep/STUDY.yaml."
-        )
+        print(_usage())
         return
-    study, rest = arguments[0], arguments[1:]
-    if study not in STUDIES:
-        raise UserError(f"expected a study, one of {', '.join(STUDIES)}, but got {study!r}." + nearest(study, STUDIES))
-    if study in MODULES:
-        import_module(MODULES[study]).run(rest)
-        return
-    from sweeps.command import run
+    name, rest = arguments[0], arguments[1:]
+    if name not in STUDIES:
+        raise UserError(f"expected a study, one of {', '.join(STUDIES)}, but got {name!r}." + nearest(name, STUDIES))
+    study = STUDIES[name]
+    settings = (
+        ""
+        if study.module.endswith(("manifolds", "coverage", "probe", "command"))
+        else f" Its file: conf/sweep/{name}.yaml."
+    )
+    options: Any = kinds.read_options(name, study.options, rest, study.what + settings)
+    import_module(study.module).run(name, options)
 
-    run(study, rest)
+
+def _usage() -> str:
+    lines = [f"  {name:<12}{study.what}" for name, study in STUDIES.items()]
+    return "\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_TELL, 80)])
 
 
 if __name__ == "__main__":

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 from optuna.trial import Trial, TrialState
 
+from lightning_pz.checks import at_least
 from lightning_pz.console import show_end, table
 from lightning_pz.errors import UserError
-from lightning_pz.presets import conf_dir, resolve_env
+from lightning_pz.presets import resolve_env
 from sweeps import confirm, tables
-from sweeps.plan import Plan, choose_policies, load_plan, read_study
+from sweeps.contents import contents_of
+from sweeps.fits import check_fits
+from sweeps.options import SearchOptions, words_of
+from sweeps.plan import Plan
+from sweeps.reading import naming
+from sweeps.searches import Asked
 from sweeps.space import to_params
 from sweeps.study import Shared
 from sweeps.trials import Context, finetune_arguments, make_pruner, run_trial, work
-from sweeps.workers import cores, hear_interrupts, is_orphan, side_by_side
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}")
+from sweeps.workers import hear_interrupts, is_orphan, side_by_side
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class _Job:
     plan: Plan
     context: Context
     policies: list[str]
-    options: argparse.Namespace
+    options: SearchOptions
 
     def open(self) -> Shared:
         shared = Shared(self.context.name, self.context.folder, self.options.storage, self.plan.direction)
@@ -47,26 +48,18 @@ class _Job:
         return self.options.trials or self.plan.trials
 
 
-def run(study: str, arguments: list[str]) -> None:
-    """Run or join a study.
-
-    Args:
-        study: Name of its file in `conf/sweep/`.
-        arguments: What came after that name on the command line.
+def run_all(asked: Sequence[Asked]) -> None:
+    """Check a study on every environment, then lead it or work on it as a process that another one has started.
 
     Raises:
         UserError: Something that no trial could mend; nothing has been run then.
-        KeyboardInterrupt: As it came; finished trials are kept, the others wait.
+        KeyboardInterrupt: Finished trials are kept, the others wait.
     """
-    options = _parse(study, arguments)
-    path = Path(options.grid) if options.grid else conf_dir() / "sweep" / f"{study}.yaml"
-    listed: list[str] = [options.env] if options.env else read_study(path).get("environments", [])
-    if not listed:
-        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
-    parent, phase = options.worker.split(":") if options.worker else ("", "")
+    worker = asked[0].options.worker
+    parent, phase = worker.split(":") if worker else ("", "")
     if phase:
         hear_interrupts()
-    jobs = [_job(study, env, path, options) for env in listed]
+    jobs = [_job(one) for one in asked]
     for job in jobs:
         if not phase:
             _check(job)
@@ -74,61 +67,45 @@ def run(study: str, arguments: list[str]) -> None:
         if phase:
             _work(job, phase, int(parent))
         else:
-            _lead(job, study, arguments)
+            _lead(job)
 
 
-def _parse(study: str, arguments: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog=f"python -m sweeps {study}", allow_abbrev=False)
-    parser.add_argument("--env", help="preset or Gymnasium id")
-    parser.add_argument("--policy", help="some of the study's policies, such as small,medium")
-    parser.add_argument("--logs", default="logs", help="folder for pools, runs and studies")
-    parser.add_argument("--storage", help="URL of a database; a journal file in the study's folder if not given")
-    parser.add_argument("--trials", type=int, help="trials in all (tpe), or only the first points (grid)")
-    parser.add_argument("--workers", type=int, default=min(2, cores()), help="processes side by side")
-    parser.add_argument("--grid", help="another file than the shipped conf/sweep/STUDY.yaml")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    for name in ("trials", "workers"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise UserError(f"--{name} expects at least 1, but got {value}")
-    return options
-
-
-def _job(study: str, env: str, path: Path, options: argparse.Namespace) -> _Job:
-    env_name = resolve_env(env)["env"]["name"]
-    plan = load_plan(path, env_name)
-    policies = choose_policies(plan, options.policy)
-    if plan.sampler == "tpe":
-        plan = dataclasses.replace(plan, policies={name: plan.policies.get(name, {}) for name in policies})
-    return _Job(plan, Context(study, env, env_name, options.logs, path), policies, options)
+def _job(one: Asked) -> _Job:
+    context = Context(one.study, one.env, one.env_name, one.options.logs, one.source)
+    return _Job(one.plan, context, one.policies, one.options)
 
 
 def _check(job: _Job) -> None:
     """Let the real parsers read every setting before any trial begins."""
     plan, context = job.plan, job.context
-    if plan.confirm is not None:
-        confirm.check_confirm(plan.confirm, plan, context.source)
-    for point in plan.corners(job.policies):
-        context.make_fit(plan, point).check(str(context.source))
+    check_fits(
+        [context.make_fit(plan, point) for point in plan.corners(job.policies)], str(context.source), plan.metric
+    )
     if plan.finetune is not None:
         from lightning_pz.finetune import parse
         from lightning_pz.jobs import check_task
 
-        try:
-            _, search = parse(finetune_arguments(plan, context, Path("best.ckpt")))
+        with naming(f"{context.source}: finetune"):
+            jobs, search = parse(finetune_arguments(plan, context, Path("best.ckpt")))
+            at_least(1, {"seeds": jobs.seeds})
             search.check()
             check_task(resolve_env(context.env)["env"]["id"], search.task)
-        except SystemExit as stop:
-            raise UserError(f"{context.source}: finetune refuses the settings {plan.finetune}") from stop
-        if search.task == "all":
-            raise UserError(f"{context.source}: a study expects one task for finetune, but got all")
+        if search.task == "all" or "," in search.task:
+            raise UserError(f"{context.source}: a study expects one task for finetune, but got {search.task}")
 
 
-def _lead(job: _Job, study: str, arguments: list[str]) -> None:
+def _identity(job: _Job) -> dict[str, Any]:
+    """Return what all trials of the study must share: settings, and the content of what they name."""
+    plan = job.plan
+    named = {"fit": plan.fit, "policies": plan.policies, "search": plan.search, "finetune": plan.finetune}
+    return plan.identity() | {"contents": contents_of(job.context.env, named)}
+
+
+def _lead(job: _Job) -> None:
     """Queue what is missing, work on it here or in several processes, and tell the outcome."""
     plan, context = job.plan, job.context
     shared = job.open()
-    shared.agree(plan.identity(), context.source)
+    shared.agree(_identity(job), context.source)
     if plan.sampler == "grid":
         points = plan.points(job.policies)[: job.options.trials]
         new = shared.enqueue([to_params(plan, point) for point in points])
@@ -136,24 +113,25 @@ def _lead(job: _Job, study: str, arguments: list[str]) -> None:
     else:
         print(f"{context.name}: {len(shared.trials())} of {job.trials} trials, in {context.folder}", flush=True)
     try:
-        _phase(job, study, arguments, "search")
+        _phase(job, "search")
         unfinished = shared.trials(TrialState.RUNNING, TrialState.WAITING)
         if plan.confirm is not None and not unfinished and shared.trials(TrialState.COMPLETE):
             with_confirm = confirm.open_confirmation(context, job.options.storage, plan)
+            with_confirm.agree(_identity(job) | {"confirm": dataclasses.asdict(plan.confirm)}, context.source)
             confirm.enqueue_candidates(with_confirm, shared, plan)
-            _phase(job, study, arguments, "confirm")
+            _phase(job, "confirm")
     finally:
         _show(job, shared)
 
 
-def _phase(job: _Job, study: str, arguments: list[str], phase: str) -> None:
+def _phase(job: _Job, phase: str) -> None:
     if job.options.workers == 1:
         _work(job, phase, None)
         return
     # One environment at a time: its workers shall not go on to the next.
-    words = [study, *arguments, "--env", job.context.env]
+    words = [job.context.study, *words_of(dataclasses.replace(job.options, env=job.context.env))]
     if side_by_side(words, job.options.workers, phase):
-        raise UserError("a worker ended with an error, which stands above; the same command goes on with the study")
+        raise UserError("a worker ended with an error, which stands above; the same command resumes the study")
 
 
 def _work(job: _Job, phase: str, parent: int | None) -> None:

@@ -1,8 +1,8 @@
 """Which search solves a task in the fewest environment steps: every algorithm on every task, and the report.
 
 Fits and evaluates one autoencoder per environment, or one for each seed of the search, runs each algorithm from it, and
-leaves the report of those very runs in `logs/sweeps/<study>`, or of a part of the grid in `<study>-<its names>` beside it,
-so that no part takes the place of the whole. Everything that is finished is found again. The grids are
+leaves the report of those very runs in `logs/sweeps/<study>`. A part of the grid, `<study>-<its names>`, and another
+`--grid` file have a folder of their own beside it. Everything that is finished is found again. The grids are
 `conf/sweep/compare.yaml` and `conf/sweep/grown.yaml`.
 """
 
@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lightning_pz.common.files import check_writable
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.finetune import parse
 from lightning_pz.jobs import check_task
-from lightning_pz.presets import conf_dir, merge, resolve_env, take_option, take_options
+from lightning_pz.presets import merge, resolve_env
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import ALGORITHMS
-from sweeps.fits import Fit, seeded
+from sweeps.fits import Fit, check_fits, seeded
+from sweeps.folders import changed_grid, grid_path, tables_folder
+from sweeps.options import CompareOptions
+from sweeps.reading import LARGEST_SEED, make, naming, plain_name, read_yaml, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,25 @@ class Comparison:
     finetune: dict[str, Any] = field(default_factory=dict)
     at: list[int] = field(default_factory=list)
 
+    def check(self, where: str) -> None:
+        """Raise `UserError` for values that no comparison can have."""
+        for env, world in self.environments.items():
+            plain_name(f"{where}: environments.{env}", "run", world.run)
+            whole_numbers(f"{where}: environments.{env}", {"fit_seeds": world.fit_seeds})
+            for name in (*self.algorithms, *world.algorithms):
+                seeds = merge(merge(self.finetune, self.algorithms.get(name, {})), world.algorithms.get(name, {})).get(
+                    "seeds", 1
+                )
+                if not isinstance(seeds, int) or isinstance(seeds, bool) or not 0 <= seeds <= LARGEST_SEED:
+                    raise UserError(
+                        f"{where}: seeds of {name} on {env} expects how many, a whole number of at least 0, but got {seeds!r}"
+                    )
+        for key in ("environments", "algorithms"):
+            if not getattr(self, key):
+                raise UserError(f"{where}: {key!r} expects at least one entry, but got none")
+        for step in self.at:
+            whole_numbers(where, {"at": step}, 1)
+
     def cells(self) -> list[tuple[str, str]]:
         """Return algorithm and environment of all commands, in the order in which they are run."""
         both = [(algorithm, env) for algorithm in self.algorithms for env in self.environments]
@@ -98,17 +119,8 @@ def load_comparison(path: Path, environments: Sequence[str] = (), algorithms: Se
     Raises:
         UserError: No such file, keys that mean nothing, or a name that the file does not have.
     """
-    if not path.is_file():
-        raise UserError(f"--grid expects a YAML file, but there is none at {path}")
-    text = yaml.safe_load(path.read_text())
-    try:
-        text["environments"] = {name: World(**world) for name, world in text["environments"].items()}
-        whole = Comparison(**text)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{path}: a comparison has the keys {', '.join(Comparison.__dataclass_fields__)}, and an environment in it "
-            f"{', '.join(World.__dataclass_fields__)}, but {error}"
-        ) from error
+    whole = make(Comparison, read_yaml(path), f"{path}: a comparison")
+    whole.check(str(path))
     searched = [settings.get("algorithm", name) for name, settings in whole.algorithms.items()]
     _known("algorithms", searched, dict.fromkeys(ALGORITHMS), path)
     for world in whole.environments.values():
@@ -134,36 +146,24 @@ def _named(flag: str, names: Sequence[str], known: dict[str, Any], path: Path) -
     return {name: value for name, value in known.items() if not names or name in names}
 
 
-def run(arguments: list[str], study: str = "compare") -> None:
+def run(study: str, options: CompareOptions) -> None:
     """Fit, evaluate, search and report.
 
     Args:
-        arguments: Perhaps `--env` and `--algorithm` with names of the grid's, and `--logs` and `--grid`.
         study: Name of its grid in `conf/sweep/`, with which the name of the folder of its report begins.
+        options: Of the command line.
 
     Raises:
         UserError: A bad grid, a missing extra, or a run of the same name with other settings.
     """
-    environments, rest = take_options(arguments, "--env")
-    algorithms, rest = take_options(rest, "--algorithm")
-    given, rest = take_option(rest, "--logs")
-    grid_path, rest = take_option(rest, "--grid")
-    if rest:
-        raise UserError(
-            f"python -m sweeps {study} takes --env, --algorithm, --logs and --grid, but got {' '.join(rest)}"
-        )
-    logs, path = given or "logs", Path(grid_path) if grid_path else conf_dir() / "sweep" / f"{study}.yaml"
-    grid = load_comparison(path, environments, algorithms)
+    logs, path = options.logs, grid_path(study, options.grid)
+    grid = load_comparison(path, options.env, options.algorithm)
     fits = {env: world.make_fits(env, logs) for env, world in grid.environments.items()}
-    # A mistake in the last cell is told before the first hour is spent.
-    for algorithm, env in grid.cells():
-        _, search = parse(grid.commands(algorithm, env, logs)[0])
-        search.check()
-        check_extra(search.algorithm)
-        check_task(resolve_env(env)["env"]["id"], search.task)
-    for env in fits:
-        for fit in fits[env]:
-            fit.check(str(path))
+    _check(grid, logs, str(path))
+    check_fits([fit for own in fits.values() for fit in own], str(path))
+    parts = [fits[env][0].env_name for env in dict.fromkeys(options.env)] + list(dict.fromkeys(options.algorithm))
+    out = tables_folder(logs, study, parts, changed_grid(study, path))
+    check_writable(out)
     evaluations: dict[str, list[Path]] = {env: [] for env in fits}
     for env in fits:
         for fit in fits[env]:
@@ -171,9 +171,21 @@ def run(arguments: list[str], study: str = "compare") -> None:
             fit.run()
             evaluations[env].append(_evaluate(str(fit.checkpoint), grid.environments[env].evaluate, logs))
     checkpoints = {env: [str(fit.checkpoint) for fit in made] for env, made in fits.items()}
-    part = [fits[env][0].env_name for env in environments] + algorithms
-    out = Path(logs) / "sweeps" / "-".join([study, *part])
     _search(grid, checkpoints, logs, out, evaluations)
+
+
+def _check(grid: Comparison, logs: str, path: str) -> None:
+    """Refuse a mistake in the last cell before the first hour is spent."""
+    for algorithm, env in grid.cells():
+        with naming(f"{path}: {algorithm} on {env}"):
+            _, search = parse(grid.commands(algorithm, env, logs)[0])
+            search.check()
+            check_extra(search.algorithm)
+            check_task(resolve_env(env)["env"]["id"], search.task)
+    from lightning_pz.evaluation.play import EvaluateConfig
+
+    for env, world in grid.environments.items():
+        make(EvaluateConfig, world.evaluate, f"{path}: environments.{env}: evaluate")
 
 
 def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:

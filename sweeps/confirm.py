@@ -12,11 +12,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.stats import wilcoxon
 
-from lightning_pz.errors import UserError
-from sweeps.plan import Confirm, Plan
+from lightning_pz.common.files import write_text
+from sweeps.plan import Plan
 from sweeps.space import from_params
 from sweeps.study import Shared
-from sweeps.tables import markdown, replace
+from sweeps.tables import markdown
 from sweeps.trials import Context
 
 
@@ -102,12 +102,4 @@ def write(plan: Plan, shared: Shared, context: Context) -> None:
             *paired, str(trial.user_attrs.get("settings")),
         ])  # fmt: skip
     with shared.gate():
-        replace(context.folder / "confirm.md", "\n".join(markdown(lines, header)) + "\n")
-
-
-def check_confirm(confirm: Confirm, plan: Plan, source: object) -> None:
-    """Raise `UserError` for a confirmation that confirms nothing."""
-    if confirm.best < 1 or not confirm.seeds:
-        raise UserError(f"{source}: confirm expects best >= 1 and at least one seed, but got {confirm}")
-    if seen := set(confirm.seeds) & set(plan.seeds):
-        raise UserError(f"{source}: confirm expects seeds that the search does not see, but {sorted(seen)} are in both")
+        write_text(context.folder / "confirm.md", "\n".join(markdown(lines, header)) + "\n")

@@ -1,4 +1,4 @@
-"""One fit of a study: named, checked before any work, done once, gone on with after an interruption, never repeated."""
+"""One fit of a study: named, checked before any work, done once, resumed after an interruption, never repeated."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lightning_pz.common.files import alone
 from lightning_pz.errors import UserError
+from lightning_pz.fit_identity import run_difference
 from lightning_pz.presets import expand_presets, preset_names
+from sweeps.reading import naming
 
-VOLATILE = (
-    "logs", "run_name", "ckpt_path", "checkpoint.dirpath", "trainer.enable_progress_bar", "trainer.accelerator",
-    "data.grown.threads",
-)  # fmt: skip
-"""Settings that do not tell one run from another."""
+if TYPE_CHECKING:
+    from lightning_pz.cli import FitCLI
+
+_PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs", "run_name", "ckpt_path")
+"""Settings that a study gives itself."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ class Fit:
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, or None."""
         path = self.folder / "summary.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            return json.loads(path.read_text()) if path.is_file() else None
+        except ValueError as error:
+            raise UserError(f"{path} is broken ({error}): delete that folder and run the study again") from error
 
     def arguments(self) -> list[str]:
         """Return the settings as arguments of `fit`, without those that place the run."""
@@ -66,28 +72,31 @@ class Fit:
         arguments += ["--policy", self.policy] if known else [f"--policy.name={self.policy}"]
         return arguments + [f"--{key}={_text(value)}" for key, value in self.settings.items()]
 
-    def check(self, source: str) -> None:
+    def check(self, source: str, metric: str | None = None) -> None:
         """Pass the settings through the very build of `fit`, and compare them with a run of that name.
 
         Args:
             source: File that the settings come from, for the message.
+            metric: Key that the summary is to have, if one is needed.
 
         Raises:
             UserError: A mistyped key, a value out of range, or a run of this name with other settings.
         """
-        found = self._config()
         if self.policy not in preset_names("policy") and "policy.hidden" not in self.settings:
             raise UserError(
                 f"{source}: policy {self.policy!r} is none of {', '.join(preset_names('policy'))}; a network of another "
                 "shape needs its widths, such as {policy.hidden: [16, 16]}"
             )
-        asked = _flat(self._parse(source))
-        for key, expected in asked.items():
-            if found and key in found and key not in VOLATILE and found[key] != expected:
-                raise UserError(
-                    f"{self.folder} is a run with {key} = {found[key]}, but the grid asks for {expected}: move that folder "
-                    "away, or give another --logs"
-                )
+        for key in self.settings:
+            if key in _PLACED:
+                raise UserError(f"{source}: fit cannot have {key!r}, which the study gives itself: leave it out")
+        seed = self.settings.get("seed_everything", 0)
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise UserError(f"{source}: seed_everything expects a whole number, but got {seed!r}")
+        cli = self._build(source)
+        if metric is not None and metric.startswith("test_fvu_k"):
+            self._check_metric(cli, source, metric)
+        self._compare(cli, source)
 
     def run(self, callbacks: Sequence[Any] = (), *, quiet: bool = False) -> dict[str, Any]:
         """Do the fit unless it is finished, and return its summary; go on with one that was interrupted.
@@ -100,18 +109,20 @@ class Fit:
             UserError: It cannot be done.
             KeyboardInterrupt: As it came; the last checkpoint stays.
         """
-        from lightning_pz.pool.recipe import only_one
         from lightning_pz.training import build, train
 
         # Another study may want the very same run at this moment.
-        with only_one(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
+        with alone(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
             if (summary := self.summary) is not None:
                 return summary
             last, arguments = self.folder / "checkpoints" / "last.ckpt", self.arguments()
             if last.is_file():
                 arguments += ["--ckpt_path", str(last)]
             else:
-                shutil.rmtree(self.folder, ignore_errors=True)  # stopped before its first validation: nothing to keep
+                with alone(self.folder, wait=False):  # which a fit at work holds
+                    shutil.rmtree(
+                        self.folder, ignore_errors=True
+                    )  # stopped before its first validation: nothing to keep
                 arguments += ["--run_name", self.name]
             with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
                 cli = build(expand_presets("fit", arguments))
@@ -123,24 +134,59 @@ class Fit:
             )
         return result.summary
 
-    def _config(self) -> dict[str, Any]:
-        """Return the flat settings of the run that lies in the folder; empty if there is none."""
-        path = self.folder / "config.yaml"
-        return _flat(yaml.safe_load(path.read_text())) if path.is_file() else {}
-
-    def _parse(self, source: str) -> dict[str, Any]:
+    def _build(self, source: str) -> FitCLI:
         from lightning_pz.training import build
 
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stderr(said):
-                cli = build(expand_presets("fit", self.arguments()))
-        except SystemExit as stop:
-            words = " ".join(said.getvalue().split("error: ")[-1].split())
-            raise UserError(f"{source}: {words or 'fit refuses these settings'}") from stop
-        except UserError as error:
-            raise UserError(f"{source}: {error}") from error
-        return yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))
+        with naming(source):
+            return build(expand_presets("fit", self.arguments()))
+
+    def _check_metric(self, cli: FitCLI, source: str, metric: str) -> None:
+        """Raise `UserError` unless the fit measures FVU at the latent size that a metric names."""
+        from lightning_pz.autoencoder.bottlenecks import make_bottleneck
+
+        own = cli.model.hparams
+        sizes = make_bottleneck(own["bottleneck"], own["latent_dim"], own["kl_weight"]).prefixes()
+        if len(sizes) < 2:
+            raise UserError(f"{source}: metric {metric!r} is of a nested fit, but {self.name} is not nested")
+        if metric not in [f"test_fvu_k{size}" for size in sizes]:
+            raise UserError(
+                f"{source}: metric expects test_fvu_k of one of {', '.join(map(str, sizes))}, but got {metric!r}"
+            )
+
+    def _compare(self, cli: FitCLI, source: str) -> None:
+        """Raise `UserError` unless the run that lies in the folder, if any, is one of these settings and this content."""
+        if not any((self.folder / name).is_file() for name in ("identity.json", "config.yaml")):
+            return
+        if (told := run_difference(self.folder, cli.identity())) is not None:
+            raise UserError(
+                f"{self.folder} is a run of other settings than {source} asks for: {told}; move that folder away, or give "
+                "another --logs"
+            )
+
+
+def check_fits(fits: Sequence[Fit], source: str, metric: str | None = None) -> None:
+    """Check every fit of a study once, and that no two of them with different settings share a folder.
+
+    Args:
+        fits: The fits.
+        source: File that the settings come from, for the message.
+        metric: Key that their summaries are to have, if one is needed.
+
+    Raises:
+        UserError: What `Fit.check` refuses, or two fits of one name.
+    """
+    known: dict[Path, Fit] = {}
+    for fit in fits:
+        other = known.setdefault(fit.folder, fit)
+        if (other.policy, dict(other.settings)) != (fit.policy, dict(fit.settings)):
+            both = {key: (other.settings.get(key), fit.settings.get(key)) for key in {**other.settings, **fit.settings}}
+            told = [f"{key} {one} and {two}" for key, (one, two) in both.items() if one != two]
+            told = told or [f"policy {other.policy} and {fit.policy}"]
+            raise UserError(
+                f"{source}: two fits share the name {fit.name}, but have {', '.join(told)}: give one of them another name"
+            )
+    for fit in known.values():
+        fit.check(source, metric)
 
 
 def seeded(run: str, env: str, env_name: str, policy: str, settings: Mapping[str, Any], logs: str, seed: int) -> Fit:
@@ -165,16 +211,3 @@ def _text(value: Any) -> str:
         if isinstance(value, str)
         else yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()
     )
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings under their dotted keys."""
-    return dict(_leaves("", settings))
-
-
-def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(f"{prefix}{key}.", value)
-        else:
-            yield prefix + key, value

@@ -1,7 +1,7 @@
 """What pools hold that were made in different ways: a row per way, over seeds that make pool and autoencoder.
 
 Fits what is not there yet, evaluates it, and leaves `table.csv` and `table.md` in `logs/sweeps/growth-<env>`, or of some
-of the ways in `growth-<env>-<ways>` beside it. The ways are in `conf/sweep/growth.yaml`.
+of the ways, or of another `--grid` file, in a folder of its own beside it. The ways are in `conf/sweep/growth.yaml`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_pz.checks import one_of
+from lightning_pz.common.files import check_writable, write_text
 from lightning_pz.errors import UserError
 from lightning_pz.presets import merge, resolve_env
-from sweeps.fits import Fit, seeded
-from sweeps.options import read_options
+from sweeps.fits import Fit, check_fits, seeded
+from sweeps.folders import changed_grid, grid_path, tables_folder
+from sweeps.options import GrowthOptions
+from sweeps.plan import check_sections, section
+from sweeps.reading import make, naming, plain_name, read_yaml, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -66,45 +68,59 @@ def load_ways(env_name: str, path: Path, variants: Sequence[str] = ()) -> Ways:
     Raises:
         UserError: No such file, keys that mean nothing, or a variant that is not there.
     """
-    if not path.is_file():
-        raise UserError(f"--grid expects a YAML file, but there is none at {path}")
-    text = yaml.safe_load(path.read_text())
-    try:
-        settings = merge(text["default"], text.get(env_name, {}))
-        ways = Ways(**settings | {"variants": {name: Variant(**v) for name, v in settings["variants"].items()}})
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{path}: an environment has the keys {', '.join(Ways.__dataclass_fields__)}, and a variant in it "
-            f"{', '.join(Variant.__dataclass_fields__)}, but {error}"
-        ) from error
+    text = read_yaml(path)
+    check_sections(path, text, ("default",), env_name)
+    settings = merge(section(text, "default", path), section(text, env_name, path))
+    ways = make(Ways, settings, f"{path}: an environment")
+    for name, variant in ways.variants.items():
+        plain_name(f"{path}: variants.{name}", "run", variant.run)
+        whole_numbers(f"{path}: variants.{name}", {"seeds": variant.seeds}, 1)
+    if not ways.variants:
+        raise UserError(f"{path}: variants expects at least one way to make a pool, but got none")
     for name in variants:
         one_of("variant", name, tuple(ways.variants))
     chosen = {name: variant for name, variant in ways.variants.items() if not variants or name in variants}
     return Ways(ways.policy, ways.fit, ways.evaluate, ways.tasks, chosen)
 
 
-def run(arguments: list[str]) -> None:
+def run(study: str, options: GrowthOptions) -> None:
     """Fit and evaluate every way, and show the table.
 
     Args:
-        arguments: `--env NAME`, and perhaps `--variant` (several times), `--logs` and `--grid`.
+        study: Its name.
+        options: Of the command line.
 
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    asked = read_options("growth", arguments, "--variant")
-    ways = load_ways(asked.env_name, asked.grid, asked.several)
-    fits = {name: ways.fits(asked.env, asked.logs, name) for name in ways.variants}
-    for fit in (fit for own in fits.values() for fit in own):
-        fit.check(str(asked.grid))
+    if options.env is None:
+        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
+    env, path = resolve_env(options.env)["env"], grid_path(study, options.grid)
+    ways = load_ways(env["name"], path, options.variant)
+    _check(ways, env["id"], path)
+    fits = {name: ways.fits(options.env, options.logs, name) for name in ways.variants}
+    check_fits([fit for own in fits.values() for fit in own], str(path))
+    folder = tables_folder(options.logs, study, [env["name"], *options.variant], changed_grid(study, path))
+    check_writable(folder)
     rows: dict[str, Any] = {}
     for name, own in fits.items():
         for fit in own:
             print(f"{name}: {fit.folder}", flush=True)
             fit.run()
-        rows[name] = _measure(own, ways, asked.logs)
-        _write(rows, asked.folder)
-    _show(rows, asked.folder)
+        rows[name] = _measure(own, ways, options.logs)
+        _write(rows, folder)
+    _show(rows, folder)
+
+
+def _check(ways: Ways, env_id: str, path: Path) -> None:
+    """Refuse what would otherwise be found out after the first fits."""
+    from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.jobs import check_task
+
+    make(EvaluateConfig, ways.evaluate, f"{path}: evaluate")
+    if ways.tasks:
+        with naming(f"{path}: tasks"):
+            check_task(env_id, ",".join(ways.tasks))
 
 
 def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
@@ -123,17 +139,16 @@ def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
 
 def _write(rows: Mapping[str, Any], folder: Path) -> None:
     from lightning_pz.evaluation.table import markdown
-    from sweeps.pool_rows import as_csv, as_text
+    from sweeps.pool_rows import ENDS, as_csv, as_text
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("table.csv", as_csv(rows)), ("table.md", markdown(as_text(rows)))):
-        temporary = folder / f"{name}.tmp"
-        temporary.write_text(text)
-        temporary.replace(folder / name)
+    write_text(folder / "table.csv", as_csv(rows))
+    write_text(folder / "table.md", f"{markdown(as_text(rows))}\n{ENDS}; a gap is told in units of return.\n")
 
 
 def _show(rows: Mapping[str, Any], folder: Path) -> None:
     from lightning_pz.evaluation.table import console
-    from sweeps.pool_rows import as_text
+    from sweeps.pool_rows import ENDS, as_text
 
-    print(f"\n{console(as_text(rows, short=True))}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}")
+    print(
+        f"\n{console(as_text(rows, short=True))}\n  {ENDS}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}"
+    )

@@ -1,59 +1,265 @@
-"""Options of the studies that fit and evaluate one environment's grid, `recovery` and `growth`."""
+"""The options of every study, one dataclass a kind, and the one reader that makes them from a command line. Nothing heavy."""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from lightning_pz.errors import UserError
-from lightning_pz.jobs import slug
-from lightning_pz.presets import conf_dir, resolve_env, take_option, take_options
+from lightning_pz.checks import at_least
+from lightning_pz.errors import UserError, nearest
+from lightning_pz.presets import take_options
+from sweeps.workers import cores
+
+Options = TypeVar("Options")
+SEVERAL, POSITIONAL, HIDDEN = ({"several": True}, {"positional": True}, {"hidden": True})
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command line asks for.
-
-    Attributes:
-        env: Preset or Gymnasium id.
-        env_name: Its short name.
-        logs: Folder for pools and runs.
-        grid: The file that says what to run.
-        several: Values of the option that may be given several times.
-        folder: Where the study's tables go; a folder of its own for a part of the grid.
-    """
-
-    env: str
-    env_name: str
-    logs: str
-    grid: Path
-    several: list[str]
-    folder: Path
-
-
-def read_options(study: str, arguments: Sequence[str], several: str | None = None) -> Asked:
-    """Read `--env`, `--logs`, `--grid`, and perhaps one option that may be given several times.
+class SearchOptions:
+    """Options of a study that is a file in `conf/sweep/` and nothing else.
 
     Args:
-        study: Name of the study, of its grid in `conf/sweep/`, and of its folder.
-        arguments: Of the command line.
-        several: That option.
+        env: Preset or Gymnasium id; the `environments` of the study's file if null.
+        policy: Some policy sizes of the study, or other presets, commas between them, such as small,medium; all of
+            the study's file if null.
+        logs: Folder for pools, runs and studies.
+        grid: YAML file to read instead of the shipped conf/sweep/STUDY.yaml.
+        storage: URL of a database, such as postgresql://user@host/name or sqlite:///studies.db; a journal file in the
+            study's folder if null.
+        trials: Trials in all (sampler tpe), or only the first points (sampler grid); as the file says if null.
+        workers: Processes that work side by side.
+        worker: Process and phase of the command that started this one.
+    """
+
+    env: str | None = None
+    policy: str | None = None
+    logs: str = "logs"
+    grid: str | None = None
+    storage: str | None = None
+    trials: int | None = None
+    workers: int = min(2, cores())
+    worker: str | None = field(default=None, metadata=HIDDEN)
+
+    def __post_init__(self) -> None:
+        at_least(1, {"workers": self.workers} | ({} if self.trials is None else {"trials": self.trials}))
+        if self.storage is not None and not re.match(r"[a-z][a-z0-9+]*://", self.storage):
+            raise UserError(
+                "--storage expects the URL of a database that can be reached, such as postgresql://user@host/name or "
+                f"sqlite:///studies.db, but got {self.storage}"
+            )
+
+
+@dataclass(frozen=True)
+class RecoveryOptions:
+    """Options of `recovery`.
+
+    Args:
+        env: Preset or Gymnasium id; required.
+        grid: YAML file to read instead of the shipped conf/sweep/recovery.yaml.
+        logs: Folder for pools, runs and studies.
+    """
+
+    env: str | None = None
+    grid: str | None = None
+    logs: str = "logs"
+
+
+@dataclass(frozen=True)
+class GrowthOptions:
+    """Options of `growth`.
+
+    Args:
+        env: Preset or Gymnasium id; required.
+        variant: Names of some ways to make pools, in the words of the file; all of them if none is given.
+        grid: YAML file to read instead of the shipped conf/sweep/growth.yaml.
+        logs: Folder for pools, runs and studies.
+    """
+
+    env: str | None = None
+    variant: list[str] = field(default_factory=list, metadata=SEVERAL)
+    grid: str | None = None
+    logs: str = "logs"
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Options of `compare` and `grown`.
+
+    Args:
+        env: Some environments of the file; all of them if none is given.
+        algorithm: Some algorithms of the file; all of them if none is given.
+        grid: YAML file to read instead of the shipped conf/sweep/STUDY.yaml.
+        logs: Folder for pools, runs and studies.
+    """
+
+    env: list[str] = field(default_factory=list, metadata=SEVERAL)
+    algorithm: list[str] = field(default_factory=list, metadata=SEVERAL)
+    grid: str | None = None
+    logs: str = "logs"
+
+
+@dataclass(frozen=True)
+class ManifoldOptions:
+    """Options of `manifolds`.
+
+    Args:
+        points: Points of a cloud, at least 110.
+        clouds: Independent clouds to average over.
+        seed: Seed of clouds and noise.
+        logs: Folder for pools, runs and studies.
+    """
+
+    points: int = 2000
+    clouds: int = 5
+    seed: int = 0
+    logs: str = "logs"
+
+    def __post_init__(self) -> None:
+        at_least(110, {"points": self.points})
+        at_least(1, {"clouds": self.clouds})
+        at_least(0, {"seed": self.seed})
+
+
+@dataclass(frozen=True)
+class CoverageOptions:
+    """Options of `coverage`.
+
+    Args:
+        trials: Samples of each kind, at least 100.
+        seed: Seed of the samples.
+        logs: Folder for pools, runs and studies.
+    """
+
+    trials: int = 2000
+    seed: int = 0
+    logs: str = "logs"
+
+    def __post_init__(self) -> None:
+        at_least(100, {"trials": self.trials})
+        at_least(0, {"seed": self.seed})
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """Options of `probe`.
+
+    Args:
+        runs: Run folders of fits; one that has a probes.json is left alone.
+    """
+
+    runs: list[str] = field(default_factory=list, metadata=POSITIONAL)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Options of `report`.
+
+    Args:
+        studies: Names of studies, drawn together.
+        env: Preset or Gymnasium id; all environments of the studies if null.
+        logs: Folder that holds the studies.
+        tau: Largest FVU at which a latent size counts as enough, between 0 and 1.
+        gain: FVU per latent number below which another one does not pay, between 0 and 1.
+        tolerance: How far below 1 a recovery may be, between 0 and 1.
+        draws: Bootstrap draws, at least 100.
+        seed: Seed of the bootstrap.
+    """
+
+    studies: list[str] = field(default_factory=list, metadata=POSITIONAL)
+    env: str | None = None
+    logs: str = "logs"
+    tau: float = 0.1
+    gain: float = 0.01
+    tolerance: float = 0.05
+    draws: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tau", "gain", "tolerance"):
+            if not 0 < getattr(self, name) < 1:
+                raise UserError(f"--{name} expects a number between 0 and 1, but got {getattr(self, name)}")
+        at_least(100, {"draws": self.draws})
+        at_least(0, {"seed": self.seed})
+
+
+def read_options(study: str, kind: type[Options], arguments: Sequence[str], description: str) -> Options:
+    """Return the options of a study as the command line gives them; `--help` prints them and exits with 0.
+
+    Args:
+        study: Name of the study.
+        kind: The dataclass of its options.
+        arguments: What comes after the study's name on the command line.
+        description: What the study does.
 
     Raises:
-        UserError: No environment, or an option that the study does not have.
+        UserError: An option that the study does not have, or a value that it cannot take.
     """
-    env, rest = take_option(list(arguments), "--env")
-    logs, rest = take_option(rest, "--logs")
-    grid, rest = take_option(rest, "--grid")
-    values, rest = take_options(rest, several) if several else ([], rest)
-    if env is None:
-        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
-    if rest:
-        known = ", ".join(["--env", "--grid", "--logs", *([several] if several else [])])
-        raise UserError(f"python -m sweeps {study} takes {known}, but got {' '.join(rest)}")
-    name, root = resolve_env(env)["env"]["name"], logs or "logs"
-    path = Path(grid) if grid else conf_dir() / "sweep" / f"{study}.yaml"
-    # A part of the grid stands beside the whole, and does not take its place.
-    folder = Path(root) / "sweeps" / "-".join([study, name, *map(slug, values)])
-    return Asked(env, name, root, path, values, folder)
+    from jsonargparse import ArgumentParser
+
+    told = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    marked = {
+        mark: [n for n, one in told.items() if one.metadata.get(mark)] for mark in ("several", "positional", "hidden")
+    }
+    parser = ArgumentParser(
+        prog=f"python -m sweeps {study}", description=description, exit_on_error=False, allow_abbrev=False
+    )
+    helps = _helps(kind)
+    for name in marked["positional"]:
+        parser.add_argument(name, nargs="+", type=str, help=helps[name])
+    parser.add_class_arguments(kind, skip={name for names in marked.values() for name in names})
+    for name in marked["hidden"]:
+        parser.add_argument(f"--{name}", type=str | None, default=None, help=argparse.SUPPRESS)
+    rest = list(arguments)
+    for name in marked["several"]:
+        parser.add_argument(f"--{name}", nargs="+", type=str, default=[], help=helps[name])
+        rest = _gathered(rest, f"--{name}")
+    try:
+        given = parser.parse_args(rest)
+    except argparse.ArgumentError as error:
+        raise UserError(_sentence(study, kind, error)) from error
+    return kind(**{name: given[name] for name in told})
+
+
+def words_of(options: Any) -> list[str]:
+    """Return options as the command line that gives them, without those that keep their default."""
+    values = {one.name: (getattr(options, one.name), one.default) for one in dataclasses.fields(options)}
+    return [f"--{name}={value}" for name, (value, default) in values.items() if value != default]
+
+
+def _gathered(arguments: list[str], flag: str) -> list[str]:
+    """Return arguments in which an option that may be given several times stands once, with all its values."""
+    values, rest = take_options(arguments, flag)
+    if not values and any(word.split("=")[0] == flag for word in arguments):
+        raise UserError(f"{flag} expects a value, but nothing came after it")
+    return [*rest, flag, *values] if values else rest
+
+
+def _helps(kind: type) -> dict[str, str]:
+    """Return the sentence of each field, from the docstring of the dataclass."""
+    from docstring_parser import parse
+
+    return {one.arg_name: " ".join((one.description or "").split()) for one in parse(kind.__doc__ or "").params}
+
+
+def _sentence(study: str, kind: type, error: argparse.ArgumentError) -> str:
+    """Return what jsonargparse says of a command line as a sentence with the flag and what it expects."""
+    text = " ".join(str(error).split())
+    told = {one.name: one for one in dataclasses.fields(kind)}
+    flags = [f"--{name}" for name, one in told.items() if not {"positional", "hidden"} & set(one.metadata)]
+    if found := re.match(r'Parser key "(\w+)".*(?:Given value|Got value): (.*)$', text):
+        name, value = found.groups()
+        wanted = str(told[name].type)
+        words = "a whole number" if "int" in wanted else "a number" if "float" in wanted else "a word"
+        return f"--{name} expects {words}, but got {value!r}"
+    if found := re.match(r"unrecognized arguments: (.+)", text):
+        takes = f"python -m sweeps {study} takes {', '.join(flags) or 'no options'}, but got {found.group(1)}."
+        return takes + nearest(found.group(1).split("=")[0].split(" ")[0], flags)
+    if found := re.match(r"argument --(\w+): expected", text):
+        return f"--{found.group(1)} expects a value, but nothing came after it"
+    if found := re.match(r"the following arguments are required: (\w+)", text):
+        return f"python -m sweeps {study} expects at least one of its {found.group(1)}, but got none"
+    return f"python -m sweeps {study}: {text}"

@@ -1,7 +1,8 @@
 """Recovery over policy sizes, latent sizes and training seeds, beside what was published.
 
 Fits what is not there yet, evaluates it, and leaves `logs/sweeps/recovery-<env>`: `table.csv` with every metric and
-interval, `table.md`, and a figure. The grid is in `conf/sweep/recovery.yaml`.
+interval, `table.md`, and a figure; tables of another `--grid` file have a folder of their own beside it. The grid is in
+`conf/sweep/recovery.yaml`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lightning_pz.common.files import check_writable, replacing, write_text
 from lightning_pz.errors import UserError
-from lightning_pz.presets import merge
-from sweeps.fits import Fit, seeded
-from sweeps.options import read_options
+from lightning_pz.presets import merge, resolve_env
+from sweeps.fits import Fit, check_fits, seeded
+from sweeps.folders import changed_grid, grid_path, tables_folder
+from sweeps.options import RecoveryOptions
+from sweeps.plan import check_sections, section
+from sweeps.reading import distinct, make, plain_name, read_yaml, seeds_of, whole_numbers
+
+Published = dict[str, dict[str, dict[int, float]]]
+"""Published recovery by task, policy and latent size."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,18 @@ class Grid:
     fit: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
 
+    def check(self, where: str) -> None:
+        """Raise `UserError` for values that no grid can have."""
+        for key in ("policies", "latent_dims"):
+            if not getattr(self, key):
+                raise UserError(f"{where}: {key!r} expects at least one entry, but got none")
+        seeds_of(where, self.seeds)
+        distinct(where, self.latent_dims, "latent_dims")
+        for k in self.latent_dims:
+            whole_numbers(where, {"latent_dims": k}, 1)
+        for name in self.policies:
+            plain_name(where, "a name in policies", name)
+
     def runs(self) -> list[tuple[str, int, int]]:
         """Return (policy, latent size, seed) of every fit."""
         return list(itertools.product(self.policies, self.latent_dims, self.seeds))
@@ -48,60 +66,66 @@ class Grid:
         return seeded(f"recovery-{policy}-k{k}", env, env_name, policy, settings, logs, seed)
 
 
-def load_grid(env_name: str, path: Path) -> tuple[Grid, dict[str, Any]]:
+@dataclass(frozen=True)
+class _Published:
+    published: Published = field(default_factory=dict)
+
+
+def load_grid(env_name: str, path: Path) -> tuple[Grid, Published]:
     """Read the grid of an environment and the numbers published for it.
 
     Raises:
-        UserError: The file is missing or has keys that mean nothing.
+        UserError: The file is missing, or has keys or values that mean nothing.
     """
-    if not path.is_file():
-        raise UserError(f"--grid expects a YAML file, but there is none at {path}")
-    text = yaml.safe_load(path.read_text())
-    settings = merge(text.get("default", {}), text.get(env_name, {}))
-    try:
-        grid = Grid(**settings)
-    except TypeError as error:
-        keys = ", ".join(Grid.__dataclass_fields__)
-        raise UserError(f"{path}: a grid has the keys {keys}; {str(error).split(') ')[-1]}") from error
-    return grid, text.get("published", {}).get(env_name, {})
+    text = read_yaml(path)
+    check_sections(path, text, ("default", "published"), env_name)
+    settings = merge(section(text, "default", path), section(text, env_name, path))
+    grid = make(Grid, settings, f"{path}: a grid")
+    grid.check(str(path))
+    published = section(text, "published", path).get(env_name) or {}
+    return grid, make(_Published, {"published": published}, str(path)).published
 
 
-def run(arguments: list[str]) -> None:
+def run(study: str, options: RecoveryOptions) -> None:
     """Fit and evaluate the whole grid of an environment, and show the table.
 
     Args:
-        arguments: `--env NAME`, and perhaps `--logs` and `--grid`.
+        study: Its name.
+        options: Of the command line.
 
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    asked = read_options("recovery", arguments)
-    grid, published = load_grid(asked.env_name, asked.grid)
+    if options.env is None:
+        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
+    env_name, path = resolve_env(options.env)["env"]["name"], grid_path(study, options.grid)
+    grid, published = load_grid(env_name, path)
     from lightning_pz.evaluation.command import evaluate_all
     from lightning_pz.evaluation.play import EvaluateConfig
 
-    config = EvaluateConfig(**grid.evaluate)
-    fits = [grid.fit_of(asked.env, asked.env_name, asked.logs, *which) for which in grid.runs()]
-    for fit in fits:
-        fit.check(str(asked.grid))
+    config = make(EvaluateConfig, grid.evaluate, f"{path}: evaluate")
+    fits = [grid.fit_of(options.env, env_name, options.logs, *which) for which in grid.runs()]
+    check_fits(fits, str(path))
+    folder = tables_folder(options.logs, study, [env_name], changed_grid(study, path))
+    check_writable(folder)
     for number, fit in enumerate(fits, 1):
         print(f"fit {number} of {len(fits)}: {fit.folder}", flush=True)
         fit.run()
-    done = evaluate_all([str(fit.checkpoint) for fit in fits], None, config, None, Path(asked.logs))
-    _write(done, published, asked.folder, asked.env_name)
+    done = evaluate_all([str(fit.checkpoint) for fit in fits], None, config, None, Path(options.logs))
+    _write(done, published, folder, env_name)
 
 
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
     from lightning_pz import plots
     from lightning_pz.evaluation.figures import recovery_curves
-    from lightning_pz.evaluation.table import SHOWN, cells, console, markdown, rows, write_csv
+    from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, markdown, rows, write_csv
 
     found = cells(done)
-    folder.mkdir(parents=True, exist_ok=True)
     write_csv(found, folder / "table.csv")
-    (folder / "table.md").write_text(markdown(rows(found, SHOWN, published)))
+    write_text(folder / "table.md", f"{markdown(rows(found, SHOWN, published))}\n{ENDS}\n")
     figure = recovery_curves(found, published, env_name)
-    plots.save(figure, folder / "recovery.png")
+    with replacing(folder / "recovery.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     plots.plt.close(figure)
     print()
     print(console(rows(found, SHOWN, published)))

@@ -1,6 +1,6 @@
 """The bookkeeping of a study that several processes work on: who has which trial, and what becomes of it.
 
-A process holds a file lock on each trial at its work; the system drops it when the process ends, however it ends. A running
+A process holds a file lock on each trial it works on; the system drops it when the process ends, however it ends. A running
 trial whose lock is free was left by a process that died: it waits again. All claims are made under one gate, so
 between processes of one machine (or of machines that share the folder) no trial is ever done twice. Workers on machines
 that share only a database judge their own trials alone.
@@ -9,22 +9,23 @@ that share only a database judge their own trials alone.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lightning_pz.common.files import alone, explained
+from lightning_pz.common.identity import first_difference
 from lightning_pz.errors import UserError
+from sweeps.journal import Journal
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -39,13 +40,12 @@ class Shared:
         direction: `minimize` or `maximize`.
 
     Raises:
-        UserError: A database that cannot be reached.
+        UserError: A database that cannot be reached, or a folder that cannot be written to.
     """
 
     def __init__(self, name: str, folder: Path, url: str | None, direction: Literal["minimize", "maximize"]) -> None:
         self.folder, self.is_file = folder, url is None
-        (folder / "locks").mkdir(parents=True, exist_ok=True)
-        self._held: dict[int, IO[str]] = {}
+        self._held: dict[int, contextlib.ExitStack] = {}
         self._owner = f"{socket.gethostname()}:{folder.resolve()}"
         with self.gate():
             self.storage = open_storage(folder, url)
@@ -56,8 +56,7 @@ class Shared:
     @contextlib.contextmanager
     def gate(self) -> Iterator[None]:
         """Let one process at a time change who does what."""
-        with (self.folder / "locks" / "gate").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with alone(self.folder / "locks" / "gate"):
             yield
 
     def agree(self, identity: dict[str, Any], source: Path) -> None:
@@ -67,17 +66,23 @@ class Shared:
             UserError: They differ.
         """
         with self.gate():
-            told = self.study.user_attrs.get("plan")
+            told = self.study.user_attrs.get("plan", {})
             plain = json.loads(json.dumps(identity))
-            if told is None:
-                self.study.set_user_attr("plan", plain)
-                return
-        for key, expected in plain.items():
-            if told.get(key) != expected:
+            # What an earlier version did not write down is taken as it is now. Of named contents, those in both count: a
+            # grid may grow.
+            shared = {key: plain[key] for key in plain if key in told}
+            known = {key: told[key] for key in shared}
+            if "contents" in shared:
+                both = shared["contents"].keys() & known["contents"].keys()
+                shared["contents"], known["contents"] = ({k: c["contents"][k] for k in both} for c in (shared, known))
+                plain["contents"] = told["contents"] | plain["contents"]
+            if (difference := first_difference(known, shared)) is not None:
                 raise UserError(
-                    f"study {self.study.study_name} was begun with {key} = {told.get(key)}, but {source} asks for {expected}: "
+                    f"study {self.study.study_name} was begun with other settings than {source} asks for ({difference}): "
                     f"move {self.folder} away, or give another --logs"
                 )
+            if told != plain:
+                self.study.set_user_attr("plan", told | plain)
 
     def enqueue(self, points: list[dict[str, Any]], attrs: list[dict[str, Any]] | None = None) -> int:
         """Queue every point that is not yet queued, running or done, and return how many; failed ones come again."""
@@ -104,8 +109,9 @@ class Shared:
             self._put_back_the_dead()
             for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 # False if a worker on another machine was faster.
-                if self.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
-                    return self._hold(Trial(self.study, waiting._trial_id))
+                key = self._key(waiting)
+                if self.storage.set_trial_state_values(key, TrialState.RUNNING):
+                    return self._hold(Trial(self.study, key))
             if sampler is None:
                 return None
             total, seed = sampler
@@ -119,9 +125,9 @@ class Shared:
             return self._hold(self.study.ask())
 
     def _hold(self, trial: Trial) -> Trial:
-        file = self._lock_file(trial.number).open("w")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._held[trial.number] = file
+        stack = contextlib.ExitStack()
+        stack.enter_context(alone(self._lock(trial.number), wait=False))
+        self._held[trial.number] = stack
         trial.set_user_attr("owner", self._owner)
         trial.set_user_attr("pid", os.getpid())
         return trial
@@ -131,11 +137,16 @@ class Shared:
             owner = trial.user_attrs.get("owner", self._owner if self.is_file else None)
             if owner != self._owner or trial.number in self._held:
                 continue
-            with self._lock_file(trial.number).open("w") as file, contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            with contextlib.suppress(UserError), alone(self._lock(trial.number), wait=False):
+                self.storage.set_trial_state_values(self._key(trial), TrialState.WAITING)
 
-    def _lock_file(self, number: int) -> Path:
+    def _key(self, trial: Trial | FrozenTrial) -> int:
+        """Return the number by which the storage knows a trial."""
+        study = self.storage.get_study_id_from_name(self.study.study_name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study, trial.number)
+
+    def _lock(self, number: int) -> Path:
+        """Return what a process that works on a trial holds."""
         return self.folder / "locks" / f"{self.study.study_name}-{number}"
 
     def tell(self, trial: Trial, value: float | None, state: TrialState, reason: str | None = None) -> None:
@@ -156,12 +167,14 @@ class Shared:
     def put_back(self, trial: Trial) -> None:
         """Let a trial wait again, as if it had not begun, for whoever comes next."""
         with self.gate():
-            self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            self.storage.set_trial_state_values(self._key(trial), TrialState.WAITING)
             self._let_go(trial)
 
     def _let_go(self, trial: Trial) -> None:
         self._held.pop(trial.number).close()
-        self._lock_file(trial.number).unlink(missing_ok=True)
+        # Under the gate, so that no other process has opened it meanwhile.
+        lock = self._lock(trial.number)
+        lock.with_name(f".{lock.name}.lock").unlink(missing_ok=True)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Return the trials, of some states if any are given, by number."""
@@ -175,7 +188,8 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         UserError: It cannot be opened.
     """
     if url is None:
-        return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+        with explained(folder / "journal.log"):
+            return JournalStorage(Journal(folder / "journal.log"))
     try:
         return optuna.storages.get_storage(url)
     except ImportError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from lightning_pz.common.files import write_text
 from sweeps.plan import Plan
 from sweeps.space import from_params
 
@@ -42,20 +42,20 @@ def rows(plan: Plan, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
 
 
 def write(plan: Plan, trials: Sequence[FrozenTrial], folder: Path) -> None:
-    """Write both tables; the caller sees to it that nobody else does so now."""
+    """Write both tables; the caller sees to it that no other process does so now."""
     found, names = rows(plan, trials), columns(plan)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(found)
-    replace(folder / "trials.csv", text.getvalue())
+    write_text(folder / "trials.csv", text.getvalue())
     shown = [*_SHOWN[:-1], *plan.search, "val_fvu", "test_fvu", "pca_fvu", "run"]
     lines = markdown([[_cell(row[key]) for key in shown] for row in found], shown)
     by_point = grouped(plan, trials)
     if any(len(values) > 1 for _, values in by_point):
         header = ["policy", *plan.search, "trials", "mean", "SD"]
         lines += ["", *markdown([[*map(_cell, point), *spread(values)] for point, values in by_point], header)]
-    replace(folder / "trials.md", "\n".join(lines) + "\n")
+    write_text(folder / "trials.md", "\n".join(lines) + "\n")
 
 
 def grouped(plan: Plan, trials: Sequence[FrozenTrial]) -> list[tuple[tuple[Any, ...], list[float]]]:
@@ -77,13 +77,6 @@ def spread(values: Sequence[float]) -> list[str]:
 def markdown(lines: Sequence[Sequence[str]], header: Sequence[str]) -> list[str]:
     """Return the lines of a Markdown table."""
     return [f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *lines)]
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file whole."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _cell(value: Any) -> str:

@@ -67,7 +67,7 @@ class PruneTrial(L.Callback):
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
-        # A trial that goes on after a kill has reported these.
+        # A trial that resumes after a kill has reported these.
         self._told = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -105,7 +105,7 @@ def work(
         after: Called when a trial has ended, whichever way.
 
     Raises:
-        KeyboardInterrupt: As it came; the trial waits again.
+        KeyboardInterrupt: The trial waits again.
     """
     while (trial := claim()) is not None:
         start = time.process_time()

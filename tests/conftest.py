@@ -1,5 +1,8 @@
 """Shared fixtures: shape checks switched on, one small real pool."""
 
+import sys
+from pathlib import Path
+
 from jaxtyping import install_import_hook
 
 # Every jaxtyping annotation of the package is checked while the tests run.
@@ -14,9 +17,12 @@ from lightning_pz.pool.recipe import RandomRecipe, collect  # noqa: E402
 from lightning_pz.pool.states import StateCounts  # noqa: E402
 from lightning_pz.pool.store import Pool  # noqa: E402
 
+# So that `--env odd_environments:PointMass-v0` is found, here and by worker processes.
+sys.path.append(str(Path(__file__).parent))
+
 torch.set_num_threads(1)  # two test workers share two cores
 
-SMALL_STATES = StateCounts(probe=16, train=24, val=12, test=12)
+SMALL_STATES = StateCounts(probe=16, train=24, val=12, test=12, source="uniform")
 
 
 @pytest.fixture(scope="session")

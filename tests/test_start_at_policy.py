@@ -47,7 +47,7 @@ def test_a_search_begins_at_a_policy_from_a_file(fitted, tmp_path, capsys):
         "--checkpoint", fitted.summary["checkpoint"], *TINY, "--task", "left", "--start", str(tmp_path / "best"), "--logs", str(tmp_path),
     ])  # fmt: skip
     assert re.fullmatch(
-        r"pgpe-small-k2-.*-from-best-seed0", Path(capsys.readouterr().out.strip().splitlines()[-1]).name
+        r"pgpe-small-k2-.*-from-best-[0-9a-f]{8}-seed0", Path(capsys.readouterr().out.strip().splitlines()[-1]).name
     )
 
 

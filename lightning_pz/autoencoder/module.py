@@ -20,6 +20,7 @@ from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
 from lightning_pz.autoencoder.tally import Tally, prefix_errors
 from lightning_pz.errors import UserError, nearest
+from lightning_pz.latents import ENCODINGS, LatentDistribution
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_each, act_shared, prior_scale
 
 ENCODERS = ("behavior", "parameters")
@@ -54,6 +55,7 @@ class BehaviorAutoencoder(L.LightningModule):
 
     latent_mean: Tensor
     latent_covariance: Tensor
+    latent_encodings: Tensor
     probe_states: Tensor
 
     def __init__(
@@ -120,6 +122,7 @@ class BehaviorAutoencoder(L.LightningModule):
         self.register_buffer("probe_states", probe_states)
         self.register_buffer("latent_mean", torch.zeros(k))
         self.register_buffer("latent_covariance", torch.eye(k))
+        self.register_buffer("latent_encodings", torch.empty(0, k))
 
     @property
     def env(self) -> dict[str, Any]:
@@ -129,9 +132,20 @@ class BehaviorAutoencoder(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Ask the DataModule what the pool is like and make the networks, if that was not done."""
         if self.hparams["description"] is None:
-            description = self.trainer.datamodule.description()  # type: ignore[attr-defined]
-            self.hparams["description"] = description
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.hparams["description"] = description = data.description()
             self._build(description)
+            self.latent_encodings = torch.zeros(min(ENCODINGS, len(data.train)), self.hparams["latent_dim"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make room for as many encodings as a checkpoint holds; one of an earlier version leaves what there is."""
+        if self.hparams["description"] is not None:
+            kept = checkpoint["state_dict"].setdefault("latent_encodings", self.latent_encodings)
+            self.latent_encodings = torch.empty_like(kept, device=self.latent_mean.device)
+
+    def latents(self, kind: str) -> LatentDistribution:
+        """Return the distribution of the latents over training policies, to draw from; `kind` is one of `LATENTS`."""
+        return LatentDistribution(self.latent_mean, self.latent_covariance, self.latent_encodings, kind)
 
     def forward(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies params"]:
         """Encode policies given by their weights, (N, P), and decode them again, (N, P)."""
@@ -197,6 +211,8 @@ class BehaviorAutoencoder(L.LightningModule):
         centered = latents - latents.mean(0)
         self.latent_mean.copy_(latents.mean(0))
         self.latent_covariance.copy_(centered.T @ centered / max(1, len(latents) - 1))
+        # The loader serves training policies in the random order of the split, so the first ones are a fair sample.
+        self.latent_encodings.copy_(latents[: len(self.latent_encodings)])
 
     def on_test_epoch_start(self) -> None:
         """Clear the sums."""
@@ -204,6 +220,11 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def _measure(self, stage: str, batch: Any, *, by_policy: bool) -> None:
         """Add up a batch's errors; `by_policy` also each policy's own at every prefix."""
+        # In full precision, as everything that loads the checkpoint computes.
+        with torch.autocast(self.device.type, enabled=False):
+            self._measure_whole(stage, batch, by_policy)
+
+    def _measure_whole(self, stage: str, batch: Any, by_policy: bool) -> None:
         code = self._code(batch)
         latents = self.bottleneck.center(code)
         _, actions = self._rebuild(latents, batch)
@@ -256,7 +277,9 @@ class BehaviorAutoencoder(L.LightningModule):
         """Return AdamW with linear warm-up and cosine decay over the whole run."""
         h = self.hparams
         parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=h["learning_rate"], weight_decay=h["weight_decay"], fused=True)
+        # A fused step unscales gradients itself, after which Lightning may not clip them under mixed precision.
+        fused = "mixed" not in str(self.trainer.precision)
+        optimizer = torch.optim.AdamW(parameters, lr=h["learning_rate"], weight_decay=h["weight_decay"], fused=fused)
         total, warmup = self.trainer.estimated_stepping_batches, h["warmup_steps"]
         if not math.isfinite(total):
             raise UserError("--trainer.max_steps expects a number of steps above 0, so that the schedule has an end")

@@ -45,11 +45,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The disk is full, or the folder cannot be written to.
     """
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        with _explained(path):
+        with explained(path):
             yield temporary
             temporary.replace(path)
     finally:
@@ -79,7 +79,7 @@ def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
     Raises:
         UserError: Not enough free space, the disk fills up on the way, or `target` appears meanwhile with something in it.
     """
-    with _explained(target):
+    with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if needed_bytes > free:
@@ -90,12 +90,37 @@ def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
     remove_leftovers(target)
     temporary = temporary_beside(target)
     try:
-        with _explained(target):
+        with explained(target):
             temporary.mkdir()
             yield temporary
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def claim_folder(target: Path) -> bool:
+    """Make a folder and return whether it is this call that made it; of several processes one gets it.
+
+    Raises:
+        UserError: The folder cannot be made.
+    """
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.mkdir()
+        except FileExistsError:
+            return False
+    return True
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `UserError` unless files can be made in a folder, or in the nearest one above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with explained(folder):
+        probe = temporary_beside(folder / "probe")
+        probe.touch()
+        probe.unlink()
 
 
 def remove_leftovers(target: Path) -> None:
@@ -119,7 +144,7 @@ def alone(target: Path, *, wait: bool = True) -> Iterator[None]:
     """
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if wait else 0, is_singleton=False)
     try:
-        with _explained(target):
+        with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
     except Timeout as error:
@@ -183,7 +208,7 @@ def _finite(plain: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what a disk can refuse into a sentence; other errors pass."""
     try:
         yield

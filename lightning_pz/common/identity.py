@@ -37,13 +37,13 @@ def first_difference(found: Any, wanted: Any, *, ignore: Sequence[str] = (), kno
     return _difference("", _plain(found), _plain(wanted), tuple(ignore), known_only)
 
 
-def source_digest(thing: Callable[..., Any] | type) -> str:
-    """Return a digest of the source of a user's function or class, together with the user's modules that it imports.
+def source_digest(thing: Callable[..., Any] | type | ModuleType) -> str:
+    """Return a digest of the source of a user's function, class or module, with the user's modules that it imports.
 
     The content of whole files counts: that of the module that defines `thing`, and of every module outside the standard
     library and site-packages that those modules refer to by name. What has no file counts by its name alone.
     """
-    module = sys.modules.get(getattr(thing, "__module__", ""))
+    module = thing if isinstance(thing, ModuleType) else sys.modules.get(getattr(thing, "__module__", ""))
     seen: dict[str, str] = {}
     _collect(module, seen, first=True)
     name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', repr(type(thing)))}"
@@ -78,7 +78,8 @@ def _collect(module: ModuleType | None, seen: dict[str, str], first: bool = Fals
 
 def _file(module: ModuleType | None) -> Path | None:
     try:
-        return Path(inspect.getsourcefile(module) or "").resolve(strict=True) if module is not None else None
+        source = inspect.getsourcefile(module) if module is not None else None
+        return Path(source).resolve(strict=True) if source else None
     except (TypeError, OSError):
         return None
 

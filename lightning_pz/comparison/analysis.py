@@ -7,20 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_pz.common.statistics import Estimate, estimate, interquartile
 from lightning_pz.comparison.pool_best import PoolBest
 from lightning_pz.comparison.runs import Cells, Run
-from lightning_pz.comparison.statistics import (
-    Estimate,
-    area,
-    estimate,
-    iqm,
-    normalize,
-    on_grid,
-    resampled_iqm,
-    steps_to_reach,
-)
+from lightning_pz.comparison.statistics import area, normalize, on_grid, steps_to_reach
 from lightning_pz.errors import UserError
-from lightning_pz.intervals import percentiles
 
 SHARES = (0.5, 0.75, 0.9, 0.95)
 """Shares of the way from the floor to the best known return."""
@@ -29,11 +20,19 @@ POINTS = 201
 
 @dataclass(frozen=True)
 class Curve:
-    """An interquartile mean along the grid with its 95 % band, each (points,); NaN until every run has a value."""
+    """An interquartile mean along the grid with its band, each (points,); NaN until every run has a value.
+
+    Attributes:
+        value: The mean.
+        low: Lower end of the band; NaN where there is none.
+        high: Upper end.
+        kind: What the band is, as for `Estimate`.
+    """
 
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -109,31 +108,27 @@ class Task:
         return f"{self.env}/{self.name}"
 
 
-def analyze(grouped: Cells, pools: Mapping[str, PoolBest], draws: int, seed: int) -> list[Task]:
+def analyze(grouped: Cells, pools: Mapping[str, PoolBest]) -> list[Task]:
     """Return every task's numbers.
 
     Args:
         grouped: Runs by task and contender.
         pools: Evaluation of the pool, by environment.
-        draws: Bootstrap resamples.
-        seed: Seed of the resampling.
 
     Raises:
         UserError: No evaluation of a task is finite.
     """
-    return [_task(env, name, contenders, pools.get(env), draws, seed) for (env, name), contenders in grouped.items()]
+    return [_task(env, name, contenders, pools.get(env)) for (env, name), contenders in grouped.items()]
 
 
-def aggregate_area(cells: Sequence[Cell], horizons: Sequence[int], draws: int, seed: int) -> Estimate:
+def aggregate_area(cells: Sequence[Cell], horizons: Sequence[int]) -> Estimate:
     """Return one contender's interquartile mean area over the runs of all tasks, stratified over tasks.
 
     Args:
         cells: The contender on each task.
         horizons: The horizon of each task, environment steps.
-        draws: Bootstrap resamples.
-        seed: Seed of the resampling.
     """
-    return estimate(balanced([cell.areas[h] for cell, h in zip(cells, horizons, strict=True)]), draws, seed)
+    return estimate(balanced([cell.areas[h] for cell, h in zip(cells, horizons, strict=True)]))
 
 
 def balanced(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -146,20 +141,17 @@ def balanced(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [stratum[:fewest] for stratum in strata]
 
 
-def curve_of(strata: Sequence[np.ndarray], draws: int, seed: int) -> Curve:
+def curve_of(strata: Sequence[np.ndarray]) -> Curve:
     """Return the interquartile mean curve over the runs of all tasks, (runs, points) each, with its band."""
     strata = balanced(strata)
     stacked = np.concatenate(strata)
     known = ~np.isnan(stacked).any(axis=0)
     value, low, high = (np.full(stacked.shape[1], np.nan) for _ in range(3))
-    value[known] = iqm(stacked[:, known])
-    low[known], high[known] = percentiles(resampled_iqm([stratum[:, known] for stratum in strata], draws, seed))
-    return Curve(value, low, high)
+    value[known], low[known], high[known], kind = interquartile([stratum[:, known] for stratum in strata])
+    return Curve(value, low, high, kind)
 
 
-def _task(
-    env: str, name: str, contenders: Mapping[str, Sequence[Run]], pool: PoolBest | None, draws: int, seed: int
-) -> Task:
+def _task(env: str, name: str, contenders: Mapping[str, Sequence[Run]], pool: PoolBest | None) -> Task:
     runs = [run for members in contenders.values() for run in members]
     finite = np.concatenate([run.returns[np.isfinite(run.returns)] for run in runs])
     if not len(finite):
@@ -176,8 +168,7 @@ def _task(
     horizons = tuple(sorted({run.budget for run in runs}))
     grid = np.linspace(0, horizons[-1], POINTS)
     cells = tuple(
-        _cell(contender, members, grid, floor, best, worst, horizons, draws, seed)
-        for contender, members in contenders.items()
+        _cell(contender, members, grid, floor, best, worst, horizons) for contender, members in contenders.items()
     )
     return Task(env, name, grid, floor, median is not None, best, best_of, reference, horizons, cells)
 
@@ -207,8 +198,6 @@ def _cell(
     best: float,
     worst: float,
     horizons: tuple[int, ...],
-    draws: int,
-    seed: int,
 ) -> Cell:
     budget = runs[0].budget
     # A policy that turned non-finite ranks last: it counts as the worst return that was seen on the task.
@@ -229,13 +218,14 @@ def _cell(
         runs=tuple(runs),
         budget=budget,
         scores=normalize(on, floor, best),
-        curve=curve_of([on], draws, seed),
-        final=estimate([finals], draws, seed),
+        curve=curve_of([on]),
+        final=estimate([finals]),
         areas=areas,
-        area={horizon: estimate([values], draws, seed) for horizon, values in areas.items()},
+        area={horizon: estimate([values]) for horizon, values in areas.items()},
         reach={
             share: np.array([
-                steps_to_reach(run.steps, values, floor + share * (best - floor), budget)
+                # Without a best known return above the floor there is no way to go a share of.
+                steps_to_reach(run.steps, values, floor + share * (best - floor) if best > floor else np.inf, budget)
                 for run, values in zip(runs, returns, strict=True)
             ])
             for share in SHARES

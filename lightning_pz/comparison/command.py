@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import csv
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_pz.checks import at_least
+from lightning_pz.common.files import write_text
 from lightning_pz.comparison import tables
 from lightning_pz.comparison.analysis import Task, analyze
 from lightning_pz.comparison.moments import Moment, moment_rows, moments
@@ -53,10 +55,10 @@ def report(
 
     Args:
         folders: Folders of `finetune` runs, at any level.
-        out: Where to write; `report/<env>` beside `finetune` if None.
+        out: Where to write; `report/<env>` beside `finetune` if None, with a number if a report of other runs lies there.
         evaluations: summary.json files of `evaluate`.
-        draws: Bootstrap resamples.
-        seed: Seed of the resampling.
+        draws: Draws of areas, for the number of tasks that each algorithm leads.
+        seed: Seed of these draws and of the permutation test.
         at: Environment steps after which returns are told in a table of their own.
 
     Raises:
@@ -64,7 +66,7 @@ def report(
     """
     at_least(1, {"at": min(at, default=1)})
     if draws < 100:
-        raise UserError(f"--draws expects at least 100 resamples, for fewer give no 95 % interval, but got {draws}")
+        raise UserError(f"--draws expects at least 100 draws, for fewer give no 95 % interval, but got {draws}")
     if seed < 0:
         raise UserError(f"--seed expects at least 0, but got {seed}")
     if out is not None and out.exists() and not out.is_dir():
@@ -72,13 +74,13 @@ def report(
     found = find_runs(folders)
     grouped = cells(found.runs)
     pools = find_pools(found.runs, evaluations)
-    tasks = analyze(grouped, pools, draws, seed)
+    tasks = analyze(grouped, pools)
     results = rounds(tasks, draws, seed)
     if out is None:
         envs = "-".join(dict.fromkeys(task.env for task in tasks))
-        out = (logs_root(found.runs[0]) or Path("logs")) / "report" / envs
-    made = Report(_shortest(out), tasks, results, pools, found, moments(tasks, at, draws, seed))
-    _write(made, draws, seed)
+        out = _place((logs_root(found.runs[0]) or Path("logs")) / "report", envs, found)
+    made = Report(_shortest(out), tasks, results, pools, found, moments(tasks, at, seed))
+    _write(made)
     return made
 
 
@@ -115,11 +117,32 @@ def _next(made: Report) -> str:
     return f"cat {made.folder / 'report.md'}"
 
 
-def _write(made: Report, draws: int, seed: int) -> None:
+def _place(parent: Path, name: str, found: Found) -> Path:
+    """Return where a report goes: where an earlier one of the same runs, or of some of them, lies, else a free folder.
+
+    More runs bring a report up to date; a report of other runs is another answer.
+    """
+    now = {str(run.folder.resolve()) for run in found.runs}
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number:03d}")
+        if _runs_of(folder) <= now:
+            return folder
+    raise AssertionError("unreachable")
+
+
+def _runs_of(folder: Path) -> set[str]:
+    """Return the folders of the runs that a report in a folder is of; none if there is no report."""
+    try:
+        with (folder / "runs.csv").open(newline="") as file:
+            return {str(Path(row["folder"]).resolve()) for row in csv.DictReader(file)}
+    except (OSError, KeyError):
+        return set()
+
+
+def _write(made: Report) -> None:
     # Only now: drawing takes a second to import.
     from lightning_pz.comparison.figures import learning_curves, overview, save, style_indices
 
-    made.folder.mkdir(parents=True, exist_ok=True)
     files = {
         "cells.csv": tables.cells_csv(made.tasks),
         "runs.csv": tables.runs_csv(made.tasks),
@@ -129,14 +152,11 @@ def _write(made: Report, draws: int, seed: int) -> None:
         ),
     }
     for name, content in files.items():
-        path = made.folder / name
-        temporary = path.with_name(f"{name}.{os.getpid()}.tmp")
-        temporary.write_text(content)
-        temporary.replace(path)
+        write_text(made.folder / name, content)
     names = style_indices(list(dict.fromkeys(cell.contender for task in made.tasks for cell in task.cells)))
     for task in made.tasks:
         save(learning_curves(task, names), made.folder / "figures" / tables.figure_name(task))
-    save(overview(made.tasks, made.rounds[0], names, draws, seed), made.folder / "figures" / "overview")
+    save(overview(made.tasks, made.rounds[0], names), made.folder / "figures" / "overview")
 
 
 def _shortest(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from lightning_pz.common.files import replacing
+from lightning_pz.common.statistics import NONE, ends_are
 from lightning_pz.comparison.analysis import Curve, Task, curve_of
 from lightning_pz.comparison.wins import Round
 from lightning_pz.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
@@ -32,21 +33,20 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         figure: What to write.
         stem: Path without its suffix.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
     paths = []
     for kind in _FORMATS:
         path = stem.with_name(f"{stem.name}.{kind}")
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         # Without a date, equal figures are equal files.
         metadata = {"CreationDate": None} if kind == "pdf" else None
-        figure.savefig(temporary, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
-        paths.append(temporary.replace(path))
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
+        paths.append(path)
     plt.close(figure)
     return paths
 
 
 def learning_curves(task: Task, names: Sequence[str]) -> Figure:
-    """Draw return against environment steps: interquartile mean and 95 % band of each contender.
+    """Draw return against environment steps: interquartile mean and band of each contender.
 
     Args:
         task: What to draw.
@@ -58,16 +58,20 @@ def learning_curves(task: Task, names: Sequence[str]) -> Figure:
     _draw_pool(axes, task)
     bottom, cut = _bottom(task)
     highs = [cell.curve.high for cell in task.cells]
-    top = float(np.nanmax(np.concatenate([*highs, [task.pool.high if task.pool else -np.inf, bottom]])))
+    values = [cell.curve.value for cell in task.cells]
+    pool = [number for number in task.pool[:3] if np.isfinite(number)] if task.pool else []
+    top = float(np.nanmax(np.concatenate([*highs, *values, pool, [bottom]])))
     # Matplotlib's own margin would grow with what is cut off.
     axes.set_ylim(bottom, top + 0.05 * max(top - bottom, 1e-9))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set(xlabel="environment steps", ylabel="return", title=task.label, xlim=(0, task.grid[-1]))
-    _legend(figure, axes, "algorithm (seeds)" + (f"; curves go on below {bottom:.3g}" if cut else ""))
+    told = ends_are({cell.curve.kind for cell in task.cells})
+    notes = ["algorithm (seeds)", *([f"band: {told}"] if told else [])]
+    _legend(figure, axes, "; ".join([*notes, *([f"curves go on below {bottom:.3g}"] if cut else [])]))
     return figure
 
 
-def overview(tasks: Sequence[Task], result: Round, names: Sequence[str], draws: int, seed: int) -> Figure:
+def overview(tasks: Sequence[Task], result: Round, names: Sequence[str]) -> Figure:
     """Draw all tasks in one: normalized return against the share of the budget, and the areas beneath.
 
     Left, the interquartile mean over the runs of all tasks, equally many of each; a contender is drawn as far as it was given budget on
@@ -77,8 +81,6 @@ def overview(tasks: Sequence[Task], result: Round, names: Sequence[str], draws: 
         tasks: All tasks.
         result: The round of the whole budget.
         names: All contenders of the report.
-        draws: Bootstrap resamples.
-        seed: Seed of the resampling.
     """
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7.4, 3.4), layout="constrained", gridspec_kw={"width_ratios": [1.6, 1]}
@@ -86,10 +88,13 @@ def overview(tasks: Sequence[Task], result: Round, names: Sequence[str], draws: 
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     share = np.linspace(0, 100, len(tasks[0].grid))
+    kinds = []
     for index, name in enumerate(names):
         strata = [cell.scores for task in tasks for cell in task.cells if cell.contender == name]
         if len(strata) == len(tasks):
-            _draw(left, share, curve_of(strata, draws, seed), index, name)
+            curve = curve_of(strata)
+            kinds.append(curve.kind)
+            _draw(left, share, curve, index, name)
     left.set(xlabel="environment steps (% of the budget)", ylabel="normalized return", xlim=(0, 100))
     left.set_title(f"interquartile mean over {len(tasks)} task{'s' * (len(tasks) > 1)}", fontsize=9)
     low, high = left.get_ylim()
@@ -102,9 +107,11 @@ def overview(tasks: Sequence[Task], result: Round, names: Sequence[str], draws: 
         right.plot(area.value, place, marker=_marker(names.index(standing.contender)), color=color, markersize=6)
     right.set_yticks(range(len(ranked)), [standing.contender for standing in ranked])
     right.set(xlabel="area under the curve", ylim=(-0.6, max(len(ranked), 1) - 0.4))
-    right.set_title("interquartile mean, 95 % interval", fontsize=9)
+    told = ends_are({standing.area.kind for standing in ranked})
+    right.set_title("interquartile mean" + (f", line: {told}" if told else ""), fontsize=9)
     right.grid(axis="x", color="#DDDDDD", linewidth=0.6)
-    _legend(figure, left, None)
+    told = ends_are(set(kinds))
+    _legend(figure, left, f"band: {told}" if told else None)
     return figure
 
 
@@ -141,7 +148,12 @@ def _draw(axes: plt.Axes, x: np.ndarray, curve: Curve, index: int, label: str) -
 def _draw_pool(axes: plt.Axes, task: Task) -> None:
     if task.pool is None:
         return
-    axes.axhline(task.pool.value, color=INK, linewidth=1, label="best in the pool", zorder=2)
+    told = ends_are({task.pool.kind})
+    axes.axhline(
+        task.pool.value, color=INK, linewidth=1, label="best in the pool" + (f" ({told})" if told else ""), zorder=2
+    )
+    if task.pool.kind == NONE:
+        return
     axes.axhspan(task.pool.low, task.pool.high, facecolor="none", edgecolor=GRAY, alpha=0.3, hatch="///", linewidth=0)
 
 
@@ -151,8 +163,10 @@ def _bottom(task: Task) -> tuple[float, bool]:
     The first policies of an algorithm can be so bad that nothing else could be seen. Nine tenths of every
     contender's curve stay in sight.
     """
-    lows = [cell.curve.low[~np.isnan(cell.curve.low)] for cell in task.cells]
-    ends = [task.best] if task.pool is None else [task.best, task.pool.low]
+    # Without a band, the curve itself.
+    lows = [np.where(np.isnan(cell.curve.low), cell.curve.value, cell.curve.low) for cell in task.cells]
+    lows = [low[~np.isnan(low)] for low in lows]
+    ends = [task.best, *([number for number in task.pool[:3] if np.isfinite(number)] if task.pool else [])]
     lowest = min(float(values.min()) for values in [*lows, np.array(ends)] if len(values))
     usual = min(float(np.quantile(values, 0.1)) for values in [*lows, np.array(ends)] if len(values))
     span = max(task.best - usual, 1e-9)

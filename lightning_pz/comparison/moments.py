@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from lightning_pz.common.statistics import LEVEL, Estimate, estimate
 from lightning_pz.comparison.analysis import Cell, Task
-from lightning_pz.comparison.statistics import Estimate, estimate, on_grid, permutation_p
+from lightning_pz.comparison.statistics import on_grid, permutation_p
 from lightning_pz.comparison.tables import Rows, compact, text
-from lightning_pz.intervals import LEVEL
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Moment:
     alike: frozenset[str]
 
 
-def moments(tasks: Sequence[Task], at: Sequence[int], draws: int, seed: int) -> list[Moment]:
+def moments(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[Moment]:
     """Return every task after each number of steps that some contender's budget reaches.
 
     A contender whose budget ends before, or that has a run without a finite return by then, takes no part.
@@ -43,18 +43,17 @@ def moments(tasks: Sequence[Task], at: Sequence[int], draws: int, seed: int) -> 
     Args:
         tasks: Analyzed tasks.
         at: Environment steps.
-        draws: Bootstrap resamples.
-        seed: Seed of the resampling.
+        seed: Seed of the permutation test.
     """
-    return [found for task in tasks for steps in at if (found := _moment(task, steps, draws, seed)) is not None]
+    return [found for task in tasks for steps in at if (found := _moment(task, steps, seed)) is not None]
 
 
-def _moment(task: Task, steps: int, draws: int, seed: int) -> Moment | None:
+def _moment(task: Task, steps: int, seed: int) -> Moment | None:
     returns = {cell.contender: _returns(cell, steps) for cell in task.cells if cell.budget >= steps}
     returns = {name: values for name, values in returns.items() if np.isfinite(values).all()}
     if not returns:
         return None
-    estimates = {name: estimate([values], draws, seed) for name, values in returns.items()}
+    estimates = {name: estimate([values]) for name, values in returns.items()}
     leader = max(estimates, key=lambda name: estimates[name].value)
     alike = {
         name

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from lightning_pz.common.statistics import Estimate, estimate, read_estimate
 from lightning_pz.comparison.runs import Run
-from lightning_pz.comparison.statistics import Estimate, estimate
 from lightning_pz.errors import UserError
 
 
@@ -102,7 +102,7 @@ def _pool_name(logs: Path | None, env: str, checkpoint: str) -> str | None:
 
 
 def together(pools: Sequence[PoolBest]) -> PoolBest:
-    """Return several pools as one: interquartile means over pools, with intervals over pools."""
+    """Return several pools as one: interquartile means over pools, with their interval or range over pools."""
     if len(pools) == 1:
         return pools[0]
     grown = [pool.growth_steps for pool in pools]
@@ -112,7 +112,7 @@ def together(pools: Sequence[PoolBest]) -> PoolBest:
         env_id=pools[0].env_id,
         policy=pools[0].policy,
         policies=sum(pool.policies for pool in pools),
-        best={task: estimate([np.array([pool.best[task].value for pool in pools])], 2000, 0) for task in tasks},
+        best={task: estimate([np.array([pool.best[task].value for pool in pools])]) for task in tasks},
         median={
             task: float(np.mean([pool.median[task] for pool in pools]))
             for task in tasks
@@ -134,11 +134,10 @@ def read_pool(path: Path) -> PoolBest:
         OSError, ValueError, KeyError, TypeError: It is broken or something else.
     """
     summary: dict[str, Any] = json.loads(path.read_text())
-    ends = ("", "_low", "_high")
     best = {}
     for key in summary:
-        if key.endswith("/best_in_pool_fresh") and all(summary[key + end] is not None for end in ends):
-            best[key.removesuffix("/best_in_pool_fresh")] = Estimate(*(float(summary[key + end]) for end in ends))
+        if key.endswith("/best_in_pool_fresh") and (found := read_estimate(summary, key)) is not None:
+            best[key.removesuffix("/best_in_pool_fresh")] = found
     if not best:
         raise ValueError(
             "no key <task>/best_in_pool_fresh: evaluations of earlier versions lack it, run evaluate again"

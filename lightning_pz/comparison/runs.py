@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lightning_pz.common.known_folders import WHOLE
 from lightning_pz.errors import UserError
-from lightning_pz.jobs import env_name
+from lightning_pz.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 
 _MARKS = ("identity", "summary.json", "curve.csv")
@@ -98,6 +99,12 @@ def find_runs(folders: Sequence[Path]) -> Found:
             runs.append(read_run(path))
         except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
             left_out.append((path, _reason(error)))
+    finite = {(run.env, run.task) for run in runs if np.isfinite(run.returns).any()}
+    for run in runs:
+        # Beside others it counts as the worst that was seen; on a task where nothing was seen there is no worst.
+        if (run.env, run.task) not in finite:
+            left_out.append((run.folder, f"no run on {run.env} {run.task} has a finite return"))
+    runs = [run for run in runs if (run.env, run.task) in finite]
     if not runs:
         named = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
         raise UserError(
@@ -121,8 +128,11 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"algorithm {summary['algorithm']!r} is not one of {', '.join(ALGORITHMS)}")
     steps, returns = _curve(folder / "curve.csv")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    settings = _flat(_settings(SearchSettings, config).identity())
+    # Runs from before there was a choice drew Gaussian latents.
+    settings = _flat(_settings(SearchSettings, {"latents": "gaussian"} | config).identity())
     settings.pop("seed")
+    if "start" in settings:
+        settings["start"] = _start_of(folder) or settings["start"]
     task, algorithm = summary["task"], summary["algorithm"]
     tag = re.fullmatch(rf"{algorithm}-(.+)-seed{summary['seed']}(-\d+)?", folder.name)
     return Run(
@@ -222,6 +232,14 @@ def _check_equal(name: str, one: Run, other: Run, keys: Sequence[str]) -> None:
                 f"expected {name} to have the same {key}, but it is {ours} in {one.folder} and {theirs} in "
                 f"{other.folder}: give folders of one setting, or run the others again"
             )
+
+
+def _start_of(folder: Path) -> str | None:
+    """Return a digest of the policy in the file at which a run began; None if it did not, or does not tell."""
+    try:
+        return json.loads((folder / WHOLE).read_text())["start"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _curve(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,33 +1,18 @@
 """Statistics of curves: arrays in, numbers out.
 
 References:
-    Interquartile mean and stratified bootstrap: Agarwal, Schwarzer, Castro, Courville and Bellemare, Deep
-    Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS 2021. Percentile interval: Efron and
-    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Permutation test: the same, chapter 15.
+    Permutation test: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 15.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.stats import permutation_test, trim_mean
 
-from lightning_pz.intervals import percentiles
-
-_CHUNK = 4_000_000  # numbers that one round of resampling may hold: 32 MB
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval, in the number's own unit; NaN for the ends that one run cannot tell."""
-
-    value: float
-    low: float
-    high: float
+from lightning_pz.common.statistics import quotient
 
 
 def on_grid(
@@ -48,52 +33,13 @@ def on_grid(
     return np.where(place >= 0, returns[np.maximum(place, 0)], np.nan)
 
 
-def iqm(values: Float[np.ndarray, "runs ..."]) -> np.ndarray:
-    """Return the interquartile mean over the first axis: the mean after a quarter is cut off at either end.
-
-    The number cut off is rounded down, so that fewer than four runs give the plain mean. NaN where any value is.
-    """
-    # Not every version of trim_mean hands NaN on; sorted to the end, it would be trimmed as if it were the best.
-    return np.where(np.isnan(values).any(axis=0), np.nan, trim_mean(values, 0.25, axis=0))
-
-
-def resampled_iqm(strata: Sequence[Float[np.ndarray, "_ ..."]], draws: int, seed: int) -> np.ndarray:
-    """Return interquartile means of stratified bootstrap resamples, (draws, ...).
-
-    Each stratum (the runs of one task) is resampled by itself, so that each task keeps its number of runs; the
-    interquartile mean is over the runs of all strata together.
-
-    Args:
-        strata: Values of each stratum, (runs, ...); runs may differ in number, the rest of the shape may not.
-        draws: Resamples.
-        seed: Seed of the resampling.
-    """
-    generator = np.random.default_rng(seed)
-    size = max(1, sum(stratum.size for stratum in strata))
-    chunk = max(1, _CHUNK // size)
-    means = []
-    for begin in range(0, draws, chunk):
-        count = min(chunk, draws - begin)
-        picks = [generator.integers(len(stratum), size=(len(stratum), count)) for stratum in strata]
-        means.append(iqm(np.concatenate([s[p] for s, p in zip(strata, picks, strict=True)])))
-    return np.concatenate(means)
-
-
-def estimate(strata: Sequence[Float[np.ndarray, " _"]], draws: int, seed: int) -> Estimate:
-    """Return the interquartile mean over all runs with its stratified bootstrap interval.
-
-    Where every stratum has a single run, nothing is known of the spread over seeds, and there is no interval.
-    """
-    value = float(iqm(np.concatenate(list(strata))))
-    if max(len(stratum) for stratum in strata) < 2:
-        return Estimate(value, float("nan"), float("nan"))
-    low, high = percentiles(resampled_iqm(strata, draws, seed))
-    return Estimate(value, float(low), float(high))
-
-
 def normalize(returns: Float[np.ndarray, "..."], floor: float, best: float) -> Float[np.ndarray, "..."]:
-    """Return scores: 0 at the floor, 1 at the best known return, not cut at either end; 0 if the two are equal."""
-    return (returns - floor) / (best - floor) if best > floor else np.zeros_like(returns)
+    """Return scores: 0 at the floor, 1 at the best known return, not cut at either end.
+
+    All are 0 where the best known return is the floor, but for rounding, or lies below it.
+    """
+    scale = quotient(1.0, best - floor, max(abs(best), abs(floor)))
+    return np.zeros_like(returns) if np.isnan(scale) else (returns - floor) * scale
 
 
 def area(steps: Shaped[np.ndarray, " evaluations"], scores: Float[np.ndarray, " evaluations"], horizon: int) -> float:
@@ -126,33 +72,10 @@ def steps_to_reach(
     return float(steps[np.argmax(reached)]) if reached.any() else float("inf")
 
 
-def probability_above(
-    one: Float[np.ndarray, " ours"], other: Float[np.ndarray, " theirs"], paired: bool, draws: int, seed: int
-) -> float:
-    """Return the bootstrap probability that one contender's interquartile mean exceeds the other's; ties count half.
-
-    Args:
-        one: A number per run.
-        other: The same of the other contender.
-        paired: Whether the runs belong together one by one (the same seeds), and are drawn together.
-        draws: Resamples.
-        seed: Seed of the resampling.
-    """
-    if paired:
-        both = resampled_iqm([np.stack([one, other], axis=1)], draws, seed)
-        ours, theirs = both[:, 0], both[:, 1]
-    else:
-        # Two seeds, for the same picks in both would pair runs that do not belong together.
-        ours, theirs = resampled_iqm([one], draws, seed), resampled_iqm([other], draws, seed + 1)
-    return float((ours > theirs).mean() + 0.5 * (ours == theirs).mean())
-
-
 def permutation_p(one: Float[np.ndarray, " ours"], other: Float[np.ndarray, " theirs"], seed: int) -> float:
     """Return the two-sided p-value of a difference in interquartile means if the contenders were exchangeable.
 
-    Exact for few runs. The percentile bootstrap alone calls a difference too readily: of two equal contenders with
-    three runs each it would call a winner in one comparison of six, where one of twenty was meant. A single run
-    says nothing about its spread, and gives 1.
+    Exact for few runs, and for returns of any shape. A single run says nothing about its spread, and gives 1.
     """
     if min(len(one), len(other)) < 2:
         return 1.0

@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from lightning_pz.common.files import safe_name
+from lightning_pz.common.statistics import FEWEST, Estimate
 from lightning_pz.comparison.analysis import SHARES, Task
 from lightning_pz.comparison.pool_best import PoolBest
-from lightning_pz.comparison.statistics import Estimate
 from lightning_pz.comparison.wins import ALONE, FEW, TIE, WIN, Round, Win
 
 NOT_REACHED = "not reached"
+_ENDS = f"[95 % interval] by Student's t, or below {FEWEST} seeds (lowest to highest), their range"
 _SHORT = {WIN: "win", TIE: "tie", FEW: "open", ALONE: ""}
 Rows = list[list[str]]
 
@@ -53,7 +54,8 @@ def standing_rows(result: Round) -> Rows:
     """Return a row per contender that took part on every task, a header first."""
     rows = [["algorithm", "area", "highest area on", "wins", "ties", "behind on"]]
     for s in result.standings:
-        leads = f"{s.leads} [{s.leads_low:.0f}, {s.leads_high:.0f}] of {s.tasks}"
+        ends = f" [{s.leads_low:.0f}, {s.leads_high:.0f}]" if math.isfinite(s.leads_low) else ""
+        leads = f"{s.leads}{ends} of {s.tasks}"
         ties = f"{len(s.ties)}: {', '.join(s.ties)}" if s.ties else "0"
         behind = f"{len(s.behind)}: {', '.join(s.behind)}" if s.behind else "0"
         rows.append([s.contender, text(s.area, 3), leads, str(len(s.wins)), ties, behind])
@@ -63,7 +65,7 @@ def standing_rows(result: Round) -> Rows:
 def console_rows(tasks: Sequence[Task], wins: Sequence[Win]) -> Rows:
     """Return few columns, narrow enough for 110 characters, the best area of a task first, a header first."""
     several = len({task.env for task in tasks}) > 1
-    rows = [["task", "algorithm", "return", "area [95 %]", _share(0.9), "seconds", "result"]]
+    rows = [["task", "algorithm", "return", "area [95 %] (range)", _share(0.9), "seconds", "result"]]
     for task, win in zip(tasks, wins, strict=True):
         ranked = sorted(task.cells, key=lambda cell: (-cell.budget, -cell.area[cell.budget].value))
         for place, cell in enumerate(ranked):
@@ -98,8 +100,8 @@ def markdown(
     parts = [f"# Comparison of {runs} runs on {len(tasks)} task{'s' * (len(tasks) != 1)}\n"]
     parts.append(
         "The area under a run's curve is the mean normalized return of its incumbent over the budget, at equal "
-        "environment steps. `win`: the leader's interquartile mean exceeds the runner-up's with a bootstrap "
-        "probability of at least 0.975, and a permutation test gives p <= 0.05; else it is a `tie`. "
+        "environment steps. `win`: the leader's interquartile mean exceeds the runner-up's with a "
+        "probability of at least 0.975 by Student's t, and a permutation test gives p <= 0.05; else it is a `tie`. "
         "`too few seeds`: not even complete separation of so few runs could give p <= 0.05.\n"
     )
     for result in results:
@@ -115,8 +117,8 @@ def markdown(
     if len(at) > 1:
         parts.append("## Returns on the way\n")
         parts.append(
-            "Return of the incumbent after so many environment steps, on the evaluation episodes, interquartile mean over "
-            "seeds with its bootstrap 95 % interval. Bold: the highest of a row; `~`: the runs do not tell it from that "
+            f"Return of the incumbent after so many environment steps, on the evaluation episodes, interquartile mean over "
+            f"seeds {_ENDS}. Bold: the highest of a row; `~`: the runs do not tell it from that "
             "one (permutation test, p > 0.05).\n"
         )
         parts.append(markdown_table(at))
@@ -124,7 +126,7 @@ def markdown(
     parts += [f"![{name}](figures/{name}.png)\n" for name in ["overview", *map(figure_name, tasks)]]
     parts.append("## Every algorithm\n")
     parts.append(
-        "Interquartile means over seeds with stratified bootstrap 95 % intervals. `return`: of the chosen policy on "
+        f"Interquartile means over seeds {_ENDS}. `return`: of the chosen policy on "
         "test episodes that chose nothing. `area`: up to the algorithm's own budget. The shares: median environment "
         "steps to reach that part of the way from floor to best known return, and how many seeds did; "
         f"`{NOT_REACHED}` where half of them or more did not. `seconds`: median wall time of a run.\n"
@@ -150,13 +152,13 @@ def markdown(
 
 
 def figure_name(task: Task) -> str:
-    """Return the name of a task's figure, fit for a file."""
-    return re.sub(r"[^a-z0-9_]+", "-", task.label.lower()).strip("-")
+    """Return the name of a task's figure, which no other task shares."""
+    return f"{safe_name(task.env)}-{safe_name(task.name)}"
 
 
 def reference_rows(tasks: Sequence[Task]) -> Rows:
     """Return each task's floor, best known return and best policy in the pool, a header first."""
-    rows = [["task", "floor (score 0)", "which is", "best known (score 1)", "of", "best in the pool"]]
+    rows = [["task", "floor (score 0)", "which is", "best known (score 1)", "of", "best in the pool [95 %] (range)"]]
     for task in tasks:
         kind = "the pool's median" if task.floor_is_median else "the lowest first evaluation"
         pool = text(task.pool) if task.pool else "unknown"
@@ -168,14 +170,14 @@ def cells_csv(tasks: Sequence[Task]) -> str:
     """Return every number of every contender, a row per horizon it took part in; empty where it does not exist."""
     estimates = ["return", "area"]
     header = ["env", "task", "algorithm", "seeds", "budget", "horizon"]
-    header += [f"{name}{end}" for name in estimates for end in ("", "_low", "_high")]
+    header += [f"{name}{end}" for name in estimates for end in ("", "_low", "_high", "_interval")]
     header += [f"{kind}_{share:.0%}".rstrip("%") for share in SHARES for kind in ("steps_to", "reached")]
     rows: list[list[object]] = [[*header, "seconds", "invalid_runs"]]
     for task in tasks:
         for cell in task.cells:
             for horizon, area in cell.area.items():
                 row: list[object] = [task.env, task.name, cell.contender, len(cell.runs), cell.budget, horizon]
-                row += [_finite(n) for e in (cell.final, area) for n in (e.value, e.low, e.high)]
+                row += [_finite(n) for e in (cell.final, area) for n in e]
                 for share in SHARES:
                     steps = np.where(cell.reach[share] <= horizon, cell.reach[share], np.inf)
                     row += [_finite(float(np.median(steps))), int(np.isfinite(steps).sum())]
@@ -199,27 +201,26 @@ def runs_csv(tasks: Sequence[Task]) -> str:
 def wins_csv(results: Sequence[Round]) -> str:
     """Return how each task ends, a row per horizon."""
     rows: list[list[object]] = [
-        ["env", "task", "horizon", "leader", "area", "area_low", "area_high", "runner_up", "runner_up_area",
-         "runner_up_area_low", "runner_up_area_high", "probability", "paired", "p_value", "verdict"]
+        ["env", "task", "horizon", "leader", "area", "area_low", "area_high", "area_interval", "runner_up", "runner_up_area",
+         "runner_up_area_low", "runner_up_area_high", "runner_up_area_interval", "probability", "paired", "p_value", "verdict"]
     ]  # fmt: skip
     for win in (win for result in results for win in result.wins):
         ours, second = win.leader.area[win.horizon], win.runner_up
-        theirs: list[object] = [""] * 4
+        theirs: list[object] = [""] * 5
         if second is not None:
             other = second.area[win.horizon]
-            theirs = [second.contender, *(_finite(n) for n in (other.value, other.low, other.high))]
+            theirs = [second.contender, *(_finite(n) for n in other)]
         row: list[object] = [win.task.env, win.task.name, win.horizon, win.leader.contender]
-        row += [*(_finite(n) for n in (ours.value, ours.low, ours.high)), *theirs]
+        row += [*(_finite(n) for n in ours), *theirs]
         rows.append([*row, _finite(win.probability), int(win.paired), _finite(win.p_value), win.verdict])
     return _csv(rows)
 
 
 def text(value: Estimate, digits: int | None = None) -> str:
-    """Return a number with its interval, if it has one, all with the digits of the largest if not told."""
-    numbers = [number for number in (value.value, value.low, value.high) if math.isfinite(number)]
+    """Return a number with its interval or range, if it has one, all with the digits of the largest if not told."""
+    numbers = [number for number in value[:3] if math.isfinite(number)]
     digits = _digits(max(map(abs, numbers))) if digits is None else digits
-    middle, *ends = (_fixed(number, digits) for number in numbers)
-    return f"{middle} [{', '.join(ends)}]" if ends else middle
+    return f"{value.value:z.{digits}f}{value.ends(f'z.{digits}f')}"
 
 
 def reach_text(steps: np.ndarray, short: bool = False) -> str:
@@ -253,7 +254,7 @@ def _number(value: float) -> str:
 
 
 def _fixed(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.00
+    return f"{value:z.{digits}f}"  # no -0.00
 
 
 def _digits(size: float) -> int:
@@ -269,8 +270,8 @@ def _cut(word: str, width: int) -> str:
     return word if len(word) <= width else f"{word[: (width - 1) // 2]}…{word[-(width // 2) :]}"
 
 
-def _finite(value: float) -> float | str:
-    return value if math.isfinite(value) else ""
+def _finite(value: float | str) -> float | str:
+    return value if isinstance(value, str) or math.isfinite(value) else ""
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:

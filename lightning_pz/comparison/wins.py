@@ -8,15 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_pz.common.statistics import LEVEL, Estimate, percentiles, probability_above, spread
 from lightning_pz.comparison.analysis import Cell, Task, aggregate_area
-from lightning_pz.comparison.statistics import (
-    Estimate,
-    least_p,
-    permutation_p,
-    probability_above,
-    resampled_iqm,
-)
-from lightning_pz.intervals import LEVEL, percentiles
+from lightning_pz.comparison.statistics import least_p, permutation_p
 
 WIN, TIE, FEW, ALONE = "win", "tie", "too few seeds", "alone"
 
@@ -30,9 +24,9 @@ class Win:
         horizon: Environment steps up to which areas are taken.
         leader: Contender with the highest interquartile mean area.
         runner_up: The second; None if there is no other.
-        probability: Bootstrap probability that the leader's exceeds the runner-up's; NaN if
+        probability: How sure it is that the leader's exceeds the runner-up's, by Student's t; NaN if
             one of them has a single run.
-        paired: Whether both have the same seeds, which are then drawn together.
+        paired: Whether both have the same seeds, which are then compared seed by seed.
         p_value: Two-sided, of a permutation test; NaN without a runner-up.
         verdict: `win`, `tie`, `too few seeds` (no outcome of so few runs could be told from chance) or `alone`.
     """
@@ -56,7 +50,7 @@ class Standing:
         area: Interquartile mean area over all runs of all tasks.
         tasks: How many tasks there are.
         leads: On how many it has the highest area.
-        leads_low: Lower end of the 95 % interval of that number.
+        leads_low: Lower end of the 95 % interval of that number; NaN if some contender on some task has a single run.
         leads_high: Upper end.
         wins: Tasks that it wins.
         ties: Tasks where it is one of a tied pair, or of a pair with too few seeds.
@@ -105,10 +99,10 @@ def rounds(tasks: Sequence[Task], draws: int, seed: int) -> list[Round]:
     return found
 
 
-def decide(task: Task, horizon: int, draws: int, seed: int) -> Win:
+def decide(task: Task, horizon: int, seed: int) -> Win:
     """Return how a task ends.
 
-    A win needs both a bootstrap probability of at least 0.975 and a permutation test below 0.05: the first says how
+    A win needs both a Student probability of at least 0.975 and a permutation test below 0.05: the first says how
     sure the lead is, the second keeps equal contenders with few seeds from winning by chance.
     """
     cells = sorted((c for c in task.cells if horizon in c.area), key=lambda c: -c.area[horizon].value)
@@ -118,8 +112,7 @@ def decide(task: Task, horizon: int, draws: int, seed: int) -> Win:
     second = cells[1]
     ours, theirs = leader.areas[horizon], second.areas[horizon]
     paired = leader.seeds == second.seeds
-    few = min(len(ours), len(theirs)) < 2
-    probability = math.nan if few else probability_above(ours, theirs, paired, draws, seed)
+    probability = probability_above(ours, theirs, paired)
     p_value = permutation_p(ours, theirs, seed)
     decided = probability >= (1 + LEVEL) / 2 and p_value <= 1 - LEVEL
     verdict = WIN if decided else FEW if least_p(len(ours), len(theirs)) > 1 - LEVEL else TIE
@@ -127,7 +120,7 @@ def decide(task: Task, horizon: int, draws: int, seed: int) -> Win:
 
 
 def _round(name: str, tasks: Sequence[Task], horizons: tuple[int, ...], draws: int, seed: int) -> Round:
-    wins = tuple(decide(task, horizon, draws, seed) for task, horizon in zip(tasks, horizons, strict=True))
+    wins = tuple(decide(task, horizon, seed) for task, horizon in zip(tasks, horizons, strict=True))
     names = list(dict.fromkeys(cell.contender for task in tasks for cell in task.cells))
     present = {
         name: [
@@ -155,7 +148,7 @@ def _round(name: str, tasks: Sequence[Task], horizons: tuple[int, ...], draws: i
         behind = tuple(task.label for task in tasks if task.label not in won + tied + alone)
         standings.append(
             Standing(
-                contender, aggregate_area(present[contender], horizons, draws, seed), len(tasks), len(own),
+                contender, aggregate_area(present[contender], horizons), len(tasks), len(own),
                 float(low), float(high), won, tied, behind,
             )
         )  # fmt: skip
@@ -164,15 +157,18 @@ def _round(name: str, tasks: Sequence[Task], horizons: tuple[int, ...], draws: i
 
 
 def _leads(tasks: Sequence[Task], horizons: Sequence[int], draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Return on how many tasks each contender leads in each resample, (draws,); equal first places are shared."""
+    """Return on how many tasks each contender leads in each draw, (draws,); equal first places are shared.
+
+    A draw moves each interquartile mean by its standard error times a number of Student's distribution.
+    """
     counts: dict[str, np.ndarray] = {}
-    for place, (task, horizon) in enumerate(zip(tasks, horizons, strict=True)):
+    generator = np.random.default_rng(seed)
+    for task, horizon in zip(tasks, horizons, strict=True):
         cells = [cell for cell in task.cells if horizon in cell.area]
-        means = np.stack([
-            resampled_iqm([cell.areas[horizon]], draws, seed + 1000 * place + index)
-            for index, cell in enumerate(cells)
-        ])  # fmt: skip
-        first = means == means.max(axis=0)
+        spreads = [spread([cell.areas[horizon]]) for cell in cells]
+        means = np.stack([s.value + s.error * generator.standard_t(float(s.freedom), draws) for s in spreads])
+        # Of a single run nobody knows where its mean lies; then nobody knows who leads.
+        first = np.where(np.isnan(means).any(axis=0), np.nan, means == means.max(axis=0))
         for cell, share in zip(cells, first / first.sum(axis=0), strict=True):
             counts[cell.contender] = counts.get(cell.contender, np.zeros(draws)) + share
     for task in tasks:

@@ -6,6 +6,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from lightning_pz.compression.compressor import Compressor
+from lightning_pz.compression.recent import Recent
 from lightning_pz.compression.shadow import Shadow
 
 
@@ -19,11 +20,15 @@ class CompressionCallback(BaseCallback):
         shadow: Of its optimizer.
         total: Environment steps of the whole training, of which one call to `learn` may be a part.
         bar: Counts environment steps.
+        recent: Takes what is acted on as long as the compressor needs it; None where it never does.
     """
 
-    def __init__(self, compressor: Compressor, shadow: Shadow, total: int, bar: tqdm) -> None:
+    def __init__(
+        self, compressor: Compressor, shadow: Shadow, total: int, bar: tqdm, recent: Recent | None = None
+    ) -> None:
         super().__init__()
         self.compressor, self.shadow, self.total, self.bar = compressor, shadow, total, bar
+        self.recent = recent
 
     def _on_training_start(self) -> None:
         # Schedules such as DQN's exploration run over the whole training, not over this part.
@@ -42,6 +47,9 @@ class CompressionCallback(BaseCallback):
             self.shadow.write()
 
     def _on_step(self) -> bool:
+        if self.recent is not None and not self.compressor.settled:
+            # What this step acted on: the next observation takes its place only after this call.
+            self.recent.add(self.model._last_obs)
         if self.compressor.advance(self.num_timesteps):
             self.shadow.settle()
         self.bar.update(self.num_timesteps - self.bar.n)

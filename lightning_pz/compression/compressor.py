@@ -58,7 +58,9 @@ class Compressor:
         self._generator = torch.Generator().manual_seed(settings.seed)
         self.extra: torch.optim.Optimizer | None = None
         """Moves gates or factors."""
-        self._step, self._settled, self._rounds = 0, False, False
+        self._step, self._rounds = 0, False
+        self.settled = False
+        """Whether gates are final and ranks chosen."""
         shapes = [tuple(module.weight.shape) for module in self.layers.values()]
         if settings.has("prune"):
             kept = kept_counts(shapes, settings.sparsity, settings.distribution)
@@ -114,7 +116,7 @@ class Compressor:
                 if kept < int(stack.mask.keep.sum()):
                     stack.mask.shrink(weight.detach(), kept)
                     changed = True
-        if step >= settings.ramp.end * base and not self._settled:
+        if step >= settings.ramp.end * base and not self.settled:
             self._settle()
             changed = True
         if step >= base and settings.has("int8") and not self._rounds:
@@ -159,6 +161,9 @@ class Compressor:
         values, zeros, count = {}, 0, 0
         for name, stack in self.stacks.items():
             keep = stack.mask.keep if stack.gates is None else stack.mask.keep & stack.gates.open()
+            if stack.factors is not None:
+                # The product of factors fills what a mask had emptied.
+                keep = torch.ones_like(keep)
             values[f"sparsity/{name}"] = 1 - float(keep.float().mean())
             zeros, count = zeros + int((~keep).sum()), count + keep.numel()
             if stack.factors is not None:
@@ -182,7 +187,7 @@ class Compressor:
             "extra": None if self.extra is None else self.extra.state_dict(),
             "generator": self._generator.get_state(),
             "step": self._step,
-            "settled": self._settled,
+            "settled": self.settled,
             "gates_closed": self.gates_closed,
         }
 
@@ -194,7 +199,7 @@ class Compressor:
         restore_stacks(self.stacks, state["stacks"])
         for name, weight in self.weights.items():
             weight.copy_(state["weights"][name])
-        self._step, self._settled, self.gates_closed = state["step"], state["settled"], state["gates_closed"]
+        self._step, self.settled, self.gates_closed = state["step"], state["settled"], state["gates_closed"]
         self._rounds = any(stack.int8 for stack in self.stacks.values())
         self._generator.set_state(state["generator"])
         self.extra = None
@@ -211,7 +216,7 @@ class Compressor:
     @torch.no_grad()
     def _settle(self) -> None:
         """Make gates final, then put factors in the place of layers where that is smaller."""
-        self._settled = True
+        self.settled = True
         if self.settings.has("l0"):
             for name, stack in self.stacks.items():
                 self.weights[name].copy_(stack.close_gates(self.weights[name]))

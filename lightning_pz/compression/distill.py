@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lightning_pz.compression.compressor import Compressor
-from lightning_pz.compression.network import ToBox, copy_of, fvu, outputs
+from lightning_pz.compression.network import Residual, ToBox, copy_of, fvu, outputs
 from lightning_pz.compression.quantize import ActivationInt8
+from lightning_pz.compression.seeds import HELD_OUT_SEEDS, visit_seeds
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.worlds import World, play
 
-VISIT_SEEDS, HELD_OUT_SEEDS, TEST_SEEDS = 4_000_000, 5_000_000, 6_000_000
-"""First seeds of episodes for training, for the behavior error, and for the return; no two overlap."""
 _INT8_RATE = 0.3
 """Learning rate of int8 training, as a share of the one before: levels are near, and only have to be chosen."""
 _RANK_STATES = 2000
@@ -58,9 +57,8 @@ def distill(
     """
     options, torch_random = settings.distill, torch.Generator().manual_seed(settings.seed)
     teacher = copy_of(policy)
-    student = _with_rounding(copy_of(policy)) if settings.activations else copy_of(policy)
-    first = VISIT_SEEDS + 10_000 * settings.seed
-    played = play(teacher, world, range(first, first + options.episodes), keep=True)
+    student = with_rounding(copy_of(policy)) if settings.activations else copy_of(policy)
+    played = play(teacher, world, visit_seeds(settings.seed, 0, options.episodes), keep=True)
     held_out = play(
         teacher, world, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + options.held_out), keep=True
     ).observations  # fmt: skip
@@ -79,8 +77,8 @@ def distill(
         _set_rates(optimizer, compressor, _rate(options.learning_rate, step, base, total))
         compressor.advance(step)
         if step and step % every == 0 and step < base and step // every <= options.rounds:
-            first = VISIT_SEEDS + 10_000 * settings.seed + 1000 * (step // every)
-            again = play(compressor.finished()[0], world, range(first, first + options.episodes), keep=True)
+            seeds = visit_seeds(settings.seed, step // every, options.episodes)
+            again = play(compressor.finished()[0], world, seeds, keep=True)
             states = torch.cat([states, again.observations])
             wanted = torch.cat([wanted, targets(teacher, again.observations.float(), world)])
             env_steps += int(again.lengths.sum())
@@ -142,11 +140,15 @@ def _set_rates(optimizer: torch.optim.Optimizer, compressor: Compressor, rate: f
             group["lr"] = rate
 
 
-def _with_rounding(network: nn.Sequential) -> nn.Sequential:
-    """Return the network with a rounding after every hidden activation."""
-    modules: list[nn.Module] = []
-    for module in network:
-        modules.append(module)
-        if isinstance(module, (nn.ReLU, nn.Tanh, nn.SiLU)):
-            modules.append(ActivationInt8())
-    return nn.Sequential(*modules)
+def with_rounding(network: nn.Sequential) -> nn.Sequential:
+    """Return the network with a rounding after every hidden activation; layers keep their names."""
+    return nn.Sequential(*(_rounded(module) for module in network))
+
+
+def _rounded(module: nn.Module) -> nn.Module:
+    if isinstance(module, (nn.ReLU, nn.Tanh, nn.SiLU)):
+        # Both at the place of the one: a module more in the row would rename every layer behind it.
+        return nn.Sequential(module, ActivationInt8())
+    if isinstance(module, nn.Sequential):
+        return with_rounding(module)
+    return Residual(with_rounding(module.body)) if isinstance(module, Residual) else module

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from lightning_pz import plots
+from lightning_pz.common.statistics import UNKNOWN, ends_are, read_estimate
 
 _COLORS = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, "#CC79A7", "#56B4E9", plots.GRAY)
 _MARKERS = "osD^vPX"
@@ -70,28 +71,38 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
         title: The environment.
     """
     figure, axes = _axes(5.6, 3.8)
-    dense = [run for run in runs if run.get("return_dense") is not None]
+    ends = ("return_dense", "return_dense_low", "return_dense_high")
+    dense = [run for run in runs if all(run.get(key) is not None for key in ends)]
     if dense:
         last = dense[-1]
-        axes.axhspan(last["return_dense_low"], last["return_dense_high"], color=plots.GRAY, alpha=0.2, linewidth=0)
-        axes.axhline(last["return_dense"], color=plots.GRAY, linestyle=":", label="dense policy (band: 95 %)")
+        found = read_estimate(last, "return_dense")
+        assert found is not None
+        told = ends_are({found.kind})
+        if told:
+            axes.axhspan(found.low, found.high, color=plots.GRAY, alpha=0.2, linewidth=0)
+        label = "dense policy" + (f" (band: {told})" if told else "")
+        axes.axhline(found.value, color=plots.GRAY, linestyle=":", label=label)
         axes.axvline(last["bytes_float32"], color=plots.GRAY, linestyle="--", linewidth=0.8, label="its float32 file")
+    kinds = set()
     for i, method in enumerate(sorted({run["method"] for run in runs})):
         own = sorted((run for run in runs if run["method"] == method), key=lambda run: run["bytes_file"])
-        x, y = ([run[key] for run in own] for key in ("bytes_file", "return"))
-        spread = np.abs(
-            np.array([[run["return"] - run["return_low"], run["return_high"] - run["return"]] for run in own]).T
-        )
+        x = [run["bytes_file"] for run in own]
+        told_of = [read_estimate(run, "return") or UNKNOWN for run in own]
+        kinds |= {found.kind for found in told_of}
+        value, low, high = np.array([found[:3] for found in told_of]).T
+        lows = np.where(np.isnan(low), value, low)
         axes.errorbar(
-            x, y, yerr=spread, label=method, color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)],
+            x, value, yerr=np.nan_to_num([value - low, high - value]), label=method, color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)],
             capsize=2, linestyle="none", markersize=5,
         )  # fmt: skip
         # One label for all seeds of a level, under the lowest of their intervals.
         for level in {run["sparsity_target"] for run in own} - {None}:
-            lowest = min((run for run in own if run["sparsity_target"] == level), key=lambda run: run["return_low"])
-            place = (lowest["bytes_file"], lowest["return_low"])
+            places = [(x[j], lows[j]) for j, run in enumerate(own) if run["sparsity_target"] == level]
+            place = min(places, key=lambda place: place[1])
             axes.annotate(f"{level:.0%}", place, (0, -11), textcoords="offset points", fontsize=8, ha="center")
     axes.set(xscale="log", xlabel="file size, indices included", ylabel="return", title=title)
+    if told := ends_are(kinds):
+        axes.set_ylabel(f"return (bars: {told})")
     axes.margins(y=0.15)
     axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))

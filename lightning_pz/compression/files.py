@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_pz.common.files import write_bytes
 from lightning_pz.compression.codecs import SPARSE, decode, encode
 from lightning_pz.compression.network import Plan, Tensors, from_plan, to_plan
 from lightning_pz.compression.quantize import from_int8, to_int8
@@ -30,7 +31,8 @@ _MAGIC, _VERSION = b"LPZC", 1
 
 @dataclass(frozen=True)
 class Format:
-    """How weights are written; biases and statistics are always dense, float16 in `float16`, else float32.
+    """How weights are written; biases and statistics are always dense, float16 in `float16`, else float32. A tensor that
+    leaves the range of float16 is float32 there as well.
 
     Attributes:
         dtype: NumPy type of the weights; int8 comes with one float32 scale per matrix or channel.
@@ -77,9 +79,7 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
     body = b"".join(blobs)
     header = {"plan": plan, "tensors": heads, "format": name, "meta": meta or {}, "crc": zlib.crc32(body)}
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(_MAGIC + struct.pack("<BI", _VERSION, len(packed)) + packed + body)
-    temporary.rename(path)
+    write_bytes(path, _MAGIC + struct.pack("<BI", _VERSION, len(packed)) + packed + body)
     return path.stat().st_size
 
 
@@ -151,8 +151,12 @@ def _weights(plan: Plan) -> list[str]:
 def _write_tensor(tensor: Tensor, way: Format, is_weight: bool) -> tuple[list[Any], bytes]:
     """Return (shape, type, codec, number of scales, bytes) and the bytes."""
     shape = list(tensor.shape)
+    # Half of a precision has too short a range for some observations: a deviation of 1e-9 would become 0.
+    halved = tensor.half()
+    short = torch.isfinite(halved).all() and (is_weight or torch.equal(halved == 0, tensor == 0))
+    kind = way.dtype if way.dtype != "<f2" or short else "<f4"
     if not is_weight:
-        kind = "<f2" if way.dtype == "<f2" else "<f4"
+        kind = "<f4" if kind == "i1" else kind
         content = tensor.numpy().astype(kind).tobytes()
         return [shape, kind, "dense", 0, len(content)], content
     scales = b""
@@ -160,11 +164,11 @@ def _write_tensor(tensor: Tensor, way: Format, is_weight: bool) -> tuple[list[An
         levels, scale = to_int8(tensor)
         matrix, scales = levels.flatten(1).numpy(), scale.numpy().astype("<f4").tobytes()
     else:
-        matrix = tensor.flatten(1).numpy().astype(way.dtype)
+        matrix = tensor.flatten(1).numpy().astype(kind)
     ways = {codec: encode(matrix, codec) for codec in (("dense", *SPARSE) if way.sparse else ("dense",))}
     codec = min(ways, key=lambda key: len(ways[key]))
     content = scales + ways[codec]
-    return [shape, way.dtype, codec, len(scales) // 4, len(content)], content
+    return [shape, kind, codec, len(scales) // 4, len(content)], content
 
 
 def _read_tensor(content: bytes, shape: tuple[int, ...], dtype: str, codec: str, scales: int) -> Tensor:

@@ -100,6 +100,8 @@ def to_plan(network: nn.Sequential, prefix: str = "") -> tuple[Plan, Tensors]:
     for number, module in enumerate(network):
         name = f"{prefix}{number}"
         kind = next((word for word, make in _SIMPLE.items() if type(module) is make), None)
+        if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
+            raise UserError("a flattening of some dimensions only cannot be written to a compressed file")
         if kind is not None:
             plan.append({"kind": kind})
             continue
@@ -120,8 +122,10 @@ def to_plan(network: nn.Sequential, prefix: str = "") -> tuple[Plan, Tensors]:
             })  # fmt: skip
             more = _named(name, module)
         elif isinstance(module, nn.MaxPool2d):
+            if module.ceil_mode or module.return_indices or module.dilation not in (1, (1, 1)):
+                raise UserError("a pooling that is dilated or rounds sizes up cannot be written to a compressed file")
             sizes = (module.kernel_size, module.stride, module.padding)
-            plan.append({"kind": "maxpool", "sizes": list(sizes)})
+            plan.append({"kind": "maxpool", "sizes": [list(s) if isinstance(s, tuple) else s for s in sizes]})
             more = {}
         elif isinstance(module, Standardize):
             plan.append({"kind": "standardize", "mean": f"{name}.mean", "std": f"{name}.std"})
@@ -227,5 +231,8 @@ def _named(name: str, module: nn.Linear | nn.Conv2d) -> Tensors:
 
 
 def _check_conv(module: nn.Conv2d) -> None:
-    if module.groups != 1 or module.dilation != (1, 1) or isinstance(module.padding, str):
-        raise UserError("a grouped or dilated convolution inside a policy cannot be written to a compressed file")
+    plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
+    if not plain or isinstance(module.padding, str):
+        raise UserError(
+            "a convolution that is grouped, dilated, or padded with other than zeros cannot be written to a compressed file"
+        )

@@ -95,8 +95,8 @@ class _Graph:
             x = self.node("Sub", [x, self._tensor(step["mean"])])
             return self.node("Div", [x, self._tensor(step["std"])])
         if kind == "maxpool":
-            size, stride, padding = step["sizes"]
-            return self.node("MaxPool", [x], kernel_shape=[size] * 2, strides=[stride] * 2, pads=[padding] * 4)
+            size, stride, padding = ([s] * 2 if isinstance(s, int) else list(s) for s in step["sizes"])
+            return self.node("MaxPool", [x], kernel_shape=size, strides=stride, pads=padding * 2)
         if kind == "box":
             return self._box(step, x)
         if kind == "round":

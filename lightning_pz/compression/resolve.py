@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,16 @@ import yaml
 from lightning_pz.checks import is_installed
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import conf_dir, given_configs, load_preset, merge, preset_names, take_option
+from lightning_pz.presets import (
+    EnvConfig,
+    conf_dir,
+    given_configs,
+    load_preset,
+    merge,
+    preset_names,
+    short_name,
+    take_option,
+)
 
 INSTALL = "pip install 'lightning_pz[compression]'"
 
@@ -66,27 +74,30 @@ def env_settings(name: str) -> dict[str, Any]:
         return {"env": load_preset("env", name)["env"]}
     import gymnasium
 
-    from_provider = (
-        name.lower().startswith(("ale/", "surrol/")) or "noframeskip" in name.lower() or "mario" in name.lower()
-    )
-    if name not in gymnasium.registry and not from_provider:
+    lower = name.lower()
+    from_provider = lower.startswith(("ale/", "surrol/", "supermariobros")) or "noframeskip" in lower
+    # The module in front of a colon registers what comes after it, later.
+    if name not in gymnasium.registry and not from_provider and ":" not in name:
         known = [*compress_presets(), *preset_names("env"), *gymnasium.registry]
         raise UserError(
-            f"--env expects {_known()} or a registered Gymnasium id, but got {name!r}." + nearest(name, known)
+            f"--env expects {_known()}, a registered Gymnasium id, or module:Id, but got {name!r}."
+            + nearest(name, known)
         )
     for preset in compress_presets():
         settings = yaml.safe_load((conf_dir() / "compress" / f"{preset}.yaml").read_text())
         if settings["env"]["id"] == name:
             return settings
-    return {"env": {"name": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"), "id": name}}
+    return {"env": {"name": short_name(name), "id": name}}
 
 
-def check_early(settings: CompressSettings) -> None:
+def check_early(settings: CompressSettings, env: EnvConfig) -> None:
     """Raise `UserError` for everything that can be told without torch."""
     settings.check()
-    for flag, path in (("policy", settings.policy), ("reference", settings.reference)):
+    files = {"policy": "a policy file", "reference": "a policy file", "normalization": "a file of statistics"}
+    for flag, kind in files.items():
+        path = getattr(settings, flag)
         if path is not None and not Path(path).is_file():
-            raise UserError(f"--{flag} expects a policy file, but there is none at {path}")
+            raise UserError(f"--{flag} expects {kind}, but there is none at {path}")
     if settings.policy is not None:
         kinds = (".npz", ".zip", ".ckpt")
         if Path(settings.policy).suffix not in kinds:

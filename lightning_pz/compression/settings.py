@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_pz.compression.schedule import DISTRIBUTIONS, Ramp, check_sparsity
+from lightning_pz.compression.seeds import MOST_JUDGED
 from lightning_pz.errors import UserError, nearest
 
 PARTS = ("prune", "int8", "l0", "low_rank")
 ALGORITHMS = ("sac", "td3", "ppo", "dqn")
+RESUME = "resume"
+"""Folder inside a run's where an unfinished training stands."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class CompressSettings:
         activations: Whether int8 rounds activations too; with --policy only.
         policy: A file with a policy to compress: policy.npz, a Stable-Baselines3 zip, or a checkpoint with --latent.
         latent: The latent to decode, k numbers, if --policy is a checkpoint.
+        normalization: The file of `VecNormalize` statistics that belongs to the zip in --policy or --reference: a pickle,
+            so one that you trust.
         reference: A Stable-Baselines3 zip of the dense policy, to measure a trained one against.
         seed: Of everything random.
         episodes: Fresh episodes on which the last policy is measured.
@@ -101,6 +106,7 @@ class CompressSettings:
     activations: bool = False
     policy: str | None = None
     latent: list[float] | None = None
+    normalization: str | None = None
     reference: str | None = None
     seed: int = 0
     episodes: int = 100
@@ -144,6 +150,9 @@ class CompressSettings:
             raise UserError("--method expects prune or l0, not both, for each decides which weights go: drop one")
         check_sparsity(self.sparsity)
         _one_of("distribution", self.distribution, DISTRIBUTIONS)
+        _at_most("seed", self.seed, 2**32 - 1)
+        _at_most("episodes", self.episodes, MOST_JUDGED)
+        _at_most("distill.held_out", self.distill.held_out, MOST_JUDGED)
         for flag, whole, least in (
             ("steps", self.steps, 1), ("episodes", self.episodes, 2), ("seed", self.seed, 0),
             ("distill.steps", self.distill.steps, 1), ("distill.batch_size", self.distill.batch_size, 1),
@@ -167,17 +176,34 @@ class CompressSettings:
         ):  # fmt: skip
             if not 0 < value < 1:
                 raise UserError(f"--{flag} expects a share above 0 and below 1, but got {value}")
+        for name, options in self.model.items():
+            _one_of("model", name, ALGORITHMS)
+            if not isinstance(options, dict):
+                raise UserError(f"--model.{name} expects arguments by name, but got {options!r}")
+            if not 1 <= int(options.get("n_envs", 1)) <= 1 << 16:
+                raise UserError(f"--model.{name}.n_envs expects 1 to 65536, but got {options['n_envs']}")
         rules = [name for name in ("rank", "params", "error") if getattr(self.low_rank, name) is not None]
         if len(rules) > 1:
             raise UserError(f"--low_rank expects one rule for the rank, but got {' and '.join(rules)}: leave one null")
         if self.latent is not None and not (self.policy or "").endswith(".ckpt"):
             raise UserError("--latent goes with --policy CHECKPOINT.ckpt, whose decoder turns it into a policy")
+        if self.policy is not None and self.reference is not None:
+            raise UserError(
+                "--reference measures a policy that is trained here; with --policy that one is the measure: drop one"
+            )
+        if self.normalization is not None and not (self.policy or self.reference or "").endswith(".zip"):
+            raise UserError("--normalization goes with a Stable-Baselines3 zip in --policy or --reference")
         if self.activations and not (self.policy and self.has("int8")):
             raise UserError(
                 "--activations rounds what flows between layers, which a Stable-Baselines3 network cannot: it goes with "
                 "--policy and a --method that has int8"
             )
         self.ramp.check()
+
+
+def _at_most(flag: str, value: int, most: int) -> None:
+    if value > most:
+        raise UserError(f"--{flag} expects at most {most}, but got {value}")
 
 
 def _one_of(flag: str, value: str, known: tuple[str, ...]) -> None:

@@ -23,14 +23,19 @@ def sparsity(network: nn.Module) -> float:
     return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
-def paper_ratio(network: nn.Module, bits: int) -> float:
+def paper_ratio(dense: nn.Module, final: nn.Module, bits: int) -> float:
     """Return the ratio that arXiv 2405.07748 reports: `32 / bits` times weights over surviving weights.
 
     It counts neither indices nor biases nor scales: 8 bits at 99 % sparsity are "400 times".
+
+    Args:
+        dense: The network before it was made small; its weights are those that count as 32 bits each.
+        final: The network to deploy; its weights that are not zero, those of low-rank factors included, survive.
+        bits: Of each surviving weight.
     """
-    weights = [module.weight for module in layers_of(network).values()]
-    survive = sum(int(torch.count_nonzero(weight)) for weight in weights)
-    return 32 / bits * sum(weight.numel() for weight in weights) / max(1, survive)
+    weights = sum(module.weight.numel() for module in layers_of(dense).values())
+    survive = sum(int(torch.count_nonzero(module.weight)) for module in layers_of(final).values())
+    return 32 / bits * weights / max(1, survive)
 
 
 def write_formats(

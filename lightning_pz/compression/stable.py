@@ -28,14 +28,12 @@ def algorithm_of(path: str | Path) -> str:
     """Return which algorithm a zip file holds, without loading it.
 
     Raises:
-        UserError: No file, no model of Stable-Baselines3, or one of an algorithm that is not among `ALGORITHMS`.
+        UserError: No model of Stable-Baselines3, or one of an algorithm that is not among `ALGORITHMS`.
     """
-    if not Path(path).is_file():
-        raise UserError(f"--policy expects a policy file, but there is none at {path}")
     try:
         with zipfile.ZipFile(path) as file:
             module = json.loads(file.read("data"))["policy_class"]["__module__"]
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is no model of Stable-Baselines3 ({type(error).__name__}: {error}): give a zip that its save wrote"
         ) from error
@@ -43,7 +41,7 @@ def algorithm_of(path: str | Path) -> str:
     # PPO's policies are those of A2C's module.
     name = {"common": "ppo"}.get(found.group(1), found.group(1)) if found else module
     if name not in ALGORITHMS:
-        raise UserError(f"{path} holds a policy of {module}, and --policy reads {', '.join(ALGORITHMS)}")
+        raise UserError(f"{path} holds a policy of {module}, but expected one of {', '.join(ALGORITHMS)}")
     return name
 
 
@@ -96,7 +94,7 @@ def network_of(model: Any) -> nn.Sequential:
         return nn.Sequential(*layers)
     if not isinstance(space, spaces.Box):
         raise UserError(f"expected Box or Discrete actions, but this policy has {type(space).__name__}")
-    squash = "clip" if kind == "ppo" else "tanh"
+    squash = "tanh" if kind != "ppo" or policy.squash_output else "clip"
     return nn.Sequential(*layers, ToBox(torch.from_numpy(space.low), torch.from_numpy(space.high), squash))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_pz.envs.forward import BatchForward, one_blas_thread
 from lightning_pz.envs.simulators.protocol import Simulator
-from lightning_pz.envs.tasks import TaskFunction
+from lightning_pz.envs.tasks import TaskFunction, earn
 
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From raw observations of all slots, (S, O) float64, and the active slots, (n,), to actions, (n, A) float32."""
@@ -24,7 +24,7 @@ class Episodes:
         actions: What was wanted, (S, T, A) float32, before it was clipped to the action box.
         rewards: The task's, (S, T) float64.
         lengths: Steps of each, (S,) int64.
-        valid: False where something turned non-finite, (S,) bool.
+        valid: False where an observation, an action or a reward, Gymnasium's own included, turned non-finite, (S,) bool.
     """
 
     observations: np.ndarray
@@ -35,8 +35,8 @@ class Episodes:
 
     @property
     def steps(self) -> int:
-        """Environment steps in all."""
-        return int(self.lengths.sum())
+        """Environment steps in all; at least one an episode, even of one that is invalid before its first."""
+        return int(np.maximum(self.lengths, 1).sum())
 
     def returns(self) -> np.ndarray:
         """Return the undiscounted return of each episode, (S,) float64; NaN where invalid."""
@@ -73,11 +73,12 @@ def play(act: Act, simulator: Simulator, seeds: Sequence[int], task: TaskFunctio
             if not len(active):
                 break
             transition = simulator.step(np.clip(wanted, low, high), active)
-            rewards = task(transition)
+            rewards = earn(task, transition, len(kept), seeds, active)
             kept.append((active, observations[active].astype(np.float32), wanted, rewards))
             observations[active] = transition.next_observations
             lengths[active] += 1
-            finite = np.isfinite(transition.next_observations).all(axis=1) & np.isfinite(rewards)
+            finite = np.isfinite(transition.next_observations).all(axis=1)
+            finite &= np.isfinite([transition.rewards, rewards]).all(axis=0)
             valid[active[~finite]] = False
             active = active[finite & ~transition.terminated]
     steps = len(kept)

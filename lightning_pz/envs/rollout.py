@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lightning_pz.envs.forward import BatchForward, one_blas_thread
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.envs.tasks import TaskFunction
+from lightning_pz.envs.tasks import TaskFunction, earn
 from lightning_pz.errors import UserError
 from lightning_pz.policy import PolicyNetwork
 
@@ -47,8 +47,11 @@ class Rollouts:
 
     @property
     def steps(self) -> int:
-        """Environment steps taken in all, those of invalid episodes included."""
-        return int(self.lengths.sum())
+        """Environment steps taken in all, those of invalid episodes included.
+
+        An episode costs at least one, even if it is invalid before its first: no search can go on for nothing.
+        """
+        return int(np.maximum(self.lengths, 1).sum())
 
     def visited(self, policy: int, episode: int) -> np.ndarray:
         """Return the observations of one episode, (steps, O) float32.
@@ -174,7 +177,7 @@ def _play(
         if keep_observations:
             kept.append((active, observations[active].astype(np.float32)))
         transition = simulator.step(actions, active)
-        rewards = [task(transition) for task in tasks.values()]
+        rewards = [earn(task, transition, step, seeds, active) for task in tasks.values()]
         whole = slice(None) if len(active) == slots else active
         observations[whole] = transition.next_observations
         for total, reward in zip(totals, rewards, strict=True):

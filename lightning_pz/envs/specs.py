@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +11,23 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
 
+from lightning_pz.checks import check_horizon
+from lightning_pz.envs.content import own_source, registered_kwargs
+from lightning_pz.envs.guarded import Guarded, told
 from lightning_pz.errors import UserError, nearest
+
+UNLIMITED_HORIZON = 1000
+"""Steps of an episode where neither the user nor the environment sets a limit."""
+_BOUNDED = (
+    "register it behind a wrapper with a box of its own, as "
+    "gymnasium.register('Bounded-v0', lambda: gymnasium.wrappers.TransformAction("
+    "MyEnv(), lambda action: action, gymnasium.spaces.Box(-1, 1, (ACTIONS,))), max_episode_steps=STEPS)"
+)
+"""What to do about an action box that cannot be filled. `ClipAction` leaves a box infinite, `RescaleAction` refuses one."""
+LARGEST_BOX = 1e6
+"""Bounds of this size or more count as none: some environments write "no bound" as the largest float."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,9 @@ class EnvSpec:
         observation_high: Upper corner of the observation box, (O,).
         action_low: Lower corner of the action box, (A,); finite.
         action_high: Upper corner of the action box, (A,).
+        kwargs: What the registration passes to the constructor, with further wrappers, as canonical JSON; empty if
+            nothing.
+        source: Digest of the source of a user's own environment, wrappers and entry point; empty for installed ones.
     """
 
     id: str
@@ -37,6 +56,8 @@ class EnvSpec:
     observation_high: tuple[float, ...]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
+    kwargs: str = ""
+    source: str = ""
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
@@ -48,36 +69,73 @@ class EnvSpec:
     def has_finite_observations(self) -> bool:
         """Whether the observation box has a volume to sample uniformly from."""
         corners = np.array([self.observation_low, self.observation_high])
-        # Some environments write "no bound" as the largest float.
-        return bool(np.all(np.abs(corners) < 1e6))
+        return bool(np.all(np.abs(corners) < LARGEST_BOX))
 
 
 def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
-    """Call `gymnasium.make`, and explain in a sentence when there is no such environment.
+    """Call `gymnasium.make`, explain in a sentence when there is no such environment, and guard what it returns.
+
+    Gymnasium's own checker is left out: it warns, and asserts, where `Guarded` explains.
 
     Raises:
-        UserError: No environment of that id is registered, or it needs a package that is not installed.
+        UserError: No environment of that id is registered, it needs a package that is not installed, or it cannot be made.
     """
+    entry = _find(env_id)
     try:
-        with _quiet_model_compiler(env_id):
-            return gymnasium.make(env_id, **kwargs)
+        with _quiet_model_compiler(entry):
+            return Guarded(gymnasium.make(env_id, **{"disable_env_checker": True, **kwargs}), env_id)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(f"--env {env_id} needs a package that is not installed: {error}") from error
-    except gymnasium.error.Error as error:  # unregistered, or no well-formed id
+    except ImportError as error:  # Gymnasium's own MuJoCo v2 and v3 among others
+        raise UserError(f"--env {env_id} needs a package that is not installed: {error}" + _newer(env_id)) from error
+    except Exception as error:
+        advice = "mend its constructor"
+        if isinstance(error, TypeError):
+            advice = (
+                "its constructor gets what it was registered with: gymnasium.register(id, entry_point, kwargs={...})"
+            )
+        raise UserError(f"--env {env_id} cannot be made, for it raised {told(error)}: {advice}") from error
+
+
+def _find(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    """Return what is registered under an id, after importing the module in front of its colon, if there is one.
+
+    Raises:
+        UserError: The module cannot be imported, or nothing is registered under exactly this id.
+    """
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise UserError(
+                f"--env {env_id}: importing {module!r}, which is to register the environment, failed with {told(error)}. Run "
+                "from the folder that holds it, or install the package"
+            ) from error
+    # Gymnasium would take the newest version for an id without one, and another one tomorrow.
+    if name not in gymnasium.registry:
         raise UserError(
-            f"--env expects a preset or a registered Gymnasium id, but got {env_id!r}."
-            + nearest(env_id, gymnasium.registry.keys())
-        ) from error
+            f"--env expects a preset or a registered Gymnasium id, version and all (or module:Id), but got {env_id!r}."
+            + nearest(name, gymnasium.registry.keys())
+        )
+    return gymnasium.registry[name]
+
+
+def _newer(env_id: str) -> str:
+    """Return a hint at the newest version of the same environment, or an empty string."""
+    namespace, name, version = gymnasium.envs.registration.parse_env_id(env_id.rpartition(":")[2])
+    known = [spec for spec in gymnasium.registry.values() if (spec.namespace, spec.name) == (namespace, name)]
+    newest = max(known, key=lambda spec: spec.version or 0)
+    return "" if newest.version == version else f" Did you mean {newest.id!r}?"
 
 
 @contextlib.contextmanager
-def _quiet_model_compiler(env_id: str) -> Iterator[None]:
+def _quiet_model_compiler(spec: gymnasium.envs.registration.EnvSpec) -> Iterator[None]:
     """Drop what MuJoCo says of attributes in Gymnasium's own models; hand its other warnings to Python.
 
     Only while a model is compiled, for warnings of the physics come from threads of MuJoCo's.
     """
-    entry = gymnasium.registry[env_id].entry_point if env_id in gymnasium.registry else ""
-    if "mujoco" not in str(entry):
+    if "mujoco" not in str(spec.entry_point):
         yield
         return
     import mujoco
@@ -102,40 +160,65 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         horizon: Steps per episode; the environment's own limit, or 1,000 where it has none, if not given.
 
     Raises:
-        UserError: Unknown id; observations that are not a flat Box; actions that are not a finite flat Box.
+        UserError: Unknown id; observations that are not a flat Box; actions that are not a flat Box of real numbers, finite
+            and with room in each coordinate; a horizon below 1.
     """
+    check_horizon(horizon)
     env = make_env(env_id)
     try:
-        observations, actions = env.observation_space, env.action_space
+        spaces = [getattr(env.unwrapped, f"{what}_space", None) for what in ("observation", "action")]
+        if None not in spaces:  # a wrapper below the guard may change them
+            spaces = [env.observation_space, env.action_space]
         limit = env.spec.max_episode_steps if env.spec else None
+        kwargs, source = registered_kwargs(env), own_source(env)
     finally:
         env.close()
-    _check_box(env_id, "observation", observations)
-    _check_box(env_id, "action", actions)
-    assert isinstance(observations, gymnasium.spaces.Box) and isinstance(actions, gymnasium.spaces.Box)
-    if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all()):
-        raise UserError(
-            f"--env {env_id} has an unbounded action box, but a policy scales its tanh to a finite one: wrap "
-            "it with gymnasium.wrappers.RescaleAction or ClipAction and register the wrapped environment"
-        )
+    observations, actions = (
+        _box(env_id, what, space) for what, space in zip(("observation", "action"), spaces, strict=True)
+    )
+    _check_actions(env_id, actions)
     return EnvSpec(
         id=env_id,
-        horizon=int(horizon or limit or 1000),
+        horizon=next(steps for steps in (horizon, limit, UNLIMITED_HORIZON) if steps is not None),
         observation_size=int(observations.shape[0]),
         action_size=int(actions.shape[0]),
         observation_low=tuple(map(float, observations.low)),
         observation_high=tuple(map(float, observations.high)),
         action_low=tuple(map(float, actions.low)),
         action_high=tuple(map(float, actions.high)),
+        kwargs=kwargs,
+        source=source,
     )
 
 
-def _check_box(env_id: str, what: str, space: gymnasium.Space) -> None:
-    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 and space.shape[0] > 0:
-        return
-    shape = f" of shape {space.shape}" if isinstance(space, gymnasium.spaces.Box) else ""
+def _box(env_id: str, what: str, space: gymnasium.Space | None) -> Box:
+    if isinstance(space, Box) and len(space.shape) == 1 and space.shape[0] > 0:
+        return space
+    shape = f" of shape {space.shape}" if isinstance(space, Box) else ""
     raise UserError(
         f"--env expects an environment whose {what}s are a flat Box (a vector of real numbers), but {env_id} "
-        f"has {type(space).__name__} {what}s{shape}: choose a continuous-control environment, or register a "
-        "wrapped version that has them"
+        f"has {'no' if space is None else type(space).__name__} {what}s{shape}: choose a continuous-control environment, or "
+        "register a wrapped version that has them"
     )
+
+
+def _check_actions(env_id: str, box: Box) -> None:
+    """Refuse a box of actions that a policy, whose tanh is scaled to it in float32, cannot fill."""
+    if not np.issubdtype(box.dtype, np.floating):
+        raise UserError(
+            f"--env {env_id} has {box.dtype} actions, but a policy gives real numbers: register it behind a "
+            "gymnasium.ActionWrapper whose action_space is a Box of float32 and whose action(a) rounds"
+        )
+    if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
+        raise UserError(
+            f"--env {env_id} has an unbounded action box, but a policy scales its tanh to a finite one: {_BOUNDED}"
+        )
+    with np.errstate(over="ignore"):
+        low, high = box.low.astype(np.float32), box.high.astype(np.float32)
+        wide = high - low
+    if not (np.isfinite(wide) & (wide > 0)).all():
+        number = int(np.flatnonzero(~(np.isfinite(wide) & (wide > 0)))[0])
+        raise UserError(
+            f"--env {env_id} has an action box whose coordinate {number} goes from {box.low[number]:g} to {box.high[number]:g}, "
+            f"in which float32 numbers have {'no room' if wide[number] == 0 else 'no end'}: {_BOUNDED}"
+        )

@@ -10,12 +10,14 @@ Mountain Car, sum a^2 on Reacher, 0.001 sum a^2 on Hopper, 0.1 sum a^2 on HalfCh
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import parse_env_id
 
+from lightning_pz.envs.guarded import told
 from lightning_pz.envs.simulators.gymnasium_loop import control_seconds, read_physics
 from lightning_pz.envs.simulators.protocol import Physics, Transition
 from lightning_pz.errors import UserError, nearest
@@ -191,10 +193,11 @@ def find_task(env_id: str, name: str) -> TaskFunction:
 
     Raises:
         UserError: No such task, or the function cannot be imported. The function that is returned for a
-            user's task raises it too, when the rewards have the wrong shape or are no numbers.
+            user's task raises it too, when the rewards have the wrong shape or are no numbers; call it through
+            `earn`, which says in which step of which episode.
     """
     if ":" in name:
-        return _import_task(name)
+        return _import_task(name, env_id)
     known = _tasks_of(env_id)
     if name not in known:
         raise UserError(
@@ -210,10 +213,16 @@ def find_tasks(env_id: str, names: Iterable[str] | None = None) -> dict[str, Tas
 
 
 def _tasks_of(env_id: str) -> dict[str, TaskFunction]:
-    return TASKS.get(env_id.split("-v")[0], {"standard": standard})
+    unknown: dict[str, TaskFunction] = {"standard": standard}
+    try:
+        namespace, name, version = parse_env_id(env_id)
+    except gymnasium.error.Error:  # module:Id
+        return unknown
+    # Hopper-v5, but neither mine/Hopper-v5 nor Hopper-variant-v0.
+    return unknown if namespace is not None or version is None else TASKS.get(name, unknown)
 
 
-def _import_task(path: str) -> TaskFunction:
+def _import_task(path: str, env_id: str) -> TaskFunction:
     module_name, _, function_name = path.partition(":")
     if not module_name or not function_name:
         raise UserError(f"a task of your own is written 'mypackage.module:function', but got {path!r}")
@@ -221,8 +230,8 @@ def _import_task(path: str) -> TaskFunction:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise UserError(
-            f"task {path!r}: importing {module_name!r} failed with {type(error).__name__}: {error}. Run from "
-            "the folder that holds it, or install the package"
+            f"task {path!r}: importing {module_name!r} failed with {told(error)}. Run from the folder that holds it, or "
+            "install the package"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -232,15 +241,53 @@ def _import_task(path: str) -> TaskFunction:
             f"task {path!r}: expected a function, but module {module_name!r} {what}."
             + nearest(function_name, functions)
         )
-    return _checked(path, function)
+    return _checked(path, env_id, function)
 
 
-def _checked(path: str, function: Callable[[Transition], Any]) -> TaskFunction:
-    """Wrap a user's task so that a wrong answer is explained."""
+class TaskError(UserError):
+    """A user's task raised; `earn` adds where."""
+
+
+def earn(
+    task: TaskFunction,
+    transition: Transition,
+    steps: int,
+    seeds: Sequence[int | None],
+    slots: Sequence[int] | np.ndarray,
+) -> np.ndarray:
+    """Return the rewards of a task, (n,) float64.
+
+    Args:
+        task: Reward function.
+        transition: Of n simulations.
+        steps: Steps before this one.
+        seeds: Of the episodes, E of them; slot i plays the episode with seed i mod E.
+        slots: Those of the n simulations.
+
+    Raises:
+        UserError: A user's task raises, or returns something else than n rewards.
+    """
+    try:
+        return task(transition)
+    except TaskError as error:
+        seed = seeds[int(slots[0]) % len(seeds)]
+        episode = f"the first with seed {seed}" if len(slots) > 1 else f"with seed {seed}"
+        raise UserError(
+            f"{error}, in step {steps + 1} of {len(slots)} episode{'s' * (len(slots) > 1)}, {episode}: mend the task"
+        ) from error.__cause__
+
+
+def _checked(path: str, env_id: str, function: Callable[[Transition], Any]) -> TaskFunction:
+    """Wrap a user's task so that an exception and a wrong answer are explained."""
 
     def task(transition: Transition) -> np.ndarray:
         count = len(transition.rewards)
-        result = function(transition)
+        try:
+            result = function(transition)
+        except UserError:
+            raise
+        except Exception as error:
+            raise TaskError(f"task {path!r} raised {told(error)} on {env_id}") from error
         expected = f"task {path!r} must return one reward per simulation, an array of {count} numbers"
         try:
             rewards = np.asarray(result, dtype=np.float64)
@@ -252,6 +299,7 @@ def _checked(path: str, function: Callable[[Transition], Any]) -> TaskFunction:
             )
         return rewards
 
+    task.__wrapped__ = function  # type: ignore[attr-defined]  # for `inspect.unwrap`, which leads to its source
     return task
 
 
@@ -267,11 +315,14 @@ class TaskWrapper(gymnasium.Wrapper):
         super().__init__(env)
         self._task = task
         self._observation = np.empty(0)
+        self._seed: int | None = None
+        self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         """Begin an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._observation = np.array(observation, dtype=np.float64)
+        self._seed, self._steps = seed, 0
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
@@ -290,7 +341,9 @@ class TaskWrapper(gymnasium.Wrapper):
             dt=control_seconds(self.env),
         )
         info = {**info, "standard_reward": reward}
-        return observation, float(self._task(transition)[0]), terminated, truncated, info
+        reward = float(earn(self._task, transition, self._steps, [self._seed], [0])[0])
+        self._steps += 1
+        return observation, reward, terminated, truncated, info
 
     def _physics(self) -> Physics:
         one = read_physics(self.env, self._observation)

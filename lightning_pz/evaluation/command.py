@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,16 +11,21 @@ import numpy as np
 import torch
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.common.files import file_digest, safe_name, write_text
+from lightning_pz.common.identity import digest
+from lightning_pz.common.statistics import read_estimate
 from lightning_pz.console import is_terminal, table
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.metrics import METRICS
 from lightning_pz.evaluation.play import EvaluateConfig, read_returns
 from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
-from lightning_pz.evaluation.table import SHOWN, cells, console, rows
-from lightning_pz.evaluation.transfer import transfer_fvu
+from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, rows
+from lightning_pz.evaluation.transfer import POLICIES, transfer_fvu
 from lightning_pz.evaluation.video import film
+from lightning_pz.pool.same import is_pool_of
 from lightning_pz.pool.store import Pool, read_pool
+from lightning_pz.presets import env_name
 
 _SIZES_SHOWN = 6
 
@@ -59,6 +65,7 @@ def show(done: Sequence[Evaluation]) -> None:
         print(table(*_one(first)))
     else:
         print(console(rows(cells(done), SHOWN)))
+        print(f"\n  {ENDS}")
     _tell(done)
     print(f"\n  next: tensorboard --logdir {first.folder.parent}\n")
     print(first.folder if len(done) == 1 else first.folder.parent)
@@ -69,12 +76,11 @@ def _one(evaluation: Evaluation) -> tuple[list[list[str]], list[str]]:
     summary, tasks = evaluation.summary, list(evaluation.draws)
 
     def text(key: str) -> str:
-        value, low, high = (summary[key + end] for end in ("", "_low", "_high"))
-        if value is None:
+        found = read_estimate(summary, key)
+        if found is None:
             return "none"
-        digits = 2 if abs(value) < 20 else 0
-        span = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-        return f"{value:.{digits}f}{span}"
+        digits = 2 if abs(found.value) < 20 else 0
+        return f"{found.value:.{digits}f}{found.ends(f'.{digits}f')}"
 
     return [[metric, *(text(f"{task}/{metric}") for task in tasks)] for metric in (*METRICS, *FRESH.values())], [
         "",
@@ -101,7 +107,7 @@ def _film(evaluation: Evaluation, model: BehaviorAutoencoder) -> None:
         best = int(np.nanargmax(plays.returns["latents"][task].mean(1)))
         with torch.no_grad():
             params = model.decoder(latents[best : best + 1])[0]
-        path, why = film(model.policy, params, spec, seed, evaluation.folder / "videos" / task.replace(":", "-"))
+        path, why = film(model.policy, params, spec, seed, evaluation.folder / "videos" / safe_name(task))
         print(f"  video of {task}: {path or 'none, ' + why}")
         if path is None:
             return
@@ -116,21 +122,21 @@ def evaluate_elsewhere(checkpoints: Sequence[str], env_id: str | None, pools: Se
     loaded = load_checkpoints(checkpoints, env_id)
     opened = [read_pool(Path(folder)) for folder in pools]
     found = [
-        (_run_name(path), model.hparams["description"]["pool"]["digest"], pool, transfer_fvu(model, pool))
+        (_run_name(path), is_pool_of(pool, model.hparams["description"]), pool, transfer_fvu(model, pool))
         for path, model in loaded
         for pool in opened
     ]
-    folder = logs / "evaluate" / loaded[0][1].hparams["description"]["env_name"]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "elsewhere.csv"
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["run", "pool", "whose", "latents", "fvu"])
-        for run, own, pool, curve in found:
-            whose = "own" if own == pool.digest else "other"
-            writer.writerows([run, pool.folder.name, whose, size, f"{value:.6g}"] for size, value in curve.items())
-    temporary.rename(path)
+    folder = logs / "evaluate" / env_name(loaded[0][1].env["id"])
+    # Named by what was measured, so that no answer takes the place of another one.
+    content = [[file_digest(path) for path, _ in loaded], [pool.digest for pool in opened], POLICIES]
+    path = folder / f"elsewhere-{digest(content)[:8]}.csv"
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["run", "pool", "whose", "latents", "fvu"])
+    for run, own, pool, curve in found:
+        whose = "own" if own else "other"
+        writer.writerows([run, pool.folder.name, whose, size, f"{value:.6g}"] for size, value in curve.items())
+    write_text(path, file.getvalue())
     print("\nFVU of the policies of a pool, encoded and decoded, by how many latent numbers are kept\n")
     print(table(*_elsewhere_rows(found)))
     print(f"\n  next: every number in {path}\n\n{folder}")
@@ -140,13 +146,13 @@ def _run_name(checkpoint: Path) -> str:
     return checkpoint.resolve().parent.parent.name
 
 
-def _elsewhere_rows(found: Sequence[tuple[str, str, Pool, Mapping[int, float]]]) -> tuple[list[list[str]], list[str]]:
+def _elsewhere_rows(found: Sequence[tuple[str, bool, Pool, Mapping[int, float]]]) -> tuple[list[list[str]], list[str]]:
     """Return rows and header of the table, at no more latent sizes than a terminal has room for."""
     sizes = sorted({size for *_, curve in found for size in curve})
     if len(sizes) > _SIZES_SHOWN:
         sizes = [size for size in sizes if size & (size - 1) == 0 or size == sizes[-1]][-_SIZES_SHOWN:]
     rows = [
-        [run, pool.folder.name + (" (own)" if own == pool.digest else "")]
+        [run, pool.folder.name + (" (own)" if own else "")]
         + [f"{curve[size]:.3f}" if size in curve else "" for size in sizes]
         for run, own, pool, curve in found
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from lightning_pz.common.statistics import ends_are
 from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.play import Plays
 from lightning_pz.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
@@ -125,7 +126,7 @@ def latent_map(latents: np.ndarray, returns: dict[str, np.ndarray], title: str) 
 
 
 def recovery_curves(cells: Sequence[Cell], published: Mapping[str, Mapping], title: str) -> Figure:
-    """Draw `recovery_best` with its interval against latent size, a panel a task, published numbers hollow.
+    """Draw `recovery_best` with its interval or range against latent size, a panel a task, published numbers hollow.
 
     Args:
         cells: The cells of a table.
@@ -139,9 +140,9 @@ def recovery_curves(cells: Sequence[Cell], published: Mapping[str, Mapping], tit
     for axis, task in zip(axes[0], tasks, strict=True):
         for i, (policy, color, line) in enumerate(zip(policies, _COLORS, _LINES, strict=False)):
             mine = [cell for cell in cells if (cell.task, cell.policy) == (task, policy)]
-            mean, low, high = np.array([cell.values["recovery_best"] for cell in mine]).T
+            mean, low, high = np.array([cell.values["recovery_best"][:3] for cell in mine]).T
             x = np.array([sizes.index(cell.latent_dim) for cell in mine]) + 0.12 * (i - (len(policies) - 1) / 2)
-            error = np.maximum(0, [mean - low, high - mean])
+            error = np.nan_to_num(np.maximum(0, [mean - low, high - mean]))
             axis.errorbar(
                 x, mean, error, color=color, linestyle=line, marker="o", markersize=4, capsize=2, label=policy
             )
@@ -156,5 +157,6 @@ def recovery_curves(cells: Sequence[Cell], published: Mapping[str, Mapping], tit
         axes[0, 0].plot([], [], "s", color=GRAY, markerfacecolor="none", label="published")
     axes[0, 0].set_ylabel("recovery_best")
     axes[0, 0].legend(frameon=False, fontsize=7)
-    figure.suptitle(title)
+    told = ends_are({cell.values["recovery_best"].kind for cell in cells})
+    figure.suptitle(title + (f" (bars: {told})" if told else ""))
     return figure

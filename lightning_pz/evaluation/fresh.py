@@ -77,7 +77,7 @@ def champions(
             print(f"  best of {group}: {len(numbers)} policies x {config.fresh_episodes} fresh episodes", flush=True)
         again = rollout(
             model.policy, partial(_part, params), EnvSpec.from_dict(model.env),
-            list(range(FRESH_SEED, FRESH_SEED + config.fresh_episodes)), tasks,
+            fresh_seeds(config), tasks,
             policies=len(numbers), threads=config.threads, progress=progress,
         )  # fmt: skip
         places = {task: int(np.searchsorted(numbers, number)) for task, number in best.items()}
@@ -86,6 +86,14 @@ def champions(
             for task, place in places.items()
         }
     return found
+
+
+def fresh_seeds(config: EvaluateConfig) -> list[int]:
+    """Return the seeds of the fresh episodes: from `FRESH_SEED` on, or behind those that chose where these lie there."""
+    chose, count = config.seeds, config.fresh_episodes
+    apart = chose[-1] < FRESH_SEED or chose[0] >= FRESH_SEED + count
+    first = FRESH_SEED if apart else chose[-1] + 1
+    return list(range(first, first + count))
 
 
 def _part(params: Float[Tensor, "policies params"], numbers: range) -> Float[Tensor, "part params"]:

@@ -1,11 +1,12 @@
-"""Which latents to decode: a grid where one can be drawn, samples of the pool's latent distribution above."""
+"""Which latents to decode: a grid where one can be drawn, samples of the distribution of the pool's latents above."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from lightning_pz.latents import LatentDistribution
 
 GRID_DIM = 3
 """Up to this latent size a grid is laid."""
@@ -19,30 +20,21 @@ def grid_side(latent_dim: int, count: int) -> int:
     return side if side**latent_dim <= count else side - 1
 
 
-def choose_latents(
-    mean: Float[Tensor, " latent"],
-    covariance: Float[Tensor, "latent latent"],
-    count: int,
-    seed: int,
-) -> Float[Tensor, "points latent"]:
+def choose_latents(latents: LatentDistribution, count: int, seed: int) -> Float[Tensor, "points latent"]:
     """Return at most `count` latents to decode, (n, k).
 
     For k <= 3 a grid over mean +- 2.5 standard deviations of each coordinate, the last coordinate fastest, so that
-    `reshape` to k sides gives the map back. Above, `count` samples of the Gaussian with the pool's mean and covariance.
+    `reshape` to k sides gives the map back. Above, `count` samples.
 
     Args:
-        mean: Mean of the latents over the pool, (k,).
-        covariance: Their covariance, (k, k).
+        latents: Those of the pool.
         count: How many; the pool's policies are as many, so that a maximum over each is a fair comparison.
         seed: Seed of the samples.
     """
-    k = len(mean)
+    k = len(latents.mean)
     if k <= GRID_DIM:
         side = grid_side(k, count)
-        reach = _REACH * covariance.diagonal().sqrt()
-        axes = [torch.linspace(float(m - r), float(m + r), side) for m, r in zip(mean, reach, strict=True)]
+        reach = _REACH * latents.covariance.diagonal().sqrt()
+        axes = [torch.linspace(float(m - r), float(m + r), side) for m, r in zip(latents.mean, reach, strict=True)]
         return torch.cartesian_prod(*axes).reshape(-1, k)
-    normal = np.random.default_rng(seed).standard_normal((count, k))
-    values, vectors = torch.linalg.eigh(covariance.double())
-    root = vectors * values.clamp_min(0).sqrt()
-    return (mean.double() + torch.from_numpy(normal) @ root.T).float()
+    return latents.to_latents(latents.sample(count, torch.Generator().manual_seed(seed)))

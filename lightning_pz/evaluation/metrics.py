@@ -1,4 +1,4 @@
-"""Recovery metrics with bootstrap intervals: arrays of returns in, numbers out.
+"""Recovery metrics with their intervals: arrays of returns in, numbers out.
 
 Returns have one row per policy and one column per episode; every policy plays the same episode seeds. A policy
 with an invalid episode (NaN) is left out of every metric; callers count those.
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import wasserstein_distance
 
-from lightning_pz.intervals import percentiles
+from lightning_pz.common.statistics import Estimate, mean_interval, percentiles, quotient, widened
 
 Returns = Float[np.ndarray, "_ episodes"]
 Means = Float[np.ndarray, " _"]
@@ -37,20 +37,18 @@ METRICS = (
 _RESAMPLED = ("pool", "latents", "random")
 
 
-def ratio(numerator: float, denominator: float) -> float:
-    """Return a quotient, or NaN where the denominator is 0: all policies of the pool then earn the same."""
-    return numerator / denominator if denominator != 0 else float("nan")
-
-
 def recovery_best(pool: Means, decoded: Means) -> float:
-    """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; 1 is as good as the pool."""
+    """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; 1 is as good as the pool.
+
+    NaN where all policies of the better half earn the same, but for rounding.
+    """
     floor = float(np.median(pool))
-    return ratio(float(decoded.max()) - floor, float(pool.max()) - floor)
+    return quotient(float(decoded.max()) - floor, float(pool.max()) - floor, _size(pool))
 
 
 def recovery_range(pool: Means, decoded: Means) -> float:
-    """Return `(max - min) of decoded returns / (max - min) of the pool's`."""
-    return ratio(float(np.ptp(decoded)), float(np.ptp(pool)))
+    """Return `(max - min) of decoded returns / (max - min) of the pool's`; NaN where all of it earn the same."""
+    return quotient(float(np.ptp(decoded)), float(np.ptp(pool)), _size(pool))
 
 
 def reconstruction_gap(
@@ -83,7 +81,12 @@ def reconstruction_gap(
 
 def wasserstein(pool: Means, decoded: Means) -> float:
     """Return the 1-Wasserstein distance between two sets of returns over the range of the pool's; 0 is the same."""
-    return ratio(float(wasserstein_distance(pool, decoded)), float(np.ptp(pool)))
+    return quotient(float(wasserstein_distance(pool, decoded)), float(np.ptp(pool)), _size(pool))
+
+
+def _size(returns: Means) -> float:
+    """Return how large returns are, for what rounding makes of them."""
+    return float(np.abs(returns).max())
 
 
 def recovery(groups: Mapping[str, Returns], count: int = 50) -> dict[str, float]:
@@ -137,23 +140,16 @@ def bootstrap(groups: Mapping[str, Returns], draws: int, seed: int, count: int =
     return {name: np.array([row[name] for row in rows]) for name in METRICS}
 
 
-def over_seeds(
-    values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "seeds draws"], seed: int
-) -> tuple[float, float, float]:
-    """Return the mean over training seeds and its 95 % interval over seeds and policies.
+def over_seeds(values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "seeds draws"]) -> Estimate:
+    """Return the mean over training seeds with its 95 % interval over seeds and policies, below four seeds their range.
 
-    Resamples the training seeds and, within each, takes its resample of the policies (the nested bootstrap).
+    Student's interval over the seeds, widened by the bootstrap over policies: seeds of one pool share its held-out
+    policies, so that their spread does not tell how much hangs on which policies these are. Where each seed has a pool of
+    its own, that is told twice, and the interval is somewhat wide.
 
     Args:
         values: The metric of each seed.
         draws: Its bootstrap over policies, one row per seed.
-        seed: Seed of the resampling.
-
-    Returns:
-        (mean, low, high).
     """
-    seeds, count = draws.shape
-    picks = np.random.default_rng(seed).integers(seeds, size=(seeds, count))
-    resampled = draws[picks, np.arange(count)].mean(0)
-    low, high = percentiles(resampled)
-    return float(values.mean()), float(low), float(high)
+    low, high = percentiles(draws.mean(0))
+    return widened(mean_interval(values), float(values.mean()), float(low), float(high))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +14,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.checks import at_least
+from lightning_pz.checks import LATENTS, at_least, one_of, seeds
+from lightning_pz.common.identity import digest
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation.latents import choose_latents
-from lightning_pz.policy import draw_params
+from lightning_pz.evaluation.shared import kept
+from lightning_pz.latents import ENCODINGS, LatentDistribution
+from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.batches import split_rows
-from lightning_pz.pool.store import Pool, read_pool
+from lightning_pz.pool.same import open_pool_of
+from lightning_pz.pool.store import Pool
 
 GROUPS = ("pool", "reconstructed", "latents", "random")
 """Held-out policies of the pool, the same encoded and decoded, decoded latents, fresh draws of the prior."""
@@ -38,7 +40,9 @@ class EvaluateConfig:
         policies: Policies in each of the four groups; fewer where the pool holds out fewer.
         episodes: Episodes of each policy; the same seeds for all.
         episode_seed: Seed of the first episode; the others follow.
-        latent_seed: Seed of the latents that are sampled (k above 3).
+        latents: What latents are sampled from (k above 3): `density`, a kernel density over encoded training policies, or
+            `gaussian`, with their mean and covariance.
+        latent_seed: Seed of the latents that are sampled.
         best: How many of the pool's best policies the reconstruction gap averages over.
         draws: Bootstrap resamples behind each interval.
         fresh_episodes: Episodes on which the best of the pool and of the latents are measured again, since the
@@ -49,6 +53,7 @@ class EvaluateConfig:
     policies: int = 500
     episodes: int = 4
     episode_seed: int = 1_000_000
+    latents: str = "density"
     latent_seed: int = 0
     best: int = 50
     draws: int = 1000
@@ -58,7 +63,9 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         names = ("policies", "episodes", "best", "draws", "fresh_episodes", "threads")
         at_least(1, {name: getattr(self, name) for name in names})
-        at_least(0, {"episode_seed": self.episode_seed, "latent_seed": self.latent_seed})
+        seeds({"episode_seed": self.episode_seed}, self.episodes)
+        seeds({"latent_seed": self.latent_seed})
+        one_of("latents", self.latents, LATENTS)
 
     @property
     def seeds(self) -> list[int]:
@@ -104,22 +111,7 @@ def find_pool(model: BehaviorAutoencoder, given: str | None = None) -> Pool:
     Raises:
         UserError: It is not there, or it is another pool.
     """
-    told = model.hparams["description"].get("pool")
-    if told is None:
-        raise UserError("this checkpoint does not say which policies were held out: train it again with this version")
-    folder = Path(given or told["folder"])
-    if not folder.exists():
-        raise UserError(
-            f"the pool of this checkpoint was at {folder}, which does not exist here: run from the folder that "
-            "training ran in, give --pool, or make it again with python -m lightning_pz.collect"
-        )
-    pool = read_pool(folder)
-    if pool.digest != told["digest"]:
-        raise UserError(
-            f"{folder} holds other policies than those this checkpoint was trained on, so that held-out policies cannot "
-            "be told from training policies: give the right one with --pool"
-        )
-    return pool
+    return open_pool_of(model.hparams["description"], given)
 
 
 def held_out_rows(model: BehaviorAutoencoder, pool: Pool, count: int) -> np.ndarray:
@@ -135,6 +127,7 @@ def play(
     tasks: Mapping[str, TaskFunction],
     config: EvaluateConfig,
     shared: Path,
+    decides: Mapping[str, Any],
     *,
     progress: bool = False,
 ) -> Plays:
@@ -146,6 +139,8 @@ def play(
         tasks: Reward functions by name.
         config: What to play.
         shared: Folder where the returns of `pool` and `random` are kept for the next checkpoint.
+        decides: What decides an episode beside the policies, the seeds and what they share: the environment as it is, the
+            sources of the tasks, versions; plain data.
         progress: Draw progress bars.
 
     Raises:
@@ -153,7 +148,7 @@ def play(
     """
     spec = EnvSpec.from_dict(model.env)
     rows = held_out_rows(model, pool, config.policies)
-    latents = choose_latents(model.latent_mean, model.latent_covariance, len(rows), config.latent_seed)
+    latents = choose_latents(_distribution(model, pool, config.latents), len(rows), config.latent_seed)
     codes = torch.cat([model.encode(pool.params(part)) for part in _parts(rows)])
     first = int(pool.meta["candidates"])
 
@@ -170,15 +165,18 @@ def play(
             policies=count, threads=config.threads, progress=progress,
         )  # fmt: skip
 
-    key = [pool.digest, rows.tolist(), config.seeds, spec.horizon, list(tasks)]
+    content = {
+        **decides, "pool": pool.digest, "rows": rows.tolist(), "seeds": config.seeds, "network": _digest(model.policy),
+    }  # fmt: skip
     results = {
-        "pool": _kept(
-            shared, ["pool", *key], lambda: run(lambda n: pool.params(rows[n.start : n.stop]), len(rows), "pool")
+        "pool": kept(
+            shared, "pool", content, list(tasks),
+            lambda: run(lambda n: pool.params(rows[n.start : n.stop]), len(rows), "pool"),
         ),
         "reconstructed": run(lambda n: model.decoder(codes[n.start : n.stop]), len(codes), "reconstructed"),
         "latents": run(lambda n: model.decoder(latents[n.start : n.stop]), len(latents), "latents"),
-        "random": _kept(shared, ["random", *key], lambda: run(fresh, len(rows), "random")),
-    }
+        "random": kept(shared, "random", content, list(tasks), lambda: run(fresh, len(rows), "random")),
+    }  # fmt: skip
     return Plays(
         returns={group: result.returns for group, result in results.items()},
         lengths={group: result.lengths for group, result in results.items()},
@@ -186,27 +184,22 @@ def play(
     )
 
 
+def _digest(network: PolicyNetwork) -> str:
+    """Return a digest of what the policies share: layout, statistics, action box."""
+    shared = (network.observation_mean, network.observation_std, network.action_low, network.action_high)
+    return digest([network.layout.to_dict(), [value.tolist() for value in shared]])
+
+
+def _distribution(model: BehaviorAutoencoder, pool: Pool, kind: str) -> LatentDistribution:
+    """Return what latents are sampled from; a checkpoint of an earlier version, which kept no encodings, makes them now."""
+    if not len(model.latent_encodings):
+        rows = split_rows(pool, **model.hparams["description"]["pool"]["split"])["train"][:ENCODINGS]
+        model.latent_encodings = torch.cat([model.encode(pool.params(part)) for part in _parts(rows)])
+    return model.latents(kind)
+
+
 def _parts(rows: np.ndarray) -> list[np.ndarray]:
     return np.array_split(rows, max(1, len(rows) // 64))
-
-
-def _kept(folder: Path, key: list[Any], make: Callable[[], Rollouts]) -> Rollouts:
-    """Return what `make` returns, or what it returned the last time for an equal key."""
-    path = folder / f"{key[0]}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.npz"
-    # A user's task may change behind an unchanged name.
-    keep = not any(":" in name for name in key[-1])
-    if keep and path.exists():
-        with np.load(path) as found:
-            returns = {name: found[f"returns/{name}"] for name in key[-1]}
-            return Rollouts(returns, found["lengths"], found["valid"])
-    result = make()
-    if keep:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp.npz")
-        arrays = {f"returns/{name}": value for name, value in result.returns.items()}
-        np.savez(temporary, allow_pickle=False, lengths=result.lengths, valid=result.valid, **arrays)
-        temporary.rename(path)
-    return result
 
 
 def write_returns(plays: Plays, path: Path) -> None:

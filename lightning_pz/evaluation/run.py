@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +15,21 @@ import yaml
 
 from lightning_pz import plots
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
-from lightning_pz.envs.tasks import find_tasks
+from lightning_pz.common.files import alone, file_digest, new_folder, replacing, safe_name, slug, write_json, write_text
+from lightning_pz.common.identity import digest
+from lightning_pz.common.known_folders import Identity, find
+from lightning_pz.common.statistics import BOOTSTRAP, NONE, Estimate, mean_interval, percentiles
+from lightning_pz.envs.played import environment_now, is_as_it_was, task_sources, versions
+from lightning_pz.envs.tasks import TaskFunction, find_tasks
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation import figures
 from lightning_pz.evaluation.fresh import FRESH, Champion, champions
+from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
-from lightning_pz.intervals import mean_interval, percentiles
-from lightning_pz.pool.store import file_digest
+from lightning_pz.policy.saved import policy_file
+from lightning_pz.pool.store import Pool
+from lightning_pz.presets import env_name
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate one checkpoint, or read what an equal evaluation left behind.
 
+    It is known by the content of all that decides it: where the checkpoint lies and how many threads there are does not
+    matter.
+
     Args:
         path: The checkpoint's file.
         model: The checkpoint, loaded.
@@ -83,31 +91,81 @@ def evaluate(
         progress: Draw progress bars.
 
     Raises:
-        UserError: An unknown task, a pool that is missing or another one, too few valid policies.
+        UserError: An unknown task, a pool that is missing or another one, an environment that has changed, too few valid
+            policies.
     """
     description = model.hparams["description"]
     functions = find_tasks(description["env"]["id"], tasks)
     opened = find_pool(model, pool)
-    parent = logs / "evaluate" / description["env_name"]
     settings = {"checkpoint": str(path), "tasks": list(functions), **dataclasses.asdict(config)}
-    # Equal contents and settings share a folder; where the file lies and how many threads there are does not matter.
-    identity = {**settings, "checkpoint": file_digest(path), "threads": None}
-    tag = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    name = f"{description['policy']}-k{model.hparams['latent_dim']}-seed{description.get('seed', 0)}"
-    folder = parent / f"{name}-{tag}"
-    if (folder / "summary.json").is_file():
-        kept = json.loads((folder / "summary.json").read_text())
-        if all(f"{task}/{metric}" in kept for task in functions for metric in METRICS):
-            return Evaluation(folder, kept, _read_draws(folder, list(functions), config), found=True)
-        # Left by a version that knew fewer metrics: all are functions of the episodes, which lie there.
-        values, draws = _measure(read_returns(folder / "returns.csv"), config)
-        _save_measures(folder, kept | values, draws)
-        return Evaluation(folder, kept | values, draws, found=True)
+    if model.hparams["latent_dim"] <= GRID_DIM:
+        del settings["latents"]  # a grid draws nothing
+    identity = _identity(path, model, opened, settings)
+    parents = [logs / "evaluate" / name for name in (env_name(model.env["id"]), slug(description["env_name"]))]
+    name = f"{safe_name(description['policy'])}-k{model.hparams['latent_dim']}-seed{description.get('seed', 0)}"
+    # Of equal evaluations begun together one plays and the others wait; a folder that cannot be written shows here.
+    with alone(parents[0] / f"{name}-{identity.digest[:8]}"):
+        folder = find(parents, f"{name}-{identity.digest[:8]}", identity)
+        places = [folder, *(parent / f"{name}-{tag[:8]}" for parent in parents for tag in identity.earlier)]
+        for place in places:
+            if (place / "summary.json").is_file():
+                return _found(place, list(functions), config)
+        return _make(
+            folder, parents[0] / "shared", path, model, opened, functions, config, settings, identity, progress
+        )
+
+
+def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict[str, Any]) -> Identity:
+    """Return everything that decides an evaluation.
+
+    An earlier version named the folder by checkpoint and settings, and kept the pool's episodes by the numbers of its
+    policies alone: where all candidates were kept, those are the same for every pool.
+    """
+    env = environment_now(model.env, path)
+    sources = task_sources(env["id"], settings["tasks"])
+    own = {key: value for key, value in settings.items() if key not in ("checkpoint", "tasks", "threads")}
+    fingerprint = file_digest(path)
+    content = {
+        "checkpoint": fingerprint, "pool": pool.digest, "env": env, "tasks": sources, "settings": own, "versions": versions(),
+    }  # fmt: skip
+    # Earlier versions drew from the Gaussian, and had no word for it.
+    known = {key: value for key, value in settings.items() if (key, value) != ("latents", "gaussian")}
+    before = digest({**known, "checkpoint": fingerprint, "threads": None})
+    told = pool.meta.get("recipe") == "grown" or pool.meta["kept"] < pool.meta["candidates"]
+    told = told and not any(sources.values()) and is_as_it_was(model.env, env)
+    return Identity(content, (before,) if told else ())
+
+
+def _found(folder: Path, tasks: list[str], config: EvaluateConfig) -> Evaluation:
+    """Read what an equal evaluation left behind."""
+    kept = json.loads((folder / "summary.json").read_text())
+    if all(f"{task}/{metric}" in kept for task in tasks for metric in METRICS):
+        return Evaluation(folder, kept, _read_draws(folder, tasks, config), found=True)
+    # Left by a version that knew fewer metrics: all are functions of the episodes, which lie there.
+    values, draws = _measure(read_returns(folder / "returns.csv"), config)
+    _save_measures(folder, kept | values, draws)
+    return Evaluation(folder, kept | values, draws, found=True)
+
+
+def _make(
+    folder: Path,
+    shared: Path,
+    path: Path,
+    model: BehaviorAutoencoder,
+    opened: Pool,
+    functions: dict[str, TaskFunction],
+    config: EvaluateConfig,
+    settings: dict[str, Any],
+    identity: Identity,
+    progress: bool,
+) -> Evaluation:
+    description = model.hparams["description"]
     start = time.perf_counter()
-    plays = play(model, opened, functions, config, parent / "shared", progress=progress)
+    decides = {key: identity.content[key] for key in ("env", "tasks", "versions")}
+    plays = play(model, opened, functions, config, shared, decides, progress=progress)
     values, draws = _measure(plays, config)
     best = champions(model, opened, plays, functions, config, progress=progress)
-    values |= _measure_again(best, config)
+    values |= _measure_again(best)
     invalid = plays.invalid()
     summary: dict[str, Any] = {
         "env": description["env"]["id"],
@@ -126,7 +184,9 @@ def evaluate(
         "checkpoint": str(path),
         **values,
     }
-    _write(folder, model, plays, settings, summary, draws, best)
+    with new_folder(folder) as temporary:
+        identity.write(temporary)
+        _write(temporary, model, plays, settings, summary, draws, best)
     return Evaluation(folder, summary, draws, found=False)
 
 
@@ -146,20 +206,17 @@ def _measure(plays: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict
         draws[task] = bootstrap(groups, config.draws, config.latent_seed, config.best)
         for metric in METRICS:
             low, high = map(float, percentiles(draws[task][metric]))
-            key = f"{task}/{metric}"
-            numbers = {key: measured[metric], f"{key}_low": low, f"{key}_high": high}
-            # JSON knows no NaN: a ratio without a range to compare with is null.
-            values |= {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+            kind = BOOTSTRAP if np.isfinite([low, high]).all() else NONE
+            values |= Estimate(measured[metric], low, high, kind).keys(f"{task}/{metric}")
     return values, draws
 
 
-def _measure_again(best: dict[str, dict[str, Champion]], config: EvaluateConfig) -> dict[str, float | None]:
+def _measure_again(best: dict[str, dict[str, Champion]]) -> dict[str, Any]:
     """Return flat summary keys of the best policies on fresh episodes."""
-    values: dict[str, float | None] = {}
+    values: dict[str, Any] = {}
     for group, metric in FRESH.items():
         for task, champion in best[group].items():
-            numbers = zip(("", "_low", "_high"), mean_interval(champion.returns, config.draws), strict=True)
-            values |= {f"{task}/{metric}{end}": x if np.isfinite(x) else None for end, x in numbers}
+            values |= mean_interval(champion.returns).keys(f"{task}/{metric}")
     return values
 
 
@@ -175,11 +232,9 @@ def _read_draws(folder: Path, tasks: list[str], config: EvaluateConfig) -> dict[
 def _save_measures(folder: Path, summary: dict[str, Any], draws: dict[str, dict[str, np.ndarray]]) -> None:
     """Write bootstrap.npz and summary.json, each whole; the summary last, for it says that the folder is finished."""
     flat = {f"{task}/{metric}": drawn for task, by_metric in draws.items() for metric, drawn in by_metric.items()}
-    with (folder / "bootstrap.npz.tmp").open("wb") as file:
+    with replacing(folder / "bootstrap.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **flat)
-    (folder / "bootstrap.npz.tmp").rename(folder / "bootstrap.npz")
-    (folder / "summary.json.tmp").write_text(json.dumps(summary, indent=2) + "\n")
-    (folder / "summary.json.tmp").rename(folder / "summary.json")
+    write_json(folder / "summary.json", summary)
 
 
 def _write(
@@ -191,28 +246,23 @@ def _write(
     draws: dict[str, dict[str, np.ndarray]],
     best: dict[str, dict[str, Champion]],
 ) -> None:
-    """Write the run folder whole, under another name first."""
+    """Write what a run folder holds."""
     from torch.utils.tensorboard import SummaryWriter
 
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    (temporary / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    write_returns(plays, temporary / "returns.csv")
-    (temporary / "best_in_pool").mkdir()
+    write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    write_returns(plays, folder / "returns.csv")
+    (folder / "best_in_pool").mkdir()
     for task, champion in best["pool"].items():
-        champion.policy.save(temporary / "best_in_pool" / f"{task.replace(':', '-')}.npz")
-    np.savez(temporary / "latents.npz", allow_pickle=False, **plays.latents)
-    writer = SummaryWriter(str(temporary))
+        champion.policy.save(folder / "best_in_pool" / policy_file(task))
+    np.savez(folder / "latents.npz", allow_pickle=False, **plays.latents)
+    writer = SummaryWriter(str(folder))
     for key, value in summary.items():
         if "/" in key and isinstance(value, float):
             writer.add_scalar(key, value, summary["env_steps"])
     title = f"{model.hparams['description']['env_name']}, {summary['policy']} policies, k = {summary['latent_dim']}"
     for name, figure in figures.draw(plays, title).items():
-        plots.save(figure, temporary / "figures" / f"{name}.png")
+        plots.save(figure, folder / "figures" / f"{name}.png")
         writer.add_figure(name, figure, summary["env_steps"])
         plots.plt.close(figure)
     writer.close()
-    _save_measures(temporary, summary, draws)
-    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed: it has no summary.json
-    temporary.rename(folder)
+    _save_measures(folder, summary, draws)

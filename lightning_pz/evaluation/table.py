@@ -1,4 +1,4 @@
-"""One table over several checkpoints: means over training seeds, with intervals over seeds and policies."""
+"""One table over several checkpoints: means over training seeds, with intervals over seeds and policies, or ranges of few seeds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_pz.common.files import replacing
+from lightning_pz.common.statistics import FEWEST, Estimate
 from lightning_pz.console import table
 from lightning_pz.evaluation.metrics import METRICS, over_seeds
 from lightning_pz.evaluation.run import Evaluation
@@ -28,14 +30,14 @@ class Cell:
         latent_dim: k.
         task: Name of the task.
         seeds: Training seeds behind it.
-        values: (mean, low, high) by metric; NaN where a ratio has no range to compare with.
+        values: Mean over seeds with its interval or range, by metric; NaN where a ratio has no range to compare with.
     """
 
     policy: str
     latent_dim: int
     task: str
     seeds: tuple[int, ...]
-    values: dict[str, tuple[float, float, float]]
+    values: dict[str, Estimate]
 
 
 def cells(evaluations: Sequence[Evaluation]) -> list[Cell]:
@@ -53,18 +55,21 @@ def cells(evaluations: Sequence[Evaluation]) -> list[Cell]:
             for metric in METRICS:
                 numbers = [member.summary[f"{task}/{metric}"] for member in members]
                 means = np.array([np.nan if number is None else number for number in numbers], dtype=float)
-                values[metric] = over_seeds(means, np.stack([m.draws[task][metric] for m in members]), seed=0)
+                values[metric] = over_seeds(means, np.stack([m.draws[task][metric] for m in members]))
             found.append(Cell(policy, k, task, tuple(m.summary["seed"] for m in members), values))
     tasks = list(evaluations[0].draws)
     return sorted(found, key=lambda cell: tasks.index(cell.task))
 
 
-def _text(value: tuple[float, float, float]) -> str:
-    mean, low, high = value
-    if not np.isfinite(mean):
+ENDS = f"[95 % interval] over seeds and policies; below {FEWEST} seeds (lowest to highest), their range; of one seed neither"
+"""What stands behind the numbers of the tables."""
+
+
+def _text(value: Estimate) -> str:
+    if not np.isfinite(value.value):
         return "none"
-    digits = 2 if max(abs(mean), abs(low), abs(high)) < 20 else 0
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    digits = 2 if max(abs(x) for x in value[:3] if np.isfinite(x)) < 20 else 0
+    return f"{value.value:.{digits}f}{value.ends(f'.{digits}f')}"
 
 
 def rows(
@@ -101,13 +106,11 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
 
 
 def write_csv(found: Sequence[Cell], path: Path) -> None:
-    """Write every metric of every cell with its interval."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    """Write every metric of every cell with its ends and their kind."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        columns = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
+        columns = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high", "_interval")]
         writer.writerow(["task", "policy", "latent_dim", "seeds", *columns])
         for cell in found:
             numbers = [number for metric in METRICS for number in cell.values[metric]]
             writer.writerow([cell.task, cell.policy, cell.latent_dim, len(cell.seeds), *numbers])
-    temporary.rename(path)

@@ -38,7 +38,8 @@ def film(
     try:
         env: gymnasium.Env = make_env(spec.id, max_episode_steps=spec.horizon, render_mode="rgb_array")
         env.reset(seed=seed)
-        env.render()
+        if np.asarray(env.render()).ndim != 3:
+            return None, f"{spec.id} draws no pictures"
     except Exception as error:  # a missing renderer shows in as many ways as there are graphics stacks
         return None, f"{spec.id} cannot be drawn here ({type(error).__name__}: {error})".splitlines()[0]
     try:
@@ -66,12 +67,12 @@ def _frames(
     """Return at most 300 pictures spread over an episode, (frames, height, width, 3) uint8."""
     every = max(1, round(horizon / _FRAMES))
     observation, _ = env.reset(seed=seed)
-    pictures = [env.render()]
+    pictures = [np.array(env.render())]  # an environment may draw into one picture again and again
     for step in range(1, horizon + 1):
         seen = torch.as_tensor(observation, dtype=torch.float32)[None, None]
         observation, _, terminated, truncated, _ = env.step(network(params[None], seen)[0, 0].numpy())
         if step % every == 0:
-            pictures.append(env.render())
+            pictures.append(np.array(env.render()))
         if terminated or truncated:
             break
-    return np.stack(pictures)  # type: ignore[arg-type]
+    return np.stack(pictures)

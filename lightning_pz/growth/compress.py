@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder
+from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, Prior, act_shared, prior_scale
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.search.spaces import SearchSpace, latent_space
@@ -83,4 +84,5 @@ def _space(
     def encode(params: Tensor) -> Tensor:
         return encoder(act_shared(layout, params, probe))
 
-    return latent_space(decoder, latents.mean(0), centered.T @ centered / max(1, len(latents) - 1), encode)
+    covariance = centered.T @ centered / max(1, len(latents) - 1)
+    return latent_space(decoder, LatentDistribution(latents.mean(0), covariance), encode)

@@ -13,47 +13,16 @@ import torch
 
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.errors import UserError
-from lightning_pz.growth.archive import Archive
+from lightning_pz.growth.follow import follow
 from lightning_pz.growth.outcomes import Embedding, whiten
 from lightning_pz.growth.rounds import ORIGINS, Growth
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.identity import pool_identity
 from lightning_pz.pool.novelty import novelty
 from lightning_pz.pool.sampling import act_on
-from lightning_pz.pool.states import SPLITS, StateCounts, StateSample
+from lightning_pz.pool.states import StateSample
 from lightning_pz.pool.store import Pool, params_checksum, write_array, write_meta
-
-
-def follow(sample: StateSample, archive: Archive, counts: StateCounts, share: float, seed: int) -> np.ndarray:
-    """Return the state sample with a share of each part replaced by states that kept policies visited, (S, O).
-
-    Each part has policies of its own, so that no episode gives states to two parts. The statistics by which policies
-    see the world stay as they were, for the policies would be others with new ones.
-
-    Args:
-        sample: The sample of random actions and policies, or of the observation box.
-        archive: The kept policies with their visited states.
-        counts: Sizes of the parts.
-        share: Of each part, from 0 to 1.
-        seed: Of the choice.
-    """
-    states = sample.states.numpy().copy()
-    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(7, 0)))
-    order = generator.permutation(len(archive))
-    ends = np.round(np.cumsum([getattr(counts, name) for name in SPLITS]) / counts.total * len(archive)).astype(int)
-    for name, policies in zip(SPLITS, np.split(order, ends[:-1]), strict=True):
-        span = counts.slices()[name]
-        wanted = round(share * (span.stop - span.start))
-        if not wanted:
-            continue
-        if not len(policies):
-            raise UserError(
-                f"{len(archive)} policies are too few to visit all parts of the state sample: raise --steps"
-            )
-        seen = archive.visited[policies].reshape(-1, states.shape[1])
-        places = generator.choice(len(seen), size=wanted, replace=wanted > len(seen))
-        states[span.start : span.start + wanted] = seen[places]
-    return states
 
 
 def pool_bytes(spec: EnvSpec, recipe: GrownRecipe, params: int) -> int:
@@ -96,7 +65,7 @@ def write_pool(
     whitening = whiten(archive.outcomes, embedding.scales)
     scores = novelty(torch.from_numpy(whitening(archive.outcomes)).float(), recipe.neighbors, progress=progress)
     first = torch.from_numpy(whitening(growth.first)).float()
-    states = follow(sample, archive, recipe.states, recipe.visited, recipe.seed)
+    states = follow(sample, archive, recipe)
     standardized, probe = network.standardize(torch.from_numpy(states)), recipe.states.probe
     params = torch.from_numpy(archive.params)
     fingerprints = torch.empty(len(archive), probe, spec.action_size)
@@ -117,7 +86,8 @@ def write_pool(
     for name, array in arrays.items():
         write_array(folder, name, array)
     meta: dict[str, Any] = {
-        "recipe": "grown",
+        "recipe": recipe.kind,
+        "identity": pool_identity(spec, layout, recipe),
         "env": dataclasses.asdict(spec),
         "layout": layout.to_dict(),
         "prior": dataclasses.asdict(recipe.prior),

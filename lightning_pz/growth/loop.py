@@ -5,7 +5,6 @@ It can be killed at any time: the same command goes on from the last whole round
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lightning_pz.common.files import alone, new_folder
 from lightning_pz.console import tqdm_disable
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
@@ -25,9 +25,9 @@ from lightning_pz.growth.rounds import Grower
 from lightning_pz.growth.saved import load, save, working_folder
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.recipe import check_pool, check_recipe, only_one
+from lightning_pz.pool.identity import check_settings, pool_identity
 from lightning_pz.pool.states import sample_states
-from lightning_pz.pool.store import Pool, new_folder, read_pool
+from lightning_pz.pool.store import Pool, read_pool
 from lightning_pz.search.extras import check_extra
 from lightning_pz.threads import one_thread
 
@@ -58,14 +58,13 @@ def grow(
     """
     if not folder.exists():
         _check_steps(spec, recipe)
-    with only_one(folder):
+    with alone(folder):
         if not folder.exists():
             with one_thread():
                 _make(folder, spec, layout, recipe, find_tasks(spec.id) if tasks is None else tasks, progress)
         shutil.rmtree(working_folder(folder), ignore_errors=True)
     pool = read_pool(folder)
-    check_pool(pool, spec, layout)
-    check_recipe(pool, "grown")
+    check_settings(pool, spec, layout, recipe)
     return pool
 
 
@@ -93,7 +92,7 @@ def _make(
         layout, sample.mean, sample.std, torch.tensor(spec.action_low), torch.tensor(spec.action_high)
     )
     working = working_folder(folder)
-    identity = [dataclasses.asdict(spec), layout.to_dict(), recipe.identity(), list(tasks)]
+    identity = {**pool_identity(spec, layout, recipe), "tasks": list(tasks)}
     with tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar:
 
         def on_steps(steps: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_pz.envs.forward import BatchForward, one_blas_thread
 from lightning_pz.envs.simulators import Simulator, Transition
-from lightning_pz.envs.tasks import TaskFunction
+from lightning_pz.envs.tasks import TaskFunction, earn
 from lightning_pz.policy import PolicyNetwork
 
 
@@ -48,10 +48,10 @@ class Ledger:
         self._tasks = dict(tasks)
         self._totals = np.zeros((slots, len(self._tasks)))
 
-    def enter(self, active: np.ndarray, transition: Transition) -> None:
-        """Add the rewards of one step."""
+    def enter(self, step: int, seeds: Sequence[int], active: np.ndarray, transition: Transition) -> None:
+        """Add the rewards of one step; `step` have been played before it, and slot i plays the episode with seed i."""
         for column, task in enumerate(self._tasks.values()):
-            self._totals[active, column] += task(transition)
+            self._totals[active, column] += earn(task, transition, step, seeds, active)
 
     @property
     def returns(self) -> np.ndarray:
@@ -109,7 +109,7 @@ def play(
                 observer.see(step, active, observations[active], actions)
             transition = simulator.step(actions, active)
             if ledger is not None:
-                ledger.enter(active, transition)
+                ledger.enter(step, seeds, active, transition)
             observations[active] = transition.next_observations
             lengths[active] += 1
             finite = np.isfinite(transition.next_observations).all(axis=1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
+from lightning_pz.errors import UserError
 from lightning_pz.growth import emitters
 from lightning_pz.growth.archive import Archive, join, thin_out
 from lightning_pz.growth.compress import train_latent_space
@@ -95,10 +96,11 @@ class Grower:
         """Play the first policies, random draws of the prior.
 
         Raises:
-            UserError: Their outcomes are all the same.
+            UserError: None of them stayed finite, or their outcomes are all the same.
         """
         params = draw_params(self.recipe.prior, self.network.layout, self.recipe.seed, range(self.recipe.first))
         archive, steps = self._play(params, generation=0, numbers=0, origin=0, directions=-1, round_number=0)
+        self._check_finite(len(archive), self.recipe.first, "the first")
         whiten(archive.outcomes, self.embedding.scales, f"the outcomes on {self.spec.id}")
         empty = np.empty((0, archive.outcomes.shape[1]))
         invalid = self.recipe.first - len(archive)
@@ -109,7 +111,11 @@ class Grower:
         return growth.steps + self.recipe.round_cost(self.spec.horizon) <= self.recipe.steps
 
     def round(self, growth: Growth) -> Growth:
-        """Take one round; a pure function of the growth so far."""
+        """Take one round; a pure function of the growth so far.
+
+        Raises:
+            UserError: None of its policies stayed finite: another round would fare no better.
+        """
         r, archive = self.recipe, growth.archive
         number = growth.rounds + 1
         whitening = whiten(archive.outcomes, self.embedding.scales)
@@ -140,10 +146,11 @@ class Grower:
             climbing = emitters.tell(climbing, points, fitness, which)
             parts.append(found)
             steps, played = steps + taken, played + len(params)
+        new = sum(len(part) for part in parts[1:])
+        self._check_finite(new, played - growth.played, f"round {number}'s")
         joined = join(parts)
         white = whiten(joined.outcomes, self.embedding.scales)(joined.outcomes)
         kept = joined.take(thin_out(white, r.size))
-        new = sum(len(part) for part in parts[1:])
         return Growth(
             kept,
             np.concatenate([growth.functionals, climbed @ whitening.matrix]),
@@ -154,6 +161,13 @@ class Grower:
             growth.generation + r.generations,
             growth.invalid + played - growth.played - new,
         )
+
+    def _check_finite(self, found: int, played: int, whose: str) -> None:
+        if not found:
+            raise UserError(
+                f"not one of {whose} {played} policies stayed finite on {self.spec.id}: in every episode an observation or an "
+                "action was NaN or infinite. Look for what makes the environment overflow, or lower --sigma or --prior.gain"
+            )
 
     def _begins_in_latent(self, growth: Growth) -> bool:
         """Whether this is one of the last rounds, if the following ones cost as much as they may."""
@@ -216,8 +230,10 @@ class Grower:
             ends = play(
                 self.network, chunk, self._slots(len(chunk)), [seed] * len(chunk), self.horizon, [observer], ledger
             )
-            steps += int(ends.lengths.sum())
-            self.on_steps(int(ends.lengths.sum()))
+            # At least one an episode, or a growth of invalid ones would never end.
+            taken = int(np.maximum(ends.lengths, 1).sum())
+            steps += taken
+            self.on_steps(taken)
             outcomes = observer.outcomes()
             whole = ends.valid & np.isfinite(outcomes).all(1)
             archive = Archive(

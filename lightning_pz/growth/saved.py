@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lightning_pz.common.files import new_folder, write_text
+from lightning_pz.common.identity import digest, first_difference
+from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.errors import UserError
 from lightning_pz.growth.archive import Archive
 from lightning_pz.growth.rounds import Growth
+from lightning_pz.pool.grown_recipe import FINISH
 
 _NUMBERS = ("rounds", "steps", "played", "generation", "invalid")
 _WHOLE = ("functionals", "first")
@@ -30,19 +34,16 @@ def save(folder: Path, growth: Growth, told: dict[str, Any], identity: Any) -> N
         folder: The working folder.
         growth: What to write.
         told: More to keep, plain data: history and seconds.
-        identity: Plain data that decides the result; another growth is refused.
+        identity: Mapping of plain data that decides the result; another growth is refused.
     """
     target = folder / f"round-{growth.rounds:04d}"
-    temporary = target.with_suffix(".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     arrays = growth.archive.arrays() | {name: getattr(growth, name) for name in _WHOLE}
-    for name, array in arrays.items():
-        np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-    state = {name: getattr(growth, name) for name in _NUMBERS}
-    text = json.dumps({"identity": _digest(identity), "numbers": state, "told": told})
-    (temporary / "state.json").write_text(text)
-    temporary.rename(target)
+    state = {"identity": identity, "numbers": {name: getattr(growth, name) for name in _NUMBERS}, "told": told}
+    with new_folder(target) as temporary:
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        # Not write_json: numbers of the history that are not finite are to be read again as such.
+        write_text(temporary / "state.json", json.dumps(state))
     for older in folder.glob("round-*"):
         if older != target:
             shutil.rmtree(older, ignore_errors=True)
@@ -54,13 +55,13 @@ def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
     Raises:
         UserError: It is of other settings, or broken.
     """
-    found = sorted(path for path in folder.glob("round-*") if path.suffix != ".tmp")
+    found = sorted(folder.glob("round-*"))
     if not found:
         return None
     path = found[-1]
     try:
         state = json.loads((path / "state.json").read_text())
-        same = state["identity"] == _digest(identity)
+        difference = _difference(state["identity"], identity)
         names = (*Archive.__dataclass_fields__, *_WHOLE)
         arrays = {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
         whole = {name: arrays.pop(name) for name in _WHOLE}
@@ -70,13 +71,24 @@ def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}): delete {folder} to begin again"
         ) from error
-    if not same:
+    if difference is not None:
         raise UserError(
-            f"{folder} holds an unfinished growth with other settings: finish it with those, give another --pool, or "
-            "delete it"
+            f"{folder} holds an unfinished growth with other settings: {difference}. Finish it with those, give another "
+            "--pool, or delete it"
         )
     return growth, told
 
 
-def _digest(identity: Any) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+def _difference(kept: Any, identity: Mapping[str, Any]) -> str | None:
+    """Return where a saved growth's identity differs, or None; how the finished growth becomes a pool does not matter."""
+    if not isinstance(kept, str):
+        return first_difference(kept, identity, ignore=[f"recipe.{name}" for name in FINISH])
+    # An earlier version kept a digest, knew less of the environment, and drew states uniformly from every finite box.
+    env = {name: value for name, value in identity["env"].items() if name not in ("kwargs", "source")}
+    recipe = {name: value for name, value in identity["recipe"].items() if name not in ("kind", *FINISH)}
+    states = dict(recipe["states"])
+    uniform = states.pop("source", "rollouts") == "uniform"
+    before = [env, identity["layout"], recipe | {"states": states}, identity["tasks"]]
+    if kept == digest(before) and uniform == EnvSpec.from_dict(env).has_finite_observations:
+        return None
+    return "an earlier version began it, and kept of its settings no more than that they differ"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_pz.common.files import write_bytes
 from lightning_pz.errors import UserError
 from lightning_pz.policy.saved import SavedPolicy
 
@@ -71,9 +72,7 @@ def save_graph(graph: Any, path: Path) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="lightning_pz")
     model.ir_version = _IR_VERSION
     onnx.checker.check_model(model)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(model.SerializeToString())
-    temporary.rename(path)
+    write_bytes(path, model.SerializeToString())
 
 
 def _activate(node: Callable[..., str], activation: str, x: str, name: str) -> str:

@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.common.files import replacing, safe_name
 from lightning_pz.errors import UserError
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
 from lightning_pz.policy.network import PolicyNetwork
 
+SQUASHES = ("tanh", "clip")
 _ARRAYS = ("params", "observation_mean", "observation_std", "action_low", "action_high")
 
 
@@ -80,34 +82,50 @@ class SavedPolicy:
 
     def save(self, path: Path) -> None:
         """Write an `.npz`: the arrays above by name, and `layout` and `squash` as JSON text."""
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 layout=np.array(json.dumps(self.layout.to_dict())),
                 squash=np.array(self.squash),
                 **{name: getattr(self, name).numpy() for name in _ARRAYS},
             )
-        temporary.rename(path)
+
+
+def policy_file(task: str) -> str:
+    """Return the name of the file that holds a policy for a task, in a folder with one for each of several tasks."""
+    return f"{safe_name(task)}.npz"
 
 
 def load_policy(path: str | Path) -> SavedPolicy:
     """Read a policy that `SavedPolicy.save` wrote.
 
+    Numbers of other real types, float64 for instance, become float32.
+
     Raises:
-        UserError: No file, or one that holds no policy.
+        UserError: No file, one that holds no policy, or a policy whose arrays do not fit together or are not finite.
     """
     if not Path(path).is_file():
         raise UserError(f"expected a policy file (policy.npz), but there is none at {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(file[name]) for name in _ARRAYS}
+        # Opened here, for NumPy leaves a cut file open.
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file, np.errstate(over="ignore"):
+            arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in _ARRAYS}
             layout, squash = Layout.from_dict(json.loads(str(file["layout"]))), str(file["squash"])
-    except (OSError, ValueError, KeyError) as error:
+    # A cut or altered file fails in as many ways as zip, NumPy and JSON have.
+    except Exception as error:
         raise UserError(
             f"{path} is no policy file ({type(error).__name__}: {error}): give a policy.npz that "
             "python -m lightning_pz.finetune wrote"
         ) from error
-    if len(arrays["params"]) != layout.num_params:
-        raise UserError(f"{path} is broken: {layout} has {layout.num_params} weights, not {len(arrays['params'])}")
+    seen, acts = layout.observation_size, layout.action_size
+    for name, size in zip(_ARRAYS, (layout.num_params, seen, seen, acts, acts), strict=True):
+        if arrays[name].shape != (size,):
+            raise UserError(
+                f"{path} is broken: {layout} has {size} numbers in {name}, but there is an array of shape "
+                f"{tuple(arrays[name].shape)}"
+            )
+        if not torch.isfinite(arrays[name]).all():
+            raise UserError(f"{path} is broken: {name} holds numbers that are not finite in float32")
+    if squash not in SQUASHES:
+        raise UserError(f"{path} is broken: squash is {squash!r}, and not one of {', '.join(SQUASHES)}")
     return SavedPolicy(layout=layout, squash=squash, **arrays)

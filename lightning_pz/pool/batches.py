@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -141,15 +141,47 @@ class InOrder(Sampler[tuple[np.ndarray, np.ndarray]]):
             yield np.arange(start, min(start + _EVAL_BATCH, self.policies)), np.arange(self.states)
 
 
-def split_rows(pool: Pool, val_share: float, test_share: float, split_seed: int) -> dict[str, np.ndarray]:
+def split_rows(
+    pool: Pool, val_share: float, test_share: float, split_seed: int, held_out: str = "policies"
+) -> dict[str, np.ndarray]:
     """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
 
+    Args:
+        pool: The pool.
+        val_share: Share of `val`, from 0 to 1.
+        test_share: Share of `test`.
+        split_seed: Of the order.
+        held_out: `policies` takes any of them; `climbs` takes all policies of a grown pool that were found along one
+            direction together, so that no held-out policy has siblings among the training policies. Random policies of the
+            growth's beginning are climbs of their own.
+
     Raises:
-        UserError: The pool is too small to split.
+        UserError: The pool is too small to split, or knows no climbs.
     """
-    order = np.random.default_rng(split_seed).permutation(len(pool))
+    generator = np.random.default_rng(split_seed)
+    order = generator.permutation(len(pool))
     val, test = (max(1, round(share * len(pool))) for share in (val_share, test_share))
-    train = len(pool) - val - test
-    if min(train, val, test) < 2:
+    starts = [len(pool) - val - test, len(pool) - test]
+    if held_out == "climbs":
+        _, members = np.unique(_climbs(pool)[order], return_inverse=True)
+        members = generator.permutation(members.max() + 1)[members]
+        by_climb = np.argsort(members, kind="stable")
+        # Where one climb ends and the next begins, as near as can be to where the shares would cut.
+        ends = np.append(np.flatnonzero(np.diff(members[by_climb])) + 1, len(order))
+        starts = [int(ends[np.abs(ends - start).argmin()]) for start in starts]
+        # Each part in random order again, for some of the first training policies stand for all.
+        order = np.concatenate([generator.permutation(order[part]) for part in np.split(by_climb, starts)])
+    parts = dict(zip(("train", "val", "test"), np.split(order, starts), strict=True))
+    if min(map(len, parts.values())) < 2:
         raise UserError(f"{pool.folder} holds {len(pool)} policies, too few to split: keep at least 40")
-    return {"train": order[:train], "val": order[train : train + val], "test": order[train + val :]}
+    return parts
+
+
+def _climbs(pool: Pool) -> Int[np.ndarray, " policies"]:
+    """Return the number of the climb that found each policy; the other policies have negative numbers of their own."""
+    directions = np.asarray(pool.arrays["directions"]) if "directions" in pool.arrays else np.array([-1])
+    if not (directions >= 0).any():
+        raise UserError(
+            f"--data.held_out climbs expects a pool that was grown along directions, but {pool.folder} was not: leave it out"
+        )
+    return np.where(directions >= 0, directions, -1 - np.arange(len(directions)))

@@ -11,17 +11,21 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from lightning_pz.checks import one_of, seeds
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.errors import UserError, nearest
 from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.recipe import RandomRecipe, check_pool, collect
+from lightning_pz.pool.identity import check_pool, find_folder, known_identity, pool_identity
+from lightning_pz.pool.recipe import RandomRecipe, collect
+from lightning_pz.pool.same import describe_pool
 from lightning_pz.pool.states import StateCounts
-from lightning_pz.pool.store import Pool, read_pool
+from lightning_pz.pool.store import Pool, read_meta, read_pool
 from lightning_pz.presets import EnvConfig, PolicyConfig
 
 RECIPES = ("random", "grown")
+HELD_OUT = ("policies", "climbs")
 
 
 def _loader(part: Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
@@ -46,6 +50,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         test_share: Share of the policies held out for the final measurement alone.
         seed: Seed of the order of training batches.
         split_seed: Seed of the split, apart from `seed` so that runs share their held-out policies.
+        held_out: What is held out together: `policies`, any of them, or the `climbs` of a grown pool, so that no held-out policy
+            has siblings among the training policies.
         with_params: Serve weights too; only the parameters encoder and loss read them.
         with_visited: Serve states that policies visited themselves; only the loss `behavior_visited` reads them.
     """
@@ -66,6 +72,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         test_share: float = 0.05,
         seed: int = 0,
         split_seed: int = 0,
+        held_out: str = "policies",
         with_params: bool = False,
         with_visited: bool = False,
     ) -> None:
@@ -78,16 +85,25 @@ class PolicyPoolDataModule(L.LightningDataModule):
             raise UserError(
                 f"--data.recipe expects one of {', '.join(RECIPES)}, but got {recipe!r}." + nearest(recipe, RECIPES)
             )
+        one_of("data.held_out", held_out, HELD_OUT)
+        if held_out == "climbs" and pool is None and (recipe == "random" or grown.emitter == "iso_line"):
+            raise UserError(
+                "--data.held_out climbs goes with --data.recipe grown and an emitter that climbs, for no other pool has climbs: "
+                "leave it out, or give those"
+            )
+        self.held_out = held_out
         self.recipe = recipe
         self._check()
         self.spec = env_spec(env.id, env.horizon)
         self.layout = Layout(self.spec.observation_size, tuple(policy.hidden), self.spec.action_size, policy.activation)
         self.given = pool is not None
         own = grown if recipe == "grown" else random
+        if not self.given:
+            own.states.check_source(self.spec)
         self.folder = (
             Path(pool)
             if pool is not None
-            else Path(logs) / "pools" / own.folder_name(env.name, policy.name, self.layout)
+            else find_folder(Path(logs) / "pools", env.name, policy.name, self.spec, self.layout, own)
         )
         # For a grown pool somebody above puts a function of theirs here: this room knows no search.
         self.make_pool: Callable[[], Pool] = self._make_random
@@ -95,18 +111,37 @@ class PolicyPoolDataModule(L.LightningDataModule):
 
     @property
     def probe_count(self) -> int:
-        """Probe states of a pool that the recipe makes."""
+        """Probe states of the pool."""
+        if self.given:
+            return int(read_meta(self.folder)["states"]["probe"])
         return (self.grown if self.recipe == "grown" else self.random).states.probe
+
+    def pool_identity(self) -> dict[str, Any]:
+        """Return layout and recipe of the pool, as plain data; of a given one what its `pool.json` tells.
+
+        Raises:
+            UserError: A given pool is missing or broken.
+        """
+        recipe = self.grown if self.recipe == "grown" else self.random
+        known = known_identity(read_meta(self.folder)) if self.given else pool_identity(self.spec, self.layout, recipe)
+        return {key: known[key] for key in ("layout", "recipe")}
 
     def _make_random(self) -> Pool:
         if self.recipe != "random":
             raise ValueError(f"make_pool must be set to what makes a {self.recipe} pool")
         return collect(self.folder, self.spec, self.layout, self.random)
 
+    @property
+    def _split(self) -> dict[str, Any]:
+        """Arguments of `split_rows`, as a checkpoint keeps them; the usual way to hold out is left out, as it always was."""
+        shares = {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed}
+        return shares | ({} if self.held_out == "policies" else {"held_out": self.held_out})
+
     def _check(self) -> None:
         for name in ("batch_size", "states_per_step", "steps_per_epoch"):
             if getattr(self, name) < 1:
                 raise UserError(f"--data.{name} expects at least 1, but got {getattr(self, name)}")
+        seeds({"data.seed": self.seed, "data.split_seed": self.split_seed})
         for name in ("val_share", "test_share"):
             if not 0 < getattr(self, name) < 0.5:
                 raise UserError(f"--data.{name} expects a share between 0 and 0.5, but got {getattr(self, name)}")
@@ -130,8 +165,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
                 f"--model.loss behavior_visited needs to know where each policy went, but {self.folder} is a random pool, "
                 "which does not say: use --data.recipe grown, or --model.loss behavior"
             )
-        if self.with_params:
-            pool.check_regeneration()
+        pool.check_regeneration()  # before the work: the linear references read weights after it
         return pool
 
     def setup(self, stage: str | None = None) -> None:
@@ -139,7 +173,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         if self.opened is not None:
             return
         self.opened = pool = self._open(verify=False)
-        rows = split_rows(pool, self.val_share, self.test_share, self.split_seed)
+        rows = split_rows(pool, **self._split)
         counts = StateCounts(**pool.meta["states"])
         columns = {part: np.arange(span.start, span.stop) for part, span in counts.slices().items()}
         # As many training states as there are held-out ones tell the training FVU; all of them would make
@@ -155,14 +189,19 @@ class PolicyPoolDataModule(L.LightningDataModule):
         self.train_on_val = Part(pool, rows["train"], columns["val"], states)
         self.val_on_train = Part(pool, rows["val"], columns["train"], states)
 
+    @property
+    def pool(self) -> Pool:
+        """The opened pool."""
+        assert self.opened is not None, "setup comes first"
+        return self.opened
+
     def description(self) -> dict[str, Any]:
         """Return what a model must know of the pool, as plain data that a checkpoint can hold."""
-        assert self.opened is not None, "setup comes first"
-        meta = self.opened.meta
-        probe = self.opened.arrays["states"][: meta["states"]["probe"]]
+        meta = self.pool.meta
+        probe = self.pool.arrays["states"][: meta["states"]["probe"]]
         variance = float(self.train_measured.all_actions().var(0).mean())
         if not variance > 0:
-            raise UserError(f"all policies of {self.opened.folder} act alike: raise --data.random.prior.gain")
+            raise UserError(f"all policies of {self.pool.folder} act alike: raise --data.random.prior.gain")
         return {
             "env": meta["env"],
             "env_name": self.env.name,
@@ -176,9 +215,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
             "seed": self.seed,
             # Enough to find the pool again, and the policies of it that were held out.
             "pool": {
-                "folder": str(self.folder),
-                "digest": self.opened.digest,
-                "split": {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed},
+                **describe_pool(self.pool),
+                "split": self._split,
             },
         }
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
+from typing import Any
 
-from lightning_pz.checks import at_least, one_of, positive
+import numpy as np
+from jaxtyping import Int
+
+from lightning_pz.checks import at_least, one_of, positive, seeds
 from lightning_pz.errors import UserError
-from lightning_pz.policy import Layout, Prior
+from lightning_pz.policy import Prior
 from lightning_pz.pool.states import StateCounts
 
 OUTCOMES = ("mean", "mean_spread", "fourier")
 CHOICES = ("covering", "frontier", "random")
 EMITTERS = ("pgpe", "cmaes", "iso_line")
+FINISH = {"states_of": "whole generations"}
+"""How a finished growth becomes a pool, where versions differ. Part of the pool's identity but not of the growth's, so that
+a growth from before can be finished."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,9 @@ class GrownRecipe:
     def __post_init__(self) -> None:
         least = {
             "steps": 1, "first": 32, "size": 40, "features": 2, "directions": 2, "population": 2, "generations": 1,
-            "latent_rounds": 0, "latent_dim": 1, "latent_steps": 1, "own_states": 1, "neighbors": 1, "seed": 0, "threads": 1,
+            "latent_rounds": 0, "latent_dim": 1, "latent_steps": 1, "own_states": 1, "neighbors": 1, "threads": 1,
         }  # fmt: skip
+        seeds({"seed": self.seed})
         for name, bound in least.items():
             at_least(bound, {name: getattr(self, name)})
         for name in ("directions", "population"):
@@ -113,13 +119,23 @@ class GrownRecipe:
         """Return the most environment steps that the first policies can take."""
         return self.first * self.episode_steps(horizon)
 
-    def identity(self) -> dict[str, object]:
+    def generation_of(self, numbers: Int[np.ndarray, " policies"]) -> Int[np.ndarray, " policies"]:
+        """Return the generation in which each policy was played, by its number in the growth; the first are 0."""
+        return np.maximum(0, 1 + (numbers - self.first) // (self.directions * self.population))
+
+    def identity(self) -> dict[str, Any]:
         """Return all that decides the result, as plain data."""
         # Left out where it is the usual one, so that pools from before this setting are found again.
         drop = {"threads"} | ({"emitter"} if self.emitter == "pgpe" else set())
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in drop}
+        plain = dataclasses.asdict(self) | {"states": self.states.identity()}
+        return {name: value for name, value in plain.items() if name not in drop} | FINISH
 
-    def folder_name(self, env_name: str, policy_name: str, layout: Layout) -> str:
-        """Name a pool so that equal recipes share it and unequal ones never do."""
-        plain = json.dumps([env_name, layout.to_dict(), self.identity()], sort_keys=True)
-        return f"{env_name}-{policy_name}-grown-s{self.seed}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
+    @property
+    def kind(self) -> str:
+        """The name of this way to make a pool."""
+        return "grown"
+
+    @property
+    def label(self) -> str:
+        """A few letters for the pool's name; `sweeps` tells grown pools by them."""
+        return f"grown-s{self.seed}"

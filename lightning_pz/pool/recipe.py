@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import hashlib
-import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +13,16 @@ import mujoco
 import numpy as np
 import torch
 
+from lightning_pz.checks import seeds
+from lightning_pz.common.files import alone, new_folder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
+from lightning_pz.pool.identity import check_settings, pool_identity
 from lightning_pz.pool.novelty import first_of_each, most_novel, novelty
 from lightning_pz.pool.sampling import act_table, drawn_chunks
 from lightning_pz.pool.states import StateCounts, sample_states
-from lightning_pz.pool.store import Pool, new_folder, params_checksum, read_pool, write_array, write_meta
+from lightning_pz.pool.store import Pool, params_checksum, read_pool, write_array, write_meta
 
 
 @dataclass(frozen=True)
@@ -58,24 +56,23 @@ class RandomRecipe:
             raise UserError(
                 f"--neighbors expects 1 to {self.candidates - 1} (fewer than --candidates), but got {self.neighbors}"
             )
-        if self.seed < 0:
-            raise UserError(f"--seed expects a number of at least 0, but got {self.seed}")
+        seeds({"seed": self.seed})
         if self.store not in ("seeds", "params"):
             raise UserError(f"--store expects seeds or params, but got {self.store!r}")
 
-    def folder_name(self, env_name: str, policy_name: str, layout: Layout) -> str:
-        """Name a pool so that equal recipes share it and unequal ones never do."""
-        plain = json.dumps([env_name, layout.to_dict(), dataclasses.asdict(self)], sort_keys=True)
-        return f"{env_name}-{policy_name}-s{self.seed}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
+    @property
+    def kind(self) -> str:
+        """The name of this way to make a pool."""
+        return "random"
 
+    @property
+    def label(self) -> str:
+        """A few letters for the pool's name."""
+        return f"s{self.seed}"
 
-@contextlib.contextmanager
-def only_one(target: Path) -> Iterator[None]:
-    """Hold a lock beside `target`, so that of several processes one makes the pool and the others wait."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f".{target.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides the result, as plain data."""
+        return dataclasses.asdict(self) | {"states": self.states.identity()}
 
 
 def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *, progress: bool | None = None) -> Pool:
@@ -89,38 +86,15 @@ def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *
         progress: Show bars; by default only on a terminal.
 
     Raises:
-        UserError: The disk is full, an action is not finite, or a broken pool lies there already.
+        UserError: The disk is full, an action is not finite, or a pool lies there already that is broken or
+            of other settings.
     """
-    with only_one(folder):
+    with alone(folder):
         if not folder.exists():
             _make(folder, spec, layout, recipe, progress)
     pool = read_pool(folder)
-    check_pool(pool, spec, layout)
-    check_recipe(pool, "random")
+    check_settings(pool, spec, layout, recipe)
     return pool
-
-
-def check_pool(pool: Pool, spec: EnvSpec, layout: Layout) -> None:
-    """Raise `UserError` unless the pool holds policies of this layout for this environment."""
-    if pool.meta["env"]["id"] != spec.id:
-        raise UserError(
-            f"{pool.folder} holds policies for {pool.meta['env']['id']}, but --env asks for {spec.id}: give the pool of "
-            "that environment, or leave --data.pool out to have one made"
-        )
-    if pool.layout != layout:
-        raise UserError(
-            f"{pool.folder} holds policies of widths {pool.layout.sizes} ({pool.layout.activation}), but --policy asks "
-            f"for {layout.sizes} ({layout.activation}): give a pool of that layout, or leave --data.pool out"
-        )
-
-
-def check_recipe(pool: Pool, wanted: str) -> None:
-    """Raise `UserError` unless the pool was made by this recipe."""
-    if (found := pool.meta["recipe"]) != wanted:
-        raise UserError(
-            f"a {wanted} pool was asked for, but {pool.folder} is a {found} one: ask for --recipe {found}, or give "
-            "another --pool"
-        )
 
 
 def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, progress: bool | None) -> None:
@@ -170,7 +144,8 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
         if recipe.store == "params":
             _store_params(temporary, layout, recipe, indices)
         meta: dict[str, Any] = {
-            "recipe": "random",
+            "recipe": recipe.kind,
+            "identity": pool_identity(spec, layout, recipe),
             "env": dataclasses.asdict(spec),
             "layout": layout.to_dict(),
             "prior": dataclasses.asdict(recipe.prior),

@@ -13,19 +13,21 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_pz.checks import one_of
 from lightning_pz.console import tqdm_disable
-from lightning_pz.envs.specs import EnvSpec, make_env
+from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec, make_env
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
+SOURCES = ("rollouts", "uniform")
 _MIN_STD = 1e-6
 """Below this a coordinate counts as constant and is only centered, in the environment's units."""
 
 
 @dataclass(frozen=True)
 class StateCounts:
-    """How many states each part of the sample holds.
+    """How many states each part of the sample holds, and where they come from.
 
     Args:
         probe: States of the fingerprint, which novelty and the behavior encoder see. At least 128 for
@@ -34,6 +36,8 @@ class StateCounts:
         val: Held-out states on which training is stopped and the best checkpoint chosen.
         test: Held-out states that decide nothing.
         episodes: Rollouts that give states to each part, where states come from rollouts.
+        source: `rollouts` takes states that random actions and random policies visit; `uniform` draws them from the
+            observation box, which must be finite. Most environments fill only a small part of their box.
     """
 
     probe: int = 128
@@ -41,6 +45,7 @@ class StateCounts:
     val: int = 256
     test: int = 256
     episodes: int = 64
+    source: str = "rollouts"
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -48,6 +53,22 @@ class StateCounts:
                 raise UserError(f"--states.{name} expects at least 2 states, but got {getattr(self, name)}")
         if self.episodes < 2:
             raise UserError(f"--states.episodes expects at least 2, but got {self.episodes}")
+        one_of("states.source", self.source, SOURCES)
+
+    def check_source(self, spec: EnvSpec) -> None:
+        """Raise `UserError` if states are to be drawn from an observation box that is not finite."""
+        if self.source == "uniform" and not spec.has_finite_observations:
+            ends = zip(spec.observation_low, spec.observation_high, strict=True)
+            number, (low, high) = next((i, end) for i, end in enumerate(ends) if not max(map(abs, end)) < LARGEST_BOX)
+            raise UserError(
+                f"--states.source uniform draws states from the observation box, which must lie within +-{LARGEST_BOX:.0e}, "
+                f"but coordinate {number} of {spec.id} ranges from {low:g} to {high:g}: leave it out, or give rollouts"
+            )
+
+    def identity(self) -> dict[str, object]:
+        """Return all that decides the sample, as plain data."""
+        # Left out where it is the usual one, so that growths from before this setting can be resumed.
+        return {name: value for name, value in vars(self).items() if (name, value) != ("source", "rollouts")}
 
     @property
     def total(self) -> int:
@@ -88,34 +109,35 @@ def sample_states(
 ) -> StateSample:
     """Draw the state sample of an environment.
 
-    Uniform over the observation box where that is finite. Otherwise states that a real Gymnasium environment
-    visits, half under random actions and half under random policies of the prior; then no episode gives states
-    to two parts, so that a held-out state never neighbors a training state in time.
+    By default states that a real Gymnasium environment visits, half under random actions and half under random
+    policies of the prior; no episode gives states to two parts, so that a held-out state never neighbors a training
+    state in time. Uniform over the observation box if `counts.source` says so.
 
     Args:
         spec: The environment.
-        counts: Sizes of the parts.
+        counts: Sizes of the parts, and the source.
         layout: Shape of the random policies.
         prior: Their distribution.
         seed: Seed of everything drawn here; policies are drawn from a stream of their own.
         progress: Show a bar; by default only on a terminal.
 
     Raises:
-        UserError: Episodes too short to fill a part, or an observation that is not finite.
+        UserError: Episodes too short to fill a part, an observation that is not finite, or a uniform sample of a box that
+            is not.
     """
+    counts.check_source(spec)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(0, 1))))
-    if spec.has_finite_observations:
+    if counts.source == "uniform":
         low, high = np.array(spec.observation_low), np.array(spec.observation_high)
         states = generator.uniform(low, high, size=(counts.total, spec.observation_size))
-        mean, std = (low + high) / 2, (high - low) / np.sqrt(12)
+        mean, std = (low + high) / 2, _spread((high - low) / np.sqrt(12))
         return StateSample(_float(states), _float(mean), _float(std), "uniform")
     with tqdm(
         total=counts.episodes * len(SPLITS), desc="states", unit="episode", disable=tqdm_disable(progress)
     ) as bar:
         states = _visited(spec, counts, layout, prior, seed, generator, bar)
     seen = states[: counts.probe + counts.train]
-    mean, std = seen.mean(0), seen.std(0)
-    return StateSample(_float(states), _float(mean), _float(np.where(std < _MIN_STD, 1.0, std)), "rollouts")
+    return StateSample(_float(states), _float(seen.mean(0)), _float(_spread(seen.std(0))), "rollouts")
 
 
 def _visited(
@@ -131,39 +153,61 @@ def _visited(
     env = make_env(spec.id, max_episode_steps=spec.horizon)
     episodes = counts.episodes
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    lost: list[str] = []
+
+    def play(name: str, act: Callable[[np.ndarray], np.ndarray]) -> None:
+        seed = int(generator.integers(2**31))
+        visited, finite = _episode(env, spec, seed, act)
+        if finite:
+            pieces[name].append(visited)
+        else:  # an invalid episode counts for nothing, here as in `rollout`
+            lost.append(f"the one with seed {seed} after {len(visited)} steps")
+        bar.update()
+
+    def check() -> None:
+        whole = sum(map(len, pieces.values()))
+        if len(lost) > whole:
+            raise UserError(
+                f"observations of {spec.id} are not finite, or beyond what a float32 holds, in {len(lost)} of "
+                f"{len(lost) + whole} episodes, {lost[0]}: mend the environment"
+            )
+
     try:
         # Random actions first: their states give the statistics by which random policies see the world.
         low, high = np.array(spec.action_low), np.array(spec.action_high)
         for name in SPLITS:
             # Where episodes end early, more of them, so that a part is filled; bounded, for some end at once.
-            for done in range(100 * episodes):
-                if done >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
+            for _ in range(100 * episodes):
+                if len(pieces[name]) >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
                     break
-                episode_seed = int(generator.integers(2**31))
-                pieces[name].append(_episode(env, spec, episode_seed, lambda _: generator.uniform(low, high)))
-                bar.update()
+                play(name, lambda _: generator.uniform(low, high))
+                if len(lost) > episodes:
+                    check()
+        check()
         seen = np.concatenate(pieces["probe"] + pieces["train"])
-        std = seen.std(0)
-        network = PolicyNetwork(
-            layout, _float(seen.mean(0)), _float(np.where(std < _MIN_STD, 1.0, std)), _float(low), _float(high)
-        )
+        network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
         # A seed of its own keeps these policies apart from the candidates.
         policies = draw_params(prior, layout, _policy_seed(seed), range((episodes - episodes // 2) * len(SPLITS)))
         for i, params in enumerate(policies):
             act = functools.partial(_act, network, layout.to_sequential(params))
-            pieces[SPLITS[i % len(SPLITS)]].append(_episode(env, spec, int(generator.integers(2**31)), act))
-            bar.update()
+            play(SPLITS[i % len(SPLITS)], act)
+        check()
     finally:
         env.close()
-    parts = []
+    parts: list[np.ndarray] = []
+    taken: set[bytes] = set()
     for name in SPLITS:
         pool, wanted = np.concatenate(pieces[name]), getattr(counts, name)
+        # Where every episode begins in the same state, one part alone may hold it, if the others have enough without it.
+        fresh = pool[[state.tobytes() not in taken for state in pool]]
+        pool = fresh if len(fresh) >= wanted else pool
         if len(pool) < wanted:
             raise UserError(
                 f"{spec.id} ended its episodes after {len(pool) // episodes} steps on average, so that {episodes} "
                 f"of them give {len(pool)} states, but --states.{name} asks for {wanted}: lower it"
             )
         parts.append(pool[generator.choice(len(pool), size=wanted, replace=False)])
+        taken.update(state.tobytes() for state in parts[-1])
     return np.concatenate(parts)
 
 
@@ -172,18 +216,25 @@ def _act(network: PolicyNetwork, policy: torch.nn.Sequential, observation: np.nd
     return network.scale(policy(network.standardize(_float(observation)))).numpy()
 
 
-def _episode(env: gymnasium.Env, spec: EnvSpec, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Run one episode and return the observations it visited, (steps, O)."""
+def _episode(
+    env: gymnasium.Env, spec: EnvSpec, seed: int, act: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, bool]:
+    """Run one episode; return the observations that were acted on, (steps, O), and whether all stayed finite."""
     observation, _ = env.reset(seed=seed)
-    visited = [observation]
+    visited: list[np.ndarray] = []
     for _ in range(spec.horizon):
-        observation, _, terminated, truncated, _ = env.step(act(observation).astype(np.float32))
         if not np.isfinite(observation).all():
-            raise UserError(f"{spec.id} returned an observation that is not finite after {len(visited)} steps")
-        if terminated or truncated:
             break
         visited.append(observation)
-    return np.stack(visited)
+        observation, _, terminated, truncated, _ = env.step(act(observation).astype(np.float32))
+        if terminated or truncated:
+            break
+    return np.array(visited, dtype=np.float64), bool(np.isfinite(observation).all())
+
+
+def _spread(std: np.ndarray) -> np.ndarray:
+    """Return standard deviations to divide by: 1 where a coordinate is constant."""
+    return np.where(std < _MIN_STD, 1.0, std)
 
 
 def _policy_seed(seed: int) -> int:

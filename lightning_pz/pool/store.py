@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import functools
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.common.files import file_digest, write_text
+from lightning_pz.common.identity import digest
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 FORMAT_VERSION = 1
 ARRAYS = ("indices", "states", "fingerprints", "actions", "novelty")
+_DECISIVE_META = (
+    "recipe", "env", "layout", "prior", "seed", "candidates", "params_checksum", "observation_mean", "observation_std",
+)  # fmt: skip
+_DECISIVE, _DECISIVE_GROWN = ("indices", "states"), ("params", "visited", "returns")
 _REMAKE = "delete the folder and run the command again to make it anew"
 
 
@@ -52,11 +54,22 @@ class Pool:
         return int(self.meta["kept"])
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what these policies are, do and have earned, as plain data.
+
+        Whether drawn policies are kept as seeds or as weights does not matter: the checksum tells their weights.
+        """
+        drawn = self.meta.get("recipe") != "grown"
+        names = _DECISIVE if drawn else (*_DECISIVE, *_DECISIVE_GROWN)
+        return {
+            **{key: self.meta.get(key) for key in _DECISIVE_META},
+            "arrays": {name: self.meta["arrays"][name]["sha256"] for name in names if name in self.meta["arrays"]},
+        }
+
+    @property
     def digest(self) -> str:
-        """SHA-256 that tells these policies from those of any other pool."""
-        # Drawn policies are known by their numbers, found ones by their weights alone.
-        name = "params" if self.meta.get("recipe") == "grown" else "indices"
-        return self.meta["arrays"][name]["sha256"]
+        """SHA-256 that tells these policies from those of any other pool: of recipe, environment and arrays."""
+        return digest(self.identity)
 
     @property
     def network(self) -> PolicyNetwork:
@@ -71,69 +84,40 @@ class Pool:
         )
 
     def params(self, rows: np.ndarray) -> Float[Tensor, "policies params"]:
-        """Return the weights of some kept policies, read or drawn again from their seeds, (len(rows), P)."""
+        """Return the weights of some kept policies, read or drawn again from their seeds, (len(rows), P).
+
+        Raises:
+            UserError: They are drawn, and this NumPy draws other numbers; see `check_regeneration`.
+        """
+        self.check_regeneration()
+        return self._weights(rows)
+
+    def _weights(self, rows: np.ndarray) -> Float[Tensor, "policies params"]:
         if "params" in self.arrays:
             return torch.from_numpy(self.arrays["params"][rows])
         return draw_params(self.prior, self.layout, self.meta["seed"], self.arrays["indices"][rows])
 
     def check_regeneration(self) -> None:
-        """Draw a few policies again and compare with the checksum taken when the pool was made.
+        """Draw a few policies again, once, and compare with the checksum that was written when the pool was made.
 
         Raises:
             UserError: They differ, so this NumPy does not draw what the pool's NumPy drew.
         """
-        if self.meta["store"] == "seeds" and params_checksum(self) != self.meta["params_checksum"]:
+        if not self._draws_the_same:
             raise UserError(
                 f"{self.folder} keeps its policies as seeds, drawn with NumPy {self.meta['versions']['numpy']}, but "
                 f"NumPy {np.__version__} draws other numbers from them: install that version, or {_REMAKE}"
             )
 
+    @functools.cached_property
+    def _draws_the_same(self) -> bool:
+        return "params" in self.arrays or params_checksum(self) == self.meta["params_checksum"]
+
 
 def params_checksum(pool: Pool, count: int = 8) -> str:
     """Return a digest of the weights of a few policies spread over the pool."""
     rows = np.unique(np.linspace(0, len(pool) - 1, count).astype(int))
-    return hashlib.sha256(pool.params(rows).numpy().tobytes()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def new_folder(target: Path, needed_bytes: int) -> Iterator[Path]:
-    """Give a temporary folder that becomes `target` if the block succeeds and vanishes if it does not.
-
-    Raises:
-        UserError: Not enough free space, or the disk runs full on the way.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(target.parent).free
-    if needed_bytes > free:
-        raise UserError(
-            f"{target} needs {needed_bytes / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free: make room, keep "
-            "fewer policies, or store seeds instead of params (--store seeds)"
-        )
-    remove_leftovers(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        temporary.rename(target)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk ran full while writing {target}: make room and run the command again") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def remove_leftovers(target: Path) -> None:
-    """Remove temporary folders of this target whose process is gone: a killed run left them behind."""
-    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
-        if not Path(f"/proc/{leftover.name.split('.')[-2]}").exists():
-            shutil.rmtree(leftover, ignore_errors=True)
+    return hashlib.sha256(pool._weights(rows).numpy().tobytes()).hexdigest()
 
 
 def write_array(folder: Path, name: str, array: np.ndarray) -> None:
@@ -148,7 +132,8 @@ def write_meta(folder: Path, meta: dict[str, Any]) -> None:
         array = np.load(path, mmap_mode="r")
         arrays[path.stem] = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": file_digest(path)}
     full = {"format_version": FORMAT_VERSION, **meta, "arrays": arrays}
-    (folder / "pool.json").write_text(json.dumps(full, indent=2) + "\n")
+    # Not write_json, for a bound of the observation box may be infinite and is to be read again as such.
+    write_text(folder / "pool.json", json.dumps(full, indent=2) + "\n")
 
 
 def read_pool(folder: Path, *, verify: bool = True) -> Pool:
@@ -161,7 +146,7 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
     Raises:
         UserError: No pool there, a newer or foreign format, or an array that is missing, cut off or altered.
     """
-    meta = _read_meta(folder)
+    meta = read_meta(folder)
     arrays = {}
     for name, expected in meta["arrays"].items():
         path = folder / f"{name}.npy"
@@ -184,7 +169,12 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
     return Pool(folder, meta, layout, prior, arrays)
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Return the contents of `pool.json`; the arrays are not looked at.
+
+    Raises:
+        UserError: There is none, or one that is broken or of a newer format.
+    """
     path = folder / "pool.json"
     if not path.is_file():
         raise UserError(
@@ -201,7 +191,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
             f"{folder} is a pool of format {version}, but this version of lightning_pz reads format {FORMAT_VERSION}: "
             f"update lightning_pz, or {_REMAKE}"
         )
-    missing = {"env", "layout", "prior", "seed", "kept", "store", "arrays", "observation_mean"} - set(meta)
+    missing = {"env", "layout", "prior", "seed", "kept", "store", "arrays", "observation_mean", "states"} - set(meta)
     missing |= set(ARRAYS) - set(meta.get("arrays", {}))
     if missing:
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}: {_REMAKE}")

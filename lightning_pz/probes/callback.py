@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lightning_pz.checks import at_least
+from lightning_pz.checks import at_least, seeds
+from lightning_pz.common.files import write_json
 from lightning_pz.errors import UserError
 from lightning_pz.probes.decoder import (
     active_probes,
@@ -61,9 +61,9 @@ class ProbeCallback(L.Callback):
     ) -> None:
         for name, value, least in (
             ("policies", policies, 3), ("latents", latents, 2), ("neighbors", neighbors, 2), ("every", every, 1),
-            ("seed", seed, 0),
         ):  # fmt: skip
             at_least(least, {f"probes.{name}": value})
+        seeds({"probes.seed": seed})
         if neighbors >= policies:
             raise UserError(
                 f"--probes.neighbors expects fewer than --probes.policies ({policies}), but got {neighbors}"
@@ -173,10 +173,7 @@ class ProbeCallback(L.Callback):
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
     """Write probes.json into a run folder, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "probes.tmp"
-    temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-    temporary.rename(folder / "probes.json")
+    write_json(folder / "probes.json", report)
 
 
 def _reasons(found: dict[str, Estimate], known: dict[str, str]) -> dict[str, str]:

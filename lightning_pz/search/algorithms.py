@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -26,6 +27,7 @@ def make_search(
     weights: SearchSpace,
     given: Float[Tensor, "policies params"] | None = None,
     anchor: Callable[[Tensor, Tensor], Tensor] | None = None,
+    latent_sigma: float | None = None,
 ) -> Search:
     """Return the search that the settings ask for.
 
@@ -37,6 +39,8 @@ def make_search(
         given: Weights of policies to begin at, (n, P), unless `start` is `draws`: the one, or those to try.
         anchor: From decoded weights and those of the policies they were decoded from, each (n, P), to what is to be
             added to the former; for searches in latents that begin at given policies, nothing if None.
+        latent_sigma: First standard deviation of `pgpe` or `cmaes` on the latents, in theirs; the settings' if None. An
+            offset of weights beside the latents and weights after a release keep the settings' own `sigma`.
 
     Raises:
         UserError: A setting outside its range, or a missing extra.
@@ -50,11 +54,13 @@ def make_search(
         return GradientSearch(
             s.gradient, latents, weights, objective, seed=s.seed, release_at=s.release_decoder_at, **starts
         )
-    space, optimizer, episodes = latents, _optimizer(s, latents.size), s.pgpe.episodes
+    space, optimizer, episodes = latents, _optimizer(s, latents, latent_sigma), s.pgpe.episodes
     if s.algorithm == "parameter_pgpe":
         space = weights
     elif s.algorithm == "pgpe" and s.widen is not None:
-        space = widened_space(latents, weights, s.widen)
+        # One sigma serves all coordinates, so the offset's unit makes up for that of the latents.
+        share = s.widen if latent_sigma is None else s.widen * s.pgpe.sigma / latent_sigma
+        space = widened_space(latents, weights, share)
     elif s.algorithm == "cmaes":
         episodes = s.cmaes.episodes
     elif s.algorithm == "random_latent":
@@ -73,13 +79,14 @@ def make_search(
 
     return PopulationSearch(
         optimizer, space, objective, seed=s.seed, episodes=episodes, **starts, given=points, anchor=shift, weights=weights,
-        release_at=s.release_decoder_at if s.algorithm == "pgpe" else None,
+        release_at=s.release_decoder_at if s.algorithm == "pgpe" else None, released=Pgpe(s.pgpe),
     )  # fmt: skip
 
 
-def _optimizer(settings: SearchSettings, size: int) -> Optimizer:
+def _optimizer(settings: SearchSettings, latents: SearchSpace, sigma: float | None) -> Optimizer:
     if settings.algorithm == "cmaes":
-        return Cmaes(settings.cmaes, size)
+        return Cmaes(settings.cmaes if sigma is None else replace(settings.cmaes, sigma=sigma), latents.size)
     if settings.algorithm == "random_latent":
-        return RandomLatent(settings.random_latent)
-    return Pgpe(settings.pgpe)
+        assert latents.sample is not None
+        return RandomLatent(settings.random_latent, latents.sample)
+    return Pgpe(settings.pgpe if sigma is None else replace(settings.pgpe, sigma=sigma))

@@ -8,23 +8,60 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import torch
 from torch import nn
 
 from lightning_pz.envs.specs import make_env
 from lightning_pz.envs.tasks import TaskWrapper
+from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import BaselineSettings
 from lightning_pz.search.extras import check_extra
-from lightning_pz.search.objective import Problem
+from lightning_pz.search.objective import EVALUATION_SEEDS, Problem
 from lightning_pz.search.protocol import Generation
 
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
 """Name and documented widths of each algorithm's critic."""
 _PPO_ROLLOUT = 2048
 """Documented steps between two updates of PPO; it learns from nothing shorter."""
+
+
+class _Finite(gymnasium.Wrapper):
+    """Refuses numbers that are not finite: a learner would take them in and be lost without a word.
+
+    Args:
+        env: The environment, its reward the task's.
+        where: What to call the two.
+        algorithm: What learns.
+    """
+
+    def __init__(self, env: gymnasium.Env, where: str, algorithm: str) -> None:
+        super().__init__(env)
+        self._where, self._algorithm, self._steps = where, algorithm, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._steps = 0
+        self._check("the first observation", observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        self._check(f"the observation after {self._steps} steps", observation)
+        self._check(f"the reward of step {self._steps}", reward)
+        return observation, reward, terminated, truncated, info
+
+    def _check(self, what: str, numbers: Any) -> None:
+        if not np.isfinite(np.asarray(numbers, dtype=np.float32)).all():
+            raise UserError(
+                f"--algorithm {self._algorithm} learns from finite numbers, but {what} of an episode of {self._where} is "
+                f"{np.asarray(numbers).tolist()}: look for what overflows, or take a search that ranks such policies last "
+                "(--algorithm pgpe)"
+            )
 
 
 class BaselineState(NamedTuple):
@@ -50,7 +87,7 @@ class BaselineSearch:
         budget: Environment steps there will be at most, which bounds the replay buffer.
 
     Raises:
-        UserError: The package is not installed.
+        UserError: The package is not installed, or the seed is that of an episode that judges.
     """
 
     resumable = False
@@ -59,6 +96,11 @@ class BaselineSearch:
     def __init__(self, algorithm: str, settings: BaselineSettings, problem: Problem, *, seed: int, budget: int) -> None:
         settings.check()
         check_extra(algorithm)
+        if seed >= EVALUATION_SEEDS:
+            raise UserError(
+                f"--seed expects at most {EVALUATION_SEEDS - 1} with --algorithm {algorithm}, whose first episode has that seed, "
+                f"for the seeds above belong to episodes that judge, but got {seed}"
+            )
         self.algorithm, self.settings, self.problem = algorithm, settings, problem
         self.seed, self.budget = seed, budget
 
@@ -69,14 +111,15 @@ class BaselineSearch:
         from stable_baselines3.common.monitor import Monitor
 
         p = self.problem
-        env = make_env(p.spec.id, max_episode_steps=p.spec.horizon, disable_env_checker=True)
+        env = make_env(p.spec.id, max_episode_steps=p.spec.horizon)
+        tasked = _Finite(TaskWrapper(env, p.reward), f"{p.spec.id}, task {p.task!r},", self.algorithm)
         kind = getattr(stable_baselines3, self.algorithm.upper())
         critic, widths = _CRITICS[self.algorithm]
         arch = {"pi": list(p.network.layout.hidden), critic: widths}
         # A buffer that never fills behaves alike at any size.
         more = {"n_steps": _PPO_ROLLOUT} if self.algorithm == "ppo" else {"buffer_size": min(1_000_000, self.budget)}
         model = kind(
-            "MlpPolicy", Monitor(TaskWrapper(env, p.reward)),
+            "MlpPolicy", Monitor(tasked),
             policy_kwargs={"net_arch": arch}, seed=self.seed, device="cpu", **more,
         )  # fmt: skip
         # Its own would leave a folder in the system's temporary one.
@@ -93,9 +136,20 @@ class BaselineSearch:
         return self.least_budget
 
     def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
-        """Let it learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes."""
+        """Let it learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes.
+
+        Raises:
+            UserError: An observation, a reward, or what the learner makes of them is not finite.
+        """
         model, before = state.model, state.model.num_timesteps
-        model.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
+        try:
+            model.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
+        except ValueError as error:  # PyTorch refuses a normal distribution whose mean is NaN
+            raise UserError(
+                f"--algorithm {self.algorithm} cannot go on after {model.num_timesteps} steps on {self.problem.spec.id}, task "
+                f"{self.problem.task!r}, most likely because observations or rewards are too large for its networks: "
+                + str(error).splitlines()[0]
+            ) from error
         returns = [episode["r"] for episode in model.ep_info_buffer]
         return state, Generation(model.num_timesteps - before, np.array(returns, dtype=np.float64), float("nan"))
 

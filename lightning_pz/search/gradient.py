@@ -107,8 +107,8 @@ def likelihood_gradient(
         with torch.enable_grad():
             error = (actions[:, part] - network(leaf, observations[:, part])) / noise
             (-0.5 * error.square().sum(-1) * share[:, part]).sum().backward()
-    assert leaf.grad is not None
-    return leaf.grad
+    # Where all episodes were invalid from their first observation there is no state, and nothing to follow.
+    return torch.zeros_like(params) if leaf.grad is None else leaf.grad
 
 
 class GradientState(NamedTuple):
@@ -213,7 +213,8 @@ class GradientSearch:
         following = GradientState(
             state.generation + 1, state.steps + played[0].steps, state.released, state.points + step, scores, mover
         )
-        return following, Generation(played[0].steps, mean, self.settings.noise)
+        lost = not np.isfinite(returns).any()
+        return following, Generation(played[0].steps, mean, self.settings.noise, lost)
 
     @torch.no_grad()
     def incumbent(self, state: GradientState) -> SavedPolicy:
@@ -232,7 +233,7 @@ class GradientSearch:
         following = GradientState(
             1, returns.steps, False, chosen, fitness[best], adam(chosen, self.settings.learning_rate)
         )
-        return following, Generation(returns.steps, returns.mean, self.settings.noise)
+        return following, Generation(returns.steps, returns.mean, self.settings.noise, returns.is_lost)
 
     @torch.no_grad()
     def _release(self, state: GradientState) -> GradientState:

@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_pz.common.statistics import mean_interval
 from lightning_pz.errors import UserError
-from lightning_pz.intervals import mean_interval
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.protocol import Generation, Search
 from lightning_pz.search.run_folder import COLUMNS, RunFolder
 from lightning_pz.search.settings import SearchSettings
+
+BARREN = 10
+"""Generations one after another without an episode that stays finite, after which a search ends: it has nothing to follow."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Progress:
         env_steps: Environment steps taken to search.
         seconds: Wall time, evaluation included, over all sittings.
         invalid: Policies that turned non-finite so far.
+        barren: Generations, up to this one, in a row without an episode that stayed finite.
         evaluated_at: Environment steps at the last evaluation.
         since_better: Evaluations since the best one.
         best_return: Highest evaluation return, minus infinity before the first.
@@ -43,11 +47,17 @@ class Progress:
     env_steps: int = 0
     seconds: float = 0.0
     invalid: int = 0
+    barren: int = 0
     evaluated_at: int = 0
     since_better: int = 0
     best_return: float = -math.inf
     best: SavedPolicy | None = None
     rows: list[list[float]] = field(default_factory=list)
+
+    @property
+    def is_barren(self) -> bool:
+        """Whether the search has nothing left to follow."""
+        return self.barren >= BARREN
 
 
 def check_budget(search: Search, settings: SearchSettings) -> None:
@@ -68,8 +78,8 @@ def search_until_done(
 ) -> Progress:
     """Run a search to the end of its budget, from where it was left if it was interrupted.
 
-    It stops before the first generation that might exceed the budget. Evaluation episodes are the same ones every
-    time and cost no budget.
+    It stops before the first generation that might exceed the budget, or after `BARREN` generations without an episode
+    that stays finite. Evaluation episodes are the same ones every time and cost no budget.
 
     Args:
         search: The algorithm.
@@ -79,7 +89,7 @@ def search_until_done(
         on_steps: Told the environment steps so far after each generation.
 
     Raises:
-        UserError: The saved state is broken.
+        UserError: The saved state is broken, or no episode at all stayed finite.
         KeyboardInterrupt: As it came; what was reached is saved before.
     """
     types = (*search.state_types, Layout, SavedPolicy)
@@ -93,7 +103,7 @@ def search_until_done(
             while _goes_on(progress, search, settings):
                 state, generation = search.step(progress.search)
                 following = _advance(progress, state, generation)
-                last = following.env_steps + search.cost(state) > settings.budget
+                last = following.env_steps + search.cost(state) > settings.budget or following.is_barren
                 if last or _is_due(following, settings):
                     following = _evaluate(following, search, objective, settings, generation, start)
                     _log(writer, following.rows[-1])
@@ -103,6 +113,7 @@ def search_until_done(
                     folder.save(vars(progress))
                     saved_at = time.perf_counter()
                 on_steps(progress.env_steps)
+                _check_finite(progress, objective, settings)
         except KeyboardInterrupt:
             with _undisturbed():
                 _keep(folder, progress, search.resumable)
@@ -114,18 +125,17 @@ def search_until_done(
 def summarize(progress: Progress, objective: Objective, settings: SearchSettings) -> dict[str, Any]:
     """Measure the best incumbent on the test episodes, which chose nothing, and return flat keys."""
     task = settings.task
+    ended = {"ended": f"no episode stayed finite in the last {BARREN} generations"} if progress.is_barren else {}
     assert progress.best is not None
     seeds = list(range(TEST_SEEDS, TEST_SEEDS + settings.test_episodes))
     each = objective.measure(progress.best, seeds).each[0]
-    mean, low, high = (finite_or_none(value) for value in mean_interval(each))
     return {
-        f"{task}/return": mean,
-        f"{task}/return_low": low,
-        f"{task}/return_high": high,
+        **mean_interval(each).keys(f"{task}/return"),
         f"{task}/eval_return": finite_or_none(progress.best_return),
         "env_steps": progress.env_steps,
         "seconds": round(progress.seconds, 2),
         "invalid": progress.invalid,
+        **ended,
     }
 
 
@@ -134,7 +144,19 @@ def finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _check_finite(progress: Progress, objective: Objective, settings: SearchSettings) -> None:
+    """Raise `UserError` if a search ends without one evaluation that is finite: it has found nothing at all."""
+    if progress.is_barren and not math.isfinite(progress.best_return):
+        raise UserError(
+            f"no episode stayed finite in {BARREN} generations of {settings.algorithm} on {objective.problem.spec.id}, task "
+            f"{settings.task!r} ({progress.invalid} policies so far): in each an observation, an action or a reward was NaN or "
+            "infinite. Look for what makes the environment or the task overflow, or begin elsewhere (--start)"
+        )
+
+
 def _goes_on(progress: Progress, search: Search, settings: SearchSettings) -> bool:
+    if progress.is_barren:
+        return False
     if settings.patience is not None and progress.since_better >= settings.patience:
         return False
     return progress.env_steps + search.cost(progress.search) <= settings.budget
@@ -146,9 +168,13 @@ def _is_due(progress: Progress, settings: SearchSettings) -> bool:
 
 
 def _advance(progress: Progress, state: Any, generation: Generation) -> Progress:
-    invalid = int(np.isnan(generation.returns).sum())
+    invalid = int((~np.isfinite(generation.returns)).sum())
     return replace(
-        progress, search=state, env_steps=progress.env_steps + generation.steps, invalid=progress.invalid + invalid
+        progress,
+        search=state,
+        env_steps=progress.env_steps + generation.steps,
+        invalid=progress.invalid + invalid,
+        barren=progress.barren + 1 if generation.is_lost else 0,
     )
 
 

@@ -56,6 +56,11 @@ class Returns(NamedTuple):
     each: np.ndarray
     steps: int
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether not one episode stayed finite."""
+        return not np.isfinite(self.each).any()
+
 
 class Objective:
     """Returns of policies on one task. Keeps its simulator from generation to generation.

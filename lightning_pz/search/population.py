@@ -57,6 +57,7 @@ class PopulationSearch:
         anchor: From given points, (n, d), to what is added to weights decoded around each, (n, P); nothing if None.
         weights: The parameter space, for going on without the decoder.
         release_at: Environment steps after which the decoder is left behind; never if None.
+        released: What asks and is told from then on, its lengths in units of the parameter space; `optimizer` if None.
     """
 
     resumable = True
@@ -76,10 +77,12 @@ class PopulationSearch:
         anchor: Callable[[Tensor], Tensor] | None = None,
         weights: SearchSpace | None = None,
         release_at: int | None = None,
+        released: Optimizer | None = None,
     ) -> None:
         self.optimizer, self.space, self.objective = optimizer, space, objective
         self.seed, self.episodes, self.starts, self.start_episodes = seed, episodes, starts, start_episodes
         self.given, self.anchor, self.weights, self.release_at = given, anchor, weights, release_at
+        self.released = optimizer if released is None else released
 
     def begin(self) -> PopulationState:
         """Return the first state; see `Search.begin`."""
@@ -113,11 +116,12 @@ class PopulationSearch:
             return self._start(state)
         if self.release_at is not None and state.steps >= self.release_at and not state.released:
             state = self._release(state)
-        asking, points = self.optimizer.ask(state.inner)
+        optimizer = self._optimizer(state)
+        asking, points = optimizer.ask(state.inner)
         seeds = episode_seeds(self.seed, state.generation, self.episodes)
         returns = self.objective(self._decode(state, points), seeds)
-        told = self.optimizer.tell(asking, points, torch.from_numpy(returns.mean))
-        done = Generation(returns.steps, returns.mean, self.optimizer.sigma(told))
+        told = optimizer.tell(asking, points, torch.from_numpy(returns.mean))
+        done = Generation(returns.steps, returns.mean, optimizer.sigma(told), returns.is_lost)
         after = state._replace(generation=state.generation + 1, inner=told, steps=state.steps + returns.steps)
         return after, done
 
@@ -133,7 +137,7 @@ class PopulationSearch:
         )
         best = torch.from_numpy(returns.mean).nan_to_num(nan=-torch.inf).argmax()
         inner = self.optimizer.begin(points[best], seed_of(self.seed, 1))
-        done = Generation(returns.steps, returns.mean, self.optimizer.sigma(inner))
+        done = Generation(returns.steps, returns.mean, self.optimizer.sigma(inner), returns.is_lost)
         shift = None if shifts is None else shifts[best].clone()
         return PopulationState(state.generation + 1, inner, returns.steps, shift=shift), done
 
@@ -141,7 +145,10 @@ class PopulationSearch:
         """Turn the incumbent into weights; the optimizer begins afresh around them."""
         assert self.weights is not None and self.weights.encode is not None
         center = self.weights.encode(self._decode(state, self.optimizer.incumbent(state.inner)[None]))[0]
-        return state._replace(inner=self.optimizer.begin(center, seed_of(self.seed, 2)), released=True, shift=None)
+        return state._replace(inner=self.released.begin(center, seed_of(self.seed, 2)), released=True, shift=None)
+
+    def _optimizer(self, state: PopulationState) -> Optimizer:
+        return self.released if state.released else self.optimizer
 
     def _decode(self, state: PopulationState, points: Tensor) -> Tensor:
         if state.released:
@@ -153,5 +160,5 @@ class PopulationSearch:
     @torch.no_grad()
     def incumbent(self, state: PopulationState) -> SavedPolicy:
         """Return the decoded incumbent of the optimizer; see `Search.incumbent`."""
-        point = self.optimizer.incumbent(state.inner)
+        point = self._optimizer(state).incumbent(state.inner)
         return SavedPolicy.of(self.objective.problem.network, self._decode(state, point[None])[0])

@@ -66,11 +66,13 @@ class Generation(NamedTuple):
         steps: Environment steps it took.
         returns: Mean return of each policy that was tried, (n,) float64; NaN for one that turned non-finite.
         sigma: Spread of the search, NaN where there is none.
+        is_lost: Whether not one of its episodes stayed finite.
     """
 
     steps: int
     returns: np.ndarray
     sigma: float
+    is_lost: bool = False
 
 
 @runtime_checkable

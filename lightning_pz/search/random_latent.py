@@ -1,7 +1,8 @@
-"""The best of as many random points as the budget allows: what every search has to beat."""
+"""The best of as many random latents as the budget allows: what every search has to beat."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -27,15 +28,16 @@ class RandomState(NamedTuple):
 
 
 class RandomLatent:
-    """Independent standard normal points behind `lightning_pz.search.protocol.Optimizer`.
+    """Independent random points behind `lightning_pz.search.protocol.Optimizer`.
 
     Args:
         settings: Points per generation.
+        sample: From a number n and a generator to n points, (n, d) float64; see `SearchSpace.sample`.
     """
 
-    def __init__(self, settings: RandomLatentSettings) -> None:
+    def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
         settings.check()
-        self.settings = settings
+        self.settings, self._sample = settings, sample
 
     @property
     def population(self) -> int:
@@ -49,7 +51,7 @@ class RandomLatent:
     def ask(self, state: RandomState) -> tuple[RandomState, Float[Tensor, "points size"]]:
         """Return points; see `Optimizer.ask`."""
         generator = generator_from(state.generator)
-        points = torch.randn(self.population, len(state.best), generator=generator, dtype=torch.double)
+        points = self._sample(self.population, generator)
         return state._replace(generator=generator.get_state()), points
 
     def tell(
@@ -67,5 +69,5 @@ class RandomLatent:
         return state.best
 
     def sigma(self, state: RandomState) -> float:
-        """Return the standard deviation of the points, which is always 1."""
+        """Return the standard deviation of the points, which is about 1 always."""
         return 1.0

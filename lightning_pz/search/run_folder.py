@@ -1,34 +1,29 @@
 """What a run leaves behind, and how an interrupted one is found again.
 
 `config.yaml` has every setting, `curve.csv` one row per evaluation, `events.*` the same for TensorBoard with
-environment steps on the x axis, `identity` the digest of what decides the result, and `state.pt`, while the run is
-unfinished, where it stands. `policy.npz`, `policy.onnx` and, last of all, `summary.json` come with its end.
+environment steps on the x axis, `identity.json` all that decides the result and `identity` its digest, and `state.pt`,
+while the run is unfinished, where it stands. `policy.npz`, `policy.onnx` and, last of all, `summary.json` come with its end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
-import hashlib
-import itertools
+import io
 import json
-import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
+from lightning_pz.common.files import alone, replacing, write_json, write_text
+from lightning_pz.common.known_folders import Identity, claim, find
 from lightning_pz.errors import UserError
 
 COLUMNS = ("env_steps", "seconds", "eval_return", "population_mean", "population_best", "sigma", "invalid")
-
-
-def digest(identity: dict[str, Any]) -> str:
-    """Return a short name of everything that decides a run's result."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class RunFolder:
@@ -36,30 +31,42 @@ class RunFolder:
 
     Args:
         path: The folder.
-        identity: Digest of the run's settings.
+        identity: All that decides the run's result.
+        name: What the folder is called unless another run has that name; the name it has if not given.
     """
 
-    def __init__(self, path: Path, identity: str) -> None:
-        self.path, self.identity = path, identity
+    def __init__(self, path: Path, identity: Identity, name: str | None = None) -> None:
+        self.path, self.identity, self.name = path, identity, name or path.name
 
     @classmethod
-    def find(cls, parent: Path, name: str, identity: str) -> RunFolder:
-        """Return the folder of this very run, finished, unfinished or new.
+    def find(cls, parents: Sequence[Path], name: str, identity: Identity) -> RunFolder:
+        """Return the folder of this very run, finished, unfinished or new; see `known_folders.find`."""
+        return cls(find(parents, name, identity), identity, name)
 
-        A folder of this name that belongs to other settings stays as it is; the run gets a number behind its name.
-        """
-        for number in itertools.count(1):
-            path = parent / (name if number == 1 else f"{name}-{number:03d}")
-            found = _identity_of(path)
-            if found is None or found == identity:
-                return cls(path, identity)
-        raise AssertionError("unreachable")
+    @classmethod
+    def claim(cls, parents: Sequence[Path], name: str, identity: Identity) -> RunFolder:
+        """Return it as `find` does, and take a new one at once, so that no other run does."""
+        return cls(claim(parents, name, identity), identity, name)
+
+    @property
+    def note(self) -> str | None:
+        """Why a new run does not go on in the folder of its plain name, if another run has that; None otherwise."""
+        first = self.path.with_name(self.name)
+        told = None if self.path.exists() or first == self.path else self.identity.difference(first)
+        return None if told is None else f"{first} is of another run ({told}); this one goes to {self.path.name}"
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run, or None."""
+        """The summary of a finished run, or None.
+
+        Raises:
+            UserError: It is cut off or something else.
+        """
         path = self.path / "summary.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            return json.loads(path.read_text()) if path.is_file() else None
+        except ValueError as error:
+            raise UserError(f"{path} is cut off or altered: delete {self.path} to begin again") from error
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -68,26 +75,23 @@ class RunFolder:
         Raises:
             UserError: One is at work in this folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"another process is at work on {self.path}: wait for it, or choose another --seed or --logs"
-                ) from error
+        with alone(self.path, wait=False):
             yield
 
     def begin(self, config: dict[str, Any]) -> None:
         """Write the settings of a new run."""
-        _replace(self.path / "identity", (self.identity + "\n").encode())
-        _replace(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+        self.identity.write(self.path)
+        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    def discard_if_empty(self) -> None:
+        """Remove the folder of a run that failed before anything was worth keeping."""
+        if self.summary is None and not (self.path / "state.pt").exists():
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write where the run stands, and its curve."""
-        temporary = self.path / "state.pt.tmp"
-        torch.save(state, temporary)
-        temporary.replace(self.path / "state.pt")
+        with replacing(self.path / "state.pt") as temporary:
+            torch.save(state, temporary)
         self.write_curve(state["rows"])
 
     def load(self, types: tuple[type, ...]) -> dict[str, Any] | None:
@@ -109,30 +113,13 @@ class RunFolder:
 
     def write_curve(self, rows: list[list[float]]) -> None:
         """Write curve.csv anew."""
-        temporary = self.path / "curve.csv.tmp"
-        with temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows([[int(row[0]), round(row[1], 3), *row[2:6], int(row[6])] for row in rows])
-        temporary.replace(self.path / "curve.csv")
+        file = io.StringIO(newline="")
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([[int(row[0]), round(row[1], 3), *row[2:6], int(row[6])] for row in rows])
+        write_text(self.path / "curve.csv", file.getvalue())
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary, last of all, and drop what only an unfinished run needs."""
-        _replace(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+        write_json(self.path / "summary.json", summary)
         (self.path / "state.pt").unlink(missing_ok=True)
-
-
-def _identity_of(path: Path) -> str | None:
-    """Return the digest a folder belongs to; None for one that holds no run yet."""
-    file = path / "identity"
-    if file.is_file():
-        return file.read_text().strip()
-    rest = {entry.name for entry in path.iterdir()} - {".lock"} if path.is_dir() else set()
-    # Something else lies there: it is not ours to touch.
-    return "unknown" if rest else None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_pz.checks import at_least, one_of, positive
+from lightning_pz.checks import LATENTS, at_least, one_of, positive, seeds
 from lightning_pz.errors import UserError
 from lightning_pz.search.algorithm_settings import (
     BaselineSettings,
@@ -24,6 +24,7 @@ _TRIED = ("draws", "pool_top")
 """Starts of which some are tried, and their steps counted."""
 _RELEASE, _AT_POLICY = ("gradient", "pgpe"), ("pgpe", "cmaes", "parameter_pgpe")
 """Algorithms that can let the decoder go, and that can begin at a given policy."""
+_DECODES = ("pgpe", "cmaes", "random_latent", "gradient")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class SearchSettings:
             those that earned most, since the best on paper may be another after encoding and over a whole episode; a
             file `.../policy.npz` is the policy in it, and a folder with a slash in its name the policy `<task>.npz` in
             it, used in the same way; what it took to find them is not counted.
+        latents: What random latents are drawn from, those of `random_latent` and of `draws`: `density` (a kernel density
+            over encoded training policies) or `gaussian` (with their mean and covariance).
         anchor: `pgpe`, `cmaes` from a given policy: move the decoder first, by one shift of all the weights it gives, so
             that it gives this policy as it behaves on states of the pool, which takes no step; without it the search
             begins at what encoding and decoding leave of the policy.
@@ -70,6 +73,7 @@ class SearchSettings:
     budget: int = 1_000_000
     seed: int = 0
     start: str = "draws"
+    latents: str = "density"
     anchor: bool = True
     starts: int = 200
     start_share: float = 0.2
@@ -93,11 +97,12 @@ class SearchSettings:
         one_of("algorithm", self.algorithm, ALGORITHMS)
         if not (self.start.endswith(".npz") or "/" in self.start):
             one_of("start", self.start, (*STARTS, "FILE.npz", "FOLDER/"))
+        one_of("latents", self.latents, LATENTS)
         at_least(1, {
             "budget": self.budget, "starts": self.starts, "start_episodes": self.start_episodes,
             "evaluation_episodes": self.evaluation_episodes,
         })  # fmt: skip
-        at_least(0, {"seed": self.seed})
+        seeds({"seed": self.seed})
         # An interval needs two.
         at_least(2, {"test_episodes": self.test_episodes})
         for flag in ("evaluate_every", "patience", "release_decoder_at"):
@@ -139,6 +144,12 @@ class SearchSettings:
             )
 
     @property
+    def draws_latents(self) -> bool:
+        """Whether the result depends on what random latents are drawn from."""
+        starts = self.start == "draws" and self.algorithm in _DECODES
+        return starts or self.behavior_step is not None
+
+    @property
     def encodes_start(self) -> bool:
         """Whether a given policy becomes a latent; weights give it as it is."""
         return self.start != "draws" and self.algorithm != "parameter_pgpe"
@@ -155,7 +166,10 @@ class SearchSettings:
         return max(least, min(self.starts, affordable))
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result: all but other algorithms' settings and the rhythm of saving."""
+        """Return what decides the result: all but other algorithms' settings and the rhythm of saving.
+
+        `start` is as it was given: who wants the content of a file must look into it.
+        """
         own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
@@ -165,6 +179,8 @@ class SearchSettings:
         drop |= {name for name in ("widen", "behavior_step") if getattr(self, name) is None}
         if self.start == "draws":
             drop.add("start")
+        if not self.draws_latents or self.latents == "gaussian":
+            drop.add("latents")
         if not self.encodes_start:
             drop.add("anchor")
         if self.algorithm in ("random_latent", *BASELINES) or self.start not in _TRIED:

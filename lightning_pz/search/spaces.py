@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, Prior, draw_params, prior_scale
 
 Decode = Callable[[Tensor], Tensor]
@@ -25,51 +25,42 @@ class SearchSpace:
         decode: From points to weights.
         draw: From a number n and a seed to n points to begin at, (n, d) float64.
         encode: From weights, (n, P), to points, (n, d) float64, where there is a way back.
+        sample: From a number n and a generator to n random points, (n, d) float64, where there is a distribution of them.
     """
 
     size: int
     decode: Decode
     draw: Callable[[int, int], Tensor]
     encode: Callable[[Tensor], Tensor] | None = None
+    sample: Callable[[int, torch.Generator], Tensor] | None = None
 
 
 def latent_space(
-    decoder: Decode,
-    mean: Float[Tensor, " latent"],
-    covariance: Float[Tensor, "latent latent"],
-    encoder: Callable[[Tensor], Tensor] | None = None,
+    decoder: Decode, latents: LatentDistribution, encoder: Callable[[Tensor], Tensor] | None = None
 ) -> SearchSpace:
-    """Return the latents of a frozen decoder, whitened: `z = mean + L w`, L the Cholesky factor of the covariance.
+    """Return the latents of a frozen decoder, whitened.
 
     Args:
         decoder: From latents, (n, k), to weights, (n, P).
-        mean: Mean of the latents over the pool.
-        covariance: Their covariance.
+        latents: Those of the pool: what whitens them, and what starts and random points are drawn from.
         encoder: From weights, (n, P), to latents, (n, k), if there is to be a way back.
     """
-    size = len(mean)
-    covariance = covariance.double()
-    # A latent that the encoder never uses has no variance; a millionth of the mean one keeps the factor finite.
-    jitter = 1e-6 * covariance.diagonal().mean() + 1e-12
-    factor = torch.linalg.cholesky(covariance + jitter * torch.eye(size, dtype=torch.double))
-    center = mean.double()
 
     def decode(points: Tensor) -> Tensor:
-        return decoder((center + points.double() @ factor.T).float())
+        return decoder(latents.to_latents(points))
 
     def draw(count: int, seed: int) -> Tensor:
-        """The mean first, then standard normal points."""
-        points = torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
-        points[0] = 0
+        """The middle first, then random points."""
+        points = latents.sample(count, torch.Generator().manual_seed(seed))
+        points[0] = latents.middle()
         return points
 
     def encode(params: Tensor) -> Tensor:
         assert encoder is not None
         with torch.no_grad():
-            centered = encoder(params).double() - center
-        return torch.linalg.solve_triangular(factor, centered.T, upper=False).T
+            return latents.to_points(encoder(params))
 
-    return SearchSpace(size, decode, draw, None if encoder is None else encode)
+    return SearchSpace(len(latents.mean), decode, draw, None if encoder is None else encode, latents.sample)
 
 
 def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:

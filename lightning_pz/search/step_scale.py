@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,12 +13,13 @@ from lightning_pz.search.spaces import SearchSpace
 _POINTS = 32
 
 
-def with_behavior_step(
+def behavior_sigma(
     settings: SearchSettings, layout: Layout, states: Float[Tensor, "states observation"], latents: SearchSpace
-) -> SearchSettings:
-    """Return the settings with `sigma` from `behavior_step` over the decoder's Lipschitz constant; unchanged without it.
+) -> float | None:
+    """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents; None without it.
 
-    The constant is the mean over 32 latents of the population, always the same ones.
+    The constant is the mean over 32 latents of the population, always the same ones. It is a length of the latent space
+    alone: weights have the settings' own `sigma`.
 
     Args:
         settings: Of the search.
@@ -32,11 +31,10 @@ def with_behavior_step(
         UserError: A decoder that ignores its latent.
     """
     if settings.behavior_step is None:
-        return settings
+        return None
 
     def act(point: Tensor) -> tuple[Tensor]:
         return (act_shared(layout, latents.decode(point[None]), states),)
 
     (grams,) = jacobian_grams(act, latents.draw(_POINTS, 0))
-    sigma = step_scale(lipschitz(grams), settings.behavior_step)
-    return replace(settings, pgpe=replace(settings.pgpe, sigma=sigma), cmaes=replace(settings.cmaes, sigma=sigma))
+    return step_scale(lipschitz(grams), settings.behavior_step)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.statistics import percentiles
 from sweeps.dimension.recovery import TaskDimension, task_dimensions
 from sweeps.dimension.rules import Interval, dimension, draw_fvu, first_below, fvu, marginal
 from sweeps.dimension.runs import Group, Run, runs_with_probes
@@ -27,8 +27,8 @@ class Settings:
         tau: Largest FVU at which a latent size counts as enough.
         gain: FVU per latent number below which another one does not pay.
         tolerance: How far below 1 `recovery_best` may be.
-        draws: Bootstrap draws.
-        seed: Of the bootstrap.
+        draws: Of policies and training seeds, for intervals.
+        seed: Of the draws.
     """
 
     tau: float = 0.1
@@ -36,14 +36,6 @@ class Settings:
     tolerance: float = 0.05
     draws: int = 1000
     seed: int = 0
-
-    def check(self) -> None:
-        """Raise `UserError` for a value outside its range."""
-        for name in ("tau", "gain", "tolerance"):
-            if not 0 < getattr(self, name) < 1:
-                raise UserError(f"--{name} expects a number between 0 and 1, but got {getattr(self, name)}")
-        if self.draws < 100:
-            raise UserError(f"--draws expects at least 100, but got {self.draws}")
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ def analyze(group: Group, evaluations: Sequence[dict[str, Any]], settings: Setti
     sizes, errors, spread = group.sizes, group.errors(), group.runs[0].spread
     values = fvu(errors, spread)
     drawn = draw_fvu(errors, spread, joint=group.joint, draws=settings.draws, seed=settings.seed)
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    low, high = percentiles(drawn)
     pca = group.pca()
     largest = max(run.latent_dims[-1] for run in group.runs)
     widest = runs_with_probes([run for run in group.runs if run.latent_dims[-1] == largest])

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning_pz.common.files import alone
 from lightning_pz.errors import UserError
+from sweeps.options import ProbeOptions
 
 
-def run(arguments: list[str]) -> None:
+def run(study: str, options: ProbeOptions) -> None:
     """Probe finished runs.
+
+    Args:
+        study: Its name.
+        options: Of the command line.
 
     Raises:
         UserError: No run folder, or one without checkpoint or whose pool is gone.
     """
-    folders = [Path(word) for word in arguments]
-    if not folders or any(word.startswith("-") for word in arguments):
-        raise UserError(f"python -m sweeps probe takes run folders of fit, but got {' '.join(arguments) or 'nothing'}")
+    folders = [Path(word) for word in options.runs]
     for folder in folders:
         if not (folder / "checkpoints" / "best.ckpt").is_file():
             raise UserError(f"{folder} expects checkpoints/best.ckpt, but there is none: give run folders of fit")
     for folder in folders:
-        if not (folder / "probes.json").is_file():
-            _probe(folder)
+        with alone(folder / "probes.json"):
+            if not (folder / "probes.json").is_file():
+                _probe(folder)
         print(folder / "probes.json", flush=True)
 
 
@@ -33,17 +38,15 @@ def _probe(folder: Path) -> None:
 
     from lightning_pz.autoencoder.module import load_autoencoder
     from lightning_pz.pool.batches import PolicyBatch, split_rows
+    from lightning_pz.pool.same import open_pool_of
     from lightning_pz.pool.states import StateCounts
-    from lightning_pz.pool.store import read_pool
     from lightning_pz.probes.callback import STATES, ProbeCallback, write_report
 
     module = load_autoencoder(folder / "checkpoints" / "best.ckpt")
-    known = module.hparams["description"]["pool"]
-    pool = read_pool(Path(known["folder"]), verify=False)
-    if pool.meta["arrays"]["indices"]["sha256"] != known["digest"]:
-        raise UserError(f"{pool.folder} is not the pool that {folder} was trained on: restore that pool, or fit again")
+    description = module.hparams["description"]
+    pool = open_pool_of(description, verify=False)
     callback = ProbeCallback()
-    rows = split_rows(pool, **known["split"])["val"][: callback.policies]
+    rows = split_rows(pool, **description["pool"]["split"])["val"][: callback.policies]
     columns = StateCounts(**pool.meta["states"]).slices()["val"]
     states = pool.network.standardize(torch.from_numpy(pool.arrays["states"].copy()))[columns][:STATES]
     nothing = torch.empty(0)

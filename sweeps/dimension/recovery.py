@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lightning_pz.common.statistics import RANGE, UNKNOWN, Estimate, mean_interval, read_estimate, widened
 from sweeps.dimension.runs import Group, is_grown
 
 
@@ -19,13 +22,14 @@ class TaskDimension:
     Attributes:
         task: Its name.
         value: Smallest size whose mean `recovery_best` over seeds is at least 1 - tolerance; infinity if none.
-        low: The same by the upper ends of the intervals.
+        low: The same by the upper ends of the intervals, or of the range over few seeds.
         high: The same by the lower ends.
         largest: Largest latent size that was evaluated.
         best: `recovery_best` there or at the largest size.
         seeds: Training seeds behind it.
         own: Whether the evaluations are of the study's own checkpoints.
         pool: Name of the pool behind them.
+        kind: What the ends are, as for `Estimate`.
     """
 
     task: str
@@ -37,11 +41,12 @@ class TaskDimension:
     seeds: int
     own: bool
     pool: str
+    kind: str
 
     def text(self) -> str:
         """Return it for a table."""
         one = [f"{v:.0f}" if math.isfinite(v) else f"> {self.largest}" for v in (self.value, self.low, self.high)]
-        return f"{one[0]} [{one[1]}, {one[2]}]"
+        return f"{one[0]} ({one[1]} to {one[2]})" if self.kind == RANGE else f"{one[0]} [{one[1]}, {one[2]}]"
 
 
 def read_evaluations(logs: Path, env: str) -> list[dict[str, Any]]:
@@ -77,14 +82,16 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
     for task in tasks:
         means = {size: _mean([e for e in chosen if e["latent_dim"] == size], f"{task}/recovery_best") for size in sizes}
         passed = [
-            min((size for size in sizes if means[size][end] >= 1 - tolerance), default=math.inf) for end in range(3)
+            min((size for size in sizes if means[size][:3][end] >= 1 - tolerance), default=math.inf) for end in range(3)
         ]
         value, by_low, by_high = passed
         at = int(value) if math.isfinite(value) else sizes[-1]
         seeds = len({e["seed"] for e in chosen if e["latent_dim"] == at})
         found.append(
-            TaskDimension(task, value, by_high, by_low, sizes[-1], means[at][0], seeds, bool(own), chosen[0]["pool"])
-        )
+            TaskDimension(
+                task, value, by_high, by_low, sizes[-1], means[at].value, seeds, bool(own), chosen[0]["pool"], means[at].kind
+            )
+        )  # fmt: skip
     return found
 
 
@@ -104,11 +111,15 @@ def _once(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _mean(evaluations: Sequence[dict[str, Any]], key: str) -> tuple[float, float, float]:
-    """Return the means over seeds of a metric, its lower and its upper end; NaN, which passes no threshold, if one is missing."""
-    columns = [[e.get(f"{key}{end}") for e in evaluations] for end in ("", "_low", "_high")]
-    mean, low, high = (
-        math.nan if not column or None in column else sum(column) / len(column)  # type: ignore[arg-type]
-        for column in columns
-    )
-    return mean, low, high
+def _mean(evaluations: Sequence[dict[str, Any]], key: str) -> Estimate:
+    """Return the mean over seeds of a metric with its interval or range, of a single one that over policies.
+
+    NaN, which passes no threshold, if one is missing.
+    """
+    told = [read_estimate(e, key) for e in evaluations]
+    if not told or None in told:
+        return UNKNOWN
+    if len(told) == 1:
+        return told[0]  # type: ignore[return-value]
+    value, low, high = np.mean([found[:3] for found in told], axis=0)  # type: ignore[index]
+    return widened(mean_interval(np.array([found.value for found in told])), value, low, high)  # type: ignore[union-attr]

@@ -1,7 +1,8 @@
 """From errors of held-out policies at several latent sizes to a dimension with an interval. Pure functions on arrays.
 
-The bootstrap is paired: a draw resamples the held-out policies once for all latent sizes and runs, and the training seeds, of
-which there are few. So the difference between two sizes is not drowned by which policies were drawn.
+Draws are paired: one resamples the held-out policies once for all latent sizes and runs, so that the difference between two
+sizes is not drowned by which policies were drawn. Training seeds are too few to be resampled (the bootstrap of three covers
+75 % where 95 % are meant): a draw weighs them so that the mean over seeds varies by Student's t.
 
 References:
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8 (more than one sample) and 13 (percentiles).
@@ -25,7 +26,7 @@ class Interval:
 
     Attributes:
         value: On all policies and seeds.
-        low: 2.5 % quantile over bootstrap draws.
+        low: 2.5 % quantile over draws.
         high: 97.5 % quantile.
         largest: Largest latent size that was tried.
         before: The next smaller size that was tried, which was not enough; 0 if there was none.
@@ -57,7 +58,7 @@ def fvu(errors: Sequence[np.ndarray], spread: np.ndarray) -> np.ndarray:
 
 
 def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, draws: int, seed: int) -> np.ndarray:
-    """Return the FVU of each latent size on bootstrap draws of policies and training seeds, (draws, K).
+    """Return the FVU of each latent size on draws of policies and training seeds, (draws, K).
 
     Args:
         errors: As for `fvu`.
@@ -75,9 +76,22 @@ def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, d
     for error in errors:
         runs = len(error)
         if not joint or runs not in shared:
-            shared[runs] = generator.multinomial(runs, np.full(runs, 1 / runs), size=draws) / runs
+            shared[runs] = student_weights(runs, draws, generator)
         columns.append(((policies @ error.T) * shared[runs]).sum(1) / total)
     return np.stack(columns, 1)
+
+
+def student_weights(seeds: int, draws: int, generator: np.random.Generator) -> np.ndarray:
+    """Return weights of training seeds, (draws, seeds), that sum to 1; a single seed always has weight 1.
+
+    The weighted mean of any numbers is their mean plus their standard error times Student's t with seeds - 1 degrees of
+    freedom, so that quantiles over draws are Student's interval.
+    """
+    if seeds == 1:
+        return np.ones((draws, 1))
+    normal = generator.standard_normal((draws, seeds))
+    apart = (normal - normal.mean(1, keepdims=True)) / math.sqrt(seeds * (seeds - 1))
+    return 1 / seeds + apart / np.sqrt(generator.chisquare(seeds - 1, (draws, 1)) / (seeds - 1))
 
 
 def first_below(tau: float) -> Rule:
@@ -103,7 +117,7 @@ def marginal(gain: float) -> Rule:
 
 
 def dimension(rule: Rule, values: np.ndarray, drawn: np.ndarray, sizes: Sequence[int]) -> Interval:
-    """Return what a rule says of an FVU curve, (K,), with the interval over its bootstrap draws, (draws, K)."""
+    """Return what a rule says of an FVU curve, (K,), with the interval over its draws, (draws, K)."""
     value = float(rule(values, sizes))
     # Quantiles that are themselves draws: between 64 and infinity there is nothing.
     low, high = np.quantile(rule(drawn, sizes), [0.025, 0.975], method="inverted_cdf")

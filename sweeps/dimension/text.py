@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
+from lightning_pz.common.statistics import FEWEST
 from sweeps.dimension.analysis import CLAIMED, Probe, Result, Settings
 
 Rows = list[list[str]]
@@ -131,7 +132,11 @@ def report(study: str, results: Sequence[Result], settings: Settings) -> str:
     tasks = task_rows(results)
     parts += ["## Task-recovery dimension\n"]
     if len(tasks) > 1:
-        parts += [table(tasks), f"The smallest k whose mean `recovery_best` is at least {1 - settings.tolerance:g}.\n"]
+        parts += [
+            table(tasks),
+            f"The smallest k whose mean `recovery_best` is at least {1 - settings.tolerance:g}; (in "
+            f"parentheses) by the range over fewer than {FEWEST} seeds.\n",
+        ]
     parts += [_to_evaluate(results)]
     parts += [f"## {env}\n\n![{env}](figures/{env}.png)\n" for env in envs]
     if len(results) > 1:
@@ -147,7 +152,7 @@ def _preface(settings: Settings) -> str:
         "Two quantities, which need not agree. The *behavior dimension* is the smallest latent size k whose decoder keeps "
         f"{1 - settings.tau:.0%} of the action variance of held-out policies on held-out states (FVU <= {settings.tau:g}). The "
         "*task-recovery dimension* is the smallest k whose latent space holds a policy as good as the pool's best on a task. "
-        f"Intervals are 95 %, by a paired bootstrap over held-out policies and training seeds ({settings.draws:,} draws). Both, and "
+        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({settings.draws:,} draws). Both, and "
         "every estimate below, hold for the prior that stands beside them: another prior is another population of policies.\n"
     )
 

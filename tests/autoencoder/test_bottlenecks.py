@@ -165,7 +165,7 @@ def test_resumed_equals_straight(fits, logs, name, monkeypatch):
 @pytest.mark.parametrize("name", ["nested", "variational"])
 def test_a_search_walks_through_any_bottleneck(fits, name):
     model = load_autoencoder(fits[name].summary["checkpoint"])
-    space = latent_space(model.decoder, model.latent_mean, model.latent_covariance)
+    space = latent_space(model.decoder, model.latents("density"))
     assert space.decode(space.draw(4, 0)).shape == (4, model.layout.num_params)
     assert model.encode(torch.randn(2, model.layout.num_params)).shape == (2, 3)
 

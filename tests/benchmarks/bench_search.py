@@ -19,6 +19,7 @@ from lightning_pz.envs.simulators import Transition
 from lightning_pz.envs.simulators.mujoco import MujocoSimulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
+from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale
 from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.objective import Objective, Problem
@@ -55,7 +56,7 @@ def measure(benchmark, hidden: tuple[int, ...]) -> None:
     layout, ones = Layout(spec.observation_size, hidden, spec.action_size), torch.ones(spec.observation_size)
     network = PolicyNetwork(layout, 0 * ones, ones, torch.tensor(spec.action_low), torch.tensor(spec.action_high))
     decoder = Decoder(LATENT, prior_scale(Prior(), layout), [256, 256]).eval().requires_grad_(False)
-    space = latent_space(decoder, torch.zeros(LATENT), torch.eye(LATENT))
+    space = latent_space(decoder, LatentDistribution(torch.zeros(LATENT), torch.eye(LATENT)))
     objective = Objective(Problem(network, spec, "forward", find_task(spec.id, "forward")))
     simulator = MujocoSimulator(spec, MEMBERS)
     recorder = Recorder(simulator)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightning_pz.common.known_folders import Identity
 from lightning_pz.search.run_folder import COLUMNS, RunFolder
 from lightning_pz.search.settings import SearchSettings
 
@@ -20,8 +21,8 @@ def _write_run(
 ) -> Path:  # fmt: skip
     """Write one run through the very code that `finetune` writes with."""
     parent = root / "finetune" / env / task
-    folder = RunFolder.find(parent, f"{algorithm}-{tag}-seed{seed}", str(settings))
-    folder.path.mkdir(parents=True, exist_ok=True)
+    identity = Identity({"algorithm": algorithm, "tag": tag, "seed": seed, "budget": budget, "settings": str(settings)})
+    folder = RunFolder.claim([parent], f"{algorithm}-{tag}-seed{seed}", identity)
     search = SearchSettings(algorithm=algorithm, task=task, seed=seed, budget=budget, **settings)
     folder.begin({"checkpoint": "best.ckpt", "seeds": 1, "logs": str(root)} | dataclasses.asdict(search))
     rows = [[float(s), s / 100, r, r, r, 0.1, 0.0] for s, r in zip(steps, returns, strict=True)]

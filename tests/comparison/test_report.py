@@ -143,7 +143,7 @@ def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run
         steps, returns = rising(rng, 10)
         write_run(tmp_path, "pgpe", seed, steps, returns)
         write_run(tmp_path, "ppo", seed, steps, [-1000.0, *returns[1:]])
-    (task,) = analyze(cells(find_runs([tmp_path]).runs), {}, 100, 0)
+    (task,) = analyze(cells(find_runs([tmp_path]).runs), {})
     figure = learning_curves(task, style_indices([]))
     (axes,) = figure.axes
     bottom, top = axes.get_ylim()
@@ -153,3 +153,25 @@ def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run
     assert labels == ["pgpe (4)", "ppo (4)"]
     assert "go on below" in figure.legends[0].get_title().get_text()
     plt.close(figure)
+
+
+def test_a_report_of_other_runs_does_not_take_the_place_of_an_earlier_one(tmp_path, capsys, write_run):
+    def go(*folders):
+        main([*map(str, folders), "--draws", "100"])
+        return Path(capsys.readouterr().out.rstrip().splitlines()[-1])
+
+    one, other = write_run(tmp_path), write_run(tmp_path, "ppo")
+    first = go(one)
+    content = (first / "cells.csv").read_bytes()
+    second = go(other)
+    assert second == first.with_name("mountaincar-002") and (first / "cells.csv").read_bytes() == content
+    # More runs bring the first one up to date.
+    assert go(one, other) == first and len(rows_of(first / "runs.csv")) == 2
+
+
+def test_tasks_that_a_slug_gives_one_name_have_a_figure_each(tmp_path, capsys, write_run):
+    for task in ("mine:f", "mine:F", "mine-f:f"):
+        write_run(tmp_path, task=task)
+    main([str(tmp_path / "finetune"), "--draws", "100"])
+    folder = Path(capsys.readouterr().out.rstrip().splitlines()[-1])
+    assert len(list((folder / "figures").glob("*.png"))) == 3 + 1

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from lightning_pz.comparison.analysis import analyze
 from lightning_pz.comparison.pool_best import find_pools, logs_root
 from lightning_pz.comparison.runs import cells, find_runs
 from lightning_pz.errors import UserError
@@ -44,6 +45,23 @@ def test_unfinished_and_broken_runs_are_named_and_left_out(tmp_path, write_run):
     assert "no row" in reasons[empty]
     assert "go back" in reasons[backward]
     assert "'algorithm' is missing" in reasons[other]
+
+
+def test_a_task_without_a_finite_return_is_named_and_left_out(tmp_path, write_run):
+    nan = float("nan")
+    for seed in (0, 1):
+        write_run(tmp_path, seed=seed)
+    beside = write_run(tmp_path, seed=2, returns=(nan, nan), final=nan)
+    alone = write_run(tmp_path, "cmaes", returns=(nan, nan), final=nan, task="left")
+    found = find_runs([tmp_path])
+    assert {run.folder for run in found.runs} == {beside.with_name(beside.name[:-1] + str(seed)) for seed in range(3)}
+    assert found.left_out == ((alone, "no run on mountaincar left has a finite return"),)
+    # The run beside others still counts, as the worst that was seen.
+    (task,) = analyze(cells(found.runs), {}, draws=100, seed=0)
+    (cell,) = task.cells
+    assert cell.invalid == 1 and cell.final.value == pytest.approx((2 + 2 + 1) / 3)
+    with pytest.raises(UserError, match=r"none can be used .*no run on mountaincar left has a finite return"):
+        find_runs([alone])
 
 
 def test_nothing_to_compare(tmp_path, write_run):

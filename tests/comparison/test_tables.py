@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lightning_pz.comparison.statistics import Estimate
+from lightning_pz.common.statistics import NONE, RANGE, STUDENT, Estimate
 from lightning_pz.comparison.tables import compact, reach_text, text
 
 
@@ -17,9 +17,10 @@ def test_censored_runs_are_counted_and_never_averaged():
 
 
 def test_an_interval_is_shown_where_there_is_one():
-    assert text(Estimate(98.154, 97.6, 100.25)) == "98.2 [97.6, 100.2]"
-    assert text(Estimate(-0.001, math.nan, math.nan)) == "0.00"
-    assert text(Estimate(0.5, 0.25, 0.75), 3) == "0.500 [0.250, 0.750]"
+    assert text(Estimate(98.154, 97.6, 100.25, STUDENT)) == "98.2 [97.6, 100.2]"
+    assert text(Estimate(-0.001, math.nan, math.nan, NONE)) == "0.00"
+    assert text(Estimate(0.5, 0.25, 0.75, STUDENT), 3) == "0.500 [0.250, 0.750]"
+    assert text(Estimate(0.5, 0.25, 0.75, RANGE), 3) == "0.500 (0.250 to 0.750)"
 
 
 @pytest.mark.parametrize(

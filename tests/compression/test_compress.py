@@ -17,12 +17,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_pz import compress, compressing
 from lightning_pz.autoencoder.module import load_autoencoder
 from lightning_pz.compression import resolve
-from lightning_pz.compression.distill import TEST_SEEDS
 from lightning_pz.compression.files import FORMATS, read_network
 from lightning_pz.compression.network import outputs
 from lightning_pz.compression.resolve import compress_presets, env_settings, expand
+from lightning_pz.compression.seeds import TEST_SEEDS
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.compression.worlds import find_world, play, register_providers
+from lightning_pz.compression.world_env import register_providers
+from lightning_pz.compression.worlds import find_world, play
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
@@ -60,7 +61,7 @@ def test_a_policy_file_leaves_a_whole_run_folder(policy_file, tmp_path, capsys, 
     assert folder == tmp_path / "logs" / "compress" / "pendulum-v1" / "distill-prune-int8-0.6-seed0"
     names = {path.name for path in folder.iterdir() if not path.name.startswith(("events", "."))}
     assert names == {
-        "config.yaml", "identity", "summary.json", "policy.lpz", "formats", "figures", "policy.onnx", "policy_int8.onnx",
+        "config.yaml", "identity", "identity.json", "summary.json", "policy.lpz", "formats", "figures", "policy.onnx", "policy_int8.onnx",
     }  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())
     for name in FORMATS:

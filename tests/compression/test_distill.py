@@ -7,16 +7,15 @@ from torch import nn
 
 from lightning_pz.compression.distill import behavior, distill, targets
 from lightning_pz.compression.files import read_network, write_network
-from lightning_pz.compression.measure import difference_interval, kept_interval
 from lightning_pz.compression.network import Standardize, ToBox, copy_of, fvu, outputs
 from lightning_pz.compression.quantize import ActivationInt8
 from lightning_pz.compression.schedule import Ramp
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
 from lightning_pz.compression.sizes import layer_sparsity, sparsity
 from lightning_pz.compression.stack import layers_of
-from lightning_pz.compression.worlds import find_world, make_world_env, play
+from lightning_pz.compression.world_env import make_world_env
+from lightning_pz.compression.worlds import find_world, play
 from lightning_pz.envs.specs import make_env
-from lightning_pz.intervals import mean_interval
 
 OPTIONS = DistillSettings(steps=220, batch_size=64, episodes=2, held_out=1, rounds=1)
 SETTINGS = CompressSettings(
@@ -84,7 +83,7 @@ def test_activations_are_rounded_too(pendulum):
     settings = CompressSettings(**(vars(SETTINGS) | {"activations": True}))
     original = policy()
     done = distill(original, pendulum, settings, log)
-    rounded = [module for module in done.final if isinstance(module, ActivationInt8)]
+    rounded = [module for module in done.final.modules() if isinstance(module, ActivationInt8)]
     assert len(rounded) == 2 and all(module.on and float(module.largest) > 0 for module in rounded)
     states = play(original, pendulum, [77], keep=True).observations
     assert behavior(done.final, original, states, pendulum)["fvu"] < 0.2
@@ -138,21 +137,6 @@ def test_fvu_is_the_share_of_variance():
     assert fvu(wanted + 0.1 * noise, wanted) == pytest.approx(0.01, rel=0.1)
     # What all actions of a state have in common does not decide which is taken.
     assert fvu(wanted + noise[:, :1], wanted, scores=True) == pytest.approx(0, abs=1e-9)
-
-
-def test_intervals_cover_as_often_as_they_say():
-    random = np.random.default_rng(0)
-    covered = 0
-    for i in range(200):
-        low, high = mean_interval(random.normal(5, 2, 40), seed=i)[1:]
-        covered += low <= 5 <= high
-    assert 0.88 <= covered / 200 <= 0.99
-    dense = random.normal(1000, 100, 60)
-    share, low, high = kept_interval(0.97 * dense, dense)
-    assert (share, low, high) == pytest.approx((0.97, 0.97, 0.97))  # pairs: what all share cancels
-    assert kept_interval(dense, -dense) is None
-    assert difference_interval(dense - 7, dense) == pytest.approx((-7, -7, -7))
-    assert mean_interval(np.full(10, 500.0)) == (500, 500, 500)
 
 
 def test_a_copy_shares_nothing():

@@ -137,7 +137,7 @@ def test_a_sparse_file_is_smaller_and_counts_its_indices(tmp_path):
             least += symbols.size * entropy(counts, base=2) / 8
     assert least < sizes["sparse_int8"] < 1.15 * least
     assert sizes["float32"] / sizes["sparse_int8"] > 25
-    assert paper_ratio(network, 8) == pytest.approx(4 * weights / survive)
+    assert paper_ratio(network, network, 8) == pytest.approx(4 * weights / survive)
     assert sparsity(network) == pytest.approx(1 - survive / weights)
 
 
@@ -186,6 +186,43 @@ def test_onnx_equals_torch(name, int8, request, tmp_path):
     assert np.abs(got - network(x).detach().numpy()).max() < 1e-4
     if int8:
         assert size < write_onnx(network, SHAPES[name], tmp_path / "y.onnx", int8=False)
+
+
+def test_what_float16_cannot_hold_stays_float32(tmp_path):
+    torch.manual_seed(0)
+    mean, std = torch.tensor([1e6, 0.0, -3.0]), torch.tensor([1e5, 1e-9, 2.0])
+    network = nn.Sequential(Standardize(mean, std), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    with torch.no_grad():
+        network[1].weight[0, 0] = 1e5
+    x = mean + std * torch.randn(50, 3)
+    for name in ("float16", "sparse_float16"):
+        write_network(network, tmp_path / "x.lpz", name)
+        found, _ = read_network(tmp_path / "x.lpz")
+        assert found(x).tolist() == pytest.approx(np.array(network(x).tolist()), abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(2, dilation=2), nn.Flatten(2), nn.Conv2d(4, 4, 3, padding=1, groups=2),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.LeakyReLU(),
+    ],
+)  # fmt: skip
+def test_what_a_plan_would_drop_is_refused(module):
+    with pytest.raises(UserError, match="cannot be written to a compressed file"):
+        to_plan(nn.Sequential(module))
+
+
+def test_oblong_pooling_is_kept_in_every_form(tmp_path):
+    torch.manual_seed(0)
+    pools = [nn.MaxPool2d((2, 3), (1, 2), (1, 0)), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 8 * 3, 3)]
+    network, x = nn.Sequential(*pools), torch.randn(5, 4, 16, 16)
+    network[-1] = nn.Linear(network[:3](x).shape[1], 3)
+    write_network(network, tmp_path / "x.lpz", "float32")
+    write_onnx(network, (4, 16, 16), tmp_path / "x.onnx", int8=False)
+    assert torch.equal(read_network(tmp_path / "x.lpz")[0](x), network(x))
+    (got,) = onnxruntime.InferenceSession(tmp_path / "x.onnx").run(None, {"observation": x.numpy()})
+    assert got == pytest.approx(network(x).detach().numpy(), abs=1e-5)
 
 
 def test_bad_files(mlp, tmp_path):

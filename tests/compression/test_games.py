@@ -16,7 +16,8 @@ from lightning_pz.compression.sizes import sparsity
 from lightning_pz.compression.stable import network_of
 from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.surrol import modern
-from lightning_pz.compression.worlds import find_world, make_world_env
+from lightning_pz.compression.world_env import make_world_env
+from lightning_pz.compression.worlds import find_world
 
 
 def test_dqn_on_pong(tmp_path, capsys):

@@ -52,6 +52,8 @@ def test_summary_has_every_metric_with_its_interval(done):
         for metric in METRICS:
             value, low, high = (summary[f"{task}/{metric}{end}"] for end in ("", "_low", "_high"))
             assert low <= high and np.isfinite(value)
+            assert summary[f"{task}/{metric}_interval"] == "bootstrap"
+        assert summary[f"{task}/best_in_pool_fresh_interval"] in ("student", "range")
     assert summary["invalid_policies"] == 0 and summary["latents"] == 9  # a grid of 3 x 3 fits into 12
     names = {path.name for path in (done.folder / "figures").iterdir()}
     assert names == {"latent_map.png", "returns.png", "coordinates.png"}
@@ -110,7 +112,7 @@ def test_metrics_that_an_older_version_did_not_know_are_measured_from_the_return
     shutil.copytree(done.folder.parents[2], tmp_path / "logs")
     path = tmp_path / "logs" / "evaluate" / "mountaincar" / done.folder.name / "summary.json"
     older = {key: value for key, value in done.summary.items() if "best_own_return" not in key}
-    assert len(older) == len(done.summary) - 3 * len(done.draws)
+    assert len(older) == len(done.summary) - 4 * len(done.draws)
     path.write_text(json.dumps(older))
     again = evaluate(checkpoint, tmp_path / "logs")[0]
     assert again.found and again.summary == done.summary
@@ -136,10 +138,12 @@ def test_several_checkpoints_give_one_table(done, checkpoint, tmp_path, capsys):
     content["hyper_parameters"]["description"]["seed"] = 7
     torch.save(content, copy)
     both = evaluate(checkpoint, done.folder.parents[2], "--checkpoint", str(copy), "--tasks", "[standard, left]")
-    assert "standard" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "standard" in printed and "(lowest to highest), their range" in printed
     found = cells(both)
     assert [(cell.task, cell.seeds) for cell in found] == [("standard", (0, 7)), ("left", (0, 7))]
-    mean, _, _ = found[0].values["recovery_best"]
+    mean, low, high, kind = found[0].values["recovery_best"]
+    assert kind == "range" and low <= mean <= high
     assert mean == pytest.approx(done.summary["standard/recovery_best"])  # the same networks twice
     lines = rows(found, ["recovery_best"], {"standard": {"small": {2: 0.93}}})
     assert lines[1][-1] == "0.93" and lines[2][-1] == ""
@@ -200,7 +204,7 @@ def test_no_checkpoint_at_all():
 
 
 def test_another_pool_of_the_same_kind_is_refused(checkpoint, pool, tmp_path):
-    with pytest.raises(UserError, match="holds other policies"):
+    with pytest.raises(UserError, match="another pool than the one"):
         main(["--checkpoint", str(checkpoint), "--pool", str(pool.folder), "--logs", str(tmp_path)])
 
 

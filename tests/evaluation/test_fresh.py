@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.statistics import mean_interval
 from lightning_pz.evaluate import main
-from lightning_pz.evaluation.fresh import FRESH_SEED, best_of
-from lightning_pz.evaluation.play import read_returns
-from lightning_pz.intervals import mean_interval
+from lightning_pz.evaluation.fresh import FRESH_SEED, best_of, fresh_seeds
+from lightning_pz.evaluation.play import EvaluateConfig, read_returns
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.objective import TEST_SEEDS
 
@@ -20,7 +20,8 @@ def folder(fitted, tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
     arguments = ["--policies", "8", "--episodes", "2", "--draws", "20", "--best", "3", "--fresh_episodes", "3"]
     main(["--checkpoint", fitted.summary["checkpoint"], "--logs", str(logs), *arguments])
-    return next(path for path in (logs / "evaluate" / "mountaincar").iterdir() if path.name != "shared")
+    (summary,) = (logs / "evaluate" / "mountaincar").glob("*/summary.json")
+    return summary.parent
 
 
 def test_the_best_of_the_pool_is_chosen_by_the_table_and_earns_what_gymnasium_says(folder):
@@ -52,17 +53,25 @@ def test_the_search_measures_what_it_found_on_the_same_episodes():
     assert FRESH_SEED == TEST_SEEDS
 
 
+@pytest.mark.parametrize("first", [0, FRESH_SEED - 99, FRESH_SEED - 1, FRESH_SEED, FRESH_SEED + 4, FRESH_SEED + 5])
+def test_episodes_that_chose_are_never_fresh_again(first):
+    config = EvaluateConfig(episodes=3, episode_seed=first, fresh_episodes=5)
+    fresh = fresh_seeds(config)
+    assert len(set(fresh)) == 5 and not set(fresh) & set(config.seeds)
+    assert fresh[0] == FRESH_SEED or FRESH_SEED - 3 < first < FRESH_SEED + 5
+
+
 def test_of_equal_policies_the_best_only_seems_better():
     """2,000 policies whose true mean is 0: the chosen one's own episodes say 3 standard errors, fresh ones say 0."""
     noise = np.random.default_rng(0).standard_normal((2000, 10))
     best = best_of(noise)
     assert noise[best].mean() == noise.mean(1).max() > 0.9
     fresh = np.random.default_rng(1).standard_normal(400)
-    mean, low, high = mean_interval(fresh, 2000)
+    mean, low, high, _ = mean_interval(fresh)
     assert low < 0 < high and mean == fresh.mean()
     assert (high - low) / 2 == pytest.approx(1.96 * fresh.std() / 20, rel=0.05)
 
 
 def test_a_policy_that_breaks_is_never_the_best_and_a_broken_episode_has_no_interval():
     assert best_of(np.array([[1.0, 2.0], [np.nan, 100.0], [3.0, 1.0]])) == 2
-    assert np.isnan(mean_interval(np.array([1.0, np.nan]), 10)).all()
+    assert np.isnan(mean_interval(np.array([1.0, np.nan]))[:3]).all()

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from lightning_pz.evaluation.latents import choose_latents, grid_side
+from lightning_pz.latents import LatentDistribution
 
 
 def test_grid_side_is_the_largest_that_fits():
@@ -18,7 +19,7 @@ def test_grid_side_is_the_largest_that_fits():
 
 def test_grid_is_in_map_order_and_centered():
     mean, covariance = torch.tensor([1.0, -2.0]), torch.diag(torch.tensor([4.0, 1.0]))
-    points = choose_latents(mean, covariance, 100, seed=0)
+    points = choose_latents(LatentDistribution(mean, covariance), 100, seed=0)
     grid = points.reshape(10, 10, 2)
     assert (grid[:, 0, 0].diff() > 0).all() and (grid[0, :, 1].diff() > 0).all()
     assert torch.equal(grid[3, :, 0], grid[3, :1, 0].expand(10))
@@ -26,12 +27,12 @@ def test_grid_is_in_map_order_and_centered():
     torch.testing.assert_close(points.amax(0) - points.amin(0), torch.tensor([10.0, 5.0]))
 
 
-def test_samples_have_the_pools_moments_and_repeat():
+def test_above_three_latents_are_samples_that_repeat():
     root = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
-    mean, covariance = torch.arange(5.0), root @ root.T
-    points = choose_latents(mean, covariance, 40_000, seed=1)
-    assert torch.equal(points, choose_latents(mean, covariance, 40_000, seed=1))
-    assert not torch.equal(points, choose_latents(mean, covariance, 40_000, seed=2))
-    scale = float(covariance.diagonal().max())
-    np.testing.assert_allclose(points.mean(0), mean, atol=5 * np.sqrt(scale / 40_000))
-    np.testing.assert_allclose(np.cov(points.numpy().T), covariance, atol=0.05 * scale)
+    latents = LatentDistribution(torch.arange(5.0), root @ root.T)
+    points = choose_latents(latents, 40_000, seed=1)
+    assert torch.equal(points, choose_latents(latents, 40_000, seed=1))
+    assert not torch.equal(points, choose_latents(latents, 40_000, seed=2))
+    scale = float(latents.covariance.diagonal().max())
+    np.testing.assert_allclose(points.mean(0), latents.mean, atol=5 * np.sqrt(scale / 40_000))
+    np.testing.assert_allclose(np.cov(points.numpy().T), latents.covariance, atol=0.05 * scale)

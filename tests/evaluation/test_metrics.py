@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t as t_of
 
+from lightning_pz.common.statistics import mean_interval, percentiles
 from lightning_pz.evaluation.metrics import (
     METRICS,
     bootstrap,
@@ -14,7 +16,6 @@ from lightning_pz.evaluation.metrics import (
     recovery_range,
     wasserstein,
 )
-from lightning_pz.intervals import percentiles
 
 
 def groups(generator, policies=40, episodes=2):
@@ -112,10 +113,36 @@ def test_same_seed_same_resamples_and_the_pool_is_shared_between_checkpoints():
     np.testing.assert_array_equal(first["best_in_pool"], bootstrap(other, 50, 3)["best_in_pool"])
 
 
-def test_over_seeds_is_as_wide_as_the_seeds_differ():
-    values = np.array([1.0, 2.0, 3.0])
-    mean, low, high = over_seeds(values, np.repeat(values[:, None], 4000, axis=1), seed=0)
-    assert mean == 2
-    # Means of three draws of {1, 2, 3}: the extreme means 1 and 3 have probability 1/27 each.
-    assert (low, high) == (1, 3)
-    assert over_seeds(values[:1], np.full((1, 100), 1.0), seed=0) == (1, 1, 1)
+def test_interval_over_seeds_is_students_where_policies_add_nothing():
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    found = over_seeds(values, np.repeat(values[:, None], 100, axis=1))
+    assert found[:3] == pytest.approx((4.0, *t_of(3, values.mean(), values.std(ddof=1) / 2).interval(0.95)))
+    assert found.kind == "student"
+
+
+def test_below_four_seeds_the_range_stands_and_one_seed_has_nothing():
+    values = np.array([1.0, 2.0, 6.0])
+    drawn = np.random.default_rng(0).normal(size=(3, 100))
+    assert over_seeds(values, drawn) == (3, 1, 6, "range")
+    alone = over_seeds(values[:1], drawn[:1])
+    assert (alone.value, alone.kind) == (1, "none") and np.isnan(alone[1:3]).all()
+
+
+def test_interval_over_seeds_covers_what_seeds_and_their_common_policies_add():
+    """Metric = policies + seed: seeds of one pool share the first, so that their spread alone would tell too little."""
+    generator, covered, naive = np.random.default_rng(7), 0, 0
+    for _ in range(400):
+        policies, own = 7 * generator.normal(size=50), generator.normal(size=(5, 1))
+        each = own + policies + generator.normal(size=(5, 50))
+        drawn = each[:, generator.integers(50, size=(200, 50))].mean(2)
+        _, low, high, _ = over_seeds(each.mean(1), drawn)
+        covered += low <= 0 <= high
+        _, low, high, _ = mean_interval(each.mean(1))
+        naive += low <= 0 <= high
+    assert 0.92 <= covered / 400 <= 0.99
+    assert naive / 400 < 0.92
+
+
+def test_a_range_that_only_rounding_makes_is_no_range():
+    pool = 1000 + 1e-11 * np.arange(5)
+    assert np.isnan([recovery_best(pool, pool), recovery_range(pool, pool), wasserstein(pool, pool + 1)]).all()

@@ -9,7 +9,7 @@ from lightning_pz.pool.states import StateCounts
 TINY = {
     "steps": 15_000, "first": 40, "size": 60, "horizon": 50, "directions": 4, "population": 4, "generations": 4,
     "latent_rounds": 1, "latent_dim": 2, "latent_steps": 30, "own_states": 3, "neighbors": 5, "threads": 1,
-    "states": StateCounts(probe=16, train=24, val=12, test=12),
+    "states": StateCounts(probe=16, train=24, val=12, test=12, source="uniform"),
 }  # fmt: skip
 
 

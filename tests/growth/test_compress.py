@@ -6,6 +6,7 @@ import torch
 from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.growth import emitters
 from lightning_pz.growth.compress import train_latent_space
+from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params
 from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.pgpe import Pgpe
@@ -43,7 +44,7 @@ def test_encoded_policies_are_white():
 
 def test_encoding_is_the_inverse_of_decoding_where_the_networks_are():
     covariance = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
-    space = latent_space(lambda z: z, torch.tensor([1.0, -1.0]), covariance, lambda params: params)
+    space = latent_space(lambda z: z, LatentDistribution(torch.tensor([1.0, -1.0]), covariance), lambda params: params)
     points = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     torch.testing.assert_close(space.encode(space.decode(points)), points, atol=1e-5, rtol=1e-5)
 

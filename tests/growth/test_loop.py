@@ -19,7 +19,9 @@ from lightning_pz.growth.rounds import Grower
 from lightning_pz.growth.saved import working_folder
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.pool.best import best_of_pool
+from lightning_pz.pool.identity import find_folder
 from lightning_pz.pool.recipe import collect
+from lightning_pz.pool.same import describe_pool, is_pool_of
 from lightning_pz.pool.store import read_pool
 
 BEHIND = {"returns"}
@@ -161,7 +163,8 @@ def test_another_emitter_grows_another_pool_and_the_usual_one_keeps_its_name(
         one.params(np.flatnonzero(climbed[one.folder])[:1]), grown.params(np.flatnonzero(climbed[grown.folder])[:1])
     )
     assert "emitter" not in grown_recipe.identity() and other.identity()["emitter"] == emitter
-    assert other.folder_name("car", "small", layout) != grown_recipe.folder_name("car", "small", layout)
+    places = [find_folder(tmp_path, "car", "small", car, layout, r) for r in (other, grown_recipe)]
+    assert places[0] != places[1]
     with pytest.raises(UserError, match="Did you mean 'cmaes'"):
         dataclasses.replace(grown_recipe, emitter="cmeas")
 
@@ -264,3 +267,34 @@ def test_a_constant_coordinate_is_left_out_and_said(toys, tmp_path, grown_recipe
 def test_bad_settings(change, sentence, grown_recipe):
     with pytest.raises(UserError, match=sentence):
         dataclasses.replace(grown_recipe, **change)
+
+
+@pytest.mark.parametrize("lost, whose", [(0, "the first 40"), (40, r"round 1's \d+")])
+def test_policies_that_are_invalid_from_the_first_observation_end_it(
+    lost, whose, tmp_path, car, layout, grown_recipe, monkeypatch
+):
+    """They take no step in the simulator; a growth that counts none for them would never reach its budget."""
+    reset, played = MountainCarSimulator.reset, []
+
+    def broken(self, seeds):
+        observations = reset(self, seeds)
+        # The state sample plays one episode at a time.
+        played.extend(seeds if len(seeds) > 12 else ())
+        return np.full_like(observations, np.nan) if len(played) > lost and len(seeds) > 12 else observations
+
+    monkeypatch.setattr(MountainCarSimulator, "reset", broken)
+    with pytest.raises(UserError, match=f"not one of {whose} policies stayed finite on MountainCar"):
+        grow(tmp_path / "pool", car, layout, grown_recipe, progress=False)
+    assert not (tmp_path / "pool").exists()
+
+
+def test_a_checkpoint_knows_a_grown_pool_by_its_weights(grown):
+    """Numbers of policies are 0, 1, 2, ... in every growth; an earlier version kept the digest of the weights alone."""
+    repeated = {key: grown.meta[key] for key in ("env", "layout", "prior", "observation_mean", "observation_std")}
+    probe = grown.arrays["states"][: grown.meta["states"]["probe"]].tolist()
+    new = {**repeated, "probe_states": probe, "pool": describe_pool(grown)}
+    assert is_pool_of(grown, new)
+    old_env = {key: value for key, value in new["env"].items() if key not in ("kwargs", "source")}
+    for name, same in (("params", True), ("indices", False)):
+        digest = grown.meta["arrays"][name]["sha256"]
+        assert is_pool_of(grown, new | {"env": old_env, "pool": {"folder": "", "digest": digest}}) is same

@@ -81,3 +81,48 @@ def test_files_that_hold_no_policy(tmp_path):
     policy.save(tmp_path / "short.npz")
     with pytest.raises(UserError, match="is broken"):
         load_policy(tmp_path / "short.npz")
+
+
+def broken_files(folder):
+    """Yield what people and full disks make of a policy file, and what is said of it."""
+    make().save(folder / "whole.npz")
+    content = (folder / "whole.npz").read_bytes()
+    with np.load(folder / "whole.npz") as file:
+        arrays = dict(file)
+    for name, kept in (("empty", 0), ("one", 1), ("half", len(content) // 2), ("cut", len(content) - 1)):
+        path = folder / f"{name}.npz"
+        path.write_bytes(content[:kept])
+        yield path, "is no policy file"
+    np.save(folder / "bare.npy", arrays["params"])
+    (folder / "bare.npy").rename(folder / "bare.npz")
+    yield folder / "bare.npz", "is no policy file"
+    altered = bytearray(content)
+    altered[len(content) // 3] ^= 255
+    (folder / "altered.npz").write_bytes(altered)
+    yield folder / "altered.npz", "is no policy file"
+    for name, change, sentence in (
+        ("objects", {"params": np.array([{}, None])}, "is no policy file"),
+        ("layout", {"layout": np.array("[1]")}, "is no policy file"),
+        ("nan", {"params": np.full_like(arrays["params"], np.nan)}, "params holds numbers that are not finite"),
+        ("large", {"observation_std": np.full(4, 1e39)}, "observation_std holds numbers that are not finite"),
+        ("matrix", {"params": arrays["params"][None]}, r"numbers in params, but there is an array of shape \(1, "),
+        ("box", {"action_low": arrays["action_low"][:1]}, r"2 numbers in action_low, but .* \(1,\)"),
+        ("squash", {"squash": np.array("sigmoid")}, "squash is 'sigmoid'"),
+    ):
+        np.savez(folder / f"{name}.npz", **(arrays | change))
+        yield folder / f"{name}.npz", sentence
+
+
+def test_every_broken_file_is_told_from_a_policy(tmp_path):
+    for path, sentence in broken_files(tmp_path):
+        with pytest.raises(UserError, match=sentence) as told:
+            load_policy(path)
+        assert str(path) in str(told.value)
+
+
+def test_weights_of_another_type_are_the_same_policy(tmp_path):
+    make().save(tmp_path / "policy.npz")
+    with np.load(tmp_path / "policy.npz") as file:
+        arrays = {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in file.items()}
+    np.savez(tmp_path / "double.npz", **arrays)
+    assert torch.equal(load_policy(tmp_path / "double.npz").act(observations()), make().act(observations()))

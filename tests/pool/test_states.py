@@ -1,6 +1,7 @@
 """State samples: seeded, split by episode, standardized."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,7 +10,12 @@ import torch
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, Prior
+from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.identity import find_folder
+from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.states import StateCounts, sample_states
+from lightning_pz.pool.store import read_pool
+from lightning_pz.presets import load_preset, preset_names
 
 COUNTS = StateCounts(probe=20, train=30, val=10, test=10)
 
@@ -21,7 +27,7 @@ def sample(env, seed=0, counts=COUNTS, episodes=4):
 
 
 def test_uniform_over_a_finite_box():
-    drawn = sample("MountainCarContinuous-v0", counts=StateCounts(4000, 2, 2, 2))
+    drawn = sample("MountainCarContinuous-v0", counts=StateCounts(4000, 2, 2, 2, source="uniform"))
     low, high = torch.tensor([-1.2, -0.07]), torch.tensor([0.6, 0.07])
     assert drawn.source == "uniform"
     assert (drawn.states >= low).all() and (drawn.states <= high).all()
@@ -29,7 +35,78 @@ def test_uniform_over_a_finite_box():
     torch.testing.assert_close(drawn.std, drawn.states.std(0), rtol=0.03, atol=0)
 
 
-def test_rollouts_where_the_box_is_infinite():
+def test_a_finite_box_does_not_draw_states_that_no_episode_visits():
+    """Pendulum observes an angle as cosine and sine: its states are a circle in a square."""
+    drawn = sample("Pendulum-v1", episodes=4)
+    assert drawn.source == "rollouts"
+    torch.testing.assert_close(drawn.states[:, :2].norm(dim=1), torch.ones(len(drawn.states)))
+    boxed = sample("Pendulum-v1", counts=dataclasses.replace(COUNTS, source="uniform"))
+    assert ((boxed.states[:, :2].norm(dim=1) - 1).abs() > 0.05).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("env", ["Reacher-v5", "HalfCheetah-v5"])
+def test_uniform_states_need_a_finite_box(env):
+    with pytest.raises(UserError, match=r"--states.source uniform .* coordinate 0 of .* ranges from -inf to inf"):
+        sample(env, counts=dataclasses.replace(COUNTS, source="uniform"))
+
+
+def test_a_constant_coordinate_of_a_box_is_only_centered():
+    spec = dataclasses.replace(
+        env_spec("Pendulum-v1"), observation_low=(-1.0, 2.0, -8.0), observation_high=(1.0, 2.0, 8.0)
+    )
+    counts = dataclasses.replace(COUNTS, source="uniform")
+    drawn = sample_states(spec, counts, Layout(3, (4,), 1), Prior(), 0, progress=False)
+    assert drawn.std[1] == 1 and drawn.mean[1] == 2
+
+
+def test_the_source_is_part_of_what_a_pool_is(car, layout, tmp_path):
+    recipe = RandomRecipe(candidates=40, neighbors=5, states=StateCounts(4, 4, 4, 4, 2, "uniform"))
+    other = dataclasses.replace(recipe, states=dataclasses.replace(recipe.states, source="rollouts"))
+    grown = [GrownRecipe(states=r.states) for r in (recipe, other)]
+    for one, two in ((recipe, other), grown):
+        found = {find_folder(tmp_path, "car", "small", car, layout, r) for r in (one, two)}
+        assert len(found) == 2
+    pool = collect(tmp_path / "pool", car, layout, recipe, progress=False)
+    assert collect(tmp_path / "pool", car, layout, recipe, progress=False).meta == pool.meta
+    with pytest.raises(UserError, match=r"recipe\.states\.source is \"uniform\", not"):
+        collect(tmp_path / "pool", car, layout, other, progress=False)
+    with pytest.raises(UserError, match=r"states.source expects one of rollouts, uniform"):
+        StateCounts(source="box")
+
+
+def test_a_pool_from_before_the_source_was_named_is_found_where_it_was_uniform(car, layout, tmp_path):
+    """It drew from the box wherever that is finite: it is what Mountain Car's preset asks for, and no other's."""
+    recipe = RandomRecipe(candidates=40, neighbors=5, states=StateCounts(4, 4, 4, 4, 2, "uniform"))
+    old = tmp_path / "car-small-s0-01234567"
+    path = collect(old, car, layout, recipe, progress=False).folder / "pool.json"
+    meta = json.loads(path.read_text())
+    del meta["identity"], meta["states"]["source"]
+    path.write_text(json.dumps(meta))
+    assert find_folder(tmp_path, "car", "small", car, layout, recipe) == old
+    assert len(collect(old, car, layout, recipe, progress=False)) == len(read_pool(old))
+    other = dataclasses.replace(recipe, states=dataclasses.replace(recipe.states, source="rollouts"))
+    assert find_folder(tmp_path, "car", "small", car, layout, other) != old
+    with pytest.raises(UserError, match=r"recipe\.states\.source is \"uniform\""):
+        collect(old, car, layout, other, progress=False)
+
+
+@pytest.mark.parametrize("name", preset_names("env"))
+def test_only_presets_say_uniform_and_only_where_they_can(name):
+    """Every preset's states can be drawn, and Mountain Car keeps the box that its tables were made with."""
+    preset = load_preset("env", name)
+    sections = [
+        preset.get("collect", {}),
+        preset.get("collect-grown", {}),
+        *preset.get("fit", {}).get("data", {}).values(),
+    ]
+    sources = {section.get("states", {}).get("source", "rollouts") for section in sections} or {"rollouts"}
+    assert sources == ({"uniform"} if name == "mountaincar" else {"rollouts"})
+    spec = env_spec(preset["env"]["id"])
+    for source in sources:
+        StateCounts(source=source).check_source(spec)
+
+
+def test_rollouts():
     drawn = sample("Reacher-v5", episodes=4)
     assert drawn.source == "rollouts" and drawn.states.shape == (70, 10)
     assert torch.equal(drawn.states, sample("Reacher-v5", episodes=4).states)

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.files import new_folder
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, act_shared, draw_params
 from lightning_pz.pool import recipe as recipe_module
-from lightning_pz.pool.recipe import check_pool, collect
-from lightning_pz.pool.store import new_folder, read_pool
+from lightning_pz.pool.identity import check_pool
+from lightning_pz.pool.recipe import collect
+from lightning_pz.pool.store import read_pool
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_full_disk_leaves_nothing(tmp_path, car, layout, recipe, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(recipe_module, "write_array", no_space)
-    with pytest.raises(UserError, match="disk ran full"):
+    with pytest.raises(UserError, match="disk is full"):
         collect(tmp_path / "full", car, layout, recipe, progress=False)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
@@ -151,7 +153,7 @@ def hang(*_):
     time.sleep(60)
 recipe.write_meta = hang
 recipe.collect(Path({str(folder)!r}), env_spec("MountainCarContinuous-v0"), Layout(2, (8, 8), 1),
-    recipe.RandomRecipe(candidates=400, keep=0.5, neighbors=5, states=StateCounts(16, 24, 12, 12)), progress=False)
+    recipe.RandomRecipe(candidates=400, keep=0.5, neighbors=5, states=StateCounts(16, 24, 12, 12, source="uniform")), progress=False)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "writing\n"

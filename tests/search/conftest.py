@@ -6,6 +6,7 @@ import torch
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
+from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.spaces import SearchSpace, latent_space, parameter_space
@@ -33,7 +34,7 @@ def latents(network: PolicyNetwork) -> SearchSpace:
         torch.manual_seed(0)
         decoder = Decoder(3, prior_scale(Prior(), network.layout), [16], last_gain=2.0).eval().requires_grad_(False)
     covariance = torch.tensor([[2.0, 0.5, 0.0], [0.5, 1.0, 0.1], [0.0, 0.1, 0.5]])
-    return latent_space(decoder, torch.tensor([0.5, -0.2, 0.0]), covariance)
+    return latent_space(decoder, LatentDistribution(torch.tensor([0.5, -0.2, 0.0]), covariance))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Stable-Baselines3's policies leave as files that act as the library itself does; runs repeat themselves."""
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from lightning_pz.errors import UserError
 from lightning_pz.search import extras
 from lightning_pz.search.algorithm_settings import BaselineSettings
 from lightning_pz.search.baselines import BaselineSearch
-from lightning_pz.search.objective import Objective
+from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.settings import BASELINES
 
 
@@ -35,6 +37,13 @@ def test_policy_equals_the_librarys_and_runs_repeat(algorithm, problem):
     assert not torch.equal(search.incumbent(other).params, policy.params)
 
 
+def test_the_seeds_of_episodes_that_judge_are_no_learners(problem):
+    make("sac", problem, seed=EVALUATION_SEEDS - 1)
+    for seed in (EVALUATION_SEEDS, TEST_SEEDS + 5):
+        with pytest.raises(UserError, match=rf"--seed expects at most 9999999 .*but got {seed}"):
+            make("sac", problem, seed=seed)
+
+
 def test_ppo_is_measured_as_gymnasium_would(problem):
     search = make("ppo", problem)
     policy = search.incumbent(search.begin())
@@ -48,6 +57,21 @@ def test_ppo_is_measured_as_gymnasium_would(problem):
             observation, reward, terminated, truncated, _ = env.step(action)
             total, ended = total + reward, terminated or truncated
         assert value == pytest.approx(total, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_a_reward_that_is_not_finite_is_refused_and_not_learned_from(algorithm, problem):
+    steps = []
+
+    def reward(transition):
+        steps.append(1)
+        return np.full(1, np.nan if len(steps) == 5 else 0.0)
+
+    search = make(algorithm, dataclasses.replace(problem, reward=reward))
+    with pytest.raises(
+        UserError, match=rf"--algorithm {algorithm} .*the reward of step 5 .*MountainCar.*task 'standard'"
+    ):
+        search.step(search.begin())
 
 
 @pytest.mark.parametrize("algorithm, line", [("sac", "[baselines]"), ("cmaes", "[cmaes]")])

@@ -1,22 +1,24 @@
 """Budget, curve, incumbent and resumption of the one loop, with every algorithm that can be resumed."""
 
 import csv
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.statistics import mean_interval
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.errors import UserError
-from lightning_pz.intervals import mean_interval
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings, PgpeSettings, RandomLatentSettings
 from lightning_pz.search.algorithms import make_search
-from lightning_pz.search.loop import check_budget, search_until_done, summarize
+from lightning_pz.search.loop import BARREN, check_budget, search_until_done, summarize
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.protocol import Generation
-from lightning_pz.search.run_folder import COLUMNS, RunFolder, digest
+from lightning_pz.search.run_folder import COLUMNS, RunFolder
 from lightning_pz.search.settings import SearchSettings
 
 RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe")
@@ -33,7 +35,7 @@ def settings_of(algorithm, **more):
 
 def folder_at(path):
     path.mkdir(exist_ok=True)
-    return RunFolder(path, "x")
+    return RunFolder(path, Identity({}))
 
 
 def play(settings, problem, latents, weights, path, stop_after=None):
@@ -206,6 +208,47 @@ def test_an_incumbent_that_overflows_is_never_the_best_of_several(problem, weigh
     assert math.isnan(progress.rows[0][2]) and torch.equal(progress.best.params, policies[1].params)
 
 
+class _Lost:
+    """A simulator whose reset gives NaN, after as many good resets as told."""
+
+    def __init__(self, simulator, good):
+        self.spec, self.size, self.simulator, self.good = simulator.spec, simulator.size, simulator, good
+
+    def reset(self, seeds):
+        observations = self.simulator.reset(seeds)
+        # Evaluations, which begin at the first evaluation seed, stay what they are.
+        if seeds[0] != EVALUATION_SEEDS and seeds[0] != TEST_SEEDS:
+            self.good[0] -= 1
+            return observations if self.good[0] >= 0 else np.full_like(observations, np.nan)
+        return observations if self.good[1] else np.full_like(observations, np.nan)
+
+    def step(self, actions, active):
+        return self.simulator.step(actions, active)
+
+
+@pytest.mark.parametrize("algorithm", RESUMABLE)
+def test_a_search_whose_episodes_are_invalid_from_the_first_observation_ends(
+    algorithm, problem, latents, weights, tmp_path, monkeypatch
+):
+    from lightning_pz.search import objective as objective_module
+
+    good = [0, False]
+    make = objective_module.make_simulator
+    monkeypatch.setattr(objective_module, "make_simulator", lambda *given: _Lost(make(*given), good))
+    settings = settings_of(algorithm, budget=10**9, start_share=1e-3)
+    with pytest.raises(
+        UserError, match=rf"no episode stayed finite in {BARREN} generations of {algorithm} on Mountain"
+    ):
+        play(settings, problem, latents, weights, tmp_path / "never")
+    # One that loses its way after a good beginning gives what it found, and says so.
+    good[:] = [3, True]
+    progress, objective = play(settings, problem, latents, weights, tmp_path / "later")
+    assert progress.barren == BARREN and math.isfinite(progress.best_return) and len(progress.rows) == 3 + BARREN
+    steps = [row[0] for row in progress.rows]
+    assert all(after > before for before, after in itertools.pairwise(steps))  # no evaluation is free
+    assert "no episode stayed finite" in summarize(progress, objective, settings)["ended"]
+
+
 @pytest.mark.parametrize("algorithm", [*RESUMABLE, "ppo", "sac"])
 def test_a_budget_below_one_generation_is_refused(algorithm, problem, latents, weights):
     settings = settings_of(algorithm, budget=900)
@@ -216,24 +259,25 @@ def test_a_budget_below_one_generation_is_refused(algorithm, problem, latents, w
 
 def test_interval_against_the_normal_approximation():
     values = np.random.default_rng(0).normal(3, 2, 400)
-    mean, low, high = mean_interval(values)
+    mean, low, high, _ = mean_interval(values)
     assert mean == pytest.approx(values.mean())
     assert (low, high) == pytest.approx((mean - 1.96 * 0.1, mean + 1.96 * 0.1), abs=0.02)
-    assert np.isnan(mean_interval(np.array([1.0, np.nan]))).all()
+    assert np.isnan(mean_interval(np.array([1.0, np.nan]))[:3]).all()
 
 
-def test_folders_of_equal_runs_are_found_and_others_left_alone(tmp_path):
-    first = RunFolder.find(tmp_path, "run", digest({"a": 1}))
+def test_a_run_is_locked_while_it_is_worked_on_and_a_broken_state_is_explained(tmp_path):
+    first = RunFolder.claim([tmp_path], "run", Identity({"a": 1}))
     with first.lock():
         first.begin({"a": 1})
         with pytest.raises(UserError, match="another process is at work"), first.lock():
             pass
-    assert RunFolder.find(tmp_path, "run", digest({"a": 1})).path == first.path == tmp_path / "run"
-    other = RunFolder.find(tmp_path, "run", digest({"a": 2}))
+    other = RunFolder.find([tmp_path], "run", Identity({"a": 2}))
     assert other.path == tmp_path / "run-002"
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("not a run")
-    assert RunFolder.find(tmp_path, "mine", "x").path == tmp_path / "mine-002"
+    assert other.note == f"{first.path} is of another run (a is 1, not 2); this one goes to run-002"
+    assert first.note is None and RunFolder.find([tmp_path], "run", Identity({"a": 1})).note is None
     (first.path / "state.pt").write_bytes(b"broken")
     with pytest.raises(UserError, match="cannot be read"):
         first.load(())
+    (first.path / "summary.json").write_bytes(b'{"env": ')
+    with pytest.raises(UserError, match="cut off"):
+        _ = first.summary

@@ -9,6 +9,7 @@ from lightning_pz.envs.exploring import play
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
+from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, Prior
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, episode_seeds, seed_of
@@ -79,7 +80,7 @@ def test_the_simulator_is_kept(objective, weights):
 
 def test_latents_are_whitened(network):
     mean, factor = torch.tensor([1.0, -2.0]), torch.tensor([[2.0, 0.0], [1.0, 0.5]])
-    space = latent_space(lambda z: z, mean, factor @ factor.T)
+    space = latent_space(lambda z: z, LatentDistribution(mean, factor @ factor.T))
     points = torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     latents = space.decode(points)
     assert torch.allclose(latents.mean(0), mean, atol=0.02)
@@ -90,7 +91,7 @@ def test_latents_are_whitened(network):
 
 
 def test_a_latent_without_variance_is_no_obstacle():
-    space = latent_space(lambda z: z, torch.zeros(2), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    space = latent_space(lambda z: z, LatentDistribution(torch.zeros(2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])))
     assert torch.isfinite(space.decode(torch.ones(1, 2))).all()
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lightning_pz.latents import LatentDistribution
 from lightning_pz.search.algorithm_settings import CmaesSettings, RandomLatentSettings
 from lightning_pz.search.cmaes import Cmaes
 from lightning_pz.search.random_latent import RandomLatent
@@ -57,7 +58,8 @@ def test_cmaes_changes_no_state_and_no_global_generator():
 
 
 def test_random_latent_keeps_the_best_of_all_it_saw():
-    search = RandomLatent(RandomLatentSettings(population=8))
+    cloud = LatentDistribution(torch.zeros(2), torch.eye(2))
+    search = RandomLatent(RandomLatentSettings(population=8), cloud.sample)
     state, seen = search.begin(torch.zeros(2), 0), []
     for generation in range(4):
         state, points = search.ask(state)

@@ -16,7 +16,6 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.errors import UserError
 from sweeps.__main__ import main
 from sweeps.fits import Fit
-from sweeps.tables import replace
 from tests.sweeps.conftest import TINY, settings, start
 
 
@@ -197,11 +196,18 @@ def test_failed_trials_are_told_and_the_others_go_on(tmp_path, write_grid, monke
         ({"search": {"model.latent_dim": [1, 0]}}, [], r"grid.yaml: --model.latent_dim expects at least 1, but got 0"),
         ({"policies": {"wide": {}}}, [], r"policy 'wide' is none of large, medium, small"),
         ({"finetune": {"task": "lft"}}, [], "Did you mean 'left'"),
-        ({"finetune": {"budgett": 3}}, [], "finetune refuses"),
+        ({"finetune": {"budgett": 3}}, [], "grid.yaml: finetune: .*budgett"),
+        ({"finetune": {"task": "left", "seeds": 0}}, [], "grid.yaml: finetune: --seeds expects at least 1"),
+        ({"finetune": {"task": "left,height"}}, [], "expects one task"),
+        ({"metric": "test_fvu_k2"}, [], "metric 'test_fvu_k2' is of a nested fit, but .* is not nested"),
+        ({"metric": "test_fvu_k3", "search": {"model.latent_dim": [2]}, "fit": {**TINY, "model.bottleneck": "nested"}}, [], "metric expects test_fvu_k of one of 1, 2, but got 'test_fvu_k3'"),
+        ({"fit": {"run_name": "mine"}}, [], "fit cannot have 'run_name'"),
+        ({"search": {"model.latent_dimm": [1]}}, [], "grid.yaml: .*latent_dimm"),
+        ({}, ["--trials", "-1"], "--trials expects at least 1"),
         ({"sampler": "tpe", "search": {"model.dropout": {"low": 0.0, "high": 0.1}}, "confirm": {"best": 1, "seeds": [0]}}, [],
          r"\[0\] are in both"),
         ({}, ["--workers", "0"], "--workers expects at least 1"),
-        ({}, ["--steps", "3"], "--steps 3"),
+        ({}, ["--steps", "3"], "takes --env, .*, but got --steps 3"),
         ({}, ["--storage", "nonsense"], "URL of a database"),
     ],
 )  # fmt: skip
@@ -217,9 +223,3 @@ def test_an_environment_is_needed(tmp_path, write_grid):
         main(["latent_dim", "--grid", write_grid()])
     with pytest.raises(UserError, match=r"none at nowhere\.yaml"):
         main(["latent_dim", "--env", "hopper", "--grid", "nowhere.yaml"])
-
-
-def test_tables_are_written_whole(tmp_path):
-    replace(tmp_path / "a.csv", "one\n")
-    replace(tmp_path / "a.csv", "two\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"] and (tmp_path / "a.csv").read_text() == "two\n"

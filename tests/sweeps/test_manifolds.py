@@ -1,6 +1,7 @@
 """Estimators on manifolds of known dimension: within their documented bias, and the same again."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,8 +57,9 @@ def test_the_same_seed_gives_the_same_table(rows):
 
 def test_the_command_leaves_its_tables(tmp_path, capsys):
     main(["manifolds", "--points", "120", "--clouds", "2", "--logs", str(tmp_path)])
-    folder = tmp_path / "sweeps" / "manifolds"
-    assert capsys.readouterr().out.strip().splitlines()[-1] == str(folder)
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    # The table of the default options is not overwritten.
+    assert folder.parent == tmp_path / "sweeps" and folder.name.startswith("manifolds-")
     with (folder / "table.csv").open() as file:
         found = list(csv.DictReader(file))
     assert len(found) == 24 and float(found[0]["two_nn"]) > 0
@@ -67,9 +69,11 @@ def test_the_command_leaves_its_tables(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["--points", "many"], "--points expects a whole number of at least 110, but got 'many'"),
-        (["--clouds", "0"], "--clouds expects a whole number of at least 1"),
-        (["--env", "hopper"], "takes --points, --clouds, --seed and --logs, but got --env hopper"),
+        (["--points", "many"], "--points expects a whole number, but got 'many'"),
+        (["--points", "109"], "--points expects at least 110, but got 109"),
+        (["--clouds", "0"], "--clouds expects at least 1"),
+        (["--seed", "-1"], "--seed expects at least 0"),
+        (["--env", "hopper"], "takes --points, --clouds, --seed, --logs, but got --env hopper"),
     ],
 )
 def test_bad_input(arguments, sentence):

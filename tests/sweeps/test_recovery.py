@@ -35,30 +35,37 @@ def logs(grid, tmp_path_factory):
     return folder
 
 
+def tables(logs):
+    """Return the folder of the tables of the one grid that was run; another grid than the shipped one has its own."""
+    (folder,) = (logs / "sweeps").glob("recovery-mountaincar-*")
+    return folder
+
+
 def stamps(logs):
     return {str(p): p.stat().st_mtime_ns for p in logs.rglob("summary.json")}
 
 
 def test_table_and_figure(logs):
-    folder = logs / "sweeps" / "recovery-mountaincar"
+    folder = tables(logs)
     table = (folder / "table.md").read_text().splitlines()
-    assert len(table) == 2 + 4 and table[2].endswith("| 0.64 |")
+    assert len(table) == 2 + 4 + 2 and table[2].endswith("| 0.64 |")
+    assert " to " in table[2] and "(lowest to highest), their range" in table[-1]  # of two seeds
     assert len((folder / "table.csv").read_text().splitlines()) == 1 + 4
     assert (folder / "recovery.png").is_file()
-    assert len(list((logs / "fit" / "mountaincar").iterdir())) == 2
+    assert len(list((logs / "fit" / "mountaincar").glob("recovery-*"))) == 2
 
 
 def test_finished_runs_are_never_repeated_and_interrupted_ones_go_on(logs, grid):
     folder = logs / "fit" / "mountaincar" / "recovery-small-k1-seed1"
     best = (folder / "summary.json").read_text()
     (folder / "summary.json").unlink()  # as if the run had been killed before its end
-    table = (logs / "sweeps" / "recovery-mountaincar" / "table.csv").read_bytes()
+    table = (tables(logs) / "table.csv").read_bytes()
     before = stamps(logs)
     main(["recovery", "--env", "mountaincar", "--grid", str(grid), "--logs", str(logs)])
     after = stamps(logs)
     assert {path: stamp for path, stamp in after.items() if path in before} == before
     assert (folder / "summary.json").is_file() and "val_fvu" in best
-    assert (logs / "sweeps" / "recovery-mountaincar" / "table.csv").read_bytes() == table
+    assert (tables(logs) / "table.csv").read_bytes() == table
 
 
 def test_a_run_of_other_settings_is_not_taken_for_this_one(logs, grid, tmp_path):
@@ -67,7 +74,7 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(logs, grid, tmp_path)
     other["default"]["fit"]["trainer.max_steps"] = 20
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump(other))
-    with pytest.raises(UserError, match=r"trainer.max_steps = 10, but the grid asks for 20"):
+    with pytest.raises(UserError, match=r"other settings than .*other.yaml asks for: trainer.max_steps is 10, not 20"):
         main(["recovery", "--env", "mountaincar", "--grid", str(path), "--logs", str(tmp_path / "logs")])
 
 
@@ -89,8 +96,46 @@ def test_bad_input(arguments, sentence):
 def test_a_mistyped_key_of_a_grid_is_told(tmp_path):
     path = tmp_path / "grid.yaml"
     path.write_text("default: {policies: {small: {}}, latent_dim: [1], seeds: [0]}\n")
-    with pytest.raises(UserError, match="latent_dim"):
+    with pytest.raises(UserError, match=r"grid.yaml: a grid has the keys .*'latent_dim'. Did you mean 'latent_dims'"):
         load_grid("mountaincar", path)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"seeds": 3}, "seeds expects a list of whole numbers"),
+        ({"seeds": [-1]}, "seeds expects a whole number from 0"),
+        ({"latent_dims": []}, "'latent_dims' expects at least one entry"),
+        ({"latent_dims": [0]}, "latent_dims expects a whole number of at least 1, but got 0"),
+        ({"policies": {}}, "'policies' expects at least one entry"),
+        ({"policies": {"a/b": {}}}, "becomes part of a folder's name"),
+        ({"evaluate": {"polices": 6}}, "evaluate has the keys .*Did you mean 'policies'"),
+        ({"evaluate": {"policies": "six"}}, "evaluate: policies expects a whole number, but got 'six'"),
+        ({"evaluate": {"policies": 0}}, "evaluate: --policies expects at least 1"),
+        ({"fit": {"model.latent_dmi": 3}}, "grid.yaml: .*latent_dmi"),
+    ],
+)
+def test_a_grid_that_means_nothing_is_refused_before_the_work(tmp_path, grid, changes, sentence):
+    plain = yaml.safe_load(grid.read_text())
+    plain["default"] |= changes
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    with pytest.raises(UserError, match=sentence) as told:
+        main(["recovery", "--env", "mountaincar", "--grid", str(path), "--logs", str(tmp_path / "logs")])
+    assert str(path) in str(told.value) and not (tmp_path / "logs").exists()
+
+
+def test_a_misspelled_section_is_told(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text("default: {policies: {small: {}}, latent_dims: [1], seeds: [0]}\npublishd: {}\n")
+    with pytest.raises(UserError, match="Did you mean 'published'"):
+        load_grid("mountaincar", path)
+
+
+def test_logs_that_cannot_be_written_are_told_before_the_work(tmp_path, grid):
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(UserError, match="cannot be made"):
+        main(["recovery", "--env", "mountaincar", "--grid", str(grid), "--logs", str(tmp_path / "logs")])
 
 
 def test_shipped_grids():

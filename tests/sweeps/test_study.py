@@ -77,7 +77,7 @@ def test_a_killed_process_loses_its_own_trial_only_and_that_waits_again(tmp_path
     for trial in (other, again):
         shared.tell(trial, 0.0, TrialState.COMPLETE)
     assert len(shared.trials()) == 2
-    assert not list((tmp_path / "locks").glob("s-*"))
+    assert not list((tmp_path / "locks").glob(".s-*"))
 
 
 def test_trials_of_another_machine_are_left_alone(tmp_path):
@@ -129,8 +129,24 @@ def test_studies_of_other_settings_are_refused(tmp_path):
     shared = share(tmp_path)
     shared.agree({"fit": {"trainer.max_steps": 10}}, Path("a.yaml"))
     shared.agree({"fit": {"trainer.max_steps": 10}}, Path("a.yaml"))
-    with pytest.raises(UserError, match=r"begun with fit = .*10.*but b.yaml asks for .*20"):
+    with pytest.raises(UserError, match=r"other settings than b.yaml asks for \(fit.trainer.max_steps is 10, not 20\)"):
         share(tmp_path).agree({"fit": {"trainer.max_steps": 20}}, Path("b.yaml"))
+
+
+def test_the_content_of_what_settings_name_counts_and_a_grid_may_name_more(tmp_path):
+    shared = share(tmp_path)
+    shared.agree({"fit": {}, "contents": {"file a": "1", "file b": "2"}}, Path("a.yaml"))
+    shared.agree({"fit": {}, "contents": {"file b": "2", "file c": "3"}}, Path("a.yaml"))
+    for name, found in (("a", "1"), ("c", "3")):
+        with pytest.raises(UserError, match=rf'contents.file {name} is "{found}", not "9"'):
+            share(tmp_path).agree({"fit": {}, "contents": {f"file {name}": "9"}}, Path("a.yaml"))
+
+
+def test_a_study_of_an_earlier_version_learns_what_it_did_not_write_down(tmp_path):
+    share(tmp_path).agree({"fit": {"x": 1}}, Path("a.yaml"))
+    share(tmp_path).agree({"fit": {"x": 1}, "pruner": "none"}, Path("a.yaml"))
+    with pytest.raises(UserError, match='pruner is "none", not "median"'):
+        share(tmp_path).agree({"fit": {"x": 1}, "pruner": "median"}, Path("a.yaml"))
 
 
 @pytest.mark.parametrize(

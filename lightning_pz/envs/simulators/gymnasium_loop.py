@@ -30,11 +30,15 @@ class GymnasiumSimulator:
         self._dt = 1.0
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Begin an episode in each of the first slots; see `Simulator.reset`."""
+        """Begin an episode in each of the first slots; see `Simulator.reset`.
+
+        Raises:
+            UserError: The environment fails, here and in `step`; see `lightning_pz.envs.guarded`.
+        """
         check_seeds(seeds, self.size)
         while len(self._envs) < len(seeds):
             # The rollout counts steps itself, up to a horizon that need not be the registered one.
-            self._envs.append(make_env(self.spec.id, max_episode_steps=-1, disable_env_checker=True))
+            self._envs.append(make_env(self.spec.id, max_episode_steps=-1))
         self._dt = control_seconds(self._envs[0])
         for env, row, seed in zip(self._envs, self._observations, seeds, strict=False):
             row[:] = env.reset(seed=int(seed))[0]
@@ -49,9 +53,8 @@ class GymnasiumSimulator:
         before = self._physics(active)
         rewards, terminated = np.zeros(len(active)), np.zeros(len(active), dtype=bool)
         for row, slot in enumerate(active.tolist()):
-            result = self._envs[slot].step(actions[row])
-            self._observations[slot], rewards[row] = result[0], result[1]
-            terminated[row] = result[2] or result[3]
+            self._observations[slot], rewards[row], ended, truncated, _ = self._envs[slot].step(actions[row])
+            terminated[row] = ended or truncated
         next_observations = self._observations[active]
         after = self._physics(active)
         return Transition(observations, actions, next_observations, rewards, terminated, before, after, self._dt)
@@ -75,4 +78,5 @@ def read_physics(env: gymnasium.Env, observation: np.ndarray) -> Physics:
 
 def control_seconds(env: gymnasium.Env) -> float:
     """Return the seconds of one control step, or 1 where the environment does not say."""
-    return float(getattr(env.unwrapped, "dt", 1.0))
+    seconds = getattr(env.unwrapped, "dt", None)
+    return float(seconds) if isinstance(seconds, int | float | np.number) else 1.0

@@ -1,0 +1,111 @@
+"""What Stable-Baselines3's `VecNormalize` did to observations, as the first layers of a policy."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lightning_pz.compression.network import Standardize, ToBox
+from lightning_pz.errors import UserError
+
+
+def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.Sequential:
+    """Return a policy that takes raw observations, made of one that takes normalized ones.
+
+    Args:
+        network: Takes `clip((x - mean) / sqrt(variance + epsilon), -c, c)`.
+        path: The file that `VecNormalize.save` wrote. It is a pickle, which runs code of its own, as a model's zip does.
+        size: Numbers in an observation.
+
+    Raises:
+        UserError: Another kind of file, statistics of another size, or observations that were not normalized.
+    """
+    found = _load(path)
+    if not found.norm_obs:
+        raise UserError(f"--normalization {path} did not normalize observations (norm_obs is False): leave it out")
+    parts = _parts(found)
+    mean, variance, bound = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    if len(mean) != size:
+        raise UserError(
+            f"--normalization {path} has statistics of {len(mean)} numbers, but observations have {size}: give the file "
+            "that was saved with this policy"
+        )
+    std = torch.from_numpy(np.sqrt(variance + found.epsilon))
+    limit = torch.from_numpy(bound)
+    return nn.Sequential(Standardize(torch.from_numpy(mean), std), ToBox(-limit, limit, "clip"), *network)
+
+
+def was_normalized(model: Any) -> bool | None:
+    """Return whether a model of Stable-Baselines3 was trained under `VecNormalize`; None where its zip does not tell.
+
+    Beside the last observation a zip keeps one that is called original. A learner without a replay buffer keeps it under
+    `VecNormalize` alone. One with a replay buffer keeps it always, and then it is the observation before the last: only a
+    type of its own, or a last observation alone outside the space, tells that the last was normalized.
+    """
+    original, last = getattr(model, "_last_original_obs", None), getattr(model, "_last_obs", None)
+    if original is None or last is None:
+        return False
+    if not hasattr(model, "replay_buffer"):
+        return True
+    parts = [(original[key], last[key]) for key in original] if isinstance(original, dict) else [(original, last)]
+    if any(one.dtype != other.dtype for one, other in parts):
+        return True
+    # An environment may leave its own space; then that tells nothing.
+    return True if _inside(model, original) and not _inside(model, last) else None
+
+
+def _inside(model: Any, observations: Any) -> bool:
+    """Return whether the first of a batch of observations lies in the model's space."""
+    if isinstance(observations, dict):
+        return model.observation_space.contains({key: part[0] for key, part in observations.items()})
+    return model.observation_space.contains(observations[0])
+
+
+def statistics_near(path: str | Path) -> list[Path]:
+    """Return files beside a model whose names are those that statistics usually have."""
+    folder = Path(path).parent
+    return sorted({*folder.glob("*vecnormalize*.pkl"), *folder.glob("*/vecnormalize.pkl")})
+
+
+def _load(path: str | Path) -> Any:
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    try:
+        with Path(path).open("rb") as file:
+            found = pickle.load(file)
+    except Exception as error:
+        raise UserError(
+            f"--normalization {path} cannot be opened ({type(error).__name__}: {error}): give the file that "
+            "VecNormalize.save wrote"
+        ) from error
+    if not isinstance(found, VecNormalize):
+        raise UserError(
+            f"--normalization {path} holds a {type(found).__name__}: give the file that VecNormalize.save wrote"
+        )
+    return found
+
+
+def _parts(found: Any) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return mean, variance and bound of each part of the observation, in the order in which a policy joins them."""
+    if not isinstance(found.obs_rms, dict):
+        return [_part(found.obs_rms, found.clip_obs)]
+    # Parts that were not normalized pass as they are, but for the last digits that epsilon takes.
+    return [
+        _part(found.obs_rms[key], found.clip_obs) if key in found.obs_rms else _untouched(space, found.epsilon)
+        for key, space in found.observation_space.spaces.items()
+    ]
+
+
+def _part(statistics: Any, bound: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    mean, variance = (np.asarray(values, dtype=np.float64).ravel() for values in (statistics.mean, statistics.var))
+    return mean, variance, np.full(len(mean), bound)
+
+
+def _untouched(space: Any, epsilon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    size = int(np.prod(space.shape))
+    return np.zeros(size), np.full(size, 1 - epsilon), np.full(size, np.inf)

@@ -1,0 +1,211 @@
+"""Gymnasium environments as policies for compression see them: games in small stacks, and errors in sentences."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from lightning_pz.envs.specs import make_env
+from lightning_pz.errors import UserError
+
+PROVIDERS = {
+    "ale_py": ("atari", "pip install 'lightning_pz[atari]'"),
+    "gymnasium_mariobros": ("Super Mario Bros", "pip install gymnasium-mariobros (its game image is proprietary)"),
+    "surrol": ("SurRoL", "see the README, Surgical robot"),
+}
+"""Modules that register environments when imported: what they bring, and how they are installed."""
+SKIP = 4
+"""Frames of a game in one step of a policy."""
+_MARIO_FRAMES = 9000
+"""150 s of play, after which an episode is cut off: what is registered is as good as no limit."""
+
+
+def register_providers(env_id: str) -> None:
+    """Import what registers an environment, if it is not registered and its id tells who would.
+
+    Raises:
+        UserError: The package or the module is not installed; with the line that installs it where that is known.
+    """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(
+                f"--env {env_id} needs the module {module}, which cannot be imported ({error}): correct its name, or put "
+                "its folder on PYTHONPATH"
+            ) from error
+    if name in gymnasium.registry:
+        return
+    lower = name.lower()
+    provider = (
+        "ale_py" if lower.startswith("ale/") or "noframeskip" in lower
+        else "gymnasium_mariobros" if lower.startswith("supermariobros")
+        else "lightning_pz.compression.surrol" if lower.startswith("surrol/") else None
+    )  # fmt: skip
+    if provider is None:
+        return
+    needed = "surrol" if provider.endswith("surrol") else provider
+    if importlib.util.find_spec(needed) is None:
+        what, line = PROVIDERS[needed]
+        raise UserError(f"--env {env_id} needs {what}, which is not installed: {line}")
+    imported = importlib.import_module(provider)
+    if hasattr(imported, "register"):
+        imported.register()
+
+
+def make_world_env(
+    env_id: str, *, reward_clip: bool, flatten: bool = True, horizon: int | None = None
+) -> gymnasium.Env:
+    """Make one environment as policies here see it.
+
+    Atari games, whatever their id says of frames and sticky actions, are played as `<Game>NoFrameskip-v4` with the usual
+    treatment: up to 30 no-ops, 4 frames a step, no sticky actions, 84 x 84 gray pixels, the last 4 stacked. Other
+    environments of images get the same but for the no-ops. Dictionaries of vectors become one vector.
+
+    Args:
+        env_id: Registered id, or `module:id`.
+        reward_clip: Atari: whether rewards are cut to their sign and a lost life ends an episode, as for training.
+        flatten: Whether dictionaries become vectors; hindsight needs them whole.
+        horizon: Steps of the policy after which an episode is cut off, in the place of the environment's own limit.
+
+    Raises:
+        UserError: There is no such environment, a package is missing, or its images are not of three colors.
+    """
+    register_providers(env_id)
+    atari = provider_of(env_id) == "ale_py"
+    more: dict[str, Any] = {"frameskip": 1, "repeat_action_probability": 0.0} if atari else {}
+    if horizon is not None:
+        # The registered limit would count before the one below, and in frames.
+        more["max_episode_steps"] = -1
+    env = make_env(env_id, disable_env_checker=True, **more)
+    shape = getattr(env.observation_space, "shape", None)
+    if atari:
+        env = _atari(env, env_id, reward_clip)
+    elif shape is not None and len(shape) == 3:
+        env = _small_stacks(env, env_id)
+    elif isinstance(env.observation_space, spaces.Dict) and flatten:
+        env = gymnasium.wrappers.FlattenObservation(env)
+    env = Checked(env, env_id)
+    return env if horizon is None else gymnasium.wrappers.TimeLimit(env, horizon)
+
+
+def provider_of(env_id: str) -> str:
+    """Return the package whose code a registered environment runs, or an empty text."""
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
+    return "" if spec is None else str(spec.entry_point).partition(":")[0].partition(".")[0]
+
+
+def own_limit(env_id: str, env: gymnasium.Env) -> int | None:
+    """Return the steps of a policy after which an environment cuts an episode off by itself, None where it tells of none."""
+    limit = env.spec.max_episode_steps if env.spec else None
+    frames = len(getattr(env.observation_space, "shape", None) or ()) == 3
+    if provider_of(env_id) == "gymnasium_mariobros":
+        limit = _MARIO_FRAMES
+    return limit if limit is None or not frames else -(-limit // SKIP)
+
+
+class Checked(gymnasium.Wrapper):
+    """Turns what an environment must not do into sentences that name it, the seed and the step.
+
+    Args:
+        env: The environment.
+        env_id: Its id as it was given.
+
+    Raises:
+        UserError: From `reset` and `step`: an error inside, an observation of another shape, or a number that is not finite.
+    """
+
+    def __init__(self, env: gymnasium.Env, env_id: str) -> None:
+        super().__init__(env)
+        self._id, self._steps = env_id, 0
+        self._seed: int | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        self._seed, self._steps = self._seed if seed is None else seed, 0
+        try:
+            observation, info = self.env.reset(seed=seed, options=options)
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._told(f"failed ({type(error).__name__}: {error})") from error
+        self._check(observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        self._steps += 1
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            value = float(np.asarray(reward, dtype=np.float64).item())
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._told(f"failed ({type(error).__name__}: {error})") from error
+        self._check(observation)
+        if not np.isfinite(value):
+            raise self._told(f"gave a reward of {value}, which is not finite")
+        return observation, value, bool(terminated), bool(truncated), info
+
+    def _check(self, observation: Any) -> None:
+        space = self.observation_space
+        parts = observation if isinstance(observation, dict) else {"": observation}
+        wanted = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+        for key, part in parts.items():
+            array, shape = np.asarray(part), getattr(wanted.get(key), "shape", None)
+            if shape is not None and array.shape != shape:
+                raise self._told(f"gave an observation of shape {array.shape} where its space has {shape}")
+            # Images are bytes, which are always finite.
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise self._told("gave an observation that is not finite")
+
+    def _told(self, what: str) -> UserError:
+        return UserError(
+            f"{self._id} {what} at step {self._steps} of an episode (last seed {self._seed}): mend the environment, or "
+            "look at the policy if it drove it there"
+        )
+
+
+def _atari(env: gymnasium.Env, env_id: str, reward_clip: bool) -> gymnasium.Env:
+    if importlib.util.find_spec("stable_baselines3") is None or importlib.util.find_spec("cv2") is None:
+        raise UserError(f"--env {env_id} needs more: pip install 'lightning_pz[atari,compression]'")
+    from stable_baselines3.common.atari_wrappers import AtariWrapper
+
+    env = AtariWrapper(env, frame_skip=SKIP, terminal_on_life_loss=reward_clip, clip_reward=reward_clip)
+    return _channels_first(gymnasium.wrappers.FrameStackObservation(env, 4))
+
+
+def _small_stacks(env: gymnasium.Env, env_id: str) -> gymnasium.Env:
+    space = env.observation_space
+    if not isinstance(space, spaces.Box) or space.shape[2] != 3 or space.dtype != np.uint8:
+        raise UserError(
+            f"--env expects images of shape (height, width, 3) in bytes, but {env_id} has {space}: register a wrapped "
+            "version that has them"
+        )
+    if importlib.util.find_spec("cv2") is None:
+        raise UserError(f"--env {env_id} has images, which need one package more: pip install opencv-python-headless")
+    if provider_of(env_id) == "gymnasium_mariobros":
+        env = _with_few_buttons(env)
+    env = gymnasium.wrappers.MaxAndSkipObservation(env, SKIP)
+    env = gymnasium.wrappers.ResizeObservation(gymnasium.wrappers.GrayscaleObservation(env), (84, 84))
+    return gymnasium.wrappers.FrameStackObservation(env, 4)
+
+
+def _with_few_buttons(env: gymnasium.Env) -> gymnasium.Env:
+    """Leave 7 of the 256 combinations of buttons."""
+    from gymnasium_mariobros.actions import SIMPLE_MOVEMENT
+    from gymnasium_mariobros.wrappers import JoypadSpace
+
+    return JoypadSpace(env, SIMPLE_MOVEMENT)
+
+
+def _channels_first(env: gymnasium.Env) -> gymnasium.Env:
+    """Turn stacks of (4, 84, 84, 1) into (4, 84, 84)."""
+    space = spaces.Box(0, 255, env.observation_space.shape[:3], np.uint8)  # type: ignore[index]
+    return gymnasium.wrappers.TransformObservation(env, lambda image: np.asarray(image)[..., 0], space)

@@ -1,0 +1,135 @@
+"""What stands between the package and anyone's environment: the one place where its habits become the protocol's.
+
+`make_env` wraps every environment in `Guarded`, so that all loops that play an episode see the same: arrays of the
+caller's own, plain numbers, actions of the box's type and within it, and one sentence where the environment fails.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+from lightning_pz.errors import UserError
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Guarded(gymnasium.Wrapper):
+    """An environment whose answers are checked, copied and of plain types.
+
+    An observation that a float32 cannot hold, 1e39 for instance, counts as infinite, since policies act on float32.
+
+    Args:
+        env: The environment.
+        env_id: What a person calls it.
+    """
+
+    def __init__(self, env: gymnasium.Env, env_id: str) -> None:
+        super().__init__(env)
+        self._id = env_id
+        self._seed: int | None = None
+        self._steps = 0
+
+    @property
+    def spec(self) -> Any:  # type: ignore[override]
+        """The environment's own specification: this wrapper changes nothing that it describes."""
+        return self.env.spec
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        """Begin an episode.
+
+        Raises:
+            UserError: The environment raises, or returns something else than an observation and a dictionary.
+        """
+        self._seed, self._steps = seed, 0
+        result = self._call(lambda: self.env.reset(seed=seed, options=options))
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise self._wrong("reset must return (observation, info)", _short(result))
+        return self._observation(result[0]), result[1]
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        """Advance by one step.
+
+        Raises:
+            UserError: The environment raises, or returns something else than Gymnasium's five values.
+        """
+        self._steps += 1
+        action = self._action(action)
+        result = self._call(lambda: self.env.step(action))
+        if not (isinstance(result, tuple) and len(result) == 5):
+            raise self._wrong("step must return (observation, reward, terminated, truncated, info)", _short(result))
+        observation, reward, terminated, truncated, info = result
+        ends = self._number(terminated, "terminated") != 0, self._number(truncated, "truncated") != 0
+        return self._observation(observation), self._number(reward, "the reward"), *ends, info
+
+    def _action(self, action: Any) -> Any:
+        """Return an action as the box has it, the caller's array untouched whatever the environment does to it."""
+        space = self.env.action_space
+        if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
+            return action
+        # Rounding to float32 may leave a float64 box by a digit.
+        return np.clip(np.asarray(action, dtype=space.dtype), space.low, space.high)
+
+    def _observation(self, observation: Any) -> Any:
+        space = self.env.observation_space
+        if not isinstance(space, Box):
+            return observation
+        array = self._call(lambda: np.array(observation))
+        if array.shape != space.shape or array.dtype.kind not in "biuf":
+            came = f"shape {array.shape}" if array.dtype.kind in "biuf" else _short(observation)
+            raise self._wrong(f"an observation must be numbers of shape {space.shape}, as its space says", came)
+        if (
+            array.dtype.kind == "f"
+            and space.dtype.kind != "f"
+            and np.any(np.isfinite(array) & (array != np.rint(array)))
+        ):
+            raise self._wrong(f"observations must be whole numbers, as a space of {space.dtype} says", _short(array))
+        if array.dtype.kind == "f" and array.dtype.itemsize > 4:
+            array[np.abs(array) > _LARGEST] = np.inf
+        return array
+
+    def _number(self, value: Any, what: str) -> float:
+        """Return a number, a NumPy scalar or an array of one element as a float."""
+        if isinstance(value, float | bool):
+            return float(value)
+        array = self._call(lambda: np.asarray(value))
+        if array.size != 1 or array.dtype.kind not in "biuf":
+            raise self._wrong(f"{what} must be one number", _short(value))
+        return float(array.reshape(()))
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{self._id} raised {told(error)}, {self._place()}: mend the environment; "
+                "gymnasium.utils.env_checker.check_env finds most such faults"
+            ) from error
+
+    def _wrong(self, expected: str, came: str) -> UserError:
+        return UserError(f"{self._id}: {expected}, but it returned {came}, {self._place()}: mend the environment")
+
+    def _place(self) -> str:
+        episode = "an episode without a seed" if self._seed is None else f"the episode with seed {self._seed}"
+        return f"at the reset of {episode}" if self._steps == 0 else f"in step {self._steps} of {episode}"
+
+
+def told(error: Exception) -> str:
+    """Return an exception in one line: its type, its message, and the file and line that raised it."""
+    message = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{': ' if message else ''}{message}{where}"
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    kind = f"{type(value).__name__} of {len(value)} values: " if isinstance(value, tuple) else ""
+    return kind + (text if len(text) <= 80 else f"{text[:77]}...")

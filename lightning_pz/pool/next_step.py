@@ -1,0 +1,57 @@
+"""The command that fits on a pool, whatever its environment, network and recipe are."""
+
+from __future__ import annotations
+
+import shlex
+
+import yaml
+
+from lightning_pz.pool.store import Pool
+from lightning_pz.presets import EnvConfig, PolicyConfig, conf_dir, load_preset, preset_names
+
+_LEAST = 2
+"""Policies that each held-out part must have; see `split_rows`."""
+
+
+def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> str:
+    """Return the `fit` command for a pool, with every flag that differs from what `fit` would take by itself.
+
+    If the pool is too small to split, the text says so instead.
+
+    Args:
+        env: The environment as `collect` was given it.
+        policy: The policy network as `collect` was given it.
+        logs: Folder for runs as `collect` was given it.
+        pool: The pool.
+    """
+    if len(pool) < 3 * _LEAST:
+        return f"a pool of {3 * _LEAST} policies or more, to be split for a fit: raise --candidates or --keep"
+    words = ["python", "-m", "lightning_pz.fit", *_env_words(env, pool), *_policy_words(policy)]
+    words += ["--data.pool", str(pool.folder)]
+    if logs != "logs":
+        words += ["--logs", logs]
+    shipped = yaml.safe_load((conf_dir() / "fit.yaml").read_text())
+    largest = pool.meta["states"]["probe"] * pool.layout.action_size
+    if shipped["model"]["latent_dim"] > largest:
+        words += ["--model.latent_dim", str(largest)]
+    for name in ("val_share", "test_share"):
+        if round(shipped["data"][name] * len(pool)) < _LEAST:
+            words += [f"--data.{name}", f"{_LEAST / len(pool):.4f}"]
+    return shlex.join(words)
+
+
+def _env_words(env: EnvConfig, pool: Pool) -> list[str]:
+    known = env.name in preset_names("env") and load_preset("env", env.name)["env"]
+    if known and known["id"] == env.id:
+        words, own = ["--env", env.name], known["horizon"]
+    else:
+        words, own = ["--env", env.id, "--env.name", env.name], None
+    horizon = pool.meta["env"]["horizon"]
+    return words if own == horizon else [*words, "--env.horizon", str(horizon)]
+
+
+def _policy_words(policy: PolicyConfig) -> list[str]:
+    if policy.name in preset_names("policy") and load_preset("policy", policy.name)["policy"] == vars(policy):
+        return ["--policy", policy.name]
+    widths = "[" + ",".join(map(str, policy.hidden)) + "]"
+    return [f"--policy.name={policy.name}", f"--policy.hidden={widths}", f"--policy.activation={policy.activation}"]

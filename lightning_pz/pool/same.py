@@ -1,0 +1,94 @@
+"""Whether a pool is the one that a checkpoint was trained on: the one place where that is decided."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_pz.common.identity import first_difference
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.errors import UserError
+from lightning_pz.pool.store import Pool, read_pool
+
+_REPEATED = ("env", "layout", "prior", "observation_mean", "observation_std")
+"""What a checkpoint's description repeats of `pool.json`."""
+
+
+def describe_pool(pool: Pool) -> dict[str, Any]:
+    """Return what a checkpoint keeps of its pool, so that `check_same_pool` knows it again."""
+    return {"folder": str(pool.folder), "digest": pool.digest, "identity": pool.identity}
+
+
+def pool_difference(pool: Pool, description: Mapping[str, Any]) -> str | None:
+    """Return the first difference between a pool and the one that a checkpoint was trained on; None if it is the same.
+
+    Args:
+        pool: The pool at hand.
+        description: `hparams["description"]` of the checkpoint. One written by an earlier version holds the digest of a
+            single array, `indices` or `params`; environment, layout, prior, statistics and probe states, which it
+            repeats, must then be equal as well. Together they tell seed and state sample.
+    """
+    known = description["pool"]
+    if "identity" in known:
+        return first_difference(pool.identity, known["identity"])
+    if told := first_difference(_repeated(pool.meta), _repeated(description)):
+        return told
+    own, kept = pool.arrays["states"][: pool.meta["states"]["probe"]], np.array(description["probe_states"], np.float32)
+    if not np.array_equal(own, kept):
+        return "the probe states are others"
+    name = "params" if pool.meta.get("recipe") == "grown" else "indices"
+    return first_difference({name: pool.meta["arrays"][name]["sha256"]}, {name: known["digest"]})
+
+
+def is_pool_of(pool: Pool, description: Mapping[str, Any]) -> bool:
+    """Return whether this is the pool that a checkpoint was trained on."""
+    return "pool" in description and pool_difference(pool, description) is None
+
+
+def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
+    """Raise `UserError` with the first difference unless this is the pool that a checkpoint was trained on.
+
+    Args:
+        pool: The pool at hand.
+        description: `hparams["description"]` of the checkpoint.
+    """
+    if (told := pool_difference(pool, description)) is not None:
+        raise UserError(
+            f"{pool.folder} is another pool than the one this checkpoint was trained on ({told}), so that held-out "
+            "policies cannot be told from training policies: give the right one with --pool, or fit again"
+        )
+
+
+def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, verify: bool = True) -> Pool:
+    """Open the pool that a checkpoint was trained on.
+
+    Args:
+        description: `hparams["description"]` of the checkpoint.
+        given: Where the pool lies now, if it was moved.
+        verify: Recompute every array's digest.
+
+    Raises:
+        UserError: It is not there, it is another pool, or the checkpoint does not say which it was.
+    """
+    known = description.get("pool")
+    if known is None:
+        raise UserError("this checkpoint does not say which policies were held out: train it again with this version")
+    folder = Path(given or known["folder"])
+    if not folder.exists():
+        raise UserError(
+            f"the pool of this checkpoint was at {folder}, which does not exist here: run from the folder that "
+            "training ran in, give --pool, or make it again with python -m lightning_pz.collect"
+        )
+    pool = read_pool(folder, verify=verify)
+    check_same_pool(pool, description)
+    return pool
+
+
+def _repeated(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `pool.json` and a description have in common, the environment with what it may lack by now."""
+    env = dataclasses.asdict(EnvSpec.from_dict(plain["env"]))
+    return {key: plain[key] for key in _REPEATED} | {"env": env}

@@ -1,0 +1,172 @@
+"""How often the intervals of tables and figures hold the truth: `python -m sweeps coverage`.
+
+Draws samples whose truth is known, and leaves `logs/sweeps/coverage`: `table.md` and `table.csv`, the share of samples
+whose interval holds the truth, and beside it that of the percentile bootstrap. About a minute of one core.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lightning_pz.common.files import write_text
+from lightning_pz.common.statistics import FEWEST, interquartile, iqm, mean_interval, percentiles
+from lightning_pz.evaluation.metrics import over_seeds
+from sweeps.options import CoverageOptions
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+POPULATIONS: dict[str, Draw] = {
+    "normal": lambda generator, shape: generator.normal(size=shape),
+    "skewed": lambda generator, shape: generator.exponential(size=shape) - 1,
+    "heavy tails": lambda generator, shape: generator.standard_t(3, size=shape) / 3**0.5,
+    "two peaks": lambda generator, shape: (generator.beta(0.5, 0.5, size=shape) - 0.5) * 8**0.5,
+}
+"""Populations of mean 0 and variance 1: Gaussian, exponential, Student's with 3 degrees of freedom, and an arcsine law, bounded
+and thickest at its ends."""
+_DRAWS = 300
+_TASKS = 8
+
+
+class Row(NamedTuple):
+    """What was found for one statistic and number of runs.
+
+    Attributes:
+        statistic: What the interval is of.
+        runs: Runs, or runs of each task.
+        kind: Of interval; below four runs the range.
+        ours: Share of samples whose interval holds the truth, by population.
+        bootstrap: The same of the percentile bootstrap.
+    """
+
+    statistic: str
+    runs: int
+    kind: str
+    ours: dict[str, float]
+    bootstrap: dict[str, float]
+
+
+def measure(trials: int, seed: int) -> list[Row]:
+    """Return a row per statistic and number of runs.
+
+    Args:
+        trials: Samples of each.
+        seed: Of everything.
+    """
+    generator = np.random.default_rng(seed)
+    kinds: list[tuple[str, Callable, tuple[int, ...]]] = [
+        ("mean", mean_coverage, (2, 3, 4, 5, 6, 8, 10, 15, 20, 100, 200)),
+        ("interquartile mean", iqm_coverage, (2, 3, 4, 5, 6, 8, 10, 15, 20)),
+        (f"interquartile mean over {_TASKS} tasks", tasks_coverage, (2, 3, 5, 10)),
+        ("mean over seeds that share 50 policies", seeds_coverage, (2, 3, 4, 5, 10)),
+    ]
+    rows = []
+    for name, cover, sizes in kinds:
+        for runs in sizes:
+            found = {label: cover(draw, runs, trials, generator) for label, draw in POPULATIONS.items()}
+            ours, theirs = ({label: share[i] for label, share in found.items()} for i in (0, 1))
+            several = runs >= FEWEST or cover is tasks_coverage
+            rows.append(Row(name, runs, "interval" if several else "range", ours, theirs))
+    return rows
+
+
+def mean_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
+    """Return the coverage of `mean_interval` and of the percentile bootstrap."""
+    samples = draw(generator, (runs, trials))
+    ends = np.array([mean_interval(sample)[1:3] for sample in samples.T]).T
+    return _holds(ends, 0.0), _holds(resampled([samples], lambda x: x.mean(0), generator), 0.0)
+
+
+def iqm_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
+    """Return the coverage of `interquartile` for the runs of one task, and of the percentile bootstrap."""
+    samples = draw(generator, (runs, trials))
+    return _iqm_of([samples], _middle(draw(generator, (400_000,))), generator)
+
+
+def tasks_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
+    """Return the coverage of `interquartile` over tasks that lie two standard deviations apart from first to last."""
+    levels = np.linspace(-1, 1, _TASKS)
+    samples = [level + draw(generator, (runs, trials)) for level in levels]
+    return _iqm_of(
+        samples, _middle(np.concatenate([level + draw(generator, (100_000,)) for level in levels])), generator
+    )
+
+
+def seeds_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
+    """Return the coverage of `over_seeds`, seeds and policies each adding to the metric, and of the nested bootstrap."""
+    ours, theirs = [], []
+    for _ in range(max(1, trials // 5)):
+        # The mean over policies varies as much as a seed does.
+        policies, own = 50**0.5 * draw(generator, (50,)), draw(generator, (runs, 1))
+        each = own + policies + draw(generator, (runs, 50))
+        drawn = np.stack([each[:, generator.integers(50, size=50)].mean(1) for _ in range(_DRAWS)], axis=1)
+        ours.append(over_seeds(each.mean(1), drawn)[1:3])
+        picked = generator.integers(runs, size=(runs, _DRAWS))
+        theirs.append(percentiles(drawn[picked, np.arange(_DRAWS)].mean(0)))
+    return _holds(np.array(ours).T, 0.0), _holds(np.array(theirs).T, 0.0)
+
+
+def resampled(
+    strata: Sequence[np.ndarray], statistic: Callable[[np.ndarray], np.ndarray], generator: np.random.Generator
+) -> np.ndarray:
+    """Return the ends of the percentile bootstrap that resamples each stratum, (runs, trials), by itself, (2, trials)."""
+    draws = []
+    for _ in range(_DRAWS):
+        picked = [s[generator.integers(len(s), size=s.shape), np.arange(s.shape[1])] for s in strata]
+        draws.append(statistic(np.concatenate(picked)))
+    return np.stack(percentiles(np.stack(draws)))
+
+
+def _iqm_of(strata: Sequence[np.ndarray], truth: float, generator: np.random.Generator) -> tuple[float, float]:
+    _, low, high, _ = interquartile(strata)
+    few = [stratum[:, : max(1, stratum.shape[1] // len(strata))] for stratum in strata]
+    return _holds(np.stack([low, high]), truth), _holds(resampled(few, iqm, generator), truth)
+
+
+def _middle(values: np.ndarray) -> float:
+    return float(iqm(values))
+
+
+def _holds(ends: np.ndarray, truth: float) -> float:
+    return float(((ends[0] <= truth) & (truth <= ends[1])).mean())
+
+
+def markdown(rows: Sequence[Row], trials: int) -> str:
+    """Return the table: in each cell our coverage, and after the slash that of the percentile bootstrap."""
+    lines = [
+        f"Share of {trials:,} samples whose interval of nominally 95 % holds the truth / that of the percentile bootstrap; "
+        f"below {FEWEST} runs of one task it is the range that holds it.",
+        "",
+        "| of | runs | shown | " + " | ".join(POPULATIONS) + " |",
+        "|---" * (3 + len(POPULATIONS)) + "|",
+    ]
+    for row in rows:
+        cells = [f"{row.ours[label]:.3f} / {row.bootstrap[label]:.3f}" for label in POPULATIONS]
+        lines.append(f"| {row.statistic} | {row.runs} | {row.kind} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def run(study: str, options: CoverageOptions) -> None:
+    """Measure and leave the tables."""
+    rows = measure(options.trials, options.seed)
+    folder = Path(options.logs) / "sweeps" / study
+    text = markdown(rows, options.trials)
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", _csv(rows))
+    print(f"{text}\n{folder}")
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ["statistic", "runs", "shown", *(f"{label}{end}" for label in POPULATIONS for end in ("", "_bootstrap"))]
+    )
+    for row in rows:
+        numbers = [share[label] for label in POPULATIONS for share in (row.ours, row.bootstrap)]
+        writer.writerow([row.statistic, row.runs, row.kind, *numbers])
+    return file.getvalue()

@@ -1,0 +1,81 @@
+"""Environments and policies that are made for one test."""
+
+import importlib
+import itertools
+import sys
+import textwrap
+from pathlib import Path
+
+import gymnasium
+import pytest
+import torch
+
+from lightning_pz.policy import Layout
+from lightning_pz.policy.saved import SavedPolicy
+
+_SOURCE = '''
+import gymnasium
+import numpy as np
+
+
+class {name}(gymnasium.Env):
+    """Three numbers s = 0.95 s + 0.1 a, without an end of its own; reward -|s|."""
+
+    metadata = {{"render_modes": []}}
+
+    def __init__(self, bad_at=None):
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        self.action_space = gymnasium.spaces.Box({low}, {high}, (2,), np.float32)
+        self.bad_at = bad_at
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state, self.steps = self.np_random.normal(size=3).astype(np.float32), 0
+        return self.state, {{}}
+
+    def step(self, action):
+        self.steps += 1
+        self.state[:] = 0.95 * self.state + 0.1 * np.append(action, action.sum())
+        reward = float("nan") if self.steps == self.bad_at else -np.abs(self.state).sum()
+        return self.state, reward, False, False, {{}}
+
+
+gymnasium.register("{name}-v0", {name}, max_episode_steps={limit}, kwargs={kwargs!r})
+'''
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def point_mass(tmp_path, monkeypatch):
+    """Return a function that writes, imports and registers a point mass of one's own, and returns `module:Id`."""
+    monkeypatch.syspath_prepend(tmp_path)
+    name, registered = f"PointMass{next(_NUMBERS)}", dict(gymnasium.registry)
+
+    def make(low=-1.0, high=1.0, limit=50, **kwargs) -> str:
+        # Once more under the same name is an edit of the same environment.
+        gymnasium.registry.pop(f"{name}-v0", None)
+        source = _SOURCE.format(name=name, low=low, high=high, limit=limit, kwargs=kwargs)
+        (tmp_path / f"{name.lower()}.py").write_text(textwrap.dedent(source))
+        sys.modules.pop(name.lower(), None)
+        importlib.invalidate_caches()
+        return f"{name.lower()}:{name}-v0"
+
+    yield make
+    gymnasium.registry.clear()
+    gymnasium.registry.update(registered)
+    sys.modules.pop(name.lower(), None)
+
+
+@pytest.fixture
+def write_policy(tmp_path):
+    """Return a function that writes a random `policy.npz` and returns its path."""
+
+    def write(inputs=3, outputs=2, high=1.0, seed=0, name="policy.npz") -> Path:
+        torch.manual_seed(seed)
+        layout = Layout(inputs, (24, 24), outputs)
+        corner = torch.full((outputs,), high)
+        weights = 0.3 * torch.randn(layout.num_params)
+        SavedPolicy(layout, weights, torch.zeros(inputs), torch.ones(inputs), -corner, corner).save(tmp_path / name)
+        return tmp_path / name
+
+    return write

@@ -1,0 +1,42 @@
+"""Whole climbs of a growth held out together, so that no held-out policy has siblings among the training policies."""
+
+import numpy as np
+import pytest
+
+from lightning_pz.errors import UserError
+from lightning_pz.pool.batches import split_rows
+from lightning_pz.pool.datamodule import PolicyPoolDataModule
+from lightning_pz.presets import EnvConfig, PolicyConfig
+from tests.pool.test_datamodule import make
+
+
+def test_whole_climbs_can_be_held_out(grown, pool):
+    directions = np.asarray(grown.arrays["directions"])
+    parts = split_rows(grown, 0.2, 0.2, 0, "climbs")
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(grown)))
+    climbs = [set(directions[rows].tolist()) - {-1} for rows in parts.values()]
+    assert all(climbs) and sum(map(len, climbs)) == len(set().union(*climbs))
+    sizes = [len(rows) / len(grown) for rows in parts.values()]
+    np.testing.assert_allclose(sizes, [0.6, 0.2, 0.2], atol=np.bincount(directions[directions >= 0]).max() / len(grown))
+    again, other = split_rows(grown, 0.2, 0.2, 0, "climbs"), split_rows(grown, 0.2, 0.2, 1, "climbs")
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)
+    assert not np.array_equal(parts["test"], other["test"])
+    # Without it siblings are on both sides, and the split is what it always was.
+    usual = split_rows(grown, 0.2, 0.2, 0)
+    np.testing.assert_array_equal(
+        np.concatenate(list(usual.values())), np.random.default_rng(0).permutation(len(grown))
+    )
+    assert set(directions[usual["train"]].tolist()) & set(directions[usual["test"]].tolist()) - {-1}
+    with pytest.raises(UserError, match=r"climbs expects a pool that was grown along directions"):
+        split_rows(pool, 0.2, 0.2, 0, "climbs")
+
+
+def test_the_way_to_hold_out_is_kept_for_later(pool, grown):
+    assert "held_out" not in make(pool).description()["pool"]["split"]
+    climbs = make(grown, held_out="climbs")
+    split = climbs.description()["pool"]["split"]
+    np.testing.assert_array_equal(split_rows(grown, **split)["test"], climbs.test.rows)
+    with pytest.raises(UserError, match=r"--data.held_out climbs goes with --data.recipe grown"):
+        PolicyPoolDataModule(EnvConfig("car", "MountainCarContinuous-v0"), PolicyConfig(), held_out="climbs")
+    with pytest.raises(UserError, match=r"--data.held_out expects one of policies, climbs"):
+        make(pool, held_out="rounds")

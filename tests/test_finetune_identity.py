@@ -1,0 +1,224 @@
+"""A run is known by the content of all that decides it, not by paths and names; old runs are found where they are the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+import torch
+import yaml
+
+from lightning_pz import finetune, single_run
+from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.common.files import safe_name
+from lightning_pz.common.identity import digest
+from lightning_pz.envs.played import is_as_it_was
+from lightning_pz.errors import UserError
+from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.settings import SearchSettings
+
+TINY = [
+    "--budget",
+    "9000",
+    "--starts",
+    "2",
+    "--pgpe.population",
+    "4",
+    "--evaluation_episodes",
+    "2",
+    "--test_episodes",
+    "2",
+]
+
+
+@pytest.fixture
+def run(fitted, tmp_path, capsys):
+    """Run the command; return the folder and whether it was there already."""
+
+    def go(*arguments, logs="logs"):
+        finetune.main(["--checkpoint", fitted.summary["checkpoint"], *TINY, "--logs", str(tmp_path / logs), *arguments])
+        output = capsys.readouterr().out
+        folder = Path(output.strip().splitlines()[-1])
+        task = arguments[arguments.index("--task") + 1] if "--task" in arguments else "standard"
+        row = next(line for line in output.splitlines() if line.split()[:1] == [task])
+        return folder, not row.rstrip().endswith("-")
+
+    return go
+
+
+def policy_at(model, value):
+    with torch.no_grad():
+        return SavedPolicy.of(model.policy, model.decoder(torch.full((1, 2), value))[0])
+
+
+def test_a_start_file_is_known_by_its_content(run, fitted, tmp_path):
+    model = load_autoencoder(fitted.summary["checkpoint"])
+    start = tmp_path / "one" / "policy.npz"
+    start.parent.mkdir()
+    policy_at(model, 0.3).save(start)
+    first, found = run("--start", str(start))
+    assert not found
+    elsewhere = tmp_path / "other" / "same.npz"
+    elsewhere.parent.mkdir()
+    policy_at(model, 0.3).save(elsewhere)
+    assert run("--start", str(elsewhere)) == (first, True)
+    policy_at(model, -0.8).save(start)
+    second, found = run("--start", str(start))
+    assert not found and second != first
+    # The same stem, another content: the names differ in more than a number, so that a report tells them apart.
+    assert not second.name.startswith(first.name.removesuffix("-seed0"))
+    assert (first / "curve.csv").read_bytes() != (second / "curve.csv").read_bytes()
+
+
+@pytest.fixture
+def own_task(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(text, name="own_task_to_edit"):
+        (tmp_path / f"{name}.py").write_text(text)
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+
+    yield write
+    sys.modules.pop("own_task_to_edit", None)
+
+
+def test_a_task_of_ones_own_is_known_by_its_source(run, own_task):
+    own_task("def fine(t):\n    return t.after.positions[:, 0]\n")
+    first, found = run("--task", "own_task_to_edit:fine")
+    assert not found and run("--task", "own_task_to_edit:fine") == (first, True)
+    own_task("def fine(t):\n    return -t.after.positions[:, 0]\n")
+    second, found = run("--task", "own_task_to_edit:fine")
+    assert not found and second == first.with_name(first.name + "-002")
+    values = [
+        json.loads((path / "summary.json").read_text())["own_task_to_edit:fine/return"] for path in (first, second)
+    ]
+    assert values[0] * values[1] < 0
+
+
+def test_tasks_that_a_slug_gives_one_name_do_not_share_a_folder(run, own_task):
+    own_task("def f(t):\n    return t.rewards\ndef F(t):\n    return -t.rewards\n")
+    one, two = (run("--task", f"own_task_to_edit:{name}")[0] for name in "fF")
+    assert one.parent != two.parent and one.parent.parent == two.parent.parent
+
+
+def test_a_run_of_an_earlier_version_is_found_again_where_it_is_surely_the_same(run, fitted, tmp_path):
+    folder, _ = run()
+    # What the version before kept: a digest of the settings and the checkpoint.
+    settings = finetune.parse(["--checkpoint", "x", *TINY])[1]
+    checkpoint = json.loads((folder / "identity.json").read_text())["checkpoint"]
+    (folder / "identity.json").unlink()
+    (folder / "identity").write_text(digest(settings.identity() | {"checkpoint": checkpoint})[:16] + "\n")
+    assert run() == (folder, True)
+
+
+def test_no_earlier_digest_stands_for_what_it_left_out(fitted, tmp_path, own_task):
+    model = load_autoencoder(fitted.summary["checkpoint"])
+    policy_at(model, 0.1).save(tmp_path / "policy.npz")
+    own_task("def f(t):\n    return t.rewards\n")
+
+    def earlier(**changes):
+        settings = dataclasses.replace(SearchSettings(), **changes)
+        return single_run.identity_of(single_run.Job(0, "x.ckpt", "abc", settings, "logs", 1), model).earlier
+
+    assert len(earlier()) == len(earlier(task="left")) == len(earlier(behavior_step=0.1)) == 1
+    assert not earlier(start=str(tmp_path / "policy.npz")) and not earlier(task="own_task_to_edit:f")
+    # Sigma was carried from latents into weights.
+    assert not earlier(behavior_step=0.1, release_decoder_at=5) and not earlier(behavior_step=0.1, widen=0.5)
+    # Constructor arguments and source, which were not kept.
+    old = {key: value for key, value in model.env.items() if key not in ("kwargs", "source")}
+    assert is_as_it_was(old, model.env) and not is_as_it_was(old, model.env | {"kwargs": "{}"})
+    assert not is_as_it_was(old, model.env | {"source": "abc"})
+
+
+def test_an_environment_that_has_changed_is_refused_or_another_run(fitted, monkeypatch):
+    model = load_autoencoder(fitted.summary["checkpoint"])
+    job = single_run.Job(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
+    before = single_run.identity_of(job, model)
+    registered = gymnasium.registry["MountainCarContinuous-v0"]
+    kind = gymnasium.envs.registration.load_env_creator(registered.entry_point)
+
+    class Edited(kind):
+        def __init__(self, render_mode=None, high=1.0):
+            super().__init__(render_mode)
+            self.action_space = gymnasium.spaces.Box(-1, high, (1,))
+
+    def register(**kwargs):
+        spec = dataclasses.replace(registered, entry_point=functools.partial(Edited, **kwargs))
+        monkeypatch.setitem(gymnasium.registry, registered.id, spec)
+
+    register(high=1.0)
+    after = single_run.identity_of(job, model)
+    assert after.digest != before.digest and before.earlier and not after.earlier
+    register(high=0.5)
+    with pytest.raises(
+        UserError, match=r"x\.ckpt was made for Mountain.*action_high\[0\] is 1\.0, not 0\.5.*fit again"
+    ):
+        single_run.identity_of(job, model)
+
+
+def test_versions_of_what_simulates_count(fitted, monkeypatch):
+    from lightning_pz.envs import played
+
+    model = load_autoencoder(fitted.summary["checkpoint"])
+    job = single_run.Job(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
+    before = single_run.identity_of(job, model)
+    monkeypatch.setattr(played.importlib.metadata, "version", lambda package: "99")
+    assert single_run.identity_of(job, model).digest != before.digest
+
+
+def test_a_folder_of_starts_names_its_files_as_evaluate_does(fitted, tmp_path, own_task):
+    own_task("def f(t):\n    return t.rewards\n")
+    model = load_autoencoder(fitted.summary["checkpoint"])
+    task = "own_task_to_edit:f"
+    policy_at(model, 0.1).save(tmp_path / f"{safe_name(task)}.npz")
+    single_run.build(model, SearchSettings(start=f"{tmp_path}/", task=task), 1)
+    with pytest.raises(UserError, match=r"there is none at .*left\.npz"):
+        single_run.build(model, SearchSettings(start=f"{tmp_path}/", task="left"), 1)
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--seed", "-1"], "--seed expects a seed from 0 to 4294967295, but got -1"),
+        (["--seed", str(2**32)], "--seed expects a seed from 0 to 4294967295"),
+        (["--seed", str(2**32 - 2), "--seeds", "3"], r"--seed expects a seed from 0 to 4294967293 \(3 of them"),
+        (["--config", "latin.yaml"], r"UTF-8, but latin\.yaml is in another encoding"),
+    ],
+)
+def test_bad_input(arguments, sentence, fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("latin.yaml").write_bytes(yaml.safe_dump({"task": "café"}, allow_unicode=True).encode("latin-1"))
+    with pytest.raises(UserError, match=sentence):
+        finetune.main(["--checkpoint", fitted.summary["checkpoint"], *arguments])
+    assert [path.name for path in tmp_path.iterdir()] == ["latin.yaml"]
+
+
+def test_logs_that_cannot_be_written_are_refused_before_the_search(fitted, tmp_path, monkeypatch):
+    (tmp_path / "logs").write_text("a file where a folder is wanted")
+    monkeypatch.setattr(single_run, "search_until_done", lambda *_: pytest.fail("searched"))
+    with pytest.raises(UserError, match="something else lies at"):
+        finetune.main(["--checkpoint", fitted.summary["checkpoint"], *TINY, "--logs", str(tmp_path / "logs")])
+
+
+def test_a_search_that_came_to_nothing_leaves_no_folder(fitted, tmp_path, own_task):
+    own_task("import numpy as np\ndef f(t):\n    return np.full(len(t.rewards), np.nan)\n")
+    arguments = [
+        "--checkpoint",
+        fitted.summary["checkpoint"],
+        *TINY,
+        "--budget",
+        "100000",
+        "--logs",
+        str(tmp_path / "logs"),
+    ]
+    with pytest.raises(UserError, match="no episode stayed finite"):
+        finetune.main([*arguments, "--task", "own_task_to_edit:f"])
+    assert not list((tmp_path / "logs").rglob("config.yaml"))

@@ -1,7 +1,7 @@
 """One table of a results page: a CSV file whose first lines say what made it, rendered as Markdown.
 
 The file begins with lines such as `# command: python -m sweeps compare`; the rest is CSV. Columns `x`, `x_low` and
-`x_high` are one column of the page, `x [x_low, x_high]`. Numbers keep the digits they have in the file.
+`x_high` are one column of the page, the interval `x [x_low, x_high]`; `x`, `x_from` and `x_to` the range `x (x_from to x_to)`. Numbers keep the digits they have in the file.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def markdown(table: Table) -> str:
 
 def _is_end(name: str, header: list[str]) -> bool:
     stem, _, end = name.rpartition("_")
-    return end in ("low", "high") and stem in header
+    return end in ("low", "high", "from", "to") and stem in header
 
 
 def _highest(names: list[str], cells: dict[str, str]) -> str:
@@ -97,8 +97,11 @@ def _highest(names: list[str], cells: dict[str, str]) -> str:
 def _cell(name: str, cells: dict[str, str], *, bold: bool) -> str:
     value = _grouped(cells[name])
     value = f"**{value}**" if bold else value
-    low, high = cells.get(f"{name}_low", ""), cells.get(f"{name}_high", "")
-    return f"{value} [{_grouped(low)}, {_grouped(high)}]" if low else value
+    if low := cells.get(f"{name}_low"):
+        return f"{value} [{_grouped(low)}, {_grouped(cells[f'{name}_high'])}]"
+    if least := cells.get(f"{name}_from"):
+        return f"{value} ({_grouped(least)} to {_grouped(cells[f'{name}_to'])})"
+    return value
 
 
 def _grouped(text: str) -> str:

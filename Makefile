@@ -23,7 +23,7 @@ fit: $(VENV)/.base
 	$(BIN)/python -m lightning_pz.fit --env $(ENV) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -22,6 +22,20 @@ sys.path.append(str(Path(__file__).parent))
 
 torch.set_num_threads(1)  # two test workers share two cores
 
+_TOGETHER = {
+    "sweeps/test_options.py", "sweeps/test_grown.py", "sweeps/test_compare.py", "sweeps/test_recovery.py", "sweeps/test_command.py",
+    "sweeps/test_manifolds.py", "autoencoder/test_bottlenecks.py", "evaluation/test_evaluate.py",
+}  # fmt: skip
+"""Files whose tests share what takes long to make: one worker makes it once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of such a file on one worker; `--dist loadgroup` reads the mark."""
+    for item in items:
+        if (name := "/".join(item.path.parts[-2:])) in _TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 SMALL_STATES = StateCounts(probe=16, train=24, val=12, test=12, source="uniform")
 
 

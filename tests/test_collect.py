@@ -46,11 +46,11 @@ class Point(gymnasium.Env):
 def environments():
     module = types.ModuleType("collected_envs")
     sys.modules["collected_envs"] = module
-    for env_id in ("mine/Point-v0", "Point_A-v0", "Endless-v0"):
-        limit = None if env_id == "Endless-v0" else 50
+    for env_id in ("mine/Point-v0", "Point_A-v0", "EndlessPoint-v0"):
+        limit = None if env_id == "EndlessPoint-v0" else 50
         gymnasium.register(env_id, entry_point=Point, max_episode_steps=limit)
     yield
-    for env_id in ("mine/Point-v0", "Point_A-v0", "Endless-v0"):
+    for env_id in ("mine/Point-v0", "Point_A-v0", "EndlessPoint-v0"):
         del gymnasium.registry[env_id]
     del sys.modules["collected_envs"]
 
@@ -68,7 +68,7 @@ def next_command(capsys):
         ["--env", "Pendulum-v1", *SMALL],
         ["--env", "mine/Point-v0", "--policy.hidden", "[3,2]", "--policy.activation", "relu", *SMALL],
         ["--env", "collected_envs:Point_A-v0", "--policy.name", "affine", "--policy.hidden", "[]", *SMALL],
-        ["--env", "Endless-v0", "--env.horizon", "20", "--policy", "small", *SMALL],
+        ["--env", "EndlessPoint-v0", "--env.horizon", "20", "--policy", "small", *SMALL],
         [
             "--env",
             "Point_A-v0",

@@ -261,4 +261,4 @@ def test_options_of_report(short: Any, tmp_path: Path, monkeypatch: pytest.Monke
     known = options_of(report.main, [str(tmp_path)], monkeypatch)
     assert missing(known, options, ["folders", "evaluation"]) == []
     report.main([str(tmp_path / "finetune"), *words(options), "--evaluation", str(evaluation)])
-    assert "after 400" in (tmp_path / "out" / "report.md").read_text()
+    assert "| 400 |" in (tmp_path / "out" / "report.md").read_text()

@@ -34,8 +34,8 @@ STATES = "{probe: 8, train: 8, val: 4, test: 4, episodes: 2}"
 POLICY = ["--policy.hidden", "[4]"]
 RANDOM = [*POLICY, "--candidates", "40", "--neighbors", "3", "--keep", "1", "--states", STATES]
 GROWN = [
-    *POLICY, "--recipe", "grown", "--steps", "900", "--first", "32", "--size", "40", "--horizon", "20", "--directions", "2",
-    "--population", "2", "--generations", "2", "--neighbors", "3", "--own_states", "2", "--threads", "1", "--states", STATES,
+    *POLICY, "--recipe", "grown", "--steps", "1300", "--first", "32", "--size", "40", "--horizon", "20", "--directions", "2",
+    "--population", "2", "--generations", "4", "--neighbors", "3", "--own_states", "2", "--threads", "1", "--states", STATES,
 ]  # fmt: skip
 FIT = [
     *POLICY, "--model.latent_dim", "2", "--model.encoder_widths", "[8]", "--model.decoder_widths", "[8]",

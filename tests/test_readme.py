@@ -27,7 +27,7 @@ COMMANDS = sorted(
 )
 STATES = "{probe: 16, train: 16, val: 8, test: 8, episodes: 2}"
 GROWN = {
-    "steps": "2000", "first": "40", "size": "60", "horizon": "20", "directions": "4", "population": "4", "generations": "2",
+    "steps": "4000", "first": "40", "size": "60", "horizon": "20", "directions": "4", "population": "4", "generations": "4",
     "latent_rounds": "0", "neighbors": "5", "states": STATES,
 }  # fmt: skip
 TINY = {
@@ -124,7 +124,7 @@ def study(arguments):
             grid |= {"latent_dims": [1], "evaluate": settings("evaluate")}
         if name == "finetune":
             grid["finetune"] = settings("finetune")
-        text = {"environments": ["mountaincar", "reacher"], "default": grid}
+        text = {"default": grid} | ({} if name == "recovery" else {"environments": ["mountaincar", "reacher"]})
     Path("grid.yaml").write_text(yaml.safe_dump(text))
     sweeps.main([*arguments, "--grid", "grid.yaml"])
 

@@ -230,16 +230,16 @@ class _OneStill(_EndsAtOnce):
 
 @pytest.fixture
 def toys():
-    for name, entry in (("EndsAtOnce", _EndsAtOnce), ("OneStill", _OneStill)):
+    for name, entry in (("EndsAtTheReset", _EndsAtOnce), ("OneStill", _OneStill)):
         gymnasium.register(f"{name}-v0", entry_point=entry, disable_env_checker=True, max_episode_steps=20)
     yield
-    for name in ("EndsAtOnce", "OneStill"):
+    for name in ("EndsAtTheReset", "OneStill"):
         del gymnasium.registry[f"{name}-v0"]
 
 
 def test_episodes_that_end_at_once_are_explained(toys, tmp_path, layout, grown_recipe):
-    with pytest.raises(UserError, match="EndsAtOnce-v0 of 40 random policies are all the same or nearly so"):
-        grow(tmp_path / "pool", env_spec("EndsAtOnce-v0"), layout, grown_recipe, progress=False)
+    with pytest.raises(UserError, match="EndsAtTheReset-v0 of 40 random policies are all the same or nearly so"):
+        grow(tmp_path / "pool", env_spec("EndsAtTheReset-v0"), layout, grown_recipe, progress=False)
 
 
 def test_a_constant_coordinate_is_left_out_and_said(toys, tmp_path, grown_recipe):

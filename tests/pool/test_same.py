@@ -14,7 +14,7 @@ from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.same import check_same_pool, describe_pool, is_pool_of, open_pool_of
 from lightning_pz.pool.states import StateCounts
 
-STATES = StateCounts(probe=16, train=24, val=12, test=12)
+STATES = StateCounts(probe=16, train=24, val=12, test=12, source="uniform")
 ALL = RandomRecipe(candidates=60, keep=1.0, neighbors=5, states=STATES)
 """Keeps every candidate, so that `indices` are 0..59 whatever the weights are."""
 

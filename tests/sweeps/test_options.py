@@ -58,6 +58,7 @@ OPTIONS = {
     "growth": "--env mountaincar --variant 'a way' --grid {grid} --logs {logs}",
     "compare": "--env mountaincar --algorithm mine --grid {grid} --logs {logs}",
     "grown": "--env mountaincar --algorithm mine --grid {grid} --logs {logs}",
+    "coverage": "--trials 100 --seed 1 --logs {logs}",
     "manifolds": "--points 110 --clouds 1 --seed 3 --logs {logs}",
     "probe": "{logs}/fit/mountaincar/tiny-seed0",
     "report": "latent_dim --env mountaincar --logs {logs} --tau 0.5 --gain 0.1 --tolerance 0.2 --draws 100 --seed 1",
@@ -87,7 +88,7 @@ def fake(self, callbacks=(), *, quiet=False):
 def folder(tmp_path_factory):
     """Run every study that fits with all of its options; returns what they share."""
     folder = tmp_path_factory.mktemp("studies")
-    for study in ("recovery", "growth", "compare", "grown", "latent_dim", "probe", "report", "manifolds"):
+    for study in ("recovery", "growth", "compare", "grown", "latent_dim", "probe", "report", "manifolds", "coverage"):
         if study == "probe":
             probes = folder / "logs" / "fit" / "mountaincar" / "tiny-seed0" / "probes.json"
             told = probes.read_text()
@@ -113,7 +114,7 @@ def test_every_study_is_run_with_every_option(folder):
         "compare-mountaincar-mine",
         "grown-mountaincar-mine",
     } <= left.keys()
-    assert {"latent_dim", "manifolds", "report-latent_dim-mountaincar"} <= left.keys()
+    assert {"latent_dim", "manifolds", "coverage", "report-latent_dim-mountaincar"} <= left.keys()
     assert (logs / "fit" / "mountaincar" / "tiny-seed0" / "probes.json").is_file()
     assert "| 0.50 |" in (left["recovery-mountaincar"] / "table.md").read_text()
     report = (left["report-latent_dim-mountaincar"] / "report.md").read_text()

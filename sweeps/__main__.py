@@ -47,6 +47,7 @@ STUDIES = {
     ),
     "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "sweeps.coverage"),
     "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "sweeps.dimension.probe"),
+    "results": Study("The results pages, rendered anew.", kinds.ResultsOptions, "sweeps.results.pages"),
     "report": Study("The dimension report of finished studies.", kinds.ReportOptions, "sweeps.dimension.command"),
 }
 SEARCHES = tuple(name for name, study in STUDIES.items() if study.options is kinds.SearchOptions)
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> None:
     study = STUDIES[name]
     settings = (
         ""
-        if study.module.endswith(("manifolds", "coverage", "probe", "command"))
+        if study.module.endswith(("manifolds", "coverage", "probe", "pages", "command"))
         else f" Its file: conf/sweep/{name}.yaml."
     )
     options: Any = kinds.read_options(name, study.options, rest, study.what + settings)

@@ -144,6 +144,11 @@ class CoverageOptions:
 
 
 @dataclass(frozen=True)
+class ResultsOptions:
+    """Options of `results`, of which there are none."""
+
+
+@dataclass(frozen=True)
 class ProbeOptions:
     """Options of `probe`.
 

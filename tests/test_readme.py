@@ -1,4 +1,4 @@
-"""Every command of the README runs, with tiny settings; every documented summary key exists."""
+"""Every command of the README and of all guides runs, with tiny settings; keys, links and Python in them are right."""
 
 import itertools
 import re
@@ -15,7 +15,11 @@ from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+GUIDES = [
+    ROOT / "README.md", ROOT / "lightning_pz" / "README.md", *sorted(ROOT.glob("lightning_pz/*/README.md")), ROOT / "sweeps" / "README.md",
+    *sorted((ROOT / ".github").glob("*.md")), *sorted((ROOT / "sweeps" / "results").glob("*.md")),
+]  # fmt: skip
+README = "\n\n".join(path.read_text() for path in GUIDES)
 COMMANDS = sorted(
     set(
         re.findall(
@@ -50,7 +54,22 @@ TINY = {
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) >= 5
+    assert len(COMMANDS) >= 20
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_pictures_are_there(path):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        assert target.startswith("http") or (path.parent / target).exists(), target
+
+
+def test_the_python_of_the_front_page_runs(fitted):
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDES[0].read_text(), re.DOTALL)
+    code = re.sub(r'"logs/[^"]*best.ckpt"', repr(fitted.summary["checkpoint"]), code).replace("(10, 3)", "(10, 2)")
+    names = {}
+    exec(code, names)
+    assert names["actions"].shape == (10, 1, 1) and names["latents"].shape == (10, 2)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -70,7 +89,9 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         small(arguments)
         return
     if name in ("evaluate", "finetune"):
+        pool = fitted.summary["pool"]
         arguments = [checkpoint if word.endswith(".ckpt") else word for word in arguments]
+        arguments = [pool if word.startswith("logs/pools/") else word for word in arguments]
     if "last" in arguments or any(word.endswith("config.yaml") for word in arguments):
         # These go on from an earlier run of the same settings; make it first.
         first = fit.main(["--env", "halfcheetah", *TINY["fit"]])

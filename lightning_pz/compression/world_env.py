@@ -16,7 +16,7 @@ from lightning_pz.errors import UserError
 PROVIDERS = {
     "ale_py": ("atari", "pip install 'lightning_pz[atari]'"),
     "gymnasium_mariobros": ("Super Mario Bros", "pip install gymnasium-mariobros (its game image is proprietary)"),
-    "surrol": ("SurRoL", "see the README, Surgical robot"),
+    "surrol": ("SurRoL", "see lightning_pz/compression/README.md"),
 }
 """Modules that register environments when imported: what they bring, and how they are installed."""
 SKIP = 4

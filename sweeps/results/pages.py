@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lightning_pz.common.files import write_text
 from lightning_pz.errors import UserError
+from sweeps.options import ResultsOptions
 from sweeps.results.table import markdown, read_table
 
 FOLDER = Path(__file__).parent
@@ -42,14 +43,12 @@ def render(folder: Path = FOLDER) -> dict[Path, str]:
     return pages
 
 
-def run(arguments: list[str]) -> None:
+def run(study: str, options: ResultsOptions) -> None:
     """Write all pages, and show which ones changed.
 
     Raises:
-        UserError: Arguments, of which there are none, or a broken table or template.
+        UserError: A broken table or template.
     """
-    if arguments:
-        raise UserError(f"python -m sweeps results takes no arguments, but got {' '.join(arguments)}")
     for path, text in render().items():
         same = path.is_file() and path.read_text() == text
         if not same:

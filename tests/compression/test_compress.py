@@ -183,7 +183,7 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(tmp_path, monke
     for env, line in (
         ("PongNoFrameskip-v4", r"pip install 'lightning_pz\[atari\]'"),
         ("SuperMarioBros-7-1-v0", "pip install gymnasium-mariobros"),
-        ("surrol/ECMReach-v0", "see the README"),
+        ("surrol/ECMReach-v0", "see lightning_pz/compression/README.md"),
     ):
         if env not in gymnasium.registry:
             with pytest.raises(UserError, match=line):

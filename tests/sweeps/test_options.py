@@ -60,6 +60,7 @@ OPTIONS = {
     "grown": "--env mountaincar --algorithm mine --grid {grid} --logs {logs}",
     "coverage": "--trials 100 --seed 1 --logs {logs}",
     "manifolds": "--points 110 --clouds 1 --seed 3 --logs {logs}",
+    "results": "",
     "probe": "{logs}/fit/mountaincar/tiny-seed0",
     "report": "latent_dim --env mountaincar --logs {logs} --tau 0.5 --gain 0.1 --tolerance 0.2 --draws 100 --seed 1",
 } | dict.fromkeys(

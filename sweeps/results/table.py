@@ -80,7 +80,9 @@ def markdown(table: Table) -> str:
     if about["interval"] != "none":
         told.insert(2, f"[...]: {about['interval']}")
     told += [about[key] for key in ("source", "note") if key in about]
-    text = "\n".join("| " + " | ".join(line) + " |" if i != 1 else "|" + "---|" * len(line) for i, line in enumerate(lines))
+    text = "\n".join(
+        "| " + " | ".join(line) + " |" if i != 1 else "|" + "---|" * len(line) for i, line in enumerate(lines)
+    )
     return f"{text}\n\n*{'; '.join(told)}.*\n"
 
 

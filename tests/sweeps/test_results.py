@@ -28,7 +28,11 @@ def test_tables_are_read_and_written_alike(path: Path) -> None:
 
 def test_intervals_ranges_thousands_and_the_highest() -> None:
     header = ["task", "one", "one_low", "one_high", "two", "two_from", "two_to"]
-    table = Table(HEAD | {"bold": "max"}, header, [["a", "1234.5", "-2000", "3", "0.50", "0.1", "0.9"], ["b", "none", "", "", "7", "", ""]])
+    table = Table(
+        HEAD | {"bold": "max"},
+        header,
+        [["a", "1234.5", "-2000", "3", "0.50", "0.1", "0.9"], ["b", "none", "", "", "7", "", ""]],
+    )
     lines = markdown(table).splitlines()
     assert lines[0] == "| task | one | two |"
     assert lines[2] == "| a | **1,234.5** [-2,000, 3] | 0.50 (0.1 to 0.9) |"

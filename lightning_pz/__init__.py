@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_pz.autoencoder.module import load_autoencoder
+    from lightning_pz.autoencoder.load import load_autoencoder
     from lightning_pz.envs.rollout import rollout
     from lightning_pz.policy.saved import load_policy
     from lightning_pz.pool.store import read_pool
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 __all__ = ["load_autoencoder", "load_policy", "read_pool", "rollout"]
 
 _HOMES = {
-    "load_autoencoder": "lightning_pz.autoencoder.module",
+    "load_autoencoder": "lightning_pz.autoencoder.load",
     "load_policy": "lightning_pz.policy.saved",
     "read_pool": "lightning_pz.pool.store",
     "rollout": "lightning_pz.envs.rollout",

@@ -160,7 +160,7 @@ def _original(settings: CompressSettings, world: World) -> nn.Sequential | None:
 
 def _decoded(path: str, settings: CompressSettings, world: World) -> nn.Sequential:
     """Return the policy that a checkpoint's decoder makes of a latent."""
-    from lightning_pz.autoencoder.module import load_autoencoder
+    from lightning_pz.autoencoder.load import load_autoencoder
 
     model = load_autoencoder(path)
     size, latent = model.hparams["latent_dim"], settings.latent or []

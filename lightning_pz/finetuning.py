@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.checks import is_installed
 from lightning_pz.common.files import file_digest, safe_name
 from lightning_pz.console import show_end, table, tqdm_disable

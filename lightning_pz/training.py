@@ -16,8 +16,9 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_pz import plots
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.losses import fvu
-from lightning_pz.autoencoder.module import BehaviorAutoencoder, check_latent_dim, load_autoencoder
+from lightning_pz.autoencoder.module import BehaviorAutoencoder, check_latent_dim
 from lightning_pz.callbacks import tensorboard
 from lightning_pz.cli import FitCLI, forget_run_folder
 from lightning_pz.common.files import alone, check_writable, replacing, write_json

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightning_pz import collect, fit
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.errors import UserError
 
 

@@ -18,7 +18,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_pz import finetune, finetuning, fit, single_run
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.files import safe_name
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.specs import EnvSpec

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from lightning_pz import finetune, single_run
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.files import safe_name
 from lightning_pz.common.identity import digest
 from lightning_pz.envs.played import is_as_it_was

@@ -12,7 +12,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.policy import act_shared

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from lightning_pz import evaluate, finetune, fit
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.comparison.runs import read_run
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation.latents import choose_latents

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_pz import finetune, single_run
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.policy.saved import SavedPolicy

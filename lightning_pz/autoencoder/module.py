@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -299,25 +298,3 @@ def check_latent_dim(latent_dim: int, fingerprint_size: int) -> None:
             f"--model.latent_dim expects 1 to {fingerprint_size}, the numbers in a fingerprint (probe states x action "
             f"size), but got {latent_dim}"
         )
-
-
-def load_autoencoder(path: str | Path) -> BehaviorAutoencoder:
-    """Load a trained autoencoder on the CPU, in evaluation mode, and explain what is wrong if that fails.
-
-    Raises:
-        UserError: No file, or no checkpoint of a behavior autoencoder.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
-    try:
-        model = BehaviorAutoencoder.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path} is no checkpoint of a behavior autoencoder ({type(error).__name__}): give a best.ckpt or last.ckpt "
-            "that python -m lightning_pz.fit wrote"
-        ) from error
-    if model.hparams["description"] is None:
-        raise UserError(f"{path} was saved before training began and holds no networks: give best.ckpt or last.ckpt")
-    return model.eval()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_pz.envs.forward import BatchForward, one_blas_thread
+from lightning_pz.envs.own_tasks import TaskFunction, earn
 from lightning_pz.envs.simulators.protocol import Simulator
-from lightning_pz.envs.tasks import TaskFunction, earn
 
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From raw observations of all slots, (S, O) float64, and the active slots, (n,), to actions, (n, A) float32."""

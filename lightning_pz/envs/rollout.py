@@ -12,9 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_pz.envs.forward import BatchForward, one_blas_thread
+from lightning_pz.envs.own_tasks import TaskFunction, earn
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.envs.tasks import TaskFunction, earn
 from lightning_pz.errors import UserError
 from lightning_pz.policy import PolicyNetwork
 

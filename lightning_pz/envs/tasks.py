@@ -9,21 +9,17 @@ Mountain Car, sum a^2 on Reacher, 0.001 sum a^2 on Hopper, 0.1 sum a^2 on HalfCh
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import parse_env_id
 
-from lightning_pz.envs.guarded import told
+from lightning_pz.envs.own_tasks import TaskFunction, earn, import_task
 from lightning_pz.envs.simulators.gymnasium_loop import control_seconds, read_physics
 from lightning_pz.envs.simulators.protocol import Physics, Transition
 from lightning_pz.errors import UserError, nearest
-
-TaskFunction = Callable[[Transition], np.ndarray]
-"""From a transition of n simulations to rewards, (n,) floats."""
 
 _FOREARM, _UPPER_ARM = 0.11, 0.1
 """Reacher: fingertip to elbow, elbow to shoulder, in m."""
@@ -197,7 +193,7 @@ def find_task(env_id: str, name: str) -> TaskFunction:
             `earn`, which says in which step of which episode.
     """
     if ":" in name:
-        return _import_task(name, env_id)
+        return import_task(name, env_id)
     known = _tasks_of(env_id)
     if name not in known:
         raise UserError(
@@ -220,87 +216,6 @@ def _tasks_of(env_id: str) -> dict[str, TaskFunction]:
         return unknown
     # Hopper-v5, but neither mine/Hopper-v5 nor Hopper-variant-v0.
     return unknown if namespace is not None or version is None else TASKS.get(name, unknown)
-
-
-def _import_task(path: str, env_id: str) -> TaskFunction:
-    module_name, _, function_name = path.partition(":")
-    if not module_name or not function_name:
-        raise UserError(f"a task of your own is written 'mypackage.module:function', but got {path!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise UserError(
-            f"task {path!r}: importing {module_name!r} failed with {told(error)}. Run from the folder that holds it, or "
-            "install the package"
-        ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        what = "has no such function" if function is None else f"has a {type(function).__name__} of that name"
-        functions = [key for key, value in vars(module).items() if callable(value)]
-        raise UserError(
-            f"task {path!r}: expected a function, but module {module_name!r} {what}."
-            + nearest(function_name, functions)
-        )
-    return _checked(path, env_id, function)
-
-
-class TaskError(UserError):
-    """A user's task raised; `earn` adds where."""
-
-
-def earn(
-    task: TaskFunction,
-    transition: Transition,
-    steps: int,
-    seeds: Sequence[int | None],
-    slots: Sequence[int] | np.ndarray,
-) -> np.ndarray:
-    """Return the rewards of a task, (n,) float64.
-
-    Args:
-        task: Reward function.
-        transition: Of n simulations.
-        steps: Steps before this one.
-        seeds: Of the episodes, E of them; slot i plays the episode with seed i mod E.
-        slots: Those of the n simulations.
-
-    Raises:
-        UserError: A user's task raises, or returns something else than n rewards.
-    """
-    try:
-        return task(transition)
-    except TaskError as error:
-        seed = seeds[int(slots[0]) % len(seeds)]
-        episode = f"the first with seed {seed}" if len(slots) > 1 else f"with seed {seed}"
-        raise UserError(
-            f"{error}, in step {steps + 1} of {len(slots)} episode{'s' * (len(slots) > 1)}, {episode}: mend the task"
-        ) from error.__cause__
-
-
-def _checked(path: str, env_id: str, function: Callable[[Transition], Any]) -> TaskFunction:
-    """Wrap a user's task so that an exception and a wrong answer are explained."""
-
-    def task(transition: Transition) -> np.ndarray:
-        count = len(transition.rewards)
-        try:
-            result = function(transition)
-        except UserError:
-            raise
-        except Exception as error:
-            raise TaskError(f"task {path!r} raised {told(error)} on {env_id}") from error
-        expected = f"task {path!r} must return one reward per simulation, an array of {count} numbers"
-        try:
-            rewards = np.asarray(result, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{expected}, but returned {type(result).__name__}: {error}") from error
-        if rewards.shape != (count,):
-            raise UserError(
-                f"{expected}, but returned shape {rewards.shape}: reduce over the last axis, keep the first"
-            )
-        return rewards
-
-    task.__wrapped__ = function  # type: ignore[attr-defined]  # for `inspect.unwrap`, which leads to its source
-    return task
 
 
 class TaskWrapper(gymnasium.Wrapper):

@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 
 from lightning_pz import plots
-from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.files import alone, file_digest, new_folder, replacing, safe_name, slug, write_json, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, find

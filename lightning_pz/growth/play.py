@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.envs.forward import BatchForward, one_blas_thread
+from lightning_pz.envs.own_tasks import TaskFunction, earn
 from lightning_pz.envs.simulators import Simulator, Transition
-from lightning_pz.envs.tasks import TaskFunction, earn
 from lightning_pz.policy import PolicyNetwork
 
 

@@ -36,7 +36,7 @@ def run(study: str, options: ProbeOptions) -> None:
 def _probe(folder: Path) -> None:
     import torch
 
-    from lightning_pz.autoencoder.module import load_autoencoder
+    from lightning_pz.autoencoder.load import load_autoencoder
     from lightning_pz.pool.batches import PolicyBatch, split_rows
     from lightning_pz.pool.same import open_pool_of
     from lightning_pz.pool.states import StateCounts

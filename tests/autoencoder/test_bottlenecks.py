@@ -9,8 +9,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_pz.autoencoder.bottlenecks import Nested, Plain, Variational
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.losses import fvu
-from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.policy import act_shared

@@ -15,7 +15,7 @@ from stable_baselines3 import SAC
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_pz import compress, compressing
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.compression import resolve
 from lightning_pz.compression.files import FORMATS, read_network
 from lightning_pz.compression.network import outputs

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.errors import UserError
 from lightning_pz.evaluate import main

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.autoencoder.module import BehaviorAutoencoder, load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.errors import UserError
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation.play import find_pool, held_out_rows

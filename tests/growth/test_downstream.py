@@ -12,7 +12,7 @@ import torch
 
 from lightning_pz import collect, evaluate, finetune, fit
 from lightning_pz.autoencoder import losses
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.errors import UserError
 from lightning_pz.policy import act_each, act_shared
 from lightning_pz.pool.best import best_of_pool

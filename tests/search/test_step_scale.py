@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.errors import UserError
 from lightning_pz.policy import act_shared
 from lightning_pz.search.algorithm_settings import CmaesSettings, PgpeSettings

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lightning_pz.autoencoder.module import load_autoencoder
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.statistics import iqm
 from lightning_pz.errors import UserError
 from lightning_pz.evaluation.play import find_pool

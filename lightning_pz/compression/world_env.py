@@ -10,7 +10,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from lightning_pz.envs.specs import make_env
+from lightning_pz.envs.guarded import FiniteOnly
+from lightning_pz.envs.specs import import_registrar, make_env
 from lightning_pz.errors import UserError
 
 PROVIDERS = {
@@ -31,15 +32,7 @@ def register_providers(env_id: str) -> None:
     Raises:
         UserError: The package or the module is not installed; with the line that installs it where that is known.
     """
-    module, _, name = env_id.rpartition(":")
-    if module:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(
-                f"--env {env_id} needs the module {module}, which cannot be imported ({error}): correct its name, or put "
-                "its folder on PYTHONPATH"
-            ) from error
+    name = import_registrar(env_id)
     if name in gymnasium.registry:
         return
     lower = name.lower()
@@ -91,7 +84,7 @@ def make_world_env(
         env = _small_stacks(env, env_id)
     elif isinstance(env.observation_space, spaces.Dict) and flatten:
         env = gymnasium.wrappers.FlattenObservation(env)
-    env = Checked(env, env_id)
+    env = FiniteOnly(env, env_id, "mend the environment, or look at the policy if it drove it there")
     return env if horizon is None else gymnasium.wrappers.TimeLimit(env, horizon)
 
 
@@ -108,68 +101,6 @@ def own_limit(env_id: str, env: gymnasium.Env) -> int | None:
     if provider_of(env_id) == "gymnasium_mariobros":
         limit = _MARIO_FRAMES
     return limit if limit is None or not frames else -(-limit // SKIP)
-
-
-class Checked(gymnasium.Wrapper):
-    """Turns what an environment must not do into sentences that name it, the seed and the step.
-
-    Args:
-        env: The environment.
-        env_id: Its id as it was given.
-
-    Raises:
-        UserError: From `reset` and `step`: an error inside, an observation of another shape, or a number that is not finite.
-    """
-
-    def __init__(self, env: gymnasium.Env, env_id: str) -> None:
-        super().__init__(env)
-        self._id, self._steps = env_id, 0
-        self._seed: int | None = None
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode."""
-        self._seed, self._steps = self._seed if seed is None else seed, 0
-        try:
-            observation, info = self.env.reset(seed=seed, options=options)
-        except UserError:
-            raise
-        except Exception as error:
-            raise self._told(f"failed ({type(error).__name__}: {error})") from error
-        self._check(observation)
-        return observation, info
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take a step."""
-        self._steps += 1
-        try:
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            value = float(np.asarray(reward, dtype=np.float64).item())
-        except UserError:
-            raise
-        except Exception as error:
-            raise self._told(f"failed ({type(error).__name__}: {error})") from error
-        self._check(observation)
-        if not np.isfinite(value):
-            raise self._told(f"gave a reward of {value}, which is not finite")
-        return observation, value, bool(terminated), bool(truncated), info
-
-    def _check(self, observation: Any) -> None:
-        space = self.observation_space
-        parts = observation if isinstance(observation, dict) else {"": observation}
-        wanted = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-        for key, part in parts.items():
-            array, shape = np.asarray(part), getattr(wanted.get(key), "shape", None)
-            if shape is not None and array.shape != shape:
-                raise self._told(f"gave an observation of shape {array.shape} where its space has {shape}")
-            # Images are bytes, which are always finite.
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise self._told("gave an observation that is not finite")
-
-    def _told(self, what: str) -> UserError:
-        return UserError(
-            f"{self._id} {what} at step {self._steps} of an episode (last seed {self._seed}): mend the environment, or "
-            "look at the policy if it drove it there"
-        )
 
 
 def _atari(env: gymnasium.Env, env_id: str, reward_clip: bool) -> gymnasium.Env:

@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 
 from lightning_pz.errors import UserError
 
@@ -50,7 +50,7 @@ class Guarded(gymnasium.Wrapper):
         result = self._call(lambda: self.env.reset(seed=seed, options=options))
         if not (isinstance(result, tuple) and len(result) == 2):
             raise self._wrong("reset must return (observation, info)", _short(result))
-        return self._observation(result[0]), result[1]
+        return self._observation(result[0], self.env.observation_space), result[1]
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
         """Advance by one step.
@@ -65,7 +65,8 @@ class Guarded(gymnasium.Wrapper):
             raise self._wrong("step must return (observation, reward, terminated, truncated, info)", _short(result))
         observation, reward, terminated, truncated, info = result
         ends = self._number(terminated, "terminated") != 0, self._number(truncated, "truncated") != 0
-        return self._observation(observation), self._number(reward, "the reward"), *ends, info
+        seen = self._observation(observation, self.env.observation_space)
+        return seen, self._number(reward, "the reward"), *ends, info
 
     def _action(self, action: Any) -> Any:
         """Return an action as the box has it, the caller's array untouched whatever the environment does to it."""
@@ -75,8 +76,13 @@ class Guarded(gymnasium.Wrapper):
         # Rounding to float32 may leave a float64 box by a digit.
         return np.clip(np.asarray(action, dtype=space.dtype), space.low, space.high)
 
-    def _observation(self, observation: Any) -> Any:
-        space = self.env.observation_space
+    def _observation(self, observation: Any, space: gymnasium.Space) -> Any:
+        if isinstance(space, Dict):
+            if not isinstance(observation, dict) or observation.keys() != space.spaces.keys():
+                raise self._wrong(
+                    f"an observation must be a dictionary of {', '.join(space.spaces)}", _short(observation)
+                )
+            return {key: self._observation(part, space.spaces[key]) for key, part in observation.items()}
         if not isinstance(space, Box):
             return observation
         array = self._call(lambda: np.array(observation))
@@ -119,6 +125,55 @@ class Guarded(gymnasium.Wrapper):
     def _place(self) -> str:
         episode = "an episode without a seed" if self._seed is None else f"the episode with seed {self._seed}"
         return f"at the reset of {episode}" if self._steps == 0 else f"in step {self._steps} of {episode}"
+
+
+class FiniteOnly(gymnasium.Wrapper):
+    """An environment that refuses what is not finite: a learner takes such numbers in and is lost without a word.
+
+    Args:
+        env: The environment, any wrapper of it included.
+        where: What to call it, and the task if there is one.
+        advice: What a person can do about it.
+    """
+
+    def __init__(self, env: gymnasium.Env, where: str, advice: str) -> None:
+        super().__init__(env)
+        self._where, self._advice, self._steps = where, advice, 0
+        self._seed: int | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        """Begin an episode.
+
+        Raises:
+            UserError: The first observation is not finite.
+        """
+        # Learners seed the first of many episodes alone.
+        self._seed, self._steps = self._seed if seed is None else seed, 0
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._check("an observation", observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        """Advance by one step.
+
+        Raises:
+            UserError: The observation or the reward is not finite.
+        """
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        self._check("an observation", observation)
+        self._check("a reward", reward)
+        return observation, reward, terminated, truncated, info
+
+    def _check(self, what: str, numbers: Any) -> None:
+        for part in numbers.values() if isinstance(numbers, dict) else (numbers,):
+            array = np.asarray(part)
+            # Images are bytes, which are always finite.
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UserError(
+                    f"{self._where} gave {what} that is not finite, in step {self._steps} of an episode (last seed "
+                    f"{self._seed}): {self._advice}"
+                )
 
 
 def told(error: Exception) -> str:

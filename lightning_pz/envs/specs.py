@@ -97,11 +97,11 @@ def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
         raise UserError(f"--env {env_id} cannot be made, for it raised {told(error)}: {advice}") from error
 
 
-def _find(env_id: str) -> gymnasium.envs.registration.EnvSpec:
-    """Return what is registered under an id, after importing the module in front of its colon, if there is one.
+def import_registrar(env_id: str) -> str:
+    """Import the module in front of an id's colon, if there is one, and return the id behind it.
 
     Raises:
-        UserError: The module cannot be imported, or nothing is registered under exactly this id.
+        UserError: The module cannot be imported.
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
@@ -112,6 +112,16 @@ def _find(env_id: str) -> gymnasium.envs.registration.EnvSpec:
                 f"--env {env_id}: importing {module!r}, which is to register the environment, failed with {told(error)}. Run "
                 "from the folder that holds it, or install the package"
             ) from error
+    return name
+
+
+def _find(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    """Return what is registered under an id, after importing the module in front of its colon, if there is one.
+
+    Raises:
+        UserError: The module cannot be imported, or nothing is registered under exactly this id.
+    """
+    name = import_registrar(env_id)
     # Gymnasium would take the newest version for an id without one, and another one tomorrow.
     if name not in gymnasium.registry:
         raise UserError(

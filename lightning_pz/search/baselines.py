@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 from torch import nn
 
+from lightning_pz.envs.guarded import FiniteOnly
 from lightning_pz.envs.specs import make_env
 from lightning_pz.envs.tasks import TaskWrapper
 from lightning_pz.errors import UserError
@@ -27,41 +27,6 @@ _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [4
 """Name and documented widths of each algorithm's critic."""
 _PPO_ROLLOUT = 2048
 """Documented steps between two updates of PPO; it learns from nothing shorter."""
-
-
-class _Finite(gymnasium.Wrapper):
-    """Refuses numbers that are not finite: a learner would take them in and be lost without a word.
-
-    Args:
-        env: The environment, its reward the task's.
-        where: What to call the two.
-        algorithm: What learns.
-    """
-
-    def __init__(self, env: gymnasium.Env, where: str, algorithm: str) -> None:
-        super().__init__(env)
-        self._where, self._algorithm, self._steps = where, algorithm, 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
-        observation, info = self.env.reset(seed=seed, options=options)
-        self._steps = 0
-        self._check("the first observation", observation)
-        return observation, info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self._steps += 1
-        self._check(f"the observation after {self._steps} steps", observation)
-        self._check(f"the reward of step {self._steps}", reward)
-        return observation, reward, terminated, truncated, info
-
-    def _check(self, what: str, numbers: Any) -> None:
-        if not np.isfinite(np.asarray(numbers, dtype=np.float32)).all():
-            raise UserError(
-                f"--algorithm {self._algorithm} learns from finite numbers, but {what} of an episode of {self._where} is "
-                f"{np.asarray(numbers).tolist()}: look for what overflows, or take a search that ranks such policies last "
-                "(--algorithm pgpe)"
-            )
 
 
 class BaselineState(NamedTuple):
@@ -112,7 +77,11 @@ class BaselineSearch:
 
         p = self.problem
         env = make_env(p.spec.id, max_episode_steps=p.spec.horizon)
-        tasked = _Finite(TaskWrapper(env, p.reward), f"{p.spec.id}, task {p.task!r},", self.algorithm)
+        tasked = FiniteOnly(
+            TaskWrapper(env, p.reward),
+            f"--algorithm {self.algorithm} learns from finite numbers, but {p.spec.id}, task {p.task!r},",
+            "look for what overflows, or take a search that ranks such policies last (--algorithm pgpe)",
+        )
         kind = getattr(stable_baselines3, self.algorithm.upper())
         critic, widths = _CRITICS[self.algorithm]
         arch = {"pi": list(p.network.layout.hidden), critic: widths}

@@ -417,9 +417,9 @@ def test_ppo_that_squashes_its_actions_is_read_off_right(point_mass, tmp_path):
 
 def test_what_is_not_finite_is_told_with_seed_and_step(write_policy, point_mass, tmp_path, capsys):
     name = point_mass(limit=10, bad_at=4)
-    with pytest.raises(UserError, match=r"PointMass\d+-v0 .*reward.* not finite at step 4 .*seed \d+"):
+    with pytest.raises(UserError, match=r"PointMass\d+-v0 .*reward.* not finite, in step 4 .*seed \d+"):
         run(capsys, "--env", name, "--policy", write_policy(), "--logs", tmp_path / "logs")
-    with pytest.raises(UserError, match="not finite at step 4"):
+    with pytest.raises(UserError, match="not finite, in step 4"):
         train(
             find_world(name), CompressSettings(algorithm="ppo", method="none", steps=64, model=PPO_TINY), tmp_path / "x"
         )

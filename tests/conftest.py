@@ -12,7 +12,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from lightning_pz.envs.specs import EnvSpec, env_spec  # noqa: E402
-from lightning_pz.policy import Layout  # noqa: E402
+from lightning_pz.policy import Layout, PolicyNetwork  # noqa: E402
 from lightning_pz.pool.recipe import RandomRecipe, collect  # noqa: E402
 from lightning_pz.pool.states import StateCounts  # noqa: E402
 from lightning_pz.pool.store import Pool  # noqa: E402
@@ -73,3 +73,10 @@ def fitted(tmp_path_factory):
     from lightning_pz.fit import main
 
     return main(["--env", "mountaincar", *TINY_FIT, "--logs", str(tmp_path_factory.mktemp("fitted"))])
+
+
+def network_of(spec: EnvSpec, hidden: tuple[int, ...] = (4,)) -> PolicyNetwork:
+    """Return a network for an environment that takes observations as they are."""
+    layout = Layout(spec.observation_size, hidden, spec.action_size)
+    low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
+    return PolicyNetwork(layout, torch.zeros(spec.observation_size), torch.ones(spec.observation_size), low, high)

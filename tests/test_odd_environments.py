@@ -2,15 +2,11 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import gymnasium
 import matplotlib.figure
 import numpy as np
-import odd_environments
 import pytest
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -20,13 +16,14 @@ from lightning_pz.compression.seeds import TEST_SEEDS as COMPRESS_SEEDS
 from lightning_pz.envs.exploring import play
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import make_simulator
-from lightning_pz.envs.specs import env_spec, make_env
-from lightning_pz.envs.tasks import find_task, find_tasks, standard, task_names
+from lightning_pz.envs.specs import env_spec
+from lightning_pz.envs.tasks import standard
 from lightning_pz.errors import UserError
 from lightning_pz.growth.play import play as play_unrewarded
-from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
+from lightning_pz.policy import Prior, draw_params
 from lightning_pz.policy.saved import SavedPolicy, load_policy
 from lightning_pz.search.objective import TEST_SEEDS
+from tests.conftest import network_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:odd")  # one environment warns at each step, as some do
 
@@ -87,7 +84,7 @@ BEFORE_THE_WORK = {
     "MatrixActions-v0": r"actions are a flat Box.*shape \(1, 2\)",
     "DictObservations-v0": "observations are a flat Box.*has Dict",
     "DiscreteActions-v0": "actions are a flat Box.*has Discrete",
-    "RaisesInConstructor-v0": "cannot be made.*FileNotFoundError: model.xml is not there .*odd_environments.py, line",
+    "RaisesInConstructor-v0": "cannot be made.*FileNotFoundError: model.xml is not there .*faults.py, line",
     "NeedsArguments-v0": "missing 1 required positional argument: 'stiffness'.*kwargs=",
     "NeedsRenderMode-v0": "missing 1 required positional argument: 'render_mode'.*kwargs=",
     "Nowhere-v0": "registered Gymnasium id",
@@ -246,57 +243,6 @@ def test_rewards_that_are_never_finite_end_every_search_with_a_sentence(tmp_path
         compress.main([*flag(name), "--logs", str(tmp_path), *TRAIN])
 
 
-@pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.filterwarnings("ignore:.*out of date")
-def test_old_mujoco_ids_name_the_new_one(version):
-    with pytest.raises(UserError, match=r"needs a package that is not installed: .*Did you mean 'Hopper-v5'"):
-        env_spec(f"Hopper-v{version}")
-
-
-def test_a_module_that_is_not_there_or_fails(tmp_path, monkeypatch):
-    (tmp_path / "half_written.py").write_text("def environment(:\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    for module, sentence in (
-        ("no_such_module", "ModuleNotFoundError"),
-        ("half_written", "SyntaxError"),
-        ("", "ValueError"),
-    ):
-        with pytest.raises(UserError, match=f"importing '{module}'.* failed with {sentence}"):
-            env_spec(f"{module}:PointMass-v0")
-
-
-@pytest.mark.parametrize("horizon", ["0", "-5"])
-@pytest.mark.parametrize("main", [collect.main, fit.main, compress.main])
-def test_a_horizon_below_one_is_refused(main, horizon, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"--env.horizon expects at least 1, but got {horizon}"):
-        main(["--env", "mountaincar", "--env.horizon", horizon])
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_the_advice_for_unbounded_actions_works_as_it_is_written():
-    """Its very words, with names filled in."""
-    with pytest.raises(UserError) as told:
-        env_spec("odd_environments:UnboundedActions-v0")
-    code = "gymnasium.register" + str(told.value).partition("gymnasium.register")[2]
-    code = code.replace("ACTIONS", "2").replace("STEPS", "30")
-    del gymnasium.registry["Bounded-v0"]  # one of the odd ones, which does the same in a class of its own
-    exec(code, {"gymnasium": gymnasium, "MyEnv": odd_environments.UnboundedActions})
-    try:
-        spec = env_spec("Bounded-v0")
-        assert (spec.action_low, spec.action_high, spec.horizon) == ((-1, -1), (1, 1), 30)
-        assert make_env("Bounded-v0").reset(seed=0)[0].shape == (3,)
-    finally:
-        del gymnasium.registry["Bounded-v0"]
-        odd_environments._register()
-
-
-def network_of(spec, hidden=(4,)):
-    layout = Layout(spec.observation_size, hidden, spec.action_size)
-    low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
-    return PolicyNetwork(layout, torch.zeros(spec.observation_size), torch.ones(spec.observation_size), low, high)
-
-
 @pytest.mark.parametrize(
     "name", ["OwnBuffer-v0", "OwnTruncation-v0", "EndsByState-v0", "NanLate-v0", "NanRewardSometimes-v0"]
 )
@@ -325,40 +271,3 @@ def test_all_loops_agree_on_what_an_episode_is(name):
         assert ends.valid.tolist() == valid.tolist() and ends.lengths.tolist() == lengths.tolist()
     expected = [plain_loop(name, acting(SavedPolicy.of(network, params[i])), [i])[0] for i in seeds]
     np.testing.assert_allclose(returns, expected, rtol=1e-4)
-
-
-def test_tasks_of_shipped_environments_stay_with_them():
-    assert task_names("Hopper-v5") == ("standard", "forward", "backward", "jump")
-    for other in (
-        "odd_environments:Hopper-variant-v0",
-        "Hopper-variant-v0",
-        "mine/Hopper-v5",
-        "mine:Hopper-v5",
-        "Hopper",
-    ):
-        assert task_names(other) == ("standard",)
-
-
-def test_a_task_that_raises_names_itself_the_environment_step_and_seed(tmp_path, monkeypatch):
-    (tmp_path / "failing_task.py").write_text(
-        "calls = []\ndef late(t):\n    calls.append(1)\n    return t.rewards if len(calls) < 4 else 1 / 0\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    spec = env_spec("odd_environments:PointMass-v0")
-    network = network_of(spec)
-    params = draw_params(Prior(), network.layout, 0, range(2))
-    where = r"task 'failing_task:late' raised ZeroDivisionError: division by zero \(.*failing_task.py, line 4\) on "
-    where += r"odd_environments:PointMass-v0, in step {} of {} episode.* with seed {}: mend the task"
-    with pytest.raises(UserError, match=where.format(4, 6, 7)):
-        rollout(network, params, spec, [7, 8, 9], find_tasks(spec.id, ["failing_task:late"]))
-    task = find_task(spec.id, "failing_task:late")
-    with pytest.raises(UserError, match=where.format(1, 1, 5)):
-        play(lambda seen, active: np.zeros((1, 2), np.float32), make_simulator(spec, 1), [5], task, 10)
-
-
-def test_the_real_command_takes_a_module_and_exits_with_2():
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    command = [sys.executable, "-m", "lightning_pz.collect", *flag("PinnedAction-v0")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 2 and done.stderr.startswith("error: --env odd_environments:PinnedAction-v0")
-    assert done.stderr.count("\n") == 1

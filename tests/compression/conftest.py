@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 import sys
 import textwrap
 from pathlib import Path
@@ -10,9 +11,15 @@ import gymnasium
 import pytest
 import torch
 
+from lightning_pz import compress
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 
+TINY = [
+    "--distill.steps", "60", "--distill.episodes", "1", "--distill.held_out", "1", "--distill.rounds", "1",
+    "--distill.batch_size", "32", "--episodes", "2", "--progress", "false",
+]  # fmt: skip
+PPO_TINY = {"ppo": {"n_steps": 32, "batch_size": 32, "n_epochs": 1, "policy_kwargs": {"net_arch": [16, 16]}}}
 _SOURCE = '''
 import gymnasium
 import numpy as np
@@ -79,3 +86,14 @@ def write_policy(tmp_path):
         return tmp_path / name
 
     return write
+
+
+def run(capsys, *arguments) -> tuple[Path, dict]:
+    """Run the command; return its folder and its summary, which must be JSON to the letter."""
+    compress.main([*map(str, arguments), *TINY])
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    return folder, json.loads((folder / "summary.json").read_text(), parse_constant=refuse)

@@ -19,8 +19,7 @@ from lightning_pz.evaluation.play import GROUPS, find_pool, held_out_rows, read_
 from lightning_pz.evaluation.table import cells, rows
 from lightning_pz.evaluation.video import film
 from lightning_pz.pool.batches import split_rows
-
-SMALL = ["--policies", "12", "--episodes", "2", "--draws", "20", "--best", "3", "--fresh_episodes", "3"]
+from tests.evaluation.conftest import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +30,6 @@ def checkpoint(fitted):
 @pytest.fixture(scope="module")
 def done(checkpoint, tmp_path_factory):
     return evaluate(checkpoint, tmp_path_factory.mktemp("logs"))[0]
-
-
-def evaluate(checkpoint, logs, *arguments):
-    from lightning_pz.evaluation import command
-
-    results = []
-    original = command.show
-    command.show = lambda done: (results.extend(done), original(done))
-    try:
-        main(["--checkpoint", str(checkpoint), *SMALL, "--logs", str(logs), *arguments])
-    finally:
-        command.show = original
-    return results
 
 
 def test_summary_has_every_metric_with_its_interval(done):

@@ -17,23 +17,16 @@ from lightning_pz.common.identity import digest
 from lightning_pz.envs.rollout import Rollouts
 from lightning_pz.errors import UserError
 from lightning_pz.evaluate import main
-from lightning_pz.evaluation import command, run, shared
+from lightning_pz.evaluation import run, shared
 from lightning_pz.fit import main as fit
 from tests.conftest import TINY_FIT
-
-SMALL = ["--policies", "12", "--episodes", "2", "--draws", "20", "--best", "3", "--fresh_episodes", "3"]
+from tests.evaluation.conftest import SMALL
+from tests.evaluation.conftest import evaluate as evaluate_all
 
 
 def evaluate(checkpoint, logs, *arguments):
     """Run the command on one checkpoint; return what it found."""
-    results = []
-    original = command.show
-    command.show = lambda done: (results.extend(done), original(done))
-    try:
-        main(["--checkpoint", str(checkpoint), *SMALL, "--logs", str(logs), *arguments])
-    finally:
-        command.show = original
-    return results[0]
+    return evaluate_all(checkpoint, logs, *arguments)[0]
 
 
 @pytest.fixture(scope="module")

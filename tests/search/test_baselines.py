@@ -69,7 +69,8 @@ def test_a_reward_that_is_not_finite_is_refused_and_not_learned_from(algorithm, 
 
     search = make(algorithm, dataclasses.replace(problem, reward=reward))
     with pytest.raises(
-        UserError, match=rf"--algorithm {algorithm} .*MountainCar.*task 'standard', gave a reward that is not finite, in step 5 "
+        UserError,
+        match=rf"--algorithm {algorithm} .*MountainCar.*task 'standard', gave a reward that is not finite, in step 5 ",
     ):
         search.step(search.begin())
 

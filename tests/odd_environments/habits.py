@@ -1,14 +1,6 @@
-"""Environments with every habit that Gymnasium tolerates and people have; importing this registers them.
-
-In a test or a subprocess with `tests/` on its path they are `odd_environments:PointMass-v0` and so on. All are a point
-mass in a few lines, so that a plain Gymnasium loop tells what is right.
-"""
+"""Habits that are tolerated: odd boxes, odd types, own buffers, early and late ends, numbers that are not finite."""
 
 from __future__ import annotations
-
-import warnings
-from collections.abc import Callable
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -284,115 +276,6 @@ class Large(PointMass):
         return (1e12 * self.state).astype(np.float32)
 
 
-# What breaks.
-
-
-class WrongShape(PointMass):
-    def observe(self):
-        return np.zeros(4, np.float32)
-
-
-class Broadcast(PointMass):
-    """One number where three are due, which NumPy would spread over all of them."""
-
-    def observe(self):
-        return np.float32(self.state[0])
-
-
-class WordObservations(PointMass):
-    def observe(self):
-        return ["left", "right", "up"]
-
-
-class NoReward(PointMass):
-    def reward(self):
-        return None
-
-
-class TwoRewards(PointMass):
-    def reward(self):
-        return np.zeros(2)
-
-
-class OldStep(PointMass):
-    """Four values, as Gym had them before version 0.26."""
-
-    def step(self, action):
-        observation, reward, ended, _, info = super().step(action)
-        return observation, reward, ended, info
-
-
-class OldReset(PointMass):
-    """An observation alone, as Gym had it before version 0.26."""
-
-    def reset(self, *, seed=None, options=None):
-        return super().reset(seed=seed)[0]
-
-
-class Seedless(PointMass):
-    def reset(self):
-        return super().reset()
-
-
-class RaisesInStep(PointMass):
-    def step(self, action):
-        if self.time == 7:
-            raise ZeroDivisionError("the motor is gone")
-        return super().step(action)
-
-
-class RaisesInReset(PointMass):
-    def reset(self, *, seed=None, options=None):
-        raise FileNotFoundError("track.csv is not there")
-
-
-class RaisesInConstructor(PointMass):
-    def __init__(self):
-        raise FileNotFoundError("model.xml is not there")
-
-
-class NeedsArguments(PointMass):
-    def __init__(self, stiffness):
-        self.stiffness = stiffness
-
-
-class NeedsRenderMode(PointMass):
-    def __init__(self, render_mode):
-        self.render_mode = render_mode
-
-
-class TakesArguments(PointMass):
-    """Registered with `kwargs`."""
-
-    def __init__(self, push=1.0):
-        self.push = push
-
-    def step(self, action):
-        return super().step(self.push * np.asarray(action))
-
-
-# What it does beside.
-
-
-class Prints(PointMass):
-    def step(self, action):
-        print("step", self.time)
-        return super().step(action)
-
-
-class Warns(PointMass):
-    def step(self, action):
-        warnings.warn("odd: the actuator is warm", UserWarning, stacklevel=2)
-        return super().step(action)
-
-
-class OddTime(PointMass):
-    """Has a `dt` and a `data` that are not what MuJoCo's are."""
-
-    dt = None
-    data = "where the log goes"
-
-
 class BoundedByHand(gymnasium.ActionWrapper):
     """What `lightning_pz` advises for an unbounded action box: a finite box, declared."""
 
@@ -407,29 +290,3 @@ class BoundedByHand(gymnasium.ActionWrapper):
 def bounded():
     """Make the environment that stands behind `Bounded-v0`."""
     return BoundedByHand(UnboundedActions())
-
-
-def _register() -> None:
-    kinds: list[type] = [
-        kind for kind in list(globals().values())
-        if isinstance(kind, type) and issubclass(kind, PointMass)
-    ]  # fmt: skip
-    for kind in kinds:
-        _once(f"{kind.__name__}-v0", kind)
-    _once("Endless-v0", PointMass, max_episode_steps=None)
-    _once("Pushed-v0", TakesArguments, kwargs={"push": 0.5})
-    _once("Bounded-v0", bounded)
-    # Ids that a careless slug gives one name, and one that looks like a shipped environment's.
-    _once("odd/PointMass-v0", PointMass)
-    _once("odd/Point-Mass-v0", Faster)
-    _once("pointmass-v0", Faster)
-    _once("Hopper-variant-v0", PointMass)
-
-
-def _once(env_id: str, entry: Callable[..., gymnasium.Env], **more: Any) -> None:
-    # Under pytest this file may be imported under two names.
-    if env_id not in gymnasium.registry:
-        gymnasium.register(env_id, entry, **{"max_episode_steps": STEPS, **more})
-
-
-_register()

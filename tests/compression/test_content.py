@@ -1,0 +1,47 @@
+"""A run of compress is known by the content of what decides it."""
+
+import pytest
+
+from lightning_pz import compressing
+from lightning_pz.compression.settings import CompressSettings
+from lightning_pz.compression.worlds import find_world
+from lightning_pz.errors import UserError
+from tests.compression.conftest import run
+
+
+def test_other_content_under_the_same_name_is_another_run(write_policy, point_mass, tmp_path, capsys):
+    name, policy = point_mass(limit=10), write_policy()
+
+    def known(horizon=None, path=policy, **more):
+        return compressing.identity(find_world(name, horizon), CompressSettings(policy=str(path), **more))
+
+    found = [known(), known(seed=1), known(horizon=9)]
+    copy = tmp_path / "copy.npz"
+    copy.write_bytes(policy.read_bytes())
+    assert known(path=copy) == known(horizon=10) == found[0]
+    point_mass(limit=10, bad_at=99)
+    found.append(known())
+    for edited in ({"limit": 12}, {"limit": 10, "high": 1.5}):
+        point_mass(**edited)
+        found.append(known())
+    assert all(one != other for i, one in enumerate(found) for other in found[:i])
+
+    point_mass(limit=10)
+    command = ["--env", name, "--policy", policy, "--method", "int8", "--logs", tmp_path / "logs"]
+    folder = run(capsys, *command)[0]
+    assert run(capsys, *command)[0] == folder
+    write_policy(seed=1)
+    assert run(capsys, *command)[0] != folder
+
+
+def test_a_class_of_ones_own_counts_by_its_source(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    world, settings = find_world("CartPole-v1"), []
+    for text in ("class Extra:\n    size = 1\n", "class Extra:\n    size = 2\n"):
+        (tmp_path / "extra_of_mine.py").write_text(text)
+        model = {"ppo": {"policy_kwargs": {"features_extractor_class": "extra_of_mine.Extra"}}}
+        settings.append(compressing.identity(world, CompressSettings(algorithm="ppo", model=model)))
+    assert settings[0] != settings[1] and settings[0]["settings"] == settings[1]["settings"]
+    model = {"ppo": {"policy_kwargs": {"activation_fn": "torch.nn.Nope"}}}
+    with pytest.raises(UserError, match=r"--model.ppo.policy_kwargs.activation_fn expects a class"):
+        compressing.identity(world, CompressSettings(algorithm="ppo", model=model))

@@ -1,0 +1,18 @@
+"""The evaluate command with tiny settings."""
+
+from lightning_pz.evaluate import main
+from lightning_pz.evaluation import command
+
+SMALL = ["--policies", "12", "--episodes", "2", "--draws", "20", "--best", "3", "--fresh_episodes", "3"]
+
+
+def evaluate(checkpoint, logs, *arguments):
+    """Run the command on one checkpoint or more; return what it found."""
+    results = []
+    original = command.show
+    command.show = lambda done: (results.extend(done), original(done))
+    try:
+        main(["--checkpoint", str(checkpoint), *SMALL, "--logs", str(logs), *arguments])
+    finally:
+        command.show = original
+    return results

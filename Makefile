@@ -1,4 +1,4 @@
-# make fit ENV=halfcheetah   the main job    make test   the tests    make check   linters and types    make bench   speed
+# make fit ENV=halfcheetah   the main job    make test   the tests    make check   linters, types, import order    make bench   speed
 PYTHON ?= python3
 ENV ?= mountaincar
 ARGS ?=
@@ -29,6 +29,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/.dev
 	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' --benchmark-columns=median,iqr,rounds -s $(ARGS)

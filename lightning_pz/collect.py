@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning_pz.errors import UserError, nearest, run_main
-from lightning_pz.presets import EnvConfig, PolicyConfig, expand_presets, take_option
+from lightning_pz.common.errors import UserError, nearest, run_main
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig, expand_presets, take_option
 
 RECIPES = ("random", "grown")
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
 
     from jsonargparse import ArgumentParser
 
-    from lightning_pz.console import show_end
+    from lightning_pz.common.console import show_end
     from lightning_pz.envs.specs import env_spec
     from lightning_pz.growth.loop import grow
     from lightning_pz.policy import Layout

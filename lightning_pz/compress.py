@@ -20,8 +20,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from lightning_pz.errors import run_main
-from lightning_pz.presets import EnvConfig
+from lightning_pz.common.errors import run_main
+from lightning_pz.envs.presets import EnvConfig
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     run = RunSettings(**{field.name: config[field.name] for field in fields(RunSettings)})
     check_early(settings, config.env)
     # Only now the heavy imports: what the arguments alone can tell has been told by here.
-    from lightning_pz.compressing import compress
+    from lightning_pz.jobs.compress import compress
 
     compress(config.env, settings, run)
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_pz.errors import UserError, run_main
-from lightning_pz.presets import conf_dir, given_configs, resolve_env, take_option, take_options
+from lightning_pz.common.errors import UserError, run_main
+from lightning_pz.envs.presets import conf_dir, given_configs, resolve_env, take_option, take_options
 
 
 def main(arguments: list[str]) -> None:
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
     config = parser.parse_args(rest)
     settings = EvaluateConfig(**{name: config[name] for name in EvaluateConfig.__dataclass_fields__})
 
-    from lightning_pz.evaluation.command import evaluate_all, evaluate_elsewhere, show
+    from lightning_pz.jobs.evaluate import evaluate_all, evaluate_elsewhere, show
 
     if only_elsewhere:
         evaluate_elsewhere(checkpoints, env_id, elsewhere, Path(config.logs))

@@ -19,10 +19,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from lightning_pz.errors import run_main
+from lightning_pz.common.errors import run_main
 
 if TYPE_CHECKING:
-    from lightning_pz.jobs import JobSettings
+    from lightning_pz.jobs.finetune_settings import JobSettings
     from lightning_pz.search.settings import SearchSettings
 
 
@@ -30,7 +30,7 @@ def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
     """Return what command-line arguments ask for, on top of the shipped settings."""
     from jsonargparse import ArgumentParser
 
-    from lightning_pz.jobs import JobSettings, with_defaults
+    from lightning_pz.jobs.finetune_settings import JobSettings, with_defaults
     from lightning_pz.search.settings import SearchSettings
 
     parser = ArgumentParser(prog="python -m lightning_pz.finetune", description=__doc__)
@@ -46,12 +46,12 @@ def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from lightning_pz.jobs import check_early
+    from lightning_pz.jobs.finetune_settings import check_early
 
     jobs, search = parse(arguments)
     check_early(jobs, search)
     # Only now the heavy imports: what the arguments alone can tell has been told by here.
-    from lightning_pz.finetuning import finetune
+    from lightning_pz.jobs.finetune import finetune
 
     finetune(jobs, search)
 

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightning_pz.errors import run_main
-from lightning_pz.presets import expand_presets
+from lightning_pz.common.errors import run_main
+from lightning_pz.envs.presets import expand_presets
 
 if TYPE_CHECKING:
-    from lightning_pz.training import FitResult
+    from lightning_pz.jobs.fit import FitResult
 
 
 def main(arguments: list[str]) -> FitResult | None:
     """Run the whole job on command-line arguments and return its result; None on the helping processes of DDP."""
     arguments = expand_presets("fit", arguments)
     # Only now the heavy imports: a mistake in --env or --policy has been told by here.
-    from lightning_pz.training import build, train
+    from lightning_pz.jobs.fit import build, train
 
     return train(build(arguments))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_pz.errors import run_main
+from lightning_pz.common.errors import run_main
 
 
 def main(arguments: list[str]) -> None:
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     )
     given = parser.parse_args(arguments)
 
-    from lightning_pz.comparison.command import report, show
+    from lightning_pz.jobs.report import report, show
 
     out = None if given.out is None else Path(given.out)
     evaluations = [Path(path) for path in given.evaluation]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from lightning_pz.errors import UserError, nearest, run_main
+from lightning_pz.common.errors import UserError, nearest, run_main
 from sweeps import options as kinds
 
 

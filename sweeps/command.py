@@ -12,10 +12,10 @@ from typing import Any
 
 from optuna.trial import Trial, TrialState
 
-from lightning_pz.checks import at_least
-from lightning_pz.console import show_end, table
-from lightning_pz.errors import UserError
-from lightning_pz.presets import resolve_env
+from lightning_pz.common.checks import at_least
+from lightning_pz.common.console import show_end, table
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import resolve_env
 from sweeps import confirm, tables
 from sweeps.contents import contents_of
 from sweeps.fits import check_fits
@@ -83,7 +83,7 @@ def _check(job: _Job) -> None:
     )
     if plan.finetune is not None:
         from lightning_pz.finetune import parse
-        from lightning_pz.jobs import check_task
+        from lightning_pz.jobs.finetune_settings import check_task
 
         with naming(f"{context.source}: finetune"):
             jobs, search = parse(finetune_arguments(plan, context, Path("best.ckpt")))

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import check_writable
-from lightning_pz.errors import UserError, nearest
+from lightning_pz.envs.presets import merge, resolve_env
 from lightning_pz.finetune import parse
-from lightning_pz.jobs import check_task
-from lightning_pz.presets import merge, resolve_env
+from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import ALGORITHMS
 from sweeps.fits import Fit, check_fits, seeded
@@ -189,8 +189,8 @@ def _check(grid: Comparison, logs: str, path: str) -> None:
 
 
 def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:
-    from lightning_pz.evaluation.command import evaluate_all
     from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.jobs.evaluate import evaluate_all
 
     return evaluate_all([checkpoint], None, EvaluateConfig(**settings), None, Path(logs))[0].folder / "summary.json"
 
@@ -203,8 +203,8 @@ def _search(
     evaluations: Mapping[str, Sequence[Path]],
 ) -> None:
     """Run every cell, and report after each, so that there is something to look at from the first one on."""
-    from lightning_pz.comparison.command import report, show
-    from lightning_pz.finetuning import finetune
+    from lightning_pz.jobs.finetune import finetune
+    from lightning_pz.jobs.report import report, show
 
     folders: list[Path] = []
     cells = grid.cells()

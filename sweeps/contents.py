@@ -10,9 +10,9 @@ from typing import Any
 
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
+from lightning_pz.envs.presets import resolve_env
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
-from lightning_pz.presets import resolve_env
 
 
 def contents_of(env: str, settings: Any) -> dict[str, str]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone
-from lightning_pz.errors import UserError
-from lightning_pz.fit_identity import run_difference
-from lightning_pz.presets import expand_presets, preset_names
+from lightning_pz.envs.presets import expand_presets, preset_names
+from lightning_pz.jobs.fit_identity import run_difference
 from sweeps.reading import naming
 
 if TYPE_CHECKING:
-    from lightning_pz.cli import FitCLI
+    from lightning_pz.jobs.fit_cli import FitCLI
 
 _PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs", "run_name", "ckpt_path")
 """Settings that a study gives itself."""
@@ -109,7 +109,7 @@ class Fit:
             UserError: It cannot be done.
             KeyboardInterrupt: As it came; the last checkpoint stays.
         """
-        from lightning_pz.training import build, train
+        from lightning_pz.jobs.fit import build, train
 
         # Another study may want the very same run at this moment.
         with alone(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
@@ -135,7 +135,7 @@ class Fit:
         return result.summary
 
     def _build(self, source: str) -> FitCLI:
-        from lightning_pz.training import build
+        from lightning_pz.jobs.fit import build
 
         with naming(source):
             return build(expand_presets("fit", self.arguments()))

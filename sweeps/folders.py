@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_pz.common.files import slug
 from lightning_pz.common.identity import digest
-from lightning_pz.presets import conf_dir
+from lightning_pz.envs.presets import conf_dir
 from sweeps.reading import read_yaml
 
 

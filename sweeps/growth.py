@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_pz.checks import one_of
+from lightning_pz.common.checks import one_of
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import check_writable, write_text
-from lightning_pz.errors import UserError
-from lightning_pz.presets import merge, resolve_env
+from lightning_pz.envs.presets import merge, resolve_env
 from sweeps.fits import Fit, check_fits, seeded
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import GrowthOptions
@@ -115,7 +115,7 @@ def run(study: str, options: GrowthOptions) -> None:
 def _check(ways: Ways, env_id: str, path: Path) -> None:
     """Refuse what would otherwise be found out after the first fits."""
     from lightning_pz.evaluation.play import EvaluateConfig
-    from lightning_pz.jobs import check_task
+    from lightning_pz.jobs.finetune_settings import check_task
 
     make(EvaluateConfig, ways.evaluate, f"{path}: evaluate")
     if ways.tasks:
@@ -124,10 +124,10 @@ def _check(ways: Ways, env_id: str, path: Path) -> None:
 
 
 def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
-    from lightning_pz.evaluation.command import evaluate_all
     from lightning_pz.evaluation.play import EvaluateConfig, find_pool
     from lightning_pz.evaluation.run import load_checkpoints
     from lightning_pz.evaluation.transfer import to_others
+    from lightning_pz.jobs.evaluate import evaluate_all
     from sweeps.pool_rows import measure
 
     config, checkpoints = EvaluateConfig(**ways.evaluate), [str(fit.checkpoint) for fit in fits]

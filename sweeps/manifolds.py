@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.files import check_writable, write_text
-from lightning_pz.console import tqdm_disable
 from lightning_pz.probes.measure import measure_space
 from sweeps.folders import changed_options, tables_folder
 from sweeps.options import ManifoldOptions

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lightning_pz.checks import at_least
-from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import take_options
+from lightning_pz.common.checks import at_least
+from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.envs.presets import take_options
 from sweeps.workers import cores
 
 Options = TypeVar("Options")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.identity import digest
-from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import merge, preset_names
+from lightning_pz.envs.presets import merge, preset_names
 from sweeps.fits import Fit
 from sweeps.ranges import check_range
 from sweeps.reading import LARGEST_SEED, make, plain_name, read_yaml, seeds_of, whole_numbers

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.reading import distinct
 
 

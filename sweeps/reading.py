@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from lightning_pz.errors import UserError, nearest
+from lightning_pz.common.errors import UserError, nearest
 
 Kind = TypeVar("Kind")
 LARGEST_SEED = 2**32 - 1

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import check_writable, replacing, write_text
-from lightning_pz.errors import UserError
-from lightning_pz.presets import merge, resolve_env
+from lightning_pz.envs.presets import merge, resolve_env
 from sweeps.fits import Fit, check_fits, seeded
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import RecoveryOptions
@@ -100,8 +100,8 @@ def run(study: str, options: RecoveryOptions) -> None:
         raise UserError("which environment? Give --env with a preset or a Gymnasium id")
     env_name, path = resolve_env(options.env)["env"]["name"], grid_path(study, options.grid)
     grid, published = load_grid(env_name, path)
-    from lightning_pz.evaluation.command import evaluate_all
     from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.jobs.evaluate import evaluate_all
 
     config = make(EvaluateConfig, grid.evaluate, f"{path}: evaluate")
     fits = [grid.fit_of(options.env, env_name, options.logs, *which) for which in grid.runs()]
@@ -116,7 +116,7 @@ def run(study: str, options: RecoveryOptions) -> None:
 
 
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
-    from lightning_pz import plots
+    from lightning_pz.common import plots
     from lightning_pz.evaluation.figures import recovery_curves
     from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, markdown, rows, write_csv
 

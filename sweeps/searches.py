@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_pz.errors import UserError
-from lightning_pz.presets import resolve_env
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import resolve_env
 from sweeps.folders import grid_path
 from sweeps.options import SearchOptions
 from sweeps.plan import Plan, choose_policies, load_plan, read_study

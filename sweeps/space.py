@@ -9,7 +9,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
-from lightning_pz.presets import preset_names
+from lightning_pz.envs.presets import preset_names
 from sweeps.plan import Plan
 
 Point = Mapping[str, Any]

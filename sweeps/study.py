@@ -22,9 +22,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, explained
 from lightning_pz.common.identity import first_difference
-from lightning_pz.errors import UserError
 from sweeps.journal import Journal
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -15,7 +15,7 @@ import lightning as L
 import optuna
 from optuna.trial import Trial, TrialState
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.fits import Fit
 from sweeps.plan import Plan
 from sweeps.space import distributions, from_params, suggest
@@ -170,7 +170,7 @@ def finetune_arguments(plan: Plan, context: Context, checkpoint: Path) -> list[s
 
 def _finetune(plan: Plan, context: Context, fit: Fit, trial: Trial) -> float:
     from lightning_pz.finetune import parse
-    from lightning_pz.finetuning import finetune
+    from lightning_pz.jobs.finetune import finetune
 
     jobs, search = parse(finetune_arguments(plan, context, fit.checkpoint))
     with contextlib.redirect_stdout(io.StringIO()):

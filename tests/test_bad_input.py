@@ -9,7 +9,7 @@ import pytest
 
 from lightning_pz import collect, fit
 from lightning_pz.autoencoder.load import load_autoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 
 
 class _Image(gymnasium.Env):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lightning_pz import collect, fit
-from lightning_pz.errors import UserError
-from lightning_pz.presets import preset_names, resolve_env, short_name
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import preset_names, resolve_env, short_name
 
 SMALL = ["--candidates", "60", "--neighbors", "5", "--states", "{probe: 16, train: 24, val: 12, test: 12, episodes: 4}"]
 GROWN = [

@@ -11,12 +11,12 @@ import odd_environments
 import pytest
 
 from lightning_pz import collect, compress, fit
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.exploring import play
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec, make_env
 from lightning_pz.envs.tasks import find_task, find_tasks, task_names
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Prior, draw_params
 from tests.conftest import network_of
 

@@ -17,7 +17,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from lightning_pz import collect, evaluate, finetune, fit, report
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 
 STATES = {"probe": 16, "train": 24, "val": 12, "test": 12, "episodes": 4, "source": "uniform"}
 PRIOR = {"initializer": "uniform", "gain": 1.5, "bias_scale": 0.5}

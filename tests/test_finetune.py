@@ -17,15 +17,17 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_pz import finetune, finetuning, fit, single_run
+from lightning_pz import finetune, fit
 from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import safe_name
+from lightning_pz.envs.presets import conf_dir
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_tasks
-from lightning_pz.errors import UserError
+from lightning_pz.jobs.finetune_settings import finetune as finetuning
+from lightning_pz.jobs.finetune_settings import finetune_run as single_run
 from lightning_pz.policy.saved import load_policy
-from lightning_pz.presets import conf_dir
 from lightning_pz.search import extras
 from lightning_pz.search.objective import TEST_SEEDS
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings

@@ -14,12 +14,13 @@ import pytest
 import torch
 import yaml
 
-from lightning_pz import finetune, single_run
+from lightning_pz import finetune
 from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import safe_name
 from lightning_pz.common.identity import digest
 from lightning_pz.envs.played import is_as_it_was
-from lightning_pz.errors import UserError
+from lightning_pz.jobs.finetune_settings import finetune_run as single_run
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.store import read_pool

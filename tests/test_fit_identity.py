@@ -13,9 +13,9 @@ import torch
 import yaml
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.cli import new_run_folder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.fit import main
+from lightning_pz.jobs.fit_cli import new_run_folder
 from tests.conftest import TINY_FIT
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightning_pz import collect, fit
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from tests.conftest import TINY_FIT
 
 

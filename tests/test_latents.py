@@ -10,18 +10,18 @@ import yaml
 
 from lightning_pz import evaluate, finetune, fit
 from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.latents import BANDWIDTH, ENCODINGS, LatentDistribution
 from lightning_pz.comparison.runs import read_run
-from lightning_pz.errors import UserError
 from lightning_pz.evaluation.latents import choose_latents
 from lightning_pz.evaluation.play import find_pool
-from lightning_pz.latents import BANDWIDTH, ENCODINGS, LatentDistribution
+from lightning_pz.jobs.finetune_run import build
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.search.algorithm_settings import RandomLatentSettings
 from lightning_pz.search.objective import seed_of
 from lightning_pz.search.random_latent import RandomLatent
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import latent_space
-from lightning_pz.single_run import build
 from tests.conftest import TINY_FIT
 
 SEARCH = ["--evaluation_episodes", "2", "--test_episodes", "2", "--workers", "1", "--task", "height", "--starts", "2"]

@@ -12,13 +12,13 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz import collect, compress, evaluate, finetune, fit, report
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.seeds import TEST_SEEDS as COMPRESS_SEEDS
 from lightning_pz.envs.exploring import play
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import standard
-from lightning_pz.errors import UserError
 from lightning_pz.growth.play import play as play_unrewarded
 from lightning_pz.policy import Prior, draw_params
 from lightning_pz.policy.saved import SavedPolicy, load_policy

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from lightning_pz import collect, fit
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.resolve import compress_presets
-from lightning_pz.errors import UserError
-from lightning_pz.presets import conf_dir, expand_presets, merge, preset_names, take_option
+from lightning_pz.envs.presets import conf_dir, expand_presets, merge, preset_names, take_option
 from sweeps.__main__ import SEARCHES
 
 TINY_POOL = ["candidates", "60", "neighbors", "3", "states", "{probe: 8, train: 8, val: 4, test: 4, episodes: 2}"]

@@ -16,7 +16,7 @@ from lightning_pz.policy.saved import SavedPolicy
 
 ROOT = Path(__file__).parent.parent
 GUIDES = [
-    ROOT / "README.md", ROOT / "lightning_pz" / "README.md", *sorted(ROOT.glob("lightning_pz/*/README.md")), ROOT / "sweeps" / "README.md",
+    ROOT / "README.md", *sorted(ROOT.glob("lightning_pz/*/README.md")), ROOT / "sweeps" / "README.md",
     *sorted((ROOT / ".github").glob("*.md")), *sorted((ROOT / "sweeps" / "results").glob("*.md")),
 ]  # fmt: skip
 README = "\n\n".join(path.read_text() for path in GUIDES)

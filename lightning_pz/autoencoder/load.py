@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 
 
 def load_autoencoder(path: str | Path) -> BehaviorAutoencoder:

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 
 _LONGEST_NAME = 120
 """Letters of a file name made from text; file systems take 255 bytes, and run names add to it."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.statistics import Estimate, estimate, interquartile
 from lightning_pz.comparison.pool_best import PoolBest
 from lightning_pz.comparison.runs import Cells, Run
 from lightning_pz.comparison.statistics import area, normalize, on_grid, steps_to_reach
-from lightning_pz.errors import UserError
 
 SHARES = (0.5, 0.75, 0.9, 0.95)
 """Shares of the way from the floor to the best known return."""

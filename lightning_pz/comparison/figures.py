@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from lightning_pz.common.files import replacing
+from lightning_pz.common.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
 from lightning_pz.common.statistics import NONE, ends_are
 from lightning_pz.comparison.analysis import Curve, Task, curve_of
 from lightning_pz.comparison.wins import Round
-from lightning_pz.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
 from lightning_pz.search.settings import ALGORITHMS
 
 PURPLE, SKY, OLIVE, BROWN, INK = "#AA4499", "#56B4E9", "#8A8A00", "#7A3B10", "#000000"

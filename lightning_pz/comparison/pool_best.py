@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.statistics import Estimate, estimate, read_estimate
 from lightning_pz.comparison.runs import Run
-from lightning_pz.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import WHOLE
-from lightning_pz.errors import UserError
-from lightning_pz.presets import env_name
+from lightning_pz.envs.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 
 _MARKS = ("identity", "summary.json", "curve.csv")

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lightning_pz import plots
+from lightning_pz.common import plots
 from lightning_pz.common.statistics import UNKNOWN, ends_are, read_estimate
 
 _COLORS = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, "#CC79A7", "#56B4E9", plots.GRAY)

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import write_bytes
 from lightning_pz.compression.codecs import SPARSE, decode, encode
 from lightning_pz.compression.network import Plan, Tensors, from_plan, to_plan
 from lightning_pz.compression.quantize import from_int8, to_int8
 from lightning_pz.compression.stack import check_finite
-from lightning_pz.errors import UserError, nearest
 
 _MAGIC, _VERSION = b"LPZC", 1
 

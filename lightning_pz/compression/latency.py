@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_pz.checks import is_installed
-from lightning_pz.threads import one_thread
+from lightning_pz.common.checks import is_installed
+from lightning_pz.common.threads import one_thread
 
 
 def latencies(

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.quantize import fake_int8
-from lightning_pz.errors import UserError
 
 
 class Factors(nn.Module):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.network import Standardize, ToBox
-from lightning_pz.errors import UserError
 
 
 def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.Sequential:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.network import Plan, Tensors, to_plan
 from lightning_pz.compression.quantize import LEVELS, to_int8
-from lightning_pz.errors import UserError
 from lightning_pz.policy.onnx_file import save_graph
 
 """Old enough for the runtimes of the last years, and all that these networks need."""

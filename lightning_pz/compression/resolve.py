@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from lightning_pz.checks import is_installed
+from lightning_pz.common.checks import is_installed
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import (
+from lightning_pz.envs.presets import (
     EnvConfig,
     conf_dir,
     given_configs,

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.compression.schedule import DISTRIBUTIONS, Ramp, check_sparsity
 from lightning_pz.compression.seeds import MOST_JUDGED
-from lightning_pz.errors import UserError, nearest
 
 PARTS = ("prune", "int8", "l0", "low_rank")
 ALGORITHMS = ("sac", "td3", "ppo", "dqn")

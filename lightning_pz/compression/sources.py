@@ -11,12 +11,12 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.network import ToBox, from_saved, outputs
 from lightning_pz.compression.normalization import statistics_near, was_normalized, with_statistics
 from lightning_pz.compression.stable import algorithm_of, load_policy_of, network_of
 from lightning_pz.compression.stack import check_finite, layers_of
 from lightning_pz.compression.worlds import World
-from lightning_pz.errors import UserError
 from lightning_pz.policy.saved import load_policy
 
 _TRIALS = 16

@@ -12,9 +12,9 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.network import Divide, ToBox
 from lightning_pz.compression.settings import ALGORITHMS
-from lightning_pz.errors import UserError
 
 
 def algorithm_class(name: str) -> Any:

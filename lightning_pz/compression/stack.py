@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.l0 import HardConcrete
 from lightning_pz.compression.low_rank import Factors
 from lightning_pz.compression.prune import Mask
 from lightning_pz.compression.quantize import fake_int8
-from lightning_pz.errors import UserError
 
 LAYERS = (nn.Linear, nn.Conv2d)
 """Modules whose weight can be compressed."""

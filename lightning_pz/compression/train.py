@@ -22,6 +22,7 @@ from stable_baselines3.her import HerReplayBuffer
 from torch import nn
 from tqdm import tqdm
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing
 from lightning_pz.compression.callback import CompressionCallback
 from lightning_pz.compression.compressor import Compressor
@@ -33,7 +34,6 @@ from lightning_pz.compression.shadow import Shadow
 from lightning_pz.compression.stable import algorithm_class, load_model, network_of, optimizer_of
 from lightning_pz.compression.world_env import make_world_env
 from lightning_pz.compression.worlds import World
-from lightning_pz.errors import UserError
 
 _RANK_STATES = 2000
 CLASSES = ("features_extractor_class", "activation_fn")

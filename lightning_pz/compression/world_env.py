@@ -10,9 +10,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.guarded import FiniteOnly
 from lightning_pz.envs.specs import import_registrar, make_env
-from lightning_pz.errors import UserError
 
 PROVIDERS = {
     "ale_py": ("atari", "pip install 'lightning_pz[atari]'"),

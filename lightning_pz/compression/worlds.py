@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import nn
 from tqdm import tqdm
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.world_env import make_world_env, own_limit
 from lightning_pz.envs.content import env_content
 from lightning_pz.envs.exploring import play as play_many
@@ -19,7 +20,6 @@ from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.simulators.mujoco_tables import RECIPES
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import standard
-from lightning_pz.errors import UserError
 
 _SLOTS = 64
 """Episodes that are played side by side at most."""

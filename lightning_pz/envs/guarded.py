@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 
 _LARGEST = float(np.finfo(np.float32).max)
 

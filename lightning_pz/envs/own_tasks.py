@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.guarded import told
 from lightning_pz.envs.simulators.protocol import Transition
-from lightning_pz.errors import UserError, nearest
 
 TaskFunction = Callable[[Transition], np.ndarray]
 """From a transition of n simulations to rewards, (n,) floats."""

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest, first_difference, source_digest
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
-from lightning_pz.errors import UserError
 
 _MATTER = ("gymnasium", "mujoco")
 

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.forward import BatchForward, one_blas_thread
 from lightning_pz.envs.own_tasks import TaskFunction, earn
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.errors import UserError
 from lightning_pz.policy import PolicyNetwork
 
 Params = Float[Tensor, "policies params"] | Callable[[range], Float[Tensor, "policies params"]]

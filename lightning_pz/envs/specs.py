@@ -13,10 +13,10 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from lightning_pz.checks import check_horizon
+from lightning_pz.common.checks import check_horizon
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.content import own_source, registered_kwargs
 from lightning_pz.envs.guarded import Guarded, told
-from lightning_pz.errors import UserError, nearest
 
 UNLIMITED_HORIZON = 1000
 """Steps of an episode where neither the user nor the environment sets a limit."""

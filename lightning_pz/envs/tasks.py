@@ -16,10 +16,10 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import parse_env_id
 
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.own_tasks import TaskFunction, earn, import_task
 from lightning_pz.envs.simulators.gymnasium_loop import control_seconds, read_physics
 from lightning_pz.envs.simulators.protocol import Physics, Transition
-from lightning_pz.errors import UserError, nearest
 
 _FOREARM, _UPPER_ARM = 0.11, 0.1
 """Reacher: fingertip to elbow, elbow to shoulder, in m."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from lightning_pz.common.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
 from lightning_pz.common.statistics import ends_are
 from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.play import Plays
-from lightning_pz.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
 
 if TYPE_CHECKING:
     from lightning_pz.evaluation.table import Cell

@@ -14,15 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.checks import LATENTS, at_least, one_of, seeds
+from lightning_pz.common.checks import LATENTS, at_least, one_of, seeds
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest
+from lightning_pz.common.latents import ENCODINGS, LatentDistribution
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
-from lightning_pz.errors import UserError
 from lightning_pz.evaluation.latents import choose_latents
 from lightning_pz.evaluation.shared import kept
-from lightning_pz.latents import ENCODINGS, LatentDistribution
 from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.same import open_pool_of

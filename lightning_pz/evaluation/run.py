@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lightning_pz import plots
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.common import plots
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, file_digest, new_folder, replacing, safe_name, slug, write_json, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, find
 from lightning_pz.common.statistics import BOOTSTRAP, NONE, Estimate, mean_interval, percentiles
 from lightning_pz.envs.played import environment_now, is_as_it_was, task_sources, versions
+from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
-from lightning_pz.errors import UserError
 from lightning_pz.evaluation import figures
 from lightning_pz.evaluation.fresh import FRESH, Champion, champions
 from lightning_pz.evaluation.latents import GRID_DIM
@@ -30,7 +31,6 @@ from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, re
 from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
 from lightning_pz.policy.saved import policy_file
 from lightning_pz.pool.store import Pool
-from lightning_pz.presets import env_name
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_pz.common.console import table
 from lightning_pz.common.files import replacing
 from lightning_pz.common.statistics import FEWEST, Estimate
-from lightning_pz.console import table
 from lightning_pz.evaluation.metrics import METRICS, over_seeds
 from lightning_pz.evaluation.run import Evaluation
 

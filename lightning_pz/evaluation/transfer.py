@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.autoencoder.tally import Tally, prefix_errors
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.evaluation.play import held_out_rows
 from lightning_pz.policy import act_shared, policy_chunk, restandardize
 from lightning_pz.pool.states import StateCounts

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder
-from lightning_pz.latents import LatentDistribution
+from lightning_pz.common.latents import LatentDistribution
 from lightning_pz.policy import Layout, Prior, act_shared, prior_scale
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.search.spaces import SearchSpace, latent_space

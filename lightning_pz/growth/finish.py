@@ -11,8 +11,8 @@ import mujoco
 import numpy as np
 import torch
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.errors import UserError
 from lightning_pz.growth.follow import follow
 from lightning_pz.growth.outcomes import Embedding, whiten
 from lightning_pz.growth.rounds import ORIGINS, Growth

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.growth.archive import Archive
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import SPLITS, StateSample

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lightning_pz.common.console import tqdm_disable
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
-from lightning_pz.console import tqdm_disable
+from lightning_pz.common.threads import one_thread
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
-from lightning_pz.errors import UserError
 from lightning_pz.growth import report
 from lightning_pz.growth.finish import pool_bytes, write_pool
 from lightning_pz.growth.rounds import Grower
@@ -29,7 +30,6 @@ from lightning_pz.pool.identity import check_settings, pool_identity
 from lightning_pz.pool.states import sample_states
 from lightning_pz.pool.store import Pool, read_pool
 from lightning_pz.search.extras import check_extra
-from lightning_pz.threads import one_thread
 
 
 def grow(

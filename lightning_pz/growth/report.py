@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from lightning_pz import plots
+from lightning_pz.common import plots
 from lightning_pz.growth.outcomes import effective_dimension, whiten
 from lightning_pz.growth.rounds import Growth
 

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
-from lightning_pz.errors import UserError
 from lightning_pz.growth import emitters
 from lightning_pz.growth.archive import Archive, join, thin_out
 from lightning_pz.growth.compress import train_latent_space

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import new_folder, write_text
 from lightning_pz.common.identity import digest, first_difference
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.errors import UserError
 from lightning_pz.growth.archive import Archive
 from lightning_pz.growth.rounds import Growth
 from lightning_pz.pool.grown_recipe import FINISH

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_bytes
-from lightning_pz.errors import UserError
 from lightning_pz.policy.saved import SavedPolicy
 
 _OPSET, _IR_VERSION = 17, 8

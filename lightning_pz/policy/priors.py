@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.errors import UserError, nearest
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.policy.layout import Layout
 
 INITIALIZERS = ("fan_in_normal", "standard_normal", "uniform", "torch_default", "orthogonal")

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing, safe_name
-from lightning_pz.errors import UserError
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
 from lightning_pz.policy.network import PolicyNetwork
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.pool.store import Pool
 
 

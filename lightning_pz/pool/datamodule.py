@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from lightning_pz.checks import one_of, seeds
+from lightning_pz.common.checks import one_of, seeds
+from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError, nearest
 from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
@@ -22,7 +23,6 @@ from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.same import describe_pool
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool, read_meta, read_pool
-from lightning_pz.presets import EnvConfig, PolicyConfig
 
 RECIPES = ("random", "grown")
 HELD_OUT = ("policies", "climbs")

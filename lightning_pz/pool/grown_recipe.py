@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from lightning_pz.checks import at_least, one_of, positive, seeds
-from lightning_pz.errors import UserError
+from lightning_pz.common.checks import at_least, one_of, positive, seeds
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Prior
 from lightning_pz.pool.states import StateCounts
 

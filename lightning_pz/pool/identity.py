@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest, first_difference
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout
 from lightning_pz.pool.store import Pool
 

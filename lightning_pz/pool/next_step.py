@@ -6,8 +6,8 @@ import shlex
 
 import yaml
 
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir, load_preset, preset_names
 from lightning_pz.pool.store import Pool
-from lightning_pz.presets import EnvConfig, PolicyConfig, conf_dir, load_preset, preset_names
 
 _LEAST = 2
 """Policies that each held-out part must have; see `split_rows`."""

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_pz.console import tqdm_disable
-from lightning_pz.errors import UserError
+from lightning_pz.common.console import tqdm_disable
+from lightning_pz.common.errors import UserError
 
 _BLOCK = 1024
 _ROUNDING = 1e-4

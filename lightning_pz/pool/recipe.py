@@ -13,10 +13,10 @@ import mujoco
 import numpy as np
 import torch
 
-from lightning_pz.checks import seeds
+from lightning_pz.common.checks import seeds
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
 from lightning_pz.pool.identity import check_settings, pool_identity
 from lightning_pz.pool.novelty import first_of_each, most_novel, novelty

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import first_difference
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.errors import UserError
 from lightning_pz.pool.store import Pool, read_pool
 
 _REPEATED = ("env", "layout", "prior", "observation_mean", "observation_std")

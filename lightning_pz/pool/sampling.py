@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_pz.console import tqdm_disable
+from lightning_pz.common.console import tqdm_disable
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params, policy_chunk
 
 _DRAW_FLOATS = 1 << 24

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_pz.checks import one_of
-from lightning_pz.console import tqdm_disable
+from lightning_pz.common.checks import one_of
+from lightning_pz.common.console import tqdm_disable
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec, make_env
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest, write_text
 from lightning_pz.common.identity import digest
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 FORMAT_VERSION = 1

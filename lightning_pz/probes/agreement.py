@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.estimate import Estimate, Points, check_points, mean_estimate
 
 Ranks = Int[Tensor, "points others"]

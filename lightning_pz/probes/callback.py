@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lightning_pz.checks import at_least, seeds
+from lightning_pz.common.checks import at_least, seeds
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_json
-from lightning_pz.errors import UserError
 from lightning_pz.probes.decoder import (
     active_probes,
     agreement_probes,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.probes.active import (
     active_by_divergence,

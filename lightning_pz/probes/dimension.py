@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from torch import Tensor
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.estimate import Estimate
 from lightning_pz.probes.neighbors import NeighborTable, linked_variance
 

@@ -6,7 +6,7 @@ import importlib.util
 import warnings
 from collections.abc import Sequence
 
-from lightning_pz.errors import UserError, nearest
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.probes.estimate import Estimate, Points
 
 

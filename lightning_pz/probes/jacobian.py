@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.estimate import Estimate, mean_estimate
 
 Grams = Float[Tensor, "points latent latent"]

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.estimate import Estimate, Points
 from lightning_pz.probes.neighbors import NeighborTable, linked_variance
 

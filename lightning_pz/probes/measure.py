@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.dimension import GRIDE_SCALES, gride, levina_bickel, two_nn
 from lightning_pz.probes.estimate import Estimate, Points, check_points
 from lightning_pz.probes.extra import extra_estimate

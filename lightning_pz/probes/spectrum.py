@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.estimate import Estimate, Points, check_points
 from lightning_pz.probes.linear import principal_axes
 

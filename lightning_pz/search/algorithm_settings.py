@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_pz.checks import at_least, one_of, positive, shares
-from lightning_pz.errors import UserError
+from lightning_pz.common.checks import at_least, one_of, positive, shares
+from lightning_pz.common.errors import UserError
 
 OPTIMIZERS = ("clipup", "adam")
 

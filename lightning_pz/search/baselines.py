@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.guarded import FiniteOnly
 from lightning_pz.envs.specs import make_env
 from lightning_pz.envs.tasks import TaskWrapper
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import BaselineSettings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_pz.checks import is_installed
-from lightning_pz.errors import UserError
+from lightning_pz.common.checks import is_installed
+from lightning_pz.common.errors import UserError
 
 NEEDED = {"cmaes": ("cma", "cmaes"), "iso_line": ("ribs", "qd")} | dict.fromkeys(
     ("ppo", "sac", "td3", "ddpg"), ("stable_baselines3", "baselines")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.statistics import mean_interval
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective

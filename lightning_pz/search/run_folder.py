@@ -19,9 +19,9 @@ from typing import Any
 import torch
 import yaml
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, replacing, write_json, write_text
 from lightning_pz.common.known_folders import Identity, claim, find
-from lightning_pz.errors import UserError
 
 COLUMNS = ("env_steps", "seconds", "eval_return", "population_mean", "population_best", "sigma", "invalid")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_pz.checks import LATENTS, at_least, one_of, positive, seeds
-from lightning_pz.errors import UserError
+from lightning_pz.common.checks import LATENTS, at_least, one_of, positive, seeds
+from lightning_pz.common.errors import UserError
 from lightning_pz.search.algorithm_settings import (
     BaselineSettings,
     CmaesSettings,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning_pz.common.console import show_end
 from lightning_pz.common.files import check_writable, replacing, write_text
-from lightning_pz.console import show_end
-from lightning_pz.presets import resolve_env
+from lightning_pz.envs.presets import resolve_env
 from sweeps.dimension.analysis import Settings
 from sweeps.folders import changed_options, tables_folder
 from sweeps.options import ReportOptions

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lightning_pz.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
+from lightning_pz.common.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
 from sweeps.dimension.analysis import Result
 
 BARS = ("participation_ratio", "n90", "n95", "two_nn", "gride_1", "gride_4", "gride_16", "levina_bickel", "local_pca")

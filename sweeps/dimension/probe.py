@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone
-from lightning_pz.errors import UserError
 from sweeps.options import ProbeOptions
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 
 _SIZES = {"small": 0, "medium": 1, "large": 2}
 _NO_CURVE = ("model.latent_dim", "seed_everything")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
-from lightning_pz.errors import UserError
 from sweeps.options import ResultsOptions
 from sweeps.results.table import markdown, read_table
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 
 ABOUT = ("command", "made", "commit", "seeds", "machine", "interval")
 """What a table must say of itself: the command that made its numbers, the day, the commit, the seeds, the machine time

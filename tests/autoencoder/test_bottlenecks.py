@@ -12,7 +12,7 @@ from lightning_pz.autoencoder.bottlenecks import Nested, Plain, Variational
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.batches import split_rows

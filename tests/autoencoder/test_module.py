@@ -6,7 +6,7 @@ import torch
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder, mlp
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params, prior_scale
 
 LAYOUT = Layout(3, (6, 5), 2)

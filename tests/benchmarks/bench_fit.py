@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from lightning_pz.autoencoder import losses
+from lightning_pz.envs.presets import expand_presets
 from lightning_pz.envs.specs import env_spec
+from lightning_pz.jobs.fit import build
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.pool.recipe import RandomRecipe, collect
-from lightning_pz.presets import expand_presets
-from lightning_pz.training import build
 
 STEPS, ROUNDS = 150, 5
 

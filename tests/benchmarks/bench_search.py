@@ -15,11 +15,11 @@ import torch
 from mujoco.batch import Batch
 
 from lightning_pz.autoencoder.decoders import Decoder
+from lightning_pz.common.latents import LatentDistribution
 from lightning_pz.envs.simulators import Transition
 from lightning_pz.envs.simulators.mujoco import MujocoSimulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
-from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale
 from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.objective import Objective, Problem

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import (
     alone,
     new_folder,
@@ -24,7 +25,6 @@ from lightning_pz.common.files import (
     write_json,
     write_text,
 )
-from lightning_pz.errors import UserError
 
 
 def _names(folder: Path) -> list[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.plots import plt
 from lightning_pz.comparison.analysis import analyze
 from lightning_pz.comparison.figures import _STYLES, learning_curves, style_indices
 from lightning_pz.comparison.runs import cells, find_runs
-from lightning_pz.errors import UserError
-from lightning_pz.plots import plt
 from lightning_pz.report import main
 from lightning_pz.search.settings import ALGORITHMS
 

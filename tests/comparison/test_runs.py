@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.comparison.analysis import analyze
 from lightning_pz.comparison.pool_best import find_pools, logs_root
 from lightning_pz.comparison.runs import cells, find_runs
-from lightning_pz.errors import UserError
 
 
 def test_reads_what_finetune_wrote(tmp_path, write_run):

@@ -14,8 +14,9 @@ import yaml
 from stable_baselines3 import SAC
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_pz import compress, compressing
+from lightning_pz import compress
 from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression import resolve
 from lightning_pz.compression.files import FORMATS, read_network
 from lightning_pz.compression.network import outputs
@@ -24,10 +25,10 @@ from lightning_pz.compression.seeds import TEST_SEEDS
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.world_env import register_providers
 from lightning_pz.compression.worlds import find_world, play
-from lightning_pz.errors import UserError
+from lightning_pz.envs.presets import conf_dir
+from lightning_pz.jobs.finetune_settings import compress as compressing
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.presets import conf_dir
 
 TINY = [
     "--distill.steps", "60", "--distill.episodes", "1", "--distill.held_out", "1", "--distill.rounds", "1",

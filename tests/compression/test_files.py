@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from scipy.stats import entropy
 from torch import nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.codecs import SPARSE, decode, encode
 from lightning_pz.compression.files import FORMATS, read_network, split_low_rank, write_network
 from lightning_pz.compression.low_rank import truncate
@@ -22,7 +23,6 @@ from lightning_pz.compression.prune import magnitude_mask
 from lightning_pz.compression.quantize import ActivationInt8, fake_int8, to_int8
 from lightning_pz.compression.sizes import layer_sparsity, paper_ratio, sparsity
 from lightning_pz.compression.stack import layers_of
-from lightning_pz.errors import UserError
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from lightning_pz import compress
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.files import read_network
 from lightning_pz.compression.network import Standardize, outputs
 from lightning_pz.compression.sources import open_policy
 from lightning_pz.compression.worlds import find_world
-from lightning_pz.errors import UserError
 from tests.compression.conftest import PPO_TINY, run
 
 

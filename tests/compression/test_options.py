@@ -12,13 +12,13 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from lightning_pz import compress
-from lightning_pz.checks import is_installed
+from lightning_pz.common.checks import is_installed
+from lightning_pz.common.errors import UserError
 from lightning_pz.compress import make_parser
 from lightning_pz.compression.files import read_network
 from lightning_pz.compression.resolve import compress_presets, env_settings
 from lightning_pz.compression.worlds import find_world
-from lightning_pz.errors import UserError
-from lightning_pz.presets import conf_dir, merge
+from lightning_pz.envs.presets import conf_dir, merge
 
 TRAINED = {
     "--config", "--env.name", "--env.id", "--env.horizon", "--algorithm", "--method", "--steps", "--int8_share", "--seed",

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_pz import compress, compressing
+from lightning_pz import compress
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression import distill as distilling
 from lightning_pz.compression import train as training
 from lightning_pz.compression.compressor import Compressor
@@ -23,8 +24,8 @@ from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.train import train
 from lightning_pz.compression.world_env import make_world_env
 from lightning_pz.compression.worlds import find_world, play
-from lightning_pz.errors import UserError
-from lightning_pz.presets import short_name
+from lightning_pz.envs.presets import short_name
+from lightning_pz.jobs.finetune_settings import compress as compressing
 from tests.compression.conftest import PPO_TINY, run
 
 

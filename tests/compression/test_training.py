@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torch.nn.utils import parametrize
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression import train as training
 from lightning_pz.compression.compressor import Compressor
 from lightning_pz.compression.network import copy_of, outputs
@@ -25,7 +26,6 @@ from lightning_pz.compression.stable import algorithm_of, load_model, network_of
 from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.train import train
 from lightning_pz.compression.worlds import find_world
-from lightning_pz.errors import UserError
 
 ARCH = {"net_arch": [24, 24]}
 MODEL = {

@@ -7,8 +7,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
 
 SOURCE = """
 import gymnasium, numpy as np

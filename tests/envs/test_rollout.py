@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.forward import BatchForward
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec, env_spec
 from lightning_pz.envs.tasks import find_tasks
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 HORIZON = 60

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import Physics, Transition, make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import TASKS, TaskWrapper, find_task, find_tasks, task_names
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 IDS = {

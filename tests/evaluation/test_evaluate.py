@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.errors import UserError
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation.metrics import METRICS
 from lightning_pz.evaluation.play import GROUPS, find_pool, held_out_rows, read_returns, write_returns

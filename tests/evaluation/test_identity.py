@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest, safe_name
 from lightning_pz.common.identity import digest
 from lightning_pz.envs.rollout import Rollouts
-from lightning_pz.errors import UserError
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation import run, shared
 from lightning_pz.fit import main as fit

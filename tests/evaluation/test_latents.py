@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from lightning_pz.common.latents import LatentDistribution
 from lightning_pz.evaluation.latents import choose_latents, grid_side
-from lightning_pz.latents import LatentDistribution
 
 
 def test_grid_side_is_the_largest_that_fits():

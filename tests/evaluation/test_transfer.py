@@ -11,7 +11,7 @@ import torch
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation.play import find_pool, held_out_rows
 from lightning_pz.evaluation.transfer import to_others, transfer_fvu

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
-from lightning_pz.presets import EnvConfig, PolicyConfig
 from tests.pool.test_datamodule import make
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from lightning_pz.autoencoder.losses import fvu
+from lightning_pz.common.latents import LatentDistribution
 from lightning_pz.growth import emitters
 from lightning_pz.growth.compress import train_latent_space
-from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params
 from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.pgpe import Pgpe

@@ -13,15 +13,15 @@ import torch
 from lightning_pz import collect, evaluate, finetune, fit
 from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.load import load_autoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir
+from lightning_pz.jobs.finetune_run import build
 from lightning_pz.policy import act_each, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.store import read_pool
-from lightning_pz.presets import EnvConfig, PolicyConfig, conf_dir
 from lightning_pz.search.objective import episode_seeds
 from lightning_pz.search.settings import SearchSettings
-from lightning_pz.single_run import build
 
 STATES = "{probe: 16, train: 24, val: 12, test: 12}"
 GROWN = {

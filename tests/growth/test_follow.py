@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
 from lightning_pz.growth.archive import Archive
 from lightning_pz.growth.follow import follow, share_out
 from lightning_pz.growth.loop import grow

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs import tasks as task_module
 from lightning_pz.envs.simulators.classic import MountainCarSimulator
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
 from lightning_pz.growth import loop as loop_module
 from lightning_pz.growth.loop import grow
 from lightning_pz.growth.rounds import Grower

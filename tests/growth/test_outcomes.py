@@ -6,11 +6,11 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_tasks
-from lightning_pz.errors import UserError
 from lightning_pz.growth.outcomes import (
     OutcomeObserver,
     effective_dimension,

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy import ACTIVATIONS, Layout, draw_params
 from lightning_pz.policy.priors import Prior
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy import INITIALIZERS, Layout, Prior, draw_params, prior_scale
 
 LAYOUT = Layout(6, (40, 10), 2)

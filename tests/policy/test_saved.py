@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy import ACTIVATIONS, Layout, PolicyNetwork
 from lightning_pz.policy.onnx_file import write_onnx
 from lightning_pz.policy.saved import SavedPolicy, load_policy

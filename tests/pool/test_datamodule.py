@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.batches import TrainBatches
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
-from lightning_pz.presets import EnvConfig, PolicyConfig
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.identity import check_settings, find_folder

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout
 from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.same import check_same_pool, describe_pool, is_pool_of, open_pool_of

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import load_preset, preset_names
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, Prior
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.identity import find_folder
 from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.states import StateCounts, sample_states
 from lightning_pz.pool.store import read_pool
-from lightning_pz.presets import load_preset, preset_names
 
 COUNTS = StateCounts(probe=20, train=30, val=10, test=10)
 

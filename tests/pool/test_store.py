@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import new_folder
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
 from lightning_pz.policy import Layout, act_shared, draw_params
 from lightning_pz.pool import recipe as recipe_module
 from lightning_pz.pool.identity import check_pool

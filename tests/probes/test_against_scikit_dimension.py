@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.dimension import GRIDE_SCALES, gride, levina_bickel, two_nn
 from lightning_pz.probes.extra import check_extra, extra_estimate
 from lightning_pz.probes.local_pca import local_pca

@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_pz.autoencoder.load import load_autoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.pool.store import read_pool
 from lightning_pz.probes.callback import ProbeCallback

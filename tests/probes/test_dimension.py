@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial import cKDTree
 from scipy.special import betaln
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.dimension import gride, levina_bickel, two_nn
 from lightning_pz.probes.neighbors import NeighborTable, neighbor_table
 

@@ -5,7 +5,7 @@ import torch
 from sklearn import manifold
 
 from lightning_pz.autoencoder.decoders import Decoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.probes import active, jacobian
 from lightning_pz.probes.agreement import ranks_agree

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.spectrum import components_for, entropy_rank, gaussian_surrogate, participation_ratio, spectrum
 
 MEASURES = {

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lightning_pz.autoencoder.decoders import Decoder
+from lightning_pz.common.latents import LatentDistribution
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
-from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.spaces import SearchSpace, latent_space, parameter_space

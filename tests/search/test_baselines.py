@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.search import extras
 from lightning_pz.search.algorithm_settings import BaselineSettings
 from lightning_pz.search.baselines import BaselineSearch

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.statistics import mean_interval
 from lightning_pz.envs.rollout import rollout
-from lightning_pz.errors import UserError
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings, PgpeSettings, RandomLatentSettings
 from lightning_pz.search.algorithms import make_search

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.common.latents import LatentDistribution
 from lightning_pz.envs.exploring import play
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
-from lightning_pz.latents import LatentDistribution
 from lightning_pz.policy import Layout, Prior
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, episode_seeds, seed_of

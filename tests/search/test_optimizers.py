@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_pz.latents import LatentDistribution
+from lightning_pz.common.latents import LatentDistribution
 from lightning_pz.search.algorithm_settings import CmaesSettings, RandomLatentSettings
 from lightning_pz.search.cmaes import Cmaes
 from lightning_pz.search.random_latent import RandomLatent

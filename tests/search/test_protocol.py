@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.search.algorithm_settings import CmaesSettings, GradientSettings, PgpeSettings, RandomLatentSettings
 from lightning_pz.search.protocol import centered_ranks
 from lightning_pz.search.settings import SearchSettings

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from lightning_pz.autoencoder.load import load_autoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
+from lightning_pz.jobs.finetune_run import build
 from lightning_pz.policy import act_shared
 from lightning_pz.search.algorithm_settings import CmaesSettings, PgpeSettings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.objective import Objective
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.step_scale import behavior_sigma
-from lightning_pz.single_run import build
 
 
 @pytest.mark.parametrize("change", [0.02, 0.001])

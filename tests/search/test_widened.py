@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Prior, prior_scale
 from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.algorithms import make_search

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.__main__ import main
 from sweeps.fits import Fit
 from tests.sweeps.conftest import TINY, settings, start

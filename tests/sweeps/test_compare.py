@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_pz.errors import UserError
-from lightning_pz.jobs import JobSettings
-from lightning_pz.presets import conf_dir
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import conf_dir
+from lightning_pz.jobs.finetune_settings import JobSettings
 from lightning_pz.search import extras
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 from sweeps.__main__ import main

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.__main__ import main
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.__main__ import main
 
 PRIOR = {"initializer": "fan_in_normal", "gain": 1.0, "bias_scale": 1.0}

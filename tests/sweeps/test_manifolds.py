@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.__main__ import main
 from sweeps.manifolds import MANIFOLDS, NOISES, measure
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_pz.errors import UserError
-from lightning_pz.presets import conf_dir
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import SEARCHES, STUDIES, main
 from sweeps.compare import Comparison, World
 from sweeps.fits import Fit
@@ -182,7 +182,7 @@ def test_the_help_of_all_is_readable_on_80_columns(capsys):
 
 def test_help_and_mistakes_of_a_command_line_need_no_heavy_import():
     script = (
-        "import sys\nfrom sweeps.__main__ import STUDIES, main\nfrom lightning_pz.errors import UserError\n"
+        "import sys\nfrom sweeps.__main__ import STUDIES, main\nfrom lightning_pz.common.errors import UserError\n"
         "for study in STUDIES:\n"
         "    for words in (['--help'], ['--nothing'], ['--env'], ['--logs']):\n"
         "        try:\n            main([study, *words])\n        except (SystemExit, UserError):\n            continue\n"
@@ -197,7 +197,7 @@ def test_a_mistake_in_a_file_exits_with_2_before_torch(tmp_path):
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump({"default": settings(seeds=3)}))
     script = (
-        "import sys\nfrom lightning_pz.errors import run_main\nfrom sweeps.__main__ import main\n"
+        "import sys\nfrom lightning_pz.common.errors import run_main\nfrom sweeps.__main__ import main\n"
         "try:\n    run_main(main)\nfinally:\n    print('torch' in sys.modules or 'optuna' in sys.modules)\n"
     )
     words = ["width", "--env", "mountaincar", "--grid", str(path), "--logs", str(tmp_path / "logs")]

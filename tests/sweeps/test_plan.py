@@ -5,8 +5,8 @@ import itertools
 import pytest
 import yaml
 
-from lightning_pz.errors import UserError
-from lightning_pz.presets import conf_dir, preset_names
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import conf_dir, preset_names
 from sweeps.__main__ import SEARCHES
 from sweeps.command import _check, _job
 from sweeps.options import SearchOptions

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.__main__ import main
 from sweeps.recovery import load_grid
 
@@ -139,7 +139,7 @@ def test_logs_that_cannot_be_written_are_told_before_the_work(tmp_path, grid):
 
 
 def test_shipped_grids():
-    from lightning_pz.presets import conf_dir, preset_names
+    from lightning_pz.envs.presets import conf_dir, preset_names
 
     for env in preset_names("env"):
         grid, published = load_grid(env, conf_dir() / "sweep" / "recovery.yaml")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.__main__ import main
 from sweeps.results.pages import FOLDER, render
 from sweeps.results.table import ABOUT, Table, markdown, read_table, write_table

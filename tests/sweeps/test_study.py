@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lightning_pz.errors import UserError
+from lightning_pz.common.errors import UserError
 from sweeps.study import Shared
 from tests.sweeps.conftest import start
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mujoco.batch import SimulationError
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.simulators.classic import MountainCarSimulator, PendulumSimulator
 from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
@@ -16,7 +17,6 @@ from lightning_pz.envs.simulators.mujoco import MujocoSimulator
 from lightning_pz.envs.simulators.mujoco_tables import RECIPES
 from lightning_pz.envs.simulators.numerics import scalar_cos, scalar_square
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.errors import UserError
 
 KINDS = ["Hopper-v5", "Reacher-v5", "Ant-v5", "MountainCarContinuous-v0", "Pendulum-v1", "Humanoid-v5"]
 

@@ -20,14 +20,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.callbacks import BestCheckpoint, History, Hyperparameters
+from lightning_pz.common.console import is_terminal
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import claim_folder, write_text
-from lightning_pz.console import is_terminal
-from lightning_pz.errors import UserError
-from lightning_pz.fit_identity import fit_identity, run_difference, write_identity
-from lightning_pz.fit_settings import check_settings
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig
+from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, Hyperparameters
+from lightning_pz.jobs.fit_identity import fit_identity, run_difference, write_identity
+from lightning_pz.jobs.fit_settings import check_settings
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
-from lightning_pz.presets import EnvConfig, PolicyConfig
 from lightning_pz.probes.callback import ProbeCallback
 
 _RUN_VARIABLE = "LIGHTNING_PZ_RUN"

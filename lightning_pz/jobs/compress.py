@@ -14,12 +14,15 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_pz import plots
-from lightning_pz.checks import is_installed
+from lightning_pz.common import plots
+from lightning_pz.common.checks import is_installed
+from lightning_pz.common.console import show_end
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
+from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
 from lightning_pz.compression.distill import behavior, distill
 from lightning_pz.compression.files import read_network
@@ -33,12 +36,9 @@ from lightning_pz.compression.sizes import paper_ratio, sparsity, write_formats
 from lightning_pz.compression.sources import check_fits, open_policy
 from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.worlds import World, find_world, play
-from lightning_pz.console import show_end
-from lightning_pz.errors import UserError
+from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.presets import EnvConfig
 from lightning_pz.search.run_folder import RunFolder
-from lightning_pz.threads import one_thread
 
 _BEHAVIOR_EPISODES = 5
 

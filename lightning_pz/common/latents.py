@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.checks import LATENTS, one_of
-from lightning_pz.errors import UserError
+from lightning_pz.common.checks import LATENTS, one_of
+from lightning_pz.common.errors import UserError
 
 ENCODINGS = 2048
 """Latents of training policies that a checkpoint keeps, at most."""

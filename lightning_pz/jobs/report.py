@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_pz.checks import at_least
+from lightning_pz.common.checks import at_least
+from lightning_pz.common.console import table
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from lightning_pz.comparison import tables
 from lightning_pz.comparison.analysis import Task, analyze
@@ -16,8 +18,6 @@ from lightning_pz.comparison.moments import Moment, moment_rows, moments
 from lightning_pz.comparison.pool_best import PoolBest, find_pools, logs_root
 from lightning_pz.comparison.runs import Found, cells, find_runs
 from lightning_pz.comparison.wins import FEW, Round, rounds
-from lightning_pz.console import table
-from lightning_pz.errors import UserError
 
 _NAMED = 5
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lightning_pz.errors import UserError
-from lightning_pz.single_run import Job, Result, run
+from lightning_pz.common.errors import UserError
+from lightning_pz.jobs.finetune_run import Job, Result, run
 
 
 def one_by_one(todo: list[Job], results: list[Result], bar: tqdm) -> None:

@@ -16,14 +16,16 @@ from torch import Tensor
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.checks import is_installed
+from lightning_pz.common.checks import is_installed
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest, safe_name, slug
 from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.threads import one_thread
 from lightning_pz.envs.played import environment_now, is_as_it_was, task_sources, versions
+from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
-from lightning_pz.errors import UserError
 from lightning_pz.evaluation.play import find_pool
 from lightning_pz.policy import Prior, prior_scale, restandardize
 from lightning_pz.policy.onnx_file import write_onnx
@@ -31,7 +33,6 @@ from lightning_pz.policy.saved import SavedPolicy, load_policy, policy_file
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool
-from lightning_pz.presets import env_name
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.anchor import anchor
 from lightning_pz.search.extras import NEEDED
@@ -42,7 +43,6 @@ from lightning_pz.search.run_folder import RunFolder
 from lightning_pz.search.settings import STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 from lightning_pz.search.step_scale import behavior_sigma
-from lightning_pz.threads import one_thread
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lightning_pz.checks import at_least, one_of, plain_name, seeds
-from lightning_pz.errors import UserError
+from lightning_pz.common.checks import at_least, one_of, plain_name, seeds
+from lightning_pz.common.errors import UserError
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _SAME_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "None": "32-true"}

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from lightning_pz import plots
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, check_latent_dim
-from lightning_pz.callbacks import tensorboard
-from lightning_pz.cli import FitCLI, forget_run_folder
+from lightning_pz.common import plots
+from lightning_pz.common.console import show_end
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, check_writable, replacing, write_json
 from lightning_pz.common.identity import first_difference
-from lightning_pz.console import show_end
-from lightning_pz.errors import UserError
 from lightning_pz.growth.loop import grow
+from lightning_pz.jobs.fit_callbacks import tensorboard
+from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.same import check_same_pool

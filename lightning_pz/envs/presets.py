@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from lightning_pz.checks import check_horizon, plain_name
+from lightning_pz.common.checks import check_horizon, plain_name
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import safe_name, slug
-from lightning_pz.errors import UserError, nearest
 
 
 @dataclass
@@ -53,7 +53,7 @@ class PolicyConfig:
 
 def conf_dir() -> Path:
     """Return the folder of shipped settings: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     return next((d for d in (package / "_conf", package.parent / "conf") if d.is_dir()), package.parent / "conf")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from lightning_pz.checks import at_least, seeds
-from lightning_pz.errors import UserError, nearest
-from lightning_pz.presets import conf_dir, given_configs, resolve_env
+from lightning_pz.common.checks import at_least, seeds
+from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.envs.presets import conf_dir, given_configs, resolve_env
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import SearchSettings
 

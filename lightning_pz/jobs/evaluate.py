@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.common.console import is_terminal, table
 from lightning_pz.common.files import file_digest, safe_name, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.common.statistics import read_estimate
-from lightning_pz.console import is_terminal, table
+from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.metrics import METRICS
@@ -25,7 +26,6 @@ from lightning_pz.evaluation.transfer import POLICIES, transfer_fvu
 from lightning_pz.evaluation.video import film
 from lightning_pz.pool.same import is_pool_of
 from lightning_pz.pool.store import Pool, read_pool
-from lightning_pz.presets import env_name
 
 _SIZES_SHOWN = 6
 

@@ -11,16 +11,16 @@ from tqdm import tqdm
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.checks import is_installed
+from lightning_pz.common.checks import is_installed
+from lightning_pz.common.console import show_end, table, tqdm_disable
 from lightning_pz.common.files import file_digest, safe_name
-from lightning_pz.console import show_end, table, tqdm_disable
+from lightning_pz.envs.presets import env_name, resolve_env
 from lightning_pz.envs.tasks import task_names
-from lightning_pz.jobs import JobSettings, check_env, check_task
-from lightning_pz.presets import env_name, resolve_env
+from lightning_pz.jobs.finetune_run import Job, Result, build, find_folder
+from lightning_pz.jobs.finetune_settings import JobSettings, check_env, check_task
+from lightning_pz.jobs.side_by_side import one_by_one, side_by_side
 from lightning_pz.search.loop import check_budget
 from lightning_pz.search.settings import SearchSettings
-from lightning_pz.single_run import Job, Result, build, find_folder
-from lightning_pz.workers import one_by_one, side_by_side
 
 
 def finetune(jobs: JobSettings, search: SearchSettings) -> list[Result]:

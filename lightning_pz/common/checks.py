@@ -6,10 +6,10 @@ import importlib.util
 import math
 import re
 
-from lightning_pz.errors import UserError, nearest
+from lightning_pz.common.errors import UserError, nearest
 
 LATENTS = ("density", "gaussian")
-"""What random latents are drawn from; see `lightning_pz.latents`."""
+"""What random latents are drawn from; see `lightning_pz.common.latents`."""
 
 
 def is_installed(module: str) -> bool:

@@ -1,0 +1,1 @@
+"""Policies and states on disk: how they are made, kept, split, and told from others."""

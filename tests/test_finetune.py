@@ -25,8 +25,8 @@ from lightning_pz.envs.presets import conf_dir
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_tasks
-from lightning_pz.jobs.finetune_settings import finetune as finetuning
-from lightning_pz.jobs.finetune_settings import finetune_run as single_run
+from lightning_pz.jobs import finetune as finetuning
+from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search import extras
 from lightning_pz.search.objective import TEST_SEEDS

@@ -10,7 +10,7 @@ import torch
 from lightning_pz import finetune
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
-from lightning_pz.jobs.finetune_settings import finetune_run as single_run
+from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings

@@ -26,7 +26,7 @@ from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.world_env import register_providers
 from lightning_pz.compression.worlds import find_world, play
 from lightning_pz.envs.presets import conf_dir
-from lightning_pz.jobs.finetune_settings import compress as compressing
+from lightning_pz.jobs import compress as compressing
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 

@@ -25,7 +25,7 @@ from lightning_pz.compression.train import train
 from lightning_pz.compression.world_env import make_world_env
 from lightning_pz.compression.worlds import find_world, play
 from lightning_pz.envs.presets import short_name
-from lightning_pz.jobs.finetune_settings import compress as compressing
+from lightning_pz.jobs import compress as compressing
 from tests.compression.conftest import PPO_TINY, run
 
 

@@ -1,7 +1,7 @@
 """The evaluate command with tiny settings."""
 
 from lightning_pz.evaluate import main
-from lightning_pz.jobs.finetune_settings import evaluate as command
+from lightning_pz.jobs import evaluate as command
 
 SMALL = ["--policies", "12", "--episodes", "2", "--draws", "20", "--best", "3", "--fresh_episodes", "3"]
 

@@ -5,7 +5,7 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
 
     config.yaml       every setting; `--config` on it names the same run
     summary.json      return with its 95 % interval, sparsity, bytes by format, latency, behavior FVU
-    policy.lpz        the compressed policy (lightning_pz.compression.files.read_network); its size is what is reported
+    policy.lpz        the compressed policy (lightning_pz.compression.formats.files.read_network); its size is what is reported
     formats/          the same in every format
     policy.onnx       float, and policy_int8.onnx (extra onnx)
     model.zip         the model, for Stable-Baselines3's own loader; not with --policy

@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
                 raise UserError(f"--elsewhere expects folders of pools, but there is no pool.json in {path}")
     from jsonargparse import ArgumentParser
 
-    from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.evaluation.groups import EvaluateConfig
 
     parser = ArgumentParser(
         prog="python -m lightning_pz.evaluate",

@@ -23,7 +23,7 @@ class Study:
 
     what: str
     options: type = kinds.SearchOptions
-    module: str = "sweeps.searches"
+    module: str = "sweeps.optuna_study.searches"
 
 
 STUDIES = {

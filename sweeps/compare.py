@@ -23,7 +23,7 @@ from lightning_pz.search.settings import ALGORITHMS
 from sweeps.fits import Fit, check_fits, seeded
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompareOptions
-from sweeps.reading import LARGEST_SEED, make, naming, plain_name, read_yaml, whole_numbers
+from sweeps.optuna_study.reading import LARGEST_SEED, make, naming, plain_name, read_yaml, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -182,14 +182,14 @@ def _check(grid: Comparison, logs: str, path: str) -> None:
             search.check()
             check_extra(search.algorithm)
             check_task(resolve_env(env)["env"]["id"], search.task)
-    from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.evaluation.groups import EvaluateConfig
 
     for env, world in grid.environments.items():
         make(EvaluateConfig, world.evaluate, f"{path}: environments.{env}: evaluate")
 
 
 def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:
-    from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.evaluation.groups import EvaluateConfig
     from lightning_pz.jobs.evaluate import evaluate_all
 
     return evaluate_all([checkpoint], None, EvaluateConfig(**settings), None, Path(logs))[0].folder / "summary.json"

@@ -17,7 +17,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone
 from lightning_pz.envs.presets import expand_presets, preset_names
 from lightning_pz.jobs.fit_identity import run_difference
-from sweeps.reading import naming
+from sweeps.optuna_study.reading import naming
 
 if TYPE_CHECKING:
     from lightning_pz.jobs.fit_cli import FitCLI

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_pz.common.files import slug
 from lightning_pz.common.identity import digest
 from lightning_pz.envs.presets import conf_dir
-from sweeps.reading import read_yaml
+from sweeps.optuna_study.reading import read_yaml
 
 
 def grid_path(study: str, given: str | None) -> Path:

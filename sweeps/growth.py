@@ -18,8 +18,8 @@ from lightning_pz.envs.presets import merge, resolve_env
 from sweeps.fits import Fit, check_fits, seeded
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import GrowthOptions
-from sweeps.plan import check_sections, section
-from sweeps.reading import make, naming, plain_name, read_yaml, whole_numbers
+from sweeps.optuna_study.plan import check_sections, section
+from sweeps.optuna_study.reading import make, naming, plain_name, read_yaml, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def run(study: str, options: GrowthOptions) -> None:
 
 def _check(ways: Ways, env_id: str, path: Path) -> None:
     """Refuse what would otherwise be found out after the first fits."""
-    from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.evaluation.groups import EvaluateConfig
     from lightning_pz.jobs.finetune_settings import check_task
 
     make(EvaluateConfig, ways.evaluate, f"{path}: evaluate")
@@ -124,9 +124,9 @@ def _check(ways: Ways, env_id: str, path: Path) -> None:
 
 
 def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
-    from lightning_pz.evaluation.play import EvaluateConfig, find_pool
+    from lightning_pz.evaluation.elsewhere import to_others
+    from lightning_pz.evaluation.groups import EvaluateConfig, find_pool
     from lightning_pz.evaluation.run import load_checkpoints
-    from lightning_pz.evaluation.transfer import to_others
     from lightning_pz.jobs.evaluate import evaluate_all
     from sweeps.pool_rows import measure
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from lightning_pz.common.checks import at_least
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.presets import take_options
-from sweeps.workers import cores
+from sweeps.optuna_study.workers import cores
 
 Options = TypeVar("Options")
 SEVERAL, POSITIONAL, HIDDEN = ({"several": True}, {"positional": True}, {"hidden": True})

@@ -19,8 +19,8 @@ from lightning_pz.envs.presets import merge, resolve_env
 from sweeps.fits import Fit, check_fits, seeded
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import RecoveryOptions
-from sweeps.plan import check_sections, section
-from sweeps.reading import distinct, make, plain_name, read_yaml, seeds_of, whole_numbers
+from sweeps.optuna_study.plan import check_sections, section
+from sweeps.optuna_study.reading import distinct, make, plain_name, read_yaml, seeds_of, whole_numbers
 
 Published = dict[str, dict[str, dict[int, float]]]
 """Published recovery by task, policy and latent size."""
@@ -100,7 +100,7 @@ def run(study: str, options: RecoveryOptions) -> None:
         raise UserError("which environment? Give --env with a preset or a Gymnasium id")
     env_name, path = resolve_env(options.env)["env"]["name"], grid_path(study, options.grid)
     grid, published = load_grid(env_name, path)
-    from lightning_pz.evaluation.play import EvaluateConfig
+    from lightning_pz.evaluation.groups import EvaluateConfig
     from lightning_pz.jobs.evaluate import evaluate_all
 
     config = make(EvaluateConfig, grid.evaluate, f"{path}: evaluate")

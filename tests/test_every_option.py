@@ -85,7 +85,7 @@ REFUSED_BY_FIT = {
     "early_stopping.mode": "max", "early_stopping.check_on_train_epoch_end": True,
 }  # fmt: skip
 OF_FIT_ELSEWHERE = {
-    "ckpt_path": "tests/test_fit.py resumes runs", "data.pool": "test_a_pool_is_collected_and_given_to_fit",
+    "ckpt_path": "tests/jobs/test_fit.py resumes runs", "data.pool": "test_a_pool_is_collected_and_given_to_fit",
     "trainer.default_root_dir": "Lightning's own, unused: everything lies in the run folder",
     "trainer.plugins": "Lightning's own", "trainer.model_registry": "Lightning's own",
     "trainer.use_distributed_sampler": "always false: batches are drawn by this package",

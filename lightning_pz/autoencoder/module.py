@@ -17,7 +17,7 @@ from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.bottlenecks import BOTTLENECKS, Variational, make_bottleneck
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
-from lightning_pz.autoencoder.tally import Tally, prefix_errors
+from lightning_pz.autoencoder.error_sums import Tally, prefix_errors
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.latents import ENCODINGS, LatentDistribution
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_each, act_shared, prior_scale

@@ -9,9 +9,9 @@ import numpy as np
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.statistics import Estimate, estimate, interquartile
-from lightning_pz.comparison.pool_best import PoolBest
+from lightning_pz.comparison.curves import area, normalize, on_grid, steps_to_reach
+from lightning_pz.comparison.evaluations import PoolBest
 from lightning_pz.comparison.runs import Cells, Run
-from lightning_pz.comparison.statistics import area, normalize, on_grid, steps_to_reach
 
 SHARES = (0.5, 0.75, 0.9, 0.95)
 """Shares of the way from the floor to the best known return."""

@@ -13,7 +13,7 @@ import numpy as np
 from lightning_pz.common.files import safe_name
 from lightning_pz.common.statistics import FEWEST, Estimate
 from lightning_pz.comparison.analysis import SHARES, Task
-from lightning_pz.comparison.pool_best import PoolBest
+from lightning_pz.comparison.evaluations import PoolBest
 from lightning_pz.comparison.wins import ALONE, FEW, TIE, WIN, Round, Win
 
 NOT_REACHED = "not reached"

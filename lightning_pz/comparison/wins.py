@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_pz.common.statistics import LEVEL, Estimate, percentiles, probability_above, spread
 from lightning_pz.comparison.analysis import Cell, Task, aggregate_area
-from lightning_pz.comparison.statistics import least_p, permutation_p
+from lightning_pz.comparison.curves import least_p, permutation_p
 
 WIN, TIE, FEW, ALONE = "win", "tie", "too few seeds", "alone"
 

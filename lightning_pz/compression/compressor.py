@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.codecs import SPARSE, encode
-from lightning_pz.compression.files import split_low_rank
-from lightning_pz.compression.low_rank import rank_by_count, rank_by_energy, rank_by_error, truncate
+from lightning_pz.compression.formats.codecs import SPARSE, encode
+from lightning_pz.compression.formats.files import split_low_rank
+from lightning_pz.compression.methods.low_rank import rank_by_count, rank_by_energy, rank_by_error, truncate
+from lightning_pz.compression.methods.quantize import ActivationInt8
+from lightning_pz.compression.methods.schedule import kept_counts
+from lightning_pz.compression.methods.stack import Stack, check_finite, layers_of, restore_stacks, stack_state
 from lightning_pz.compression.network import copy_of, fvu, outputs
-from lightning_pz.compression.quantize import ActivationInt8
-from lightning_pz.compression.schedule import kept_counts
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.compression.stack import Stack, check_finite, layers_of, restore_stacks, stack_state
 
 States = Callable[[], Tensor]
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.quantize import ActivationInt8
+from lightning_pz.compression.methods.quantize import ActivationInt8
 from lightning_pz.policy.saved import SavedPolicy
 
 Plan = list[dict[str, Any]]

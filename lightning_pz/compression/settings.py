@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.compression.schedule import DISTRIBUTIONS, Ramp, check_sparsity
+from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Ramp, check_sparsity
 from lightning_pz.compression.seeds import MOST_JUDGED
 
 PARTS = ("prune", "int8", "l0", "low_rank")

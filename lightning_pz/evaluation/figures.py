@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from lightning_pz.common.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
 from lightning_pz.common.statistics import ends_are
+from lightning_pz.evaluation.groups import Plays
 from lightning_pz.evaluation.latents import GRID_DIM
-from lightning_pz.evaluation.play import Plays
 
 if TYPE_CHECKING:
     from lightning_pz.evaluation.table import Cell

@@ -19,7 +19,7 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
-from lightning_pz.evaluation.play import EvaluateConfig, Plays, held_out_rows
+from lightning_pz.evaluation.groups import EvaluateConfig, Plays, held_out_rows
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.pool.store import Pool
 

@@ -26,9 +26,9 @@ from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
 from lightning_pz.evaluation import figures
 from lightning_pz.evaluation.fresh import FRESH, Champion, champions
+from lightning_pz.evaluation.groups import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
 from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
-from lightning_pz.evaluation.play import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
 from lightning_pz.policy.saved import policy_file
 from lightning_pz.pool.store import Pool
 

@@ -1,6 +1,6 @@
 """Climbing along several outcome directions at once: one optimizer each, one batch of policies for all.
 
-An emitter is an `Optimizer` of `lightning_pz.search.protocol`, so PGPE and CMA-ES fit without a change; what it is
+An emitter is an `Optimizer` of `lightning_pz.search.optimizers.protocol`, so PGPE and CMA-ES fit without a change; what it is
 told is not a return but how far a policy's outcome lies along its direction.
 """
 
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_pz.search.protocol import Optimizer
+from lightning_pz.search.optimizers.protocol import Optimizer
 from lightning_pz.search.spaces import SearchSpace
 
 

@@ -20,10 +20,10 @@ from lightning_pz.common.files import alone, new_folder
 from lightning_pz.common.threads import one_thread
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
-from lightning_pz.growth import report
-from lightning_pz.growth.finish import pool_bytes, write_pool
+from lightning_pz.growth import figures as report
+from lightning_pz.growth.resume import load, save, working_folder
 from lightning_pz.growth.rounds import Grower
-from lightning_pz.growth.saved import load, save, working_folder
+from lightning_pz.growth.write_pool import pool_bytes, write_pool
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.identity import check_settings, pool_identity

@@ -16,8 +16,8 @@ from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.growth import emitters
 from lightning_pz.growth.archive import Archive, join, thin_out
-from lightning_pz.growth.compress import train_latent_space
 from lightning_pz.growth.directions import THINNESS, covering_directions, random_directions
+from lightning_pz.growth.latent_space import train_latent_space
 from lightning_pz.growth.outcomes import OutcomeObserver, make_embedding, whiten
 from lightning_pz.growth.play import Ledger, play
 from lightning_pz.growth.variation import IsoLineVariation
@@ -25,10 +25,10 @@ from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateSample
 from lightning_pz.search.algorithm_settings import CmaesSettings, PgpeSettings
-from lightning_pz.search.cmaes import Cmaes
 from lightning_pz.search.objective import episode_seeds, seed_of
-from lightning_pz.search.pgpe import Pgpe
-from lightning_pz.search.protocol import Optimizer
+from lightning_pz.search.optimizers.cmaes import Cmaes
+from lightning_pz.search.optimizers.pgpe import Pgpe
+from lightning_pz.search.optimizers.protocol import Optimizer
 from lightning_pz.search.spaces import SearchSpace, parameter_space
 
 ORIGINS = ("prior", "weights", "latent")

@@ -33,7 +33,7 @@ class VariationState(NamedTuple):
 
 
 class IsoLineVariation:
-    """Iso+LineDD behind `lightning_pz.search.protocol.Optimizer`.
+    """Iso+LineDD behind `lightning_pz.search.optimizers.protocol.Optimizer`.
 
     Args:
         parents: Points of the policies that are kept, (N, d); pairs are drawn from them.

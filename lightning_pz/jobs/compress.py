@@ -24,18 +24,18 @@ from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
-from lightning_pz.compression.distill import behavior, distill
-from lightning_pz.compression.files import read_network
+from lightning_pz.compression.environments import World, find_world, play
+from lightning_pz.compression.formats.files import read_network
+from lightning_pz.compression.formats.onnx_export import write_onnx
+from lightning_pz.compression.formats.sizes import paper_ratio, sparsity, write_formats
 from lightning_pz.compression.latency import latencies
+from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.network import copy_of, from_saved
-from lightning_pz.compression.onnx_export import write_onnx
+from lightning_pz.compression.open_policy import check_fits, open_policy
 from lightning_pz.compression.resolve import RunSettings
 from lightning_pz.compression.seeds import TEST_SEEDS
 from lightning_pz.compression.settings import RESUME, CompressSettings
-from lightning_pz.compression.sizes import paper_ratio, sparsity, write_formats
-from lightning_pz.compression.sources import check_fits, open_policy
-from lightning_pz.compression.stack import layers_of
-from lightning_pz.compression.worlds import World, find_world, play
+from lightning_pz.compression.training.distill import behavior, distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.run_folder import RunFolder
@@ -82,7 +82,7 @@ def _run(
 
             done: Any = distill(original, world, settings, log, progress=progress)
     else:
-        from lightning_pz.compression.train import train
+        from lightning_pz.compression.training.sb3_run import train
 
         done = train(world, settings, folder, progress=progress)
         done.model.save(folder / "model.zip")
@@ -199,7 +199,7 @@ def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
             plain[key] = file_digest(Path(plain[key]))
     sources = {}
     if settings.policy is None:
-        from lightning_pz.compression.train import CLASSES, class_of
+        from lightning_pz.compression.training.sb3_run import CLASSES, class_of
 
         inner = settings.model.get(settings.algorithm, {}).get("policy_kwargs", {})
         for key in CLASSES:

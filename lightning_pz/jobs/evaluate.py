@@ -17,14 +17,14 @@ from lightning_pz.common.identity import digest
 from lightning_pz.common.statistics import read_estimate
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.evaluation.elsewhere import POLICIES, transfer_fvu
 from lightning_pz.evaluation.fresh import FRESH
+from lightning_pz.evaluation.groups import EvaluateConfig, read_returns
 from lightning_pz.evaluation.metrics import METRICS
-from lightning_pz.evaluation.play import EvaluateConfig, read_returns
 from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
 from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, rows
-from lightning_pz.evaluation.transfer import POLICIES, transfer_fvu
 from lightning_pz.evaluation.video import film
-from lightning_pz.pool.same import is_pool_of
+from lightning_pz.pool.of_checkpoint import is_pool_of
 from lightning_pz.pool.store import Pool, read_pool
 
 _SIZES_SHOWN = 6

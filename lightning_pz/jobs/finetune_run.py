@@ -26,7 +26,7 @@ from lightning_pz.envs.played import environment_now, is_as_it_was, task_sources
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
-from lightning_pz.evaluation.play import find_pool
+from lightning_pz.evaluation.groups import find_pool
 from lightning_pz.policy import Prior, prior_scale, restandardize
 from lightning_pz.policy.onnx_file import write_onnx
 from lightning_pz.policy.saved import SavedPolicy, load_policy, policy_file
@@ -38,7 +38,7 @@ from lightning_pz.search.anchor import anchor
 from lightning_pz.search.extras import NEEDED
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
-from lightning_pz.search.protocol import Search
+from lightning_pz.search.optimizers.protocol import Search
 from lightning_pz.search.run_folder import RunFolder
 from lightning_pz.search.settings import STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space

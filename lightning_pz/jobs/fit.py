@@ -28,7 +28,7 @@ from lightning_pz.jobs.fit_callbacks import tensorboard
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
-from lightning_pz.pool.same import check_same_pool
+from lightning_pz.pool.of_checkpoint import check_same_pool
 from lightning_pz.probes.linear import affine_fvu, pca_fvu, principal_axes, project
 
 _PCA_POLICIES = 20_000

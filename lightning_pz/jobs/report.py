@@ -14,8 +14,8 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from lightning_pz.comparison import tables
 from lightning_pz.comparison.analysis import Task, analyze
-from lightning_pz.comparison.moments import Moment, moment_rows, moments
-from lightning_pz.comparison.pool_best import PoolBest, find_pools, logs_root
+from lightning_pz.comparison.evaluations import PoolBest, find_pools, logs_root
+from lightning_pz.comparison.returns_at import Moment, moment_rows, moments
 from lightning_pz.comparison.runs import Found, cells, find_runs
 from lightning_pz.comparison.wins import FEW, Round, rounds
 

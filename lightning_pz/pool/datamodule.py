@@ -19,8 +19,8 @@ from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.identity import check_pool, find_folder, known_identity, pool_identity
+from lightning_pz.pool.of_checkpoint import describe_pool
 from lightning_pz.pool.recipe import RandomRecipe, collect
-from lightning_pz.pool.same import describe_pool
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool, read_meta, read_pool
 

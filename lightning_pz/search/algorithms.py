@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.search.baselines import BaselineSearch
-from lightning_pz.search.cmaes import Cmaes
 from lightning_pz.search.gradient import GradientSearch
 from lightning_pz.search.objective import Objective
-from lightning_pz.search.pgpe import Pgpe
+from lightning_pz.search.optimizers.cmaes import Cmaes
+from lightning_pz.search.optimizers.pgpe import Pgpe
+from lightning_pz.search.optimizers.protocol import Optimizer, Search
+from lightning_pz.search.optimizers.random_latent import RandomLatent
 from lightning_pz.search.population import PopulationSearch
-from lightning_pz.search.protocol import Optimizer, Search
-from lightning_pz.search.random_latent import RandomLatent
 from lightning_pz.search.settings import BASELINES, SearchSettings
 from lightning_pz.search.spaces import SearchSpace, widened_space
 

@@ -21,7 +21,7 @@ from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import BaselineSettings
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.objective import EVALUATION_SEEDS, Problem
-from lightning_pz.search.protocol import Generation
+from lightning_pz.search.optimizers.protocol import Generation
 
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
 """Name and documented widths of each algorithm's critic."""
@@ -40,7 +40,7 @@ class BaselineState(NamedTuple):
 
 
 class BaselineSearch:
-    """A learner of Stable-Baselines3 behind `lightning_pz.search.protocol.Search`.
+    """A learner of Stable-Baselines3 behind `lightning_pz.search.optimizers.protocol.Search`.
 
     It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve.
 

@@ -22,9 +22,9 @@ from lightning_pz.envs.forward import BatchForward
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings
-from lightning_pz.search.clipup import Adam, adam, adam_step
 from lightning_pz.search.objective import Objective, episode_seeds, seed_of
-from lightning_pz.search.protocol import Generation
+from lightning_pz.search.optimizers.center_steps import Adam, adam, adam_step
+from lightning_pz.search.optimizers.protocol import Generation
 from lightning_pz.search.spaces import Decode, SearchSpace
 
 _CHUNK_STATES = 1 << 14
@@ -132,7 +132,7 @@ class GradientState(NamedTuple):
 
 
 class GradientSearch:
-    """Policy gradient on several decoded policies, behind `lightning_pz.search.protocol.Search`.
+    """Policy gradient on several decoded policies, behind `lightning_pz.search.optimizers.protocol.Search`.
 
     Args:
         settings: Policies, episodes, noise, rates.

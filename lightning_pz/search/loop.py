@@ -18,7 +18,7 @@ from lightning_pz.common.statistics import mean_interval
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
-from lightning_pz.search.protocol import Generation, Search
+from lightning_pz.search.optimizers.protocol import Generation, Search
 from lightning_pz.search.run_folder import COLUMNS, RunFolder
 from lightning_pz.search.settings import SearchSettings
 

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.clipup import Adam, ClipUp
-from lightning_pz.search.cmaes import CmaesState
 from lightning_pz.search.objective import Objective, episode_seeds, seed_of
-from lightning_pz.search.pgpe import PgpeState
-from lightning_pz.search.protocol import Generation, Optimizer
-from lightning_pz.search.random_latent import RandomState
+from lightning_pz.search.optimizers.center_steps import Adam, ClipUp
+from lightning_pz.search.optimizers.cmaes import CmaesState
+from lightning_pz.search.optimizers.pgpe import PgpeState
+from lightning_pz.search.optimizers.protocol import Generation, Optimizer
+from lightning_pz.search.optimizers.random_latent import RandomState
 from lightning_pz.search.spaces import SearchSpace
 
 
@@ -39,7 +39,7 @@ class PopulationState(NamedTuple):
 
 
 class PopulationSearch:
-    """An optimizer behind `lightning_pz.search.protocol.Search`.
+    """An optimizer behind `lightning_pz.search.optimizers.protocol.Search`.
 
     The first generation tries some starts, drawn or given, and the optimizer begins at the best of them; or it begins
     at a point that is given. Where a release is given, it goes on in weights from the decoded incumbent once that many steps

@@ -38,7 +38,7 @@ def _probe(folder: Path) -> None:
 
     from lightning_pz.autoencoder.load import load_autoencoder
     from lightning_pz.pool.batches import PolicyBatch, split_rows
-    from lightning_pz.pool.same import open_pool_of
+    from lightning_pz.pool.of_checkpoint import open_pool_of
     from lightning_pz.pool.states import StateCounts
     from lightning_pz.probes.callback import STATES, ProbeCallback, write_report
 

@@ -23,7 +23,7 @@ from lightning_pz.envs.tasks import find_task
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale
 from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.objective import Objective, Problem
-from lightning_pz.search.pgpe import Pgpe
+from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.population import PopulationSearch
 from lightning_pz.search.spaces import latent_space
 

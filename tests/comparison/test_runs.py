@@ -8,7 +8,7 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.comparison.analysis import analyze
-from lightning_pz.comparison.pool_best import find_pools, logs_root
+from lightning_pz.comparison.evaluations import find_pools, logs_root
 from lightning_pz.comparison.runs import cells, find_runs
 
 

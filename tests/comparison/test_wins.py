@@ -7,9 +7,9 @@ import pytest
 
 from lightning_pz.common.statistics import probability_above
 from lightning_pz.comparison.analysis import SHARES, aggregate_area, analyze
-from lightning_pz.comparison.pool_best import find_pools
+from lightning_pz.comparison.curves import permutation_p
+from lightning_pz.comparison.evaluations import find_pools
 from lightning_pz.comparison.runs import cells, find_runs
-from lightning_pz.comparison.statistics import permutation_p
 from lightning_pz.comparison.wins import decide, rounds
 
 

@@ -18,13 +18,13 @@ from lightning_pz import compress
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression import resolve
-from lightning_pz.compression.files import FORMATS, read_network
+from lightning_pz.compression.environments import find_world, play
+from lightning_pz.compression.formats.files import FORMATS, read_network
+from lightning_pz.compression.make_environment import register_providers
 from lightning_pz.compression.network import outputs
 from lightning_pz.compression.resolve import compress_presets, env_settings, expand
 from lightning_pz.compression.seeds import TEST_SEEDS
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.compression.world_env import register_providers
-from lightning_pz.compression.worlds import find_world, play
 from lightning_pz.envs.presets import conf_dir
 from lightning_pz.jobs import compress as compressing
 from lightning_pz.policy import Layout

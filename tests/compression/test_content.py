@@ -3,8 +3,8 @@
 import pytest
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.compression.environments import find_world
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.compression.worlds import find_world
 from lightning_pz.jobs import compress as compressing
 from tests.compression.conftest import run
 

@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_pz.compression.distill import behavior, distill, targets
-from lightning_pz.compression.files import read_network, write_network
+from lightning_pz.compression.environments import find_world, play
+from lightning_pz.compression.formats.files import read_network, write_network
+from lightning_pz.compression.formats.sizes import layer_sparsity, sparsity
+from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.methods.quantize import ActivationInt8
+from lightning_pz.compression.methods.schedule import Ramp
+from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.network import Standardize, ToBox, copy_of, fvu, outputs
-from lightning_pz.compression.quantize import ActivationInt8
-from lightning_pz.compression.schedule import Ramp
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
-from lightning_pz.compression.sizes import layer_sparsity, sparsity
-from lightning_pz.compression.stack import layers_of
-from lightning_pz.compression.world_env import make_world_env
-from lightning_pz.compression.worlds import find_world, play
+from lightning_pz.compression.training.distill import behavior, distill, targets
 from lightning_pz.envs.specs import make_env
 
 OPTIONS = DistillSettings(steps=220, batch_size=64, episodes=2, held_out=1, rounds=1)

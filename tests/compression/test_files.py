@@ -14,15 +14,15 @@ from scipy.stats import entropy
 from torch import nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.codecs import SPARSE, decode, encode
-from lightning_pz.compression.files import FORMATS, read_network, split_low_rank, write_network
-from lightning_pz.compression.low_rank import truncate
+from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
+from lightning_pz.compression.formats.files import FORMATS, read_network, split_low_rank, write_network
+from lightning_pz.compression.formats.onnx_export import write_onnx
+from lightning_pz.compression.formats.sizes import layer_sparsity, paper_ratio, sparsity
+from lightning_pz.compression.methods.low_rank import truncate
+from lightning_pz.compression.methods.prune import magnitude_mask
+from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, to_int8
+from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.network import Divide, Residual, Standardize, ToBox, copy_of, from_plan, to_plan
-from lightning_pz.compression.onnx_export import write_onnx
-from lightning_pz.compression.prune import magnitude_mask
-from lightning_pz.compression.quantize import ActivationInt8, fake_int8, to_int8
-from lightning_pz.compression.sizes import layer_sparsity, paper_ratio, sparsity
-from lightning_pz.compression.stack import layers_of
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_fresh_process_runs_the_file(mlp, tmp_path):
     network = prune(mlp)
     write_network(network, tmp_path / "policy.lpz", "sparse_int8")
     script = (
-        "import torch; from lightning_pz.compression.files import read_network\n"
+        "import torch; from lightning_pz.compression.formats.files import read_network\n"
         f"network, _ = read_network({str(tmp_path / 'policy.lpz')!r})\n"
         "print([repr(v) for v in network(torch.linspace(-1, 1, 5)[None])[0].tolist()])"
     )

@@ -10,14 +10,14 @@ import torch
 from stable_baselines3 import DQN
 
 from lightning_pz import compress
-from lightning_pz.compression.files import read_network
+from lightning_pz.compression.environments import find_world
+from lightning_pz.compression.formats.files import read_network
+from lightning_pz.compression.formats.sizes import sparsity
+from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.network import outputs
-from lightning_pz.compression.sizes import sparsity
-from lightning_pz.compression.stable import network_of
-from lightning_pz.compression.stack import layers_of
 from lightning_pz.compression.surrol import modern
-from lightning_pz.compression.world_env import make_world_env
-from lightning_pz.compression.worlds import find_world
+from lightning_pz.compression.training.sb3_networks import network_of
 
 
 def test_dqn_on_pong(tmp_path, capsys):

@@ -13,10 +13,10 @@ from torch import nn
 
 from lightning_pz import compress
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.files import read_network
+from lightning_pz.compression.environments import find_world
+from lightning_pz.compression.formats.files import read_network
 from lightning_pz.compression.network import Standardize, outputs
-from lightning_pz.compression.sources import open_policy
-from lightning_pz.compression.worlds import find_world
+from lightning_pz.compression.open_policy import open_policy
 from tests.compression.conftest import PPO_TINY, run
 
 
@@ -140,7 +140,7 @@ def test_parts_of_a_dictionary_are_normalized_in_the_policys_order(normalized):
 def test_a_model_that_acts_otherwise_than_its_layers_is_refused(normalized, monkeypatch):
     name, *_, path, _ = normalized
     monkeypatch.setattr(
-        "lightning_pz.compression.sources.network_of",
+        "lightning_pz.compression.open_policy.network_of",
         lambda model: nn.Sequential(Standardize(torch.zeros(3), torch.ones(3)), nn.Linear(3, 2)),
     )
     with pytest.raises(UserError, match="acts otherwise than the layers"):

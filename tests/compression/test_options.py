@@ -15,9 +15,9 @@ from lightning_pz import compress
 from lightning_pz.common.checks import is_installed
 from lightning_pz.common.errors import UserError
 from lightning_pz.compress import make_parser
-from lightning_pz.compression.files import read_network
+from lightning_pz.compression.environments import find_world
+from lightning_pz.compression.formats.files import read_network
 from lightning_pz.compression.resolve import compress_presets, env_settings
-from lightning_pz.compression.worlds import find_world
 from lightning_pz.envs.presets import conf_dir, merge
 
 TRAINED = {

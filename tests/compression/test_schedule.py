@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.schedule import Ramp, cubic_ramp, kept_counts, layer_densities
+from lightning_pz.compression.methods.schedule import Ramp, cubic_ramp, kept_counts, layer_densities
 
 ACTOR = [(256, 17), (256, 256), (6, 256)]
 NATURE = [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 3136), (6, 512)]

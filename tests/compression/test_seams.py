@@ -10,20 +10,20 @@ from torch import nn
 
 from lightning_pz import compress
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression import distill as distilling
-from lightning_pz.compression import train as training
 from lightning_pz.compression.compressor import Compressor
-from lightning_pz.compression.files import read_network
-from lightning_pz.compression.low_rank import truncate
+from lightning_pz.compression.environments import find_world, play
+from lightning_pz.compression.formats.files import read_network
+from lightning_pz.compression.formats.sizes import paper_ratio, sparsity
+from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.methods.low_rank import truncate
+from lightning_pz.compression.methods.schedule import Ramp
+from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.network import ToBox
-from lightning_pz.compression.schedule import Ramp
+from lightning_pz.compression.open_policy import check_fits
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, LowRankSettings
-from lightning_pz.compression.sizes import paper_ratio, sparsity
-from lightning_pz.compression.sources import check_fits
-from lightning_pz.compression.stack import layers_of
-from lightning_pz.compression.train import train
-from lightning_pz.compression.world_env import make_world_env
-from lightning_pz.compression.worlds import find_world, play
+from lightning_pz.compression.training import distill as distilling
+from lightning_pz.compression.training import sb3_run as training
+from lightning_pz.compression.training.sb3_run import train
 from lightning_pz.envs.presets import short_name
 from lightning_pz.jobs import compress as compressing
 from tests.compression.conftest import PPO_TINY, run

@@ -13,19 +13,19 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression import train as training
 from lightning_pz.compression.compressor import Compressor
+from lightning_pz.compression.environments import find_world
+from lightning_pz.compression.formats.sizes import sparsity
+from lightning_pz.compression.methods.prune import Mask
+from lightning_pz.compression.methods.schedule import Ramp
+from lightning_pz.compression.methods.shadow import Shadow
+from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.network import copy_of, outputs
-from lightning_pz.compression.prune import Mask
 from lightning_pz.compression.residual_cnn import ResidualCNN
-from lightning_pz.compression.schedule import Ramp
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
-from lightning_pz.compression.shadow import Shadow
-from lightning_pz.compression.sizes import sparsity
-from lightning_pz.compression.stable import algorithm_of, load_model, network_of, optimizer_of
-from lightning_pz.compression.stack import layers_of
-from lightning_pz.compression.train import train
-from lightning_pz.compression.worlds import find_world
+from lightning_pz.compression.training import sb3_run as training
+from lightning_pz.compression.training.sb3_networks import algorithm_of, load_model, network_of, optimizer_of
+from lightning_pz.compression.training.sb3_run import train
 
 ARCH = {"net_arch": [24, 24]}
 MODEL = {

@@ -14,8 +14,8 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluate import main
+from lightning_pz.evaluation.groups import GROUPS, find_pool, held_out_rows, read_returns, write_returns
 from lightning_pz.evaluation.metrics import METRICS
-from lightning_pz.evaluation.play import GROUPS, find_pool, held_out_rows, read_returns, write_returns
 from lightning_pz.evaluation.table import cells, rows
 from lightning_pz.evaluation.video import film
 from lightning_pz.pool.batches import split_rows

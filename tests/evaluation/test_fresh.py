@@ -10,7 +10,7 @@ import torch
 from lightning_pz.common.statistics import mean_interval
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation.fresh import FRESH_SEED, best_of, fresh_seeds
-from lightning_pz.evaluation.play import EvaluateConfig, read_returns
+from lightning_pz.evaluation.groups import EvaluateConfig, read_returns
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.objective import TEST_SEEDS
 

@@ -15,13 +15,13 @@ from lightning_pz.envs.simulators.classic import MountainCarSimulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth import loop as loop_module
 from lightning_pz.growth.loop import grow
+from lightning_pz.growth.resume import working_folder
 from lightning_pz.growth.rounds import Grower
-from lightning_pz.growth.saved import working_folder
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.identity import find_folder
+from lightning_pz.pool.of_checkpoint import describe_pool, is_pool_of
 from lightning_pz.pool.recipe import collect
-from lightning_pz.pool.same import describe_pool, is_pool_of
 from lightning_pz.pool.store import read_pool
 
 BEHIND = {"returns"}

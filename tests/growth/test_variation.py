@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lightning_pz.growth.variation import IsoLineVariation
-from lightning_pz.search.protocol import Optimizer
+from lightning_pz.search.optimizers.protocol import Optimizer
 
 START = torch.zeros(3)
 

@@ -17,7 +17,7 @@ from lightning_pz.search.algorithm_settings import GradientSettings, PgpeSetting
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.loop import BARREN, check_budget, search_until_done, summarize
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
-from lightning_pz.search.protocol import Generation
+from lightning_pz.search.optimizers.protocol import Generation
 from lightning_pz.search.run_folder import COLUMNS, RunFolder
 from lightning_pz.search.settings import SearchSettings
 

@@ -14,8 +14,8 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.statistics import iqm
 from lightning_pz.envs.presets import conf_dir
-from lightning_pz.evaluation.play import find_pool
-from lightning_pz.evaluation.transfer import transfer_fvu
+from lightning_pz.evaluation.elsewhere import transfer_fvu
+from lightning_pz.evaluation.groups import find_pool
 from sweeps.__main__ import main
 from sweeps.compare import load_comparison
 from sweeps.growth import load_ways

@@ -17,7 +17,7 @@ from sweeps.compare import Comparison, World
 from sweeps.fits import Fit
 from sweeps.growth import Variant, Ways
 from sweeps.options import SearchOptions, words_of
-from sweeps.plan import Confirm, Plan
+from sweeps.optuna_study.plan import Confirm, Plan
 from sweeps.recovery import Grid
 from tests.sweeps.conftest import ROOT, TINY, settings
 
@@ -238,7 +238,7 @@ def test_every_shipped_file_belongs_to_a_study():
 
 
 def test_the_metrics_of_a_study_are_keys_of_a_summary(folder):
-    from sweeps.plan import METRICS
+    from sweeps.optuna_study.plan import METRICS
 
     (path,) = Path(folder / "logs" / "fit" / "mountaincar" / "tiny-seed0").glob("summary.json")
     assert set(METRICS) <= set(json.loads(path.read_text()))

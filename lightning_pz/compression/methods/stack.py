@@ -1,0 +1,110 @@
+"""All that stands between a layer's stored weight and the one it works with, in one parametrization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.compression.methods.l0 import HardConcrete
+from lightning_pz.compression.methods.low_rank import Factors
+from lightning_pz.compression.methods.prune import Mask
+from lightning_pz.compression.methods.quantize import fake_int8
+
+LAYERS = (nn.Linear, nn.Conv2d)
+"""Modules whose weight can be compressed."""
+
+
+class Stack(nn.Module):
+    """`w = int8(mask(gates(theta)))`, each part where it is switched on; or `int8(left) @ int8(right)`.
+
+    It fits `torch.nn.utils.parametrize`; `lightning_pz.compression.methods.shadow` uses it without touching the module.
+
+    Args:
+        weight: The layer's weight as it is at the start.
+    """
+
+    def __init__(self, weight: Float[Tensor, "out ..."]) -> None:
+        super().__init__()
+        self.mask = Mask(tuple(weight.shape)).to(weight.device)
+        self.gates: HardConcrete | None = None
+        self.factors: Factors | None = None
+        self.int8 = False
+
+    def forward(self, weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
+        """Return the weight that the layer works with."""
+        if self.factors is not None:
+            self.factors.int8 = self.int8
+            return self.factors(weight)
+        if self.gates is not None:
+            weight = self.gates(weight)
+        weight = self.mask(weight)
+        return fake_int8(weight) if self.int8 else weight
+
+    def add_gates(self, start: float) -> None:
+        """Put a gate on every weight, open with this probability."""
+        self.gates = HardConcrete(tuple(self.mask.keep.shape), start).to(self.mask.keep.device)
+
+    @torch.no_grad()
+    def close_gates(self, weight: Tensor) -> Tensor:
+        """Make the gates final: closed ones become the mask; returns the weight with open ones multiplied in."""
+        if self.gates is None:
+            return weight
+        final = self.gates.eval()(weight)
+        self.mask.keep &= self.gates.open()
+        self.gates = None
+        return final
+
+    def factorize(self, weight: Float[Tensor, "out ..."], rank: int) -> None:
+        """Go on with two factors of a rank in place of the weight."""
+        with torch.no_grad():
+            self.factors = Factors(self.forward(weight), rank)
+
+
+def layers_of(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Return the layers that can be compressed, by name, in order."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, LAYERS)}
+
+
+def stack_state(stacks: dict[str, Stack]) -> dict[str, dict[str, object]]:
+    """Return plain data and tensors from which `restore_stacks` makes the same stacks."""
+    return {
+        name: {
+            "int8": stack.int8,
+            "gates": stack.gates is not None,
+            "rank": None if stack.factors is None else stack.factors.left.shape[1],
+            "tensors": stack.state_dict(),
+        }
+        for name, stack in stacks.items()
+    }
+
+
+def restore_stacks(stacks: dict[str, Stack], state: dict[str, dict]) -> None:
+    """Bring fresh stacks to a saved state."""
+    for name, stack in stacks.items():
+        saved = state[name]
+        stack.int8 = saved["int8"]
+        if saved["gates"]:
+            stack.add_gates(0.5)
+        if saved["rank"] is not None:
+            stack.factors = Factors(torch.zeros_like(stack.mask.keep, dtype=torch.float32), saved["rank"])
+        stack.load_state_dict(saved["tensors"])
+
+
+def extra_parameters(stacks: dict[str, Stack]) -> Iterator[nn.Parameter]:
+    """Yield gate locations and factors: parameters that the network itself does not have."""
+    for stack in stacks.values():
+        yield from stack.parameters()
+
+
+def check_finite(network: nn.Module) -> None:
+    """Raise `UserError` if a weight or bias is not a finite number."""
+    for name, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(
+                f"expected finite weights, but {name} holds {int((~torch.isfinite(parameter)).sum())} that are not: "
+                "the training diverged, or the file is damaged"
+            )

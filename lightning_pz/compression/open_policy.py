@@ -1,0 +1,122 @@
+"""Policies that come from files, brought into one shape."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.compression.environments import World
+from lightning_pz.compression.methods.stack import check_finite, layers_of
+from lightning_pz.compression.network import ToBox, from_saved, outputs
+from lightning_pz.compression.normalization import statistics_near, was_normalized, with_statistics
+from lightning_pz.compression.training.sb3_networks import algorithm_of, load_policy_of, network_of
+from lightning_pz.policy.saved import load_policy
+
+_TRIALS = 16
+
+
+def open_policy(path: str, world: World, normalization: str | None = None) -> nn.Sequential:
+    """Return the network in a `policy.npz` or a Stable-Baselines3 zip: raw observation in.
+
+    Args:
+        path: The file.
+        world: Where it is to play.
+        normalization: The statistics of a zip's `VecNormalize`; without them a zip that had some gives a warning on stderr.
+
+    Raises:
+        UserError: Another kind of file, a damaged one, or a policy that is not what its layers say.
+    """
+    if Path(path).suffix == ".npz":
+        return from_saved(load_policy(path))
+    model = load_policy_of(path, algorithm_of(path))
+    network = network_of(model)
+    _check_same(network, model, path)
+    if normalization is not None:
+        if world.is_image:
+            raise UserError(f"--normalization expects observations that are vectors, but {world.id} has images")
+        return with_statistics(network, normalization, world.shape[0])
+    _warn(path, was_normalized(model), statistics_near(path))
+    return network
+
+
+def check_fits(network: nn.Sequential, world: World, path: str) -> None:
+    """Raise `UserError` unless a network sees what the environment shows and gives what it takes, in the same box."""
+    check_finite(network)
+    layers = list(layers_of(network).values())
+    first, last = layers[0], layers[-1]
+    seen = first.in_channels if isinstance(first, nn.Conv2d) else first.in_features
+    gives = last.out_channels if isinstance(last, nn.Conv2d) else last.out_features
+    shown = world.shape[0] if isinstance(first, nn.Conv2d) else int(np.prod(world.shape))
+    if (seen, gives) != (shown, world.actions):
+        raise UserError(
+            f"{path} takes {seen} observations and gives {gives} actions, but {world.id} has {shown} and "
+            f"{world.actions}: it was made for another environment, so give the right --env"
+        )
+    box = network[-1]
+    if isinstance(box, ToBox) == world.discrete:
+        kinds = ("a box of actions", "discrete actions")
+        raise UserError(
+            f"{path} was made for {kinds[not isinstance(box, ToBox)]}, but {world.id} has {kinds[world.discrete]}: it was "
+            "made for another environment, so give the right --env"
+        )
+    if isinstance(box, ToBox):
+        own = tuple(box.low.tolist()), tuple(box.high.tolist())
+        # Policies keep float32; a box of float64 has more digits.
+        if not np.array_equal(own, np.array([world.action_low, world.action_high], dtype=np.float32)):
+            raise UserError(
+                f"{path} was made for actions from {list(own[0])} to {list(own[1])}, but {world.id} takes them from "
+                f"{list(world.action_low)} to {list(world.action_high)}: it was made for another environment, so give the "
+                "right --env, or train it anew"
+            )
+    try:
+        outputs(network, torch.zeros(1, *world.shape))
+    except RuntimeError as error:
+        raise UserError(f"{path} cannot look at observations of shape {world.shape} in {world.id}: {error}") from error
+
+
+def _warn(path: str, normalized: bool | None, near: list[Path]) -> None:
+    """Say on stderr that a policy lacks the statistics that it was trained with, or may lack those that lie beside it."""
+    if normalized is False or (normalized is None and not near):
+        return
+    beside = ", ".join(map(str, near))
+    print(
+        f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give the "
+        "statistics with --normalization FILE" + (f"; found beside it: {beside}" if near else "")
+        if normalized
+        else f"warning: statistics of VecNormalize lie beside {path} ({beside}): if it was trained with them, give them with "
+        "--normalization FILE, for it plays raw observations here",
+        file=sys.stderr,
+    )
+
+
+@torch.no_grad()
+def _check_same(network: nn.Sequential, model: Any, path: str) -> None:
+    """Raise `UserError` unless the network read off a model does what the model does, on observations drawn from its space."""
+    space = model.observation_space
+    space.seed(0)
+    drawn = [space.sample() for _ in range(_TRIALS)]
+    if isinstance(space, spaces.Dict):
+        given: Any = {key: np.stack([one[key] for one in drawn]) for key in space.spaces}
+        joined = np.concatenate([part.reshape(_TRIALS, -1) for part in given.values()], axis=1)
+    else:
+        given = joined = np.stack(drawn)
+    wanted = model.predict(given, deterministic=True)[0]
+    got = network(torch.from_numpy(joined).float()).numpy()
+    # Scores that are equal to the last digits may be ordered either way.
+    same = (
+        (got.max(1) - got[np.arange(_TRIALS), wanted] <= 1e-4 * np.abs(got).max()).all()
+        if isinstance(model.action_space, spaces.Discrete)
+        else np.allclose(got, wanted, rtol=1e-3, atol=1e-3)
+    )
+    if not same:
+        raise UserError(
+            f"{path} acts otherwise than the layers that could be read off it: its policy has a part that is not known here, "
+            "so it cannot be compressed"
+        )

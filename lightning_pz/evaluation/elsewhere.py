@@ -1,0 +1,79 @@
+"""How well a decoder gives policies of a pool that it was not trained on: what the held-out FVU of one pool does not tell.
+
+Held-out policies of a random pool are fresh draws, so its held-out FVU holds for any other such pool. Those of a grown pool
+descend from the same searches as the training policies; only a pool grown anew says what unrelated policies lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_pz.autoencoder.error_sums import Tally, prefix_errors
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.common.errors import UserError
+from lightning_pz.evaluation.groups import held_out_rows
+from lightning_pz.policy import act_shared, policy_chunk, restandardize
+from lightning_pz.pool.states import StateCounts
+from lightning_pz.pool.store import Pool
+
+POLICIES = 2000
+"""Policies of a pool that are encoded and decoded, at most."""
+
+
+@torch.no_grad()
+def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIES) -> dict[int, float]:
+    """Return the FVU of policies of a pool, by the number of leading latents kept, on the test states of that pool.
+
+    The decoder gets the policies as they act, whatever statistics their pool standardizes observations by. On the
+    decoder's own pool only held-out policies are taken: first those of its test FVU, then those that chose the checkpoint.
+
+    Args:
+        model: The decoder, with its encoder.
+        pool: Of the same environment and layout.
+        policies: At most so many.
+
+    Returns:
+        By latent size: all of them for a nested bottleneck, else k alone. 0 is perfect, 1 no better than the mean of
+        these policies, and more is worse than that.
+
+    Raises:
+        UserError: A pool of another environment or layout.
+    """
+    kinds = (pool.meta["env"]["id"], pool.layout), (model.env["id"], model.layout)
+    found, wanted = (f"{env} and widths {layout.sizes} ({layout.activation})" for env, layout in kinds)
+    if found != wanted:
+        raise UserError(f"--elsewhere expects pools of policies for {wanted}, but {pool.folder} is for {found}")
+    span = StateCounts(**pool.meta["states"]).slices()["test"]
+    states = model.policy.standardize(torch.from_numpy(pool.arrays["states"][span].copy()))
+    params = restandardize(pool.params(held_out_rows(model, pool, policies)), pool.network, model.policy)
+    chunks = params.split(policy_chunk(model.layout, len(states)))
+    actions = [act_shared(model.layout, chunk, states) for chunk in chunks]
+    mean = torch.cat(actions).mean(0)
+    tally = Tally(model.bottleneck.prefixes(dense=True))
+
+    def act(latents: Tensor) -> Tensor:
+        return act_shared(model.layout, model.decoder(latents), states)
+
+    for chunk, own in zip(chunks, actions, strict=True):
+        spread = (own - mean).double().square().flatten(1).sum(1)
+        tally.add_policies(prefix_errors(model.encode(chunk), act, own, tally.sizes), spread)
+    return tally.curve()
+
+
+def to_others(models: Sequence[BehaviorAutoencoder], pools: Sequence[Pool]) -> np.ndarray:
+    """Return for each model the mean FVU over the pools of the others, (models,); NaN where it stands alone.
+
+    Args:
+        models: In the order of their pools.
+        pools: The pool of each, equal ones where models share it.
+    """
+    found = []
+    for model, own in zip(models, pools, strict=True):
+        others = {pool.digest: pool for pool in pools if pool.digest != own.digest}.values()
+        values = [transfer_fvu(model, pool)[model.hparams["latent_dim"]] for pool in others]
+        found.append(np.mean(values) if values else np.nan)
+    return np.array(found)

@@ -1,0 +1,101 @@
+"""CMA-ES from the package `cma` behind ask and tell: the strong opponent where there are few coordinates.
+
+References:
+    Hansen and Ostermeier 2001, Completely Derandomized Self-Adaptation in Evolution Strategies.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.search.algorithm_settings import CmaesSettings
+from lightning_pz.search.extras import check_extra
+from lightning_pz.search.optimizers.protocol import centered_ranks
+
+
+class CmaesState(NamedTuple):
+    """The package's own object, which holds its random generator as well.
+
+    Attributes:
+        strategy: The pickled object.
+        asked: The points it was last asked for, (n, D) float64; (0, D) before that. D is at least 2.
+    """
+
+    strategy: bytes
+    asked: Tensor
+
+
+class Cmaes:
+    """CMA-ES behind `lightning_pz.search.optimizers.protocol.Optimizer`; it maximizes, by ranks.
+
+    The package does not support a single coordinate, so that one gets an idle companion.
+
+    Args:
+        settings: Population and first step size.
+        size: Coordinates of a point, d; they decide the usual population, 4 + 3 ln d.
+        diagonal: Adapt a standard deviation per coordinate alone, which thousands of coordinates allow (Ros and Hansen
+            2008, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity).
+
+    Raises:
+        UserError: The package is not installed.
+    """
+
+    def __init__(self, settings: CmaesSettings, size: int, *, diagonal: bool = False) -> None:
+        settings.check()
+        check_extra("cmaes")
+        self.settings, self.size, self.diagonal = settings, size, diagonal
+        self._population = settings.population or 4 + int(3 * math.log(max(2, size)))
+
+    @property
+    def population(self) -> int:
+        """Points per generation."""
+        return self._population
+
+    def begin(self, start: Float[Tensor, " size"], seed: int) -> CmaesState:
+        """Return the first state; see `Optimizer.begin`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of plotting, which is not used here
+            import cma
+        x0 = np.zeros(max(2, self.size))
+        x0[: self.size] = start.double().numpy()
+        # A generator of its own, which is pickled with the object, in place of NumPy's global one.
+        randn = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed))).randn
+        options = {"popsize": self.population, "randn": randn, "seed": np.nan, "verbose": -9}
+        if self.diagonal:
+            options["CMA_diagonal"] = True
+        strategy = cma.CMAEvolutionStrategy(x0, self.settings.sigma, options)
+        return CmaesState(strategy.pickle_dumps(), torch.zeros(0, len(x0), dtype=torch.double))
+
+    def ask(self, state: CmaesState) -> tuple[CmaesState, Float[Tensor, "points size"]]:
+        """Return points; see `Optimizer.ask`."""
+        strategy = _load(state)
+        asked = torch.from_numpy(np.array(strategy.ask()))
+        return CmaesState(strategy.pickle_dumps(), asked), asked[:, : self.size].clone()
+
+    def tell(
+        self, state: CmaesState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
+    ) -> CmaesState:
+        """Adapt mean, step size and covariance; see `Optimizer.tell`."""
+        strategy = _load(state)
+        strategy.tell(list(state.asked.numpy()), (-centered_ranks(fitness)).tolist())  # it minimizes
+        return CmaesState(strategy.pickle_dumps(), state.asked)
+
+    def incumbent(self, state: CmaesState) -> Float[Tensor, " size"]:
+        """Return the mean of the search distribution."""
+        return torch.from_numpy(np.array(_load(state).mean, dtype=np.float64)[: self.size].copy())
+
+    def sigma(self, state: CmaesState) -> float:
+        """Return the mean standard deviation over the coordinates."""
+        return float(np.mean(_load(state).stds[: self.size]))
+
+
+def _load(state: CmaesState) -> Any:
+    return pickle.loads(state.strategy)

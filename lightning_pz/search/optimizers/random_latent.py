@@ -1,0 +1,73 @@
+"""The best of as many random latents as the budget allows: what every search has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.search.algorithm_settings import RandomLatentSettings
+from lightning_pz.search.optimizers.protocol import generator_from, generator_state
+
+
+class RandomState(NamedTuple):
+    """What has been found so far.
+
+    Attributes:
+        best: The best point, (d,) float64; the start before any was tried.
+        fitness: Its fitness, minus infinity before that.
+        generator: State of the random generator, uint8.
+    """
+
+    best: Tensor
+    fitness: float
+    generator: Tensor
+
+
+class RandomLatent:
+    """Independent random points behind `lightning_pz.search.optimizers.protocol.Optimizer`.
+
+    Args:
+        settings: Points per generation.
+        sample: From a number n and a generator to n points, (n, d) float64; see `SearchSpace.sample`.
+    """
+
+    def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
+        settings.check()
+        self.settings, self._sample = settings, sample
+
+    @property
+    def population(self) -> int:
+        """Points per generation."""
+        return self.settings.population
+
+    def begin(self, start: Float[Tensor, " size"], seed: int) -> RandomState:
+        """Return the first state; see `Optimizer.begin`."""
+        return RandomState(start.double(), -torch.inf, generator_state(seed))
+
+    def ask(self, state: RandomState) -> tuple[RandomState, Float[Tensor, "points size"]]:
+        """Return points; see `Optimizer.ask`."""
+        generator = generator_from(state.generator)
+        points = self._sample(self.population, generator)
+        return state._replace(generator=generator.get_state()), points
+
+    def tell(
+        self, state: RandomState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
+    ) -> RandomState:
+        """Keep the best; see `Optimizer.tell`."""
+        clean = torch.where(torch.isfinite(fitness), fitness, -torch.inf)
+        number = int(clean.argmax())
+        if float(clean[number]) <= state.fitness:
+            return state
+        return state._replace(best=points[number].clone(), fitness=float(clean[number]))
+
+    def incumbent(self, state: RandomState) -> Float[Tensor, " size"]:
+        """Return the best point so far."""
+        return state.best
+
+    def sigma(self, state: RandomState) -> float:
+        """Return the standard deviation of the points, which is about 1 always."""
+        return 1.0

@@ -1,0 +1,230 @@
+"""The main job: what it leaves behind, that it repeats and resumes to the last bit, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_pz.autoencoder.load import load_autoencoder
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.common.errors import UserError
+from lightning_pz.fit import main
+from lightning_pz.policy import act_shared
+from lightning_pz.pool.store import read_pool
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "--policy", "small", "--model.latent_dim", "2", "--model.encoder_widths", "[16]", "--model.decoder_widths", "[16]",
+    "--data.random.candidates", "300", "--data.random.neighbors", "5", "--data.batch_size", "32",
+    "--data.random.states", "{probe: 16, train: 24, val: 12, test: 12}", "--data.states_per_step", "8",
+    "--data.steps_per_epoch", "10", "--trainer.max_steps", "30", "--trainer.log_every_n_steps", "5",
+]  # fmt: skip
+SUMMARY_KEYS = {
+    "env", "policy", "latent_dim", "seed", "val_fvu", "test_fvu", "train_fvu", "pca_fvu", "params_pca_fvu",
+    "affine_fvu", "novelty_contrast", "collect_seconds", "fit_seconds", "checkpoint",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    return tmp_path_factory.mktemp("logs")
+
+
+def run(logs, *arguments, env="mountaincar"):
+    return main(["--env", env, *TINY, "--logs", str(logs), *arguments])
+
+
+@pytest.fixture(scope="module")
+def done(logs):
+    return run(logs, "--model.dropout", "0.1")
+
+
+def weights(folder, name="last"):
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+
+
+def test_run_folder_holds_what_the_readme_says(done):
+    assert done.summary.keys() >= SUMMARY_KEYS
+    assert json.loads((done.folder / "summary.json").read_text()) == done.summary
+    assert (done.folder / "config.yaml").is_file()
+    for name in ("fvu", "reconstruction", "latents"):
+        assert (done.folder / "figures" / f"{name}.png").stat().st_size > 5000
+    assert {path.name for path in (done.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert Path(done.summary["checkpoint"]).is_file()
+
+
+def test_tensorboard_shows_curves_figures_and_hyperparameters(done):
+    tags, plugins = set(), set()
+    for path in done.folder.glob("events.*"):
+        events = EventAccumulator(str(path)).Reload()
+        tags |= set(events.Tags()["scalars"]) | set(events.Tags()["images"])
+        plugins |= set(events.summary_metadata)
+    assert tags >= {
+        "train_loss", "val_fvu", "train_fvu", "test_fvu", "pca_fvu", "params_pca_fvu", "affine_fvu", "latent_spread",
+        "latent_participation_ratio", "steps_per_second", "policies_per_second", "fvu", "reconstruction", "latents",
+    }  # fmt: skip
+    assert "_hparams_/session_start_info" in plugins
+
+
+def test_val_fvu_curve_has_no_invented_point(done):
+    values = []
+    for path in done.folder.glob("events.*"):
+        events = EventAccumulator(str(path)).Reload()
+        values += [e.step for e in events.Scalars("val_fvu")] if "val_fvu" in events.Tags()["scalars"] else []
+    assert values == [9, 19, 29]
+
+
+def test_held_out_fvu_is_what_the_checkpoint_does(done):
+    """Recomputed by hand from the pool and the checkpoint: policies and states that the training never saw."""
+    model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
+    order = np.random.default_rng(0).permutation(len(pool))
+    held = round(0.05 * len(pool))
+    rows, states = order[len(pool) - 2 * held : len(pool) - held], pool.arrays["states"][40:52]
+    own = pool.params(rows)
+    standardized = pool.network.standardize(torch.from_numpy(states.copy()))
+    truth = act_shared(pool.layout, own, standardized).double()
+    with torch.no_grad():
+        rebuilt = act_shared(pool.layout, model(own), standardized).double()
+    expected = ((rebuilt - truth) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum()
+    assert done.summary["val_fvu"] == pytest.approx(float(expected), rel=2e-3)  # the table is float16
+
+
+def test_same_seed_same_result_and_config_repeats_it(logs, done):
+    again = run(logs, "--model.dropout", "0.1")
+    assert again.folder != done.folder
+    assert_same_weights(weights(done.folder), weights(again.folder))
+    repeated = main(["--config", str(done.folder / "config.yaml"), "--logs", str(logs)])
+    assert repeated.folder not in (again.folder, done.folder)
+    assert_same_weights(weights(done.folder), weights(repeated.folder))
+    timeless = [
+        {k: v for k, v in r.summary.items() if k not in ("fit_seconds", "checkpoint")} for r in (done, again, repeated)
+    ]
+    assert timeless[0] == timeless[1] == timeless[2]
+
+
+def test_other_seed_other_result(logs, done):
+    other = run(logs, "--model.dropout", "0.1", "--seed_everything", "1")
+    assert other.summary["val_fvu"] != done.summary["val_fvu"]
+    assert other.summary["pool"] == done.summary["pool"]
+
+
+def test_a_fresh_pool_gives_the_same_result_as_a_found_one(tmp_path, done):
+    fresh = run(tmp_path, "--model.dropout", "0.1")
+    assert_same_weights(weights(done.folder), weights(fresh.folder))
+
+
+class Killed(Exception):
+    pass
+
+
+def test_resumed_equals_straight(logs, done, monkeypatch):
+    straight_step = BehaviorAutoencoder.training_step
+
+    def dies(self, batch, batch_idx):
+        if self.global_step == 25:
+            raise Killed
+        return straight_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(BehaviorAutoencoder, "training_step", dies)
+    with pytest.raises(Killed):
+        run(logs, "--model.dropout", "0.1", "--run_name", "small-k2-seed0-900")
+    monkeypatch.undo()
+    resumed = run(logs, "--model.dropout", "0.1", "--ckpt_path", "last")
+    assert resumed.folder.name == "small-k2-seed0-900"
+    assert_same_weights(weights(done.folder), weights(resumed.folder))
+    assert_same_weights(weights(done.folder, "best"), weights(resumed.folder, "best"))
+    assert resumed.summary["val_fvu"] == done.summary["val_fvu"]
+
+
+def test_ctrl_c_is_heard_as_such_and_again_afterwards(logs, monkeypatch):
+    straight_step, before = BehaviorAutoencoder.training_step, signal.getsignal(signal.SIGINT)
+
+    def interrupted(self, batch, batch_idx):
+        if self.global_step == 15:
+            raise KeyboardInterrupt
+        return straight_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(BehaviorAutoencoder, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):  # which the entry point turns into exit code 130
+        run(logs, "--run_name", "interrupted")
+    assert signal.getsignal(signal.SIGINT) is before
+    folder = logs / "fit" / "mountaincar" / "interrupted"
+    assert (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "summary.json").exists()
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(logs, monkeypatch):
+    straight_step = BehaviorAutoencoder.training_step
+
+    def poisons(self, batch, batch_idx):
+        if self.global_step == 25:
+            with torch.no_grad():
+                self.decoder.network[-1].bias.fill_(float("nan"))
+        return straight_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(BehaviorAutoencoder, "training_step", poisons)
+    with pytest.raises(UserError, match="became nan at step 25"):
+        run(logs, "--run_name", "poisoned")
+    kept = weights(logs / "fit" / "mountaincar" / "poisoned")
+    assert all(torch.isfinite(value).all() for value in kept.values())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["--model.encoder", "parameters"],
+        ["--model.loss", "parameters"],
+        ["--model.loss", "behavior_rms"],
+        ["--model.latent_dim", "1"],
+    ],
+)
+def test_every_encoder_and_loss_runs(logs, change):
+    summary = run(logs, *change).summary
+    assert np.isfinite([value for value in summary.values() if isinstance(value, float)]).all()
+
+
+def test_checkpoint_works_in_a_fresh_process_without_the_pool(done, tmp_path):
+    script = f"""
+import torch
+from lightning_pz.autoencoder.module import BehaviorAutoencoder
+model = BehaviorAutoencoder.load_from_checkpoint({str(Path(done.summary["checkpoint"]).resolve())!r}).eval()
+params = model.decoder(model.latent_mean[None])
+action = model.policy(params, torch.tensor([[[-0.5, 0.0]]]))
+assert action.shape == (1, 1, 1) and action.abs().max() <= 1
+assert model.env["id"] == "MountainCarContinuous-v0"
+print(params.shape[1])
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert output.stdout.strip() == "9"
+
+
+def test_two_processes_give_the_same_fvu_within_noise(logs, done):
+    """The real command, as a person types it, under DDP."""
+    command = [
+        sys.executable, "-m", "lightning_pz.fit", "--env", "mountaincar", *TINY, "--logs", str(logs), "--data.batch_size",
+        "16", "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=logs)
+    assert output.returncode == 0, output.stderr
+    folder = Path(output.stdout.strip().splitlines()[-1])
+    summary = json.loads((folder / "summary.json").read_text())
+    single = run(logs)
+    # The two halves of a step are those of one process with twice the batch; only the order of sums differs.
+    assert summary["val_fvu"] == pytest.approx(single.summary["val_fvu"], rel=0.02)
+    assert "Traceback" not in output.stderr

@@ -1,0 +1,104 @@
+"""A journal whose end is cut or broken: opened again up to its last whole record, said, and the file kept."""
+
+import json
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from lightning_pz.common.errors import UserError
+from sweeps.optuna_study.journal import Journal, mend
+from sweeps.optuna_study.study import Shared
+
+LAST = 3
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory):
+    """Return the bytes of a real journal: three trials, of which two are done."""
+    folder = tmp_path_factory.mktemp("study")
+    shared = Shared("s", folder, None, "minimize")
+    shared.agree({"fit": {"x": 1}}, folder / "a.yaml")
+    shared.enqueue([{"x": number} for number in range(3)])
+    for _ in range(2):
+        trial = shared.claim()
+        trial.suggest_int("x", 0, 9)
+        trial.report(0.5, 1)
+        shared.tell(trial, float(trial.number), TrialState.COMPLETE)
+    return (folder / "journal.log").read_bytes()
+
+
+def states(content, folder):
+    """Return what Optuna reads from whole records."""
+    (folder / "whole.log").write_bytes(content)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "whole.log")))
+    trials = optuna.load_study(study_name="s", storage=storage).get_trials()
+    return [(trial.state, trial.value, trial.params, trial.user_attrs) for trial in trials]
+
+
+def test_a_journal_cut_at_any_byte_of_its_last_records_is_opened_up_to_the_last_whole_one(journal, tmp_path, capsys):
+    lines = journal.splitlines(keepends=True)
+    known = {}
+    begin = len(journal) - sum(map(len, lines[-LAST:]))
+    for cut in range(begin, len(journal) + 1):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / "journal.log").write_bytes(journal[:cut])
+        shared = Shared("s", folder, None, "minimize")
+        # A record is whole with its last brace; the end of its line may be missing.
+        ends = [begin + sum(map(len, lines[-LAST : len(lines) - LAST + n])) for n in range(LAST + 1)]
+        kept = max(end for end in ends if end - 1 <= cut)
+        said, copies = capsys.readouterr().err, list(folder.glob("journal.log.broken-*"))
+        assert (folder / "journal.log").read_bytes()[:kept] == journal[:kept]
+        if cut in ends:
+            assert not said and not copies
+        else:
+            assert "behind record" in said and [copy.read_bytes() for copy in copies] == [journal[:cut]]
+        found = [(t.state, t.value, t.params, t.user_attrs) for t in shared.trials()]
+        if kept not in known:
+            known[kept] = states(journal[:kept], folder)
+        assert found == known[kept]
+
+
+@pytest.mark.parametrize(
+    "tail", [b"\0" * 100, b'{"op_code": 5, "worker', b'{"op_code": 5, "wor{"op_code": 8}\n', b"[1]\n", b"\xff\xfe\n"]
+)
+def test_what_a_cut_journal_resumes_to_is_the_whole_study(journal, tmp_path, tail, capsys):
+    (tmp_path / "journal.log").write_bytes(journal + tail)
+    shared = Shared("s", tmp_path, None, "minimize")
+    assert "and the file as it was is kept as" in capsys.readouterr().err
+    trial = shared.claim()
+    assert (trial.number, trial.suggest_int("x", 0, 9)) == (2, 2)
+    shared.tell(trial, 2.0, TrialState.COMPLETE)
+    again = Shared("s", tmp_path, None, "minimize")
+    assert [t.value for t in again.trials(TrialState.COMPLETE)] == [0.0, 1.0, 2.0] and again.claim() is None
+    assert not capsys.readouterr().err
+
+
+def test_whole_records_behind_a_broken_one_are_counted_and_left_out(journal, tmp_path, capsys):
+    lines = journal.splitlines(keepends=True)
+    (tmp_path / "journal.log").write_bytes(b"".join([*lines[:-3], lines[-3][:20] + b"\n", *lines[-2:]]))
+    Shared("s", tmp_path, None, "minimize")
+    assert f"behind record {len(lines) - 3}" in (said := capsys.readouterr().err) and "2 later records" in said
+
+
+def test_a_whole_journal_and_one_that_is_being_written_are_left_alone(journal, tmp_path):
+    path = tmp_path / "journal.log"
+    path.write_bytes(journal)
+    assert mend(path) is None and path.read_bytes() == journal
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_a_whole_journal(journal, tmp_path, monkeypatch):
+    path = tmp_path / "journal.log"
+    path.write_bytes(journal)
+    opened = Journal(path)
+
+    def full(self, logs):
+        with path.open("ab") as file:
+            file.write(json.dumps(logs[0]).encode()[:7])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(optuna.storages.journal.JournalFileBackend, "append_logs", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        opened.append_logs([{"op_code": 5}])
+    assert path.read_bytes() == journal

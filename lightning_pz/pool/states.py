@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import gymnasium
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -16,7 +15,9 @@ from tqdm import tqdm
 from lightning_pz.common.checks import one_of
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
-from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec, make_env
+from lightning_pz.envs.episodes import VisitedStates, play_episodes
+from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
+from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
@@ -150,14 +151,14 @@ def _visited(
     bar: tqdm,
 ) -> np.ndarray:
     """Return states of random actions and random policies, (S, O), each part from episodes of its own."""
-    env = make_env(spec.id, max_episode_steps=spec.horizon)
+    simulator = GymnasiumSimulator(spec, 1, physics=False)
     episodes = counts.episodes
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     lost: list[str] = []
 
     def play(name: str, act: Callable[[np.ndarray], np.ndarray]) -> None:
         seed = int(generator.integers(2**31))
-        visited, finite = _episode(env, spec, seed, act)
+        visited, finite = _episode(simulator, seed, act)
         if finite:
             pieces[name].append(visited)
         else:  # an invalid episode counts for nothing, here as in `rollout`
@@ -193,7 +194,7 @@ def _visited(
             play(SPLITS[i % len(SPLITS)], act)
         check()
     finally:
-        env.close()
+        simulator.close()
     parts: list[np.ndarray] = []
     taken: set[bytes] = set()
     for name in SPLITS:
@@ -217,19 +218,15 @@ def _act(network: PolicyNetwork, policy: torch.nn.Sequential, observation: np.nd
 
 
 def _episode(
-    env: gymnasium.Env, spec: EnvSpec, seed: int, act: Callable[[np.ndarray], np.ndarray]
+    simulator: GymnasiumSimulator, seed: int, act: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, bool]:
-    """Run one episode; return the observations that were acted on, (steps, O), and whether all stayed finite."""
-    observation, _ = env.reset(seed=seed)
-    visited: list[np.ndarray] = []
-    for _ in range(spec.horizon):
-        if not np.isfinite(observation).all():
-            break
-        visited.append(observation)
-        observation, _, terminated, truncated, _ = env.step(act(observation).astype(np.float32))
-        if terminated or truncated:
-            break
-    return np.array(visited, dtype=np.float64), bool(np.isfinite(observation).all())
+    """Play one episode; return the observations that were acted on, (steps, O), and whether all stayed finite."""
+    visited = VisitedStates((simulator.spec.observation_size,), np.float64)
+    ends = play_episodes(
+        lambda observations, _: act(observations[0]).astype(np.float32)[None], simulator, [seed],
+        simulator.spec.horizon, [visited],
+    )  # fmt: skip
+    return visited.by_step(), bool(ends.valid.all())
 
 
 def _spread(std: np.ndarray) -> np.ndarray:

@@ -121,7 +121,7 @@ def held_out_rows(model: BehaviorAutoencoder, pool: Pool, count: int) -> np.ndar
 
 
 @torch.no_grad()
-def play(
+def play_groups(
     model: BehaviorAutoencoder,
     pool: Pool,
     tasks: Mapping[str, TaskFunction],

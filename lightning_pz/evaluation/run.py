@@ -26,7 +26,7 @@ from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
 from lightning_pz.evaluation import figures
 from lightning_pz.evaluation.fresh import FRESH, Champion, champions
-from lightning_pz.evaluation.groups import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
+from lightning_pz.evaluation.groups import EvaluateConfig, Plays, find_pool, play_groups, read_returns, write_returns
 from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.policy.saved import policy_file
@@ -163,7 +163,7 @@ def _make(
     description = model.hparams["description"]
     start = time.perf_counter()
     decides = {key: identity.content[key] for key in ("env", "tasks", "versions")}
-    plays = play(model, opened, functions, config, shared, decides, progress=progress)
+    plays = play_groups(model, opened, functions, config, shared, decides, progress=progress)
     values, draws = _measure(plays, config)
     best = champions(model, opened, plays, functions, config, progress=progress)
     values |= _measure_again(best)

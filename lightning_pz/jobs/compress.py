@@ -24,7 +24,7 @@ from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
-from lightning_pz.compression.environments import World, find_world, play
+from lightning_pz.compression.environments import World, find_world, play_world
 from lightning_pz.compression.formats.files import read_network
 from lightning_pz.compression.formats.onnx_export import write_onnx
 from lightning_pz.compression.formats.sizes import paper_ratio, sparsity, write_formats
@@ -132,13 +132,13 @@ def _worth(
 ) -> dict[str, Any]:
     """Return what fresh episodes tell: returns, and, where there is an original, how like it the policy is."""
     seeds = range(TEST_SEEDS, TEST_SEEDS + settings.episodes)
-    returns = play(deployed, world, seeds).returns
+    returns = play_world(deployed, world, seeds).returns
     values: dict[str, Any] = dict(mean_interval(returns).keys("return"))
     values["episodes"] = settings.episodes
     if original is None:
         return values | {"return_dense": None, "behavior_fvu": None}
-    dense = play(original, world, seeds)
-    states = play(original, world, seeds[:_BEHAVIOR_EPISODES], keep=True).observations
+    dense = play_world(original, world, seeds)
+    states = play_world(original, world, seeds[:_BEHAVIOR_EPISODES], keep=True).observations
     values |= mean_interval(dense.returns).keys("return_dense")
     values |= mean_interval(returns - dense.returns).keys("return_difference")
     kept = share(returns, dense.returns) or UNKNOWN

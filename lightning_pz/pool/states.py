@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import gymnasium
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -16,7 +14,10 @@ from tqdm import tqdm
 from lightning_pz.common.checks import one_of
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
-from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec, make_env
+from lightning_pz.envs.episodes import VisitedStates, play_episodes
+from lightning_pz.envs.forward import Act
+from lightning_pz.envs.simulators import make_simulator
+from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
@@ -150,19 +151,23 @@ def _visited(
     bar: tqdm,
 ) -> np.ndarray:
     """Return states of random actions and random policies, (S, O), each part from episodes of its own."""
-    env = make_env(spec.id, max_episode_steps=spec.horizon)
     episodes = counts.episodes
+    drawn = (episodes - episodes // 2) * len(SPLITS)
+    simulator = make_simulator(spec, drawn)
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     lost: list[str] = []
 
-    def play(name: str, act: Callable[[np.ndarray], np.ndarray]) -> None:
-        seed = int(generator.integers(2**31))
-        visited, finite = _episode(env, spec, seed, act)
-        if finite:
-            pieces[name].append(visited)
-        else:  # an invalid episode counts for nothing, here as in `rollout`
-            lost.append(f"the one with seed {seed} after {len(visited)} steps")
-        bar.update()
+    def play(names: Sequence[str], act: Act) -> None:
+        """Play one episode for each name of a part."""
+        seeds = [int(generator.integers(2**31)) for _ in names]
+        visited = VisitedStates((spec.observation_size,), np.float64)
+        ends = play_episodes(act, simulator, seeds, spec.horizon, [visited], bar.update)
+        each = np.split(visited.by_episode(), ends.lengths.cumsum()[:-1])
+        for name, seed, states, whole in zip(names, seeds, each, ends.valid, strict=True):
+            if whole:
+                pieces[name].append(states)
+            else:  # an invalid episode counts for nothing, here as in `rollout`
+                lost.append(f"the one with seed {seed} after {len(states)} steps")
 
     def check() -> None:
         whole = sum(map(len, pieces.values()))
@@ -172,28 +177,30 @@ def _visited(
                 f"{len(lost) + whole} episodes, {lost[0]}: mend the environment"
             )
 
-    try:
-        # Random actions first: their states give the statistics by which random policies see the world.
-        low, high = np.array(spec.action_low), np.array(spec.action_high)
-        for name in SPLITS:
-            # Where episodes end early, more of them, so that a part is filled; bounded, for some end at once.
-            for _ in range(100 * episodes):
-                if len(pieces[name]) >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
-                    break
-                play(name, lambda _: generator.uniform(low, high))
-                if len(lost) > episodes:
-                    check()
-        check()
-        seen = np.concatenate(pieces["probe"] + pieces["train"])
-        network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
-        # A seed of its own keeps these policies apart from the candidates.
-        policies = draw_params(prior, layout, _policy_seed(seed), range((episodes - episodes // 2) * len(SPLITS)))
-        for i, params in enumerate(policies):
-            act = functools.partial(_act, network, layout.to_sequential(params))
-            play(SPLITS[i % len(SPLITS)], act)
-        check()
-    finally:
-        env.close()
+    # Random actions first: their states give the statistics by which random policies see the world.
+    low, high = np.array(spec.action_low), np.array(spec.action_high)
+    for name in SPLITS:
+        # Where episodes end early, more of them, so that a part is filled; bounded, for some end at once.
+        for _ in range(100 * episodes):
+            if len(pieces[name]) >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
+                break
+            play([name], lambda *_: generator.uniform(low, high)[None].astype(np.float32))
+            if len(lost) > episodes:
+                check()
+    check()
+    seen = np.concatenate(pieces["probe"] + pieces["train"])
+    network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
+    # A seed of its own keeps these policies apart from the candidates.
+    policies = [layout.to_sequential(params) for params in draw_params(prior, layout, _policy_seed(seed), range(drawn))]
+
+    @torch.no_grad()
+    def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
+        # One by one, each from memory of its own: how a row of a matrix is aligned decides the last bit of a product.
+        seen = [policies[i](network.standardize(_float(observations[i]))) for i in active]
+        return network.scale(torch.stack(seen)).numpy()
+
+    play([SPLITS[i % len(SPLITS)] for i in range(drawn)], act)
+    check()
     parts: list[np.ndarray] = []
     taken: set[bytes] = set()
     for name in SPLITS:
@@ -209,27 +216,6 @@ def _visited(
         parts.append(pool[generator.choice(len(pool), size=wanted, replace=False)])
         taken.update(state.tobytes() for state in parts[-1])
     return np.concatenate(parts)
-
-
-@torch.no_grad()
-def _act(network: PolicyNetwork, policy: torch.nn.Sequential, observation: np.ndarray) -> np.ndarray:
-    return network.scale(policy(network.standardize(_float(observation)))).numpy()
-
-
-def _episode(
-    env: gymnasium.Env, spec: EnvSpec, seed: int, act: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, bool]:
-    """Run one episode; return the observations that were acted on, (steps, O), and whether all stayed finite."""
-    observation, _ = env.reset(seed=seed)
-    visited: list[np.ndarray] = []
-    for _ in range(spec.horizon):
-        if not np.isfinite(observation).all():
-            break
-        visited.append(observation)
-        observation, _, terminated, truncated, _ = env.step(act(observation).astype(np.float32))
-        if terminated or truncated:
-            break
-    return np.array(visited, dtype=np.float64), bool(np.isfinite(observation).all())
 
 
 def _spread(std: np.ndarray) -> np.ndarray:

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lightning_pz.envs.exploring import Episodes, noisy
-from lightning_pz.envs.forward import BatchForward
+from lightning_pz.envs.episodes import Episodes
+from lightning_pz.envs.forward import BatchForward, noisy
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings
@@ -248,8 +248,8 @@ class GradientSearch:
     def _play(self, params: Tensor, generation: int) -> Episodes:
         count = self.settings.episodes
         generator = np.random.default_rng(np.random.SeedSequence([self.seed, generation], spawn_key=(2,)))
-        forward = BatchForward(self.objective.problem.network, params)
-        act = noisy(forward, count, self._noise.numpy(), generator)
+        forward = BatchForward(self.objective.problem.network, params, count)
+        act = noisy(forward, self._noise.numpy(), generator)
         return self.objective.play(act, episode_seeds(self.seed, generation, count) * len(params))
 
     def _gradient(self, params: Tensor, episodes: Episodes) -> Tensor:

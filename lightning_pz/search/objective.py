@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.envs.exploring import Act, Episodes, play
+from lightning_pz.envs.episodes import Episodes, record_episodes
+from lightning_pz.envs.forward import Act
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
@@ -93,7 +94,7 @@ class Objective:
     def play(self, act: Act, seeds: list[int]) -> Episodes:
         """Play one episode per seed with any way of acting, and keep what happened."""
         p = self.problem
-        return play(act, self._slots(len(seeds)), seeds, p.reward, p.spec.horizon)
+        return record_episodes(act, self._slots(len(seeds)), seeds, p.reward, p.spec.horizon)
 
     def _returns(self, network: PolicyNetwork, params: Tensor, seeds: list[int]) -> Returns:
         p, episodes = self.problem, len(seeds)

@@ -18,7 +18,7 @@ from lightning_pz import compress
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression import resolve
-from lightning_pz.compression.environments import find_world, play
+from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.files import FORMATS, read_network
 from lightning_pz.compression.make_environment import register_providers
 from lightning_pz.compression.network import outputs
@@ -75,7 +75,7 @@ def test_a_policy_file_leaves_a_whole_run_folder(policy_file, tmp_path, capsys, 
     # The return is that of the file on fresh episodes, and the ONNX files do the same.
     network, _ = read_network(folder / "policy.lpz")
     world = find_world("Pendulum-v1")
-    played = play(network, world, range(TEST_SEEDS, TEST_SEEDS + 4), keep=True)
+    played = play_world(network, world, range(TEST_SEEDS, TEST_SEEDS + 4), keep=True)
     assert summary["return"] == pytest.approx(played.returns.mean())
     assert summary["return_low"] <= summary["return"] <= summary["return_high"]
     for name in ("policy.onnx", "policy_int8.onnx"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_pz.compression.environments import find_world, play
+from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.files import read_network, write_network
 from lightning_pz.compression.formats.sizes import layer_sparsity, sparsity
 from lightning_pz.compression.make_environment import make_world_env
@@ -49,7 +49,7 @@ def test_a_policy_keeps_its_behavior(method, pendulum, tmp_path):
     )  # fmt: skip
     done = distill(original, pendulum, settings, lambda values, step: logged.update(values))
     assert torch.equal(outputs(original, torch.eye(3)), before)
-    states = play(original, pendulum, [77], keep=True).observations
+    states = play_world(original, pendulum, [77], keep=True).observations
     found = behavior(done.final, original, states, pendulum)["fvu"]
     assert found < 0.15 and logged["behavior_fvu"] < 0.25
     # All zeros, the share of the weights that are left, would miss far more.
@@ -85,7 +85,7 @@ def test_activations_are_rounded_too(pendulum):
     done = distill(original, pendulum, settings, log)
     rounded = [module for module in done.final.modules() if isinstance(module, ActivationInt8)]
     assert len(rounded) == 2 and all(module.on and float(module.largest) > 0 for module in rounded)
-    states = play(original, pendulum, [77], keep=True).observations
+    states = play_world(original, pendulum, [77], keep=True).observations
     assert behavior(done.final, original, states, pendulum)["fvu"] < 0.2
 
 
@@ -106,7 +106,7 @@ def test_clipped_and_discrete_policies_are_compared_where_gradients_are(pendulum
 def test_played_returns_are_gymnasiums(name):
     world = find_world(name)
     network = policy(None if world.discrete else "tanh", 2 if world.discrete else 1, world.shape[0])
-    played = play(network, world, [3, 4], keep=True)
+    played = play_world(network, world, [3, 4], keep=True)
     assert len(played.observations) == played.lengths.sum()
     for seed, value, length in zip((3, 4), played.returns, played.lengths, strict=True):
         env = make_env(name)

@@ -11,7 +11,7 @@ from torch import nn
 from lightning_pz import compress
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.compressor import Compressor
-from lightning_pz.compression.environments import find_world, play
+from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.files import read_network
 from lightning_pz.compression.formats.sizes import paper_ratio, sparsity
 from lightning_pz.compression.make_environment import make_world_env
@@ -64,7 +64,7 @@ def test_a_factorized_layer_is_not_called_sparse():
 def test_the_horizon_holds_in_training_and_in_play_below_and_above_the_environments_own(horizon, point_mass, tmp_path):
     world = find_world(point_mass(limit=50), horizon)
     network = nn.Sequential(nn.Linear(3, 2), ToBox(-torch.ones(2), torch.ones(2), "tanh"))
-    assert play(network, world, [1, 2]).lengths.tolist() == [horizon, horizon]
+    assert play_world(network, world, [1, 2]).lengths.tolist() == [horizon, horizon]
     done = train(world, CompressSettings(algorithm="ppo", method="none", steps=200, model=PPO_TINY), tmp_path)
     lengths = [episode["l"] for episode in done.model.ep_info_buffer]
     assert len(lengths) >= 200 // horizon and set(lengths) == {horizon}
@@ -89,9 +89,9 @@ def test_no_episode_that_trains_is_one_that_judges(seed, point_mass, tmp_path, m
 
     def recorded(network, world, seeds, *, keep=False):
         played.append(list(seeds))
-        return play(network, world, seeds, keep=keep)
+        return play_world(network, world, seeds, keep=keep)
 
-    monkeypatch.setattr(distilling, "play", recorded)
+    monkeypatch.setattr(distilling, "play_world", recorded)
     world = find_world(point_mass(), 5)
     options = DistillSettings(steps=40, batch_size=8, episodes=3, held_out=4, rounds=12)
     settings = CompressSettings(policy="x.npz", method="none", seed=seed, distill=options)
@@ -247,7 +247,7 @@ def test_first_observations_of_whole_numbers_do_not_cut_the_others(monkeypatch):
 
     spec = gymnasium.envs.registration.EnvSpec("Counting-v0", entry_point=Counting)
     monkeypatch.setitem(gymnasium.registry, "Counting-v0", spec)
-    played = play(nn.Linear(1, 2), find_world("Counting-v0", 3), [0], keep=True)
+    played = play_world(nn.Linear(1, 2), find_world("Counting-v0", 3), [0], keep=True)
     assert played.observations.tolist() == [[0], [0.5], [0.5]] and played.returns.tolist() == [3]
 
 

@@ -103,7 +103,7 @@ def test_two_processes_may_keep_the_same_episodes_at_once(tmp_path, monkeypatch)
         barrier.wait()
 
     monkeypatch.setattr(shared.np, "savez", save)
-    made = Rollouts({"a": np.ones((2, 1))}, np.ones((2, 1), dtype=np.int64), np.ones((2, 1), dtype=bool))
+    made = Rollouts(np.ones((2, 1), dtype=np.int64), np.ones((2, 1), dtype=bool), {"a": np.ones((2, 1))})
     found, errors = [], []
 
     def work():
@@ -179,6 +179,6 @@ def test_bad_input(arguments, sentence, fitted, tmp_path, monkeypatch):
 
 def test_logs_that_cannot_be_written_are_refused_before_playing(fitted, tmp_path, monkeypatch):
     (tmp_path / "logs").write_text("a file where a folder is wanted")
-    monkeypatch.setattr(run, "play", lambda *_, **__: pytest.fail("played"))
+    monkeypatch.setattr(run, "play_groups", lambda *_, **__: pytest.fail("played"))
     with pytest.raises(UserError, match="something else lies at"):
         evaluate(fitted.summary["checkpoint"], tmp_path / "logs")

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.envs.exploring import noisy
-from lightning_pz.envs.forward import BatchForward
+from lightning_pz.envs.forward import BatchForward, noisy
 from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.gradient import GradientSearch, advantages, chain, likelihood_gradient, rewards_to_go
 from lightning_pz.search.spaces import SearchSpace
@@ -79,7 +78,7 @@ def test_exploration_noise_has_the_asked_spread_and_does_not_shift(network):
     observations = np.random.default_rng(0).normal(size=(6, 2)) * 0.1
 
     def wanted(active):
-        act = noisy(BatchForward(network, params), 2, np.array([0.3]), np.random.default_rng(1))
+        act = noisy(BatchForward(network, params, 2), np.array([0.3]), np.random.default_rng(1))
         return act(observations, np.array(active))
 
     everyone, some = wanted(range(6)), wanted([1, 4])
@@ -87,7 +86,7 @@ def test_exploration_noise_has_the_asked_spread_and_does_not_shift(network):
     means = network(params, torch.from_numpy(observations).float().reshape(3, 2, 2)).reshape(6, 1).numpy()
     draws = np.concatenate(
         [
-            noisy(BatchForward(network, params), 2, np.array([0.3]), np.random.default_rng(seed))(
+            noisy(BatchForward(network, params, 2), np.array([0.3]), np.random.default_rng(seed))(
                 observations, np.arange(6)
             )
             - means

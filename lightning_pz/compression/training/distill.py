@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lightning_pz.compression.compressor import Compressor
-from lightning_pz.compression.environments import World, play
+from lightning_pz.compression.environments import World, play_world
 from lightning_pz.compression.methods.quantize import ActivationInt8
 from lightning_pz.compression.network import Residual, ToBox, copy_of, fvu, outputs
 from lightning_pz.compression.seeds import HELD_OUT_SEEDS, visit_seeds
@@ -58,8 +58,8 @@ def distill(
     options, torch_random = settings.distill, torch.Generator().manual_seed(settings.seed)
     teacher = copy_of(policy)
     student = with_rounding(copy_of(policy)) if settings.activations else copy_of(policy)
-    played = play(teacher, world, visit_seeds(settings.seed, 0, options.episodes), keep=True)
-    held_out = play(
+    played = play_world(teacher, world, visit_seeds(settings.seed, 0, options.episodes), keep=True)
+    held_out = play_world(
         teacher, world, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + options.held_out), keep=True
     ).observations  # fmt: skip
     states, env_steps = played.observations, int(played.lengths.sum()) + len(held_out)
@@ -78,7 +78,7 @@ def distill(
         compressor.advance(step)
         if step and step % every == 0 and step < base and step // every <= options.rounds:
             seeds = visit_seeds(settings.seed, step // every, options.episodes)
-            again = play(compressor.finished()[0], world, seeds, keep=True)
+            again = play_world(compressor.finished()[0], world, seeds, keep=True)
             states = torch.cat([states, again.observations])
             wanted = torch.cat([wanted, targets(teacher, again.observations.float(), world)])
             env_steps += int(again.lengths.sum())

@@ -1,13 +1,11 @@
 """How often the intervals of tables and figures hold the truth: `python -m sweeps coverage`.
 
-Draws samples whose truth is known, and leaves `logs/sweeps/coverage`: `table.md` and `table.csv`, the share of samples
+Draws samples whose truth is known, and leaves in `logs/sweeps/coverage` `table.md` and `table.csv`: the share of samples
 whose interval holds the truth, and beside it that of the percentile bootstrap. About a minute of one core.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +14,7 @@ import numpy as np
 
 from lightning_pz.common.files import write_text
 from lightning_pz.common.statistics import FEWEST, interquartile, iqm, mean_interval, percentiles
+from lightning_pz.common.tables import Table
 from lightning_pz.evaluation.metrics import over_seeds
 from sweeps.options import CoverageOptions
 
@@ -32,13 +31,13 @@ _DRAWS = 300
 _TASKS = 8
 
 
-class Row(NamedTuple):
-    """What was found for one statistic and number of runs.
+class CoverageRow(NamedTuple):
+    """Coverage of the intervals of one statistic and number of runs.
 
     Attributes:
         statistic: What the interval is of.
         runs: Runs, or runs of each task.
-        kind: Of interval; below four runs the range.
+        kind: `interval`, or `range` below four runs.
         ours: Share of samples whose interval holds the truth, by population.
         bootstrap: The same of the percentile bootstrap.
     """
@@ -50,12 +49,12 @@ class Row(NamedTuple):
     bootstrap: dict[str, float]
 
 
-def measure(trials: int, seed: int) -> list[Row]:
+def measure_coverage(trials: int, seed: int) -> list[CoverageRow]:
     """Return a row per statistic and number of runs.
 
     Args:
         trials: Samples of each.
-        seed: Of everything.
+        seed: Seed of the samples.
     """
     generator = np.random.default_rng(seed)
     kinds: list[tuple[str, Callable, tuple[int, ...]]] = [
@@ -70,7 +69,7 @@ def measure(trials: int, seed: int) -> list[Row]:
             found = {label: cover(draw, runs, trials, generator) for label, draw in POPULATIONS.items()}
             ours, theirs = ({label: share[i] for label, share in found.items()} for i in (0, 1))
             several = runs >= FEWEST or cover is tasks_coverage
-            rows.append(Row(name, runs, "interval" if several else "range", ours, theirs))
+            rows.append(CoverageRow(name, runs, "interval" if several else "range", ours, theirs))
     return rows
 
 
@@ -84,16 +83,15 @@ def mean_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Gener
 def iqm_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
     """Return the coverage of `interquartile` for the runs of one task, and of the percentile bootstrap."""
     samples = draw(generator, (runs, trials))
-    return _iqm_of([samples], _middle(draw(generator, (400_000,))), generator)
+    return _iqm_of([samples], float(iqm(draw(generator, (400_000,)))), generator)
 
 
 def tasks_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
     """Return the coverage of `interquartile` over tasks that lie two standard deviations apart from first to last."""
     levels = np.linspace(-1, 1, _TASKS)
     samples = [level + draw(generator, (runs, trials)) for level in levels]
-    return _iqm_of(
-        samples, _middle(np.concatenate([level + draw(generator, (100_000,)) for level in levels])), generator
-    )
+    truth = float(iqm(np.concatenate([level + draw(generator, (100_000,)) for level in levels])))
+    return _iqm_of(samples, truth, generator)
 
 
 def seeds_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
@@ -127,46 +125,23 @@ def _iqm_of(strata: Sequence[np.ndarray], truth: float, generator: np.random.Gen
     return _holds(np.stack([low, high]), truth), _holds(resampled(few, iqm, generator), truth)
 
 
-def _middle(values: np.ndarray) -> float:
-    return float(iqm(values))
-
-
 def _holds(ends: np.ndarray, truth: float) -> float:
     return float(((ends[0] <= truth) & (truth <= ends[1])).mean())
 
 
-def markdown(rows: Sequence[Row], trials: int) -> str:
-    """Return the table: in each cell our coverage, and after the slash that of the percentile bootstrap."""
-    lines = [
-        f"Share of {trials:,} samples whose interval of nominally 95 % holds the truth / that of the percentile bootstrap; "
-        f"below {FEWEST} runs of one task it is the range that holds it.",
-        "",
-        "| of | runs | shown | " + " | ".join(POPULATIONS) + " |",
-        "|---" * (3 + len(POPULATIONS)) + "|",
-    ]
-    for row in rows:
-        cells = [f"{row.ours[label]:.3f} / {row.bootstrap[label]:.3f}" for label in POPULATIONS]
-        lines.append(f"| {row.statistic} | {row.runs} | {row.kind} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def run(study: str, options: CoverageOptions) -> None:
     """Measure and leave the tables."""
-    rows = measure(options.trials, options.seed)
+    rows = measure_coverage(options.trials, options.seed)
     folder = Path(options.logs) / "sweeps" / study
-    text = markdown(rows, options.trials)
-    write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", _csv(rows))
-    print(f"{text}\n{folder}")
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        ["statistic", "runs", "shown", *(f"{label}{end}" for label in POPULATIONS for end in ("", "_bootstrap"))]
+    text = (
+        f"Share of {options.trials:,} samples whose interval of nominally 95 % holds the truth / that of the percentile "
+        f"bootstrap; below {FEWEST} runs of one task it is the range that holds it.\n\n"
     )
-    for row in rows:
-        numbers = [share[label] for label in POPULATIONS for share in (row.ours, row.bootstrap)]
-        writer.writerow([row.statistic, row.runs, row.kind, *numbers])
-    return file.getvalue()
+    both = [[f"{row.ours[name]:.3f} / {row.bootstrap[name]:.3f}" for name in POPULATIONS] for row in rows]
+    cells = [[*row[:3], *shares] for row, shares in zip(rows, both, strict=True)]
+    text += Table(["of", "runs", "shown", *POPULATIONS], cells).markdown()
+    header = ["statistic", "runs", "shown", *(f"{name}{end}" for name in POPULATIONS for end in ("", "_bootstrap"))]
+    numbers = [[*row[:3], *(s[name] for name in POPULATIONS for s in (row.ours, row.bootstrap))] for row in rows]
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", Table(header, numbers).csv())
+    print(f"{text}\n{folder}")

@@ -1,4 +1,7 @@
-"""The options of every study, one dataclass a kind, and the one reader that makes them from a command line. Nothing heavy."""
+"""The options of every study, one dataclass a kind, and the reader that makes them from a command line.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from typing import Any, TypeVar
 
 from lightning_pz.common.checks import at_least
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.envs.presets import take_options
 from sweeps.optuna_study.workers import cores
 
 Options = TypeVar("Options")
 SEVERAL, POSITIONAL, HIDDEN = ({"several": True}, {"positional": True}, {"hidden": True})
+NO_ENVIRONMENT = "which environment? Give --env with a preset or a Gymnasium id"
 
 
 @dataclass(frozen=True)
@@ -203,30 +206,27 @@ def read_options(study: str, kind: type[Options], arguments: Sequence[str], desc
     Raises:
         UserError: An option that the study does not have, or a value that it cannot take.
     """
+    from docstring_parser import parse
     from jsonargparse import ArgumentParser
 
-    told = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    marked = {
-        mark: [n for n, one in told.items() if one.metadata.get(mark)] for mark in ("several", "positional", "hidden")
-    }
+    fields = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    helps = {one.arg_name: " ".join((one.description or "").split()) for one in parse(kind.__doc__ or "").params}
     parser = ArgumentParser(
         prog=f"python -m sweeps {study}", description=description, exit_on_error=False, allow_abbrev=False
     )
-    helps = _helps(kind)
-    for name in marked["positional"]:
-        parser.add_argument(name, nargs="+", type=str, help=helps[name])
-    parser.add_class_arguments(kind, skip={name for names in marked.values() for name in names})
-    for name in marked["hidden"]:
-        parser.add_argument(f"--{name}", type=str | None, default=None, help=argparse.SUPPRESS)
-    rest = list(arguments)
-    for name in marked["several"]:
-        parser.add_argument(f"--{name}", nargs="+", type=str, default=[], help=helps[name])
-        rest = _gathered(rest, f"--{name}")
+    for name, one in fields.items():
+        if "positional" in one.metadata:
+            parser.add_argument(name, nargs="+", type=str, help=helps[name])
+        elif "several" in one.metadata:
+            parser.add_argument(f"--{name}", nargs="+", action="extend", type=str, default=[], help=helps[name])
+        elif "hidden" in one.metadata:
+            parser.add_argument(f"--{name}", type=str | None, default=None, help=argparse.SUPPRESS)
+    parser.add_class_arguments(kind, skip={name for name, one in fields.items() if one.metadata})
     try:
-        given = parser.parse_args(rest)
+        given = parser.parse_args(list(arguments))
     except argparse.ArgumentError as error:
         raise UserError(_sentence(study, kind, error)) from error
-    return kind(**{name: given[name] for name in told})
+    return kind(**{name: given[name] for name in fields})
 
 
 def words_of(options: Any) -> list[str]:
@@ -235,30 +235,15 @@ def words_of(options: Any) -> list[str]:
     return [f"--{name}={value}" for name, (value, default) in values.items() if value != default]
 
 
-def _gathered(arguments: list[str], flag: str) -> list[str]:
-    """Return arguments in which an option that may be given several times stands once, with all its values."""
-    values, rest = take_options(arguments, flag)
-    if not values and any(word.split("=")[0] == flag for word in arguments):
-        raise UserError(f"{flag} expects a value, but nothing came after it")
-    return [*rest, flag, *values] if values else rest
-
-
-def _helps(kind: type) -> dict[str, str]:
-    """Return the sentence of each field, from the docstring of the dataclass."""
-    from docstring_parser import parse
-
-    return {one.arg_name: " ".join((one.description or "").split()) for one in parse(kind.__doc__ or "").params}
-
-
 def _sentence(study: str, kind: type, error: argparse.ArgumentError) -> str:
     """Return what jsonargparse says of a command line as a sentence with the flag and what it expects."""
     text = " ".join(str(error).split())
-    told = {one.name: one for one in dataclasses.fields(kind)}
-    flags = [f"--{name}" for name, one in told.items() if not {"positional", "hidden"} & set(one.metadata)]
+    types = {one.name: str(one.type) for one in dataclasses.fields(kind)}
+    shown = [one for one in dataclasses.fields(kind) if not {"positional", "hidden"} & set(one.metadata)]
+    flags = [f"--{one.name}" for one in shown]
     if found := re.match(r'Parser key "(\w+)".*(?:Given value|Got value): (.*)$', text):
         name, value = found.groups()
-        wanted = str(told[name].type)
-        words = "a whole number" if "int" in wanted else "a number" if "float" in wanted else "a word"
+        words = {"int": "a whole number", "float": "a number"}.get(types[name].removesuffix(" | None"), "a word")
         return f"--{name} expects {words}, but got {value!r}"
     if found := re.match(r"unrecognized arguments: (.+)", text):
         takes = f"python -m sweeps {study} takes {', '.join(flags) or 'no options'}, but got {found.group(1)}."

@@ -96,7 +96,7 @@ def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
         ({"enviroments": {}}, "a comparison has the keys environments.*Did you mean 'environments'"),
         ({"environments": {"mountaincar": {"run": "x", "tasks": ["lift"]}}}, "Did you mean 'left'"),
         ({"environments": {"mountaincar": {"rum": "x"}}}, "got 'rum'. Did you mean 'run'"),
-        ({"environments": {"mountaincar": {"run": "../x"}}}, "run becomes part of a folder's name"),
+        ({"environments": {"mountaincar": {"run": "../x"}}}, "--run expects a name for folders"),
         (
             {"environments": {"mountaincar": {"run": "x", "fit_seeds": -1}}},
             "fit_seeds expects a whole number of at least 0",

@@ -21,7 +21,7 @@ from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.extras import check_extra
 from lightning_pz.search.settings import ALGORITHMS
-from sweeps.fits import Fit, check_all, seeded_fits
+from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompareOptions
 from sweeps.optuna_study.reading import check_filled, errors_from, from_plain, read_yaml, whole_numbers
@@ -153,14 +153,13 @@ def run(study: str, options: CompareOptions) -> None:
         for fit in own:
             print(f"fit and evaluate: {fit.folder}", flush=True)
             fit.run()
-            evaluations[env].append(_evaluate(str(fit.checkpoint), grid.environments[env].evaluate, logs))
+            (done,) = evaluate_fits([fit], grid.environments[env].evaluate)
+            evaluations[env].append(done.folder / "summary.json")
     _search(grid, fits, logs, out, evaluations)
 
 
 def _check(grid: Comparison, logs: str, path: str) -> None:
     """Refuse a mistake in the last cell before the first hour is spent."""
-    from lightning_pz.evaluation.groups import EvaluateConfig
-
     for algorithm, env in grid.cells():
         with errors_from(f"{path}: {algorithm} on {env}"):
             _, search = parse(grid.commands(algorithm, env, logs)[0])
@@ -168,14 +167,7 @@ def _check(grid: Comparison, logs: str, path: str) -> None:
             check_extra(search.algorithm)
             check_task(resolve_env(env)["env"]["id"], search.task)
     for env, compared in grid.environments.items():
-        from_plain(EvaluateConfig, compared.evaluate, f"{path}: environments.{env}: evaluate")
-
-
-def _evaluate(checkpoint: str, settings: Mapping[str, Any], logs: str) -> Path:
-    from lightning_pz.evaluation.groups import EvaluateConfig
-    from lightning_pz.jobs.evaluate import evaluate_all
-
-    return evaluate_all([checkpoint], None, EvaluateConfig(**settings), None, Path(logs))[0].folder / "summary.json"
+        check_evaluate(compared.evaluate, f"{path}: environments.{env}")
 
 
 def _search(

@@ -17,9 +17,10 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone
 from lightning_pz.envs.presets import expand_presets, preset_names, resolve_env
 from lightning_pz.jobs.fit_identity import run_difference
-from sweeps.optuna_study.reading import errors_from
+from sweeps.optuna_study.reading import errors_from, from_plain
 
 if TYPE_CHECKING:
+    from lightning_pz.evaluation.run import Evaluation
     from lightning_pz.jobs.fit_cli import FitCLI
 
 _PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs", "run_name", "ckpt_path")
@@ -201,6 +202,22 @@ def seeded_fits(
         )
         for seed in seeds
     ]  # fmt: skip
+
+
+def evaluate_fits(fits: Sequence[Fit], settings: Mapping[str, Any]) -> list[Evaluation]:
+    """Evaluate finished fits with settings of `evaluate`, or find their evaluations."""
+    from lightning_pz.evaluation.groups import EvaluateConfig
+    from lightning_pz.jobs.evaluate import evaluate_all
+
+    checkpoints = [str(fit.checkpoint) for fit in fits]
+    return evaluate_all(checkpoints, None, EvaluateConfig(**settings), None, Path(fits[0].logs))
+
+
+def check_evaluate(settings: Mapping[str, Any], where: str) -> None:
+    """Raise `UserError` unless these are settings of `evaluate`; `where` is the file and key that they come from."""
+    from lightning_pz.evaluation.groups import EvaluateConfig
+
+    from_plain(EvaluateConfig, settings, f"{where}: evaluate")
 
 
 def _text(value: Any) -> str:

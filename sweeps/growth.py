@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_pz.common.checks import one_of, plain_name
-from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import merge, resolve_env
-from sweeps.fits import Fit, check_all, seeded_fits
+from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
-from sweeps.options import NO_ENVIRONMENT, GrowthOptions
+from sweeps.options import GrowthOptions
 from sweeps.optuna_study.reading import check_filled, errors_from, from_plain, read_sections, whole_numbers
 
 if TYPE_CHECKING:
@@ -90,14 +89,11 @@ def run(study: str, options: GrowthOptions) -> None:
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    if options.env is None:
-        raise UserError(NO_ENVIRONMENT)
     env, path = resolve_env(options.env)["env"], grid_path(study, options.grid)
     ways = load_ways(env["name"], path, options.variant)
-    from lightning_pz.evaluation.groups import EvaluateConfig
     from lightning_pz.jobs.finetune_settings import check_task
 
-    from_plain(EvaluateConfig, ways.evaluate, f"{path}: evaluate")
+    check_evaluate(ways.evaluate, str(path))
     if ways.tasks:
         with errors_from(f"{path}: tasks"):
             check_task(env["id"], ",".join(ways.tasks))
@@ -109,7 +105,7 @@ def run(study: str, options: GrowthOptions) -> None:
         for fit in own:
             print(f"{name}: {fit.folder}", flush=True)
             fit.run()
-        rows[name] = _measure(own, ways, options.logs)
+        rows[name] = _measure(own, ways)
         _write(rows, folder)
     from sweeps.pool_rows import POOL_ENDS, short_pool_table
 
@@ -117,16 +113,14 @@ def run(study: str, options: GrowthOptions) -> None:
     print(f"\n  next: every number in {folder / 'table.csv'}\n\n{folder}")
 
 
-def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> PoolRow:
+def _measure(fits: Sequence[Fit], ways: Ways) -> PoolRow:
     from lightning_pz.evaluation.elsewhere import to_others
-    from lightning_pz.evaluation.groups import EvaluateConfig, find_pool
+    from lightning_pz.evaluation.groups import find_pool
     from lightning_pz.evaluation.run import load_checkpoints
-    from lightning_pz.jobs.evaluate import evaluate_all
     from sweeps.pool_rows import pool_row
 
-    config, checkpoints = EvaluateConfig(**ways.evaluate), [str(fit.checkpoint) for fit in fits]
-    done = evaluate_all(checkpoints, None, config, None, Path(logs))
-    models = [model for _, model in load_checkpoints(checkpoints, None)]
+    done = evaluate_fits(fits, ways.evaluate)
+    models = [model for _, model in load_checkpoints([str(fit.checkpoint) for fit in fits], None)]
     elsewhere = to_others(models, [find_pool(model) for model in models])
     return pool_row([fit.summary or {} for fit in fits], elsewhere, done, ways.tasks)
 

@@ -17,13 +17,13 @@ from lightning_pz.common.checks import plain_name
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import resolve_env
-from sweeps.fits import Fit, check_all, seeded_fits
+from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
-from sweeps.options import NO_ENVIRONMENT, RecoveryOptions
+from sweeps.options import RecoveryOptions
 from sweeps.optuna_study.reading import (
     check_distinct,
     check_filled,
-    check_seeds,
+    check_seed_list,
     from_plain,
     read_sections,
     whole_numbers,
@@ -53,7 +53,7 @@ class RecoveryGrid:
 
     def __post_init__(self) -> None:
         check_filled({"policies": self.policies, "latent_dims": self.latent_dims})
-        check_seeds(self.seeds)
+        check_seed_list(self.seeds)
         check_distinct("latent_dims", self.latent_dims)
         for k in self.latent_dims:
             whole_numbers({"latent_dims": k}, 1)
@@ -96,22 +96,16 @@ def run(study: str, options: RecoveryOptions) -> None:
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    if options.env is None:
-        raise UserError(NO_ENVIRONMENT)
     env_name, path = resolve_env(options.env)["env"]["name"], grid_path(study, options.grid)
     grid, published = load_recovery(env_name, path)
-    from lightning_pz.evaluation.groups import EvaluateConfig
-    from lightning_pz.jobs.evaluate import evaluate_all
-
-    config = from_plain(EvaluateConfig, grid.evaluate, f"{path}: evaluate")
+    check_evaluate(grid.evaluate, str(path))
     fits = grid.make_fits(options.env, options.logs)
     check_all(fits, str(path))
     folder = tables_folder(options.logs, study, [env_name], changed_grid(study, path))
     for number, fit in enumerate(fits, 1):
         print(f"fit {number} of {len(fits)}: {fit.folder}", flush=True)
         fit.run()
-    done = evaluate_all([str(fit.checkpoint) for fit in fits], None, config, None, Path(options.logs))
-    _write(done, published, folder, env_name)
+    _write(evaluate_fits(fits, grid.evaluate), published, folder, env_name)
 
 
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:

@@ -17,7 +17,14 @@ from lightning_pz.common.identity import digest
 from lightning_pz.envs.presets import preset_names
 from sweeps.fits import Fit
 from sweeps.optuna_study.ranges import check_range
-from sweeps.optuna_study.reading import check_filled, check_seeds, errors_from, from_plain, read_sections, whole_numbers
+from sweeps.optuna_study.reading import (
+    check_filled,
+    check_seed_list,
+    errors_from,
+    from_plain,
+    read_sections,
+    whole_numbers,
+)
 
 SUMMARY_METRICS = ("test_fvu", "val_fvu", "train_fvu", "fit_seconds")
 """Keys of every fit's summary that a study may minimize; nested fits have `test_fvu_k<size>` for each size as well."""
@@ -39,7 +46,7 @@ class Confirm:
 
     def __post_init__(self) -> None:
         whole_numbers({"best": self.best}, 1)
-        check_seeds(self.seeds)
+        check_seed_list(self.seeds)
         if not 0 < self.p_threshold < 1:
             raise UserError(f"p_threshold expects a number between 0 and 1, but got {self.p_threshold}")
 
@@ -82,7 +89,7 @@ class StudyPlan:
 
     def __post_init__(self) -> None:
         check_filled({"search": self.search, "policies": self.policies})
-        check_seeds(self.seeds)
+        check_seed_list(self.seeds)
         for name in self.policies:
             plain_name("policies", name)
         whole_numbers({"trials": self.trials}, 1)

@@ -152,7 +152,7 @@ def whole_numbers(values: Mapping[str, int], least: int = 0, most: int | None = 
             raise UserError(f"{key} expects a whole number {span}, but got {value}")
 
 
-def check_seeds(seeds: list[int]) -> None:
+def check_seed_list(seeds: list[int]) -> None:
     """Raise `UserError` unless there is a seed, and all are in range and different."""
     check_filled({"seeds": seeds})
     for seed in seeds:

@@ -176,7 +176,7 @@ def test_ways_to_make_a_pool_share_fits_with_the_searches(done, tmp_path, capsys
         ([], "which environment"),
         (["--env", "mountaincar", "--variant", "grwon"], "Did you mean 'grown'"),
         (["--env", "mountaincar", "--grid", "nowhere.yaml"], "none at nowhere.yaml"),
-        (["--env", "mountaincar", "--steps", "3"], "but got --steps 3"),
+        (["--env", "mountaincar", "--steps", "3"], "there is no option --steps"),
     ],
 )
 def test_bad_input(arguments, sentence):

@@ -211,7 +211,7 @@ def test_a_mistake_in_a_file_exits_with_2_before_torch(tmp_path):
 
 def test_a_worker_is_told_the_options_of_its_command():
     options = SearchOptions(env="hopper", trials=3, storage="sqlite:///x.db", workers=7)
-    assert words_of(options) == ["--env=hopper", "--storage=sqlite:///x.db", "--trials=3", "--workers=7"]
+    assert words_of(options) == ["--env=hopper", "--trials=3", "--workers=7", "--storage=sqlite:///x.db"]
 
 
 class Reached(Exception):

@@ -77,7 +77,7 @@ def test_two_processes_never_take_the_same_trial(tmp_path, kind):
         for worker in (one, other):
             assert worker.wait(120) == 0, worker.stderr.read()
     taken = [[int(line) for line in path.read_text().split()] for path in tmp_path.glob("done-*")]
-    assert sorted(sum(taken, [])) == list(range(8))
+    assert sorted(number for numbers in taken for number in numbers) == list(range(8))
     assert [trial.value for trial in shared.trials(TrialState.COMPLETE)] == list(range(8))
 
 

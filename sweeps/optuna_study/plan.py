@@ -1,11 +1,9 @@
-"""Reads the file of a study: what it varies, as points of a grid or as ranges to search, and the fit of each point."""
+"""Reads the file of a study: what it varies, as points of a grid or as ranges to search."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +11,7 @@ from typing import Any, Literal
 
 from lightning_pz.common.checks import LARGEST_SEED, plain_name
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.common.identity import digest
 from lightning_pz.envs.presets import preset_names
-from sweeps.fits import Fit
 from sweeps.optuna_study.ranges import check_range
 from sweeps.optuna_study.reading import (
     check_filled,
@@ -135,30 +131,6 @@ class StudyPlan:
             for side in (0, -1)
         ]
 
-    def make_fit(self, study: str, env: str, env_name: str, logs: str, params: Mapping[str, Any]) -> Fit:
-        """Return the fit of a trial, its folder named by its settings.
-
-        Args:
-            study: Name of the study.
-            env: Preset or Gymnasium id.
-            env_name: Its short name.
-            logs: Folder for pools and runs.
-            params: A value for `policy`, `seed_everything`, and every searched key.
-        """
-        policy, seed = params["policy"], params["seed_everything"]
-        own = {key: value for key, value in params.items() if key != "policy"}
-        settings = {**self.fit, **self.policies.get(policy, {}), **own}
-        k = settings.get("model.latent_dim")
-        varied = {key: value for key, value in own.items() if key not in ("seed_everything", "model.latent_dim")}
-        if self.sampler == "grid":
-            last = Counter(key.rsplit(".", 1)[-1] for key in varied)
-            names = {key: short if last[short := key.rsplit(".", 1)[-1]] == 1 else key for key in varied}
-            parts = [f"{names[key]}-{_folder_text(value)}" for key, value in varied.items()]
-        else:
-            parts = [digest(varied)[:8]]
-        name = "-".join([study, policy, *([f"k{k}"] if k is not None else []), *parts, f"seed{seed}"])
-        return Fit(name, env, env_name, policy, settings, logs)
-
     def identity(self) -> dict[str, Any]:
         """Return what all trials of one study must share; a grid may grow."""
         names = ("fit", "policies", "sampler", "metric", "finetune")
@@ -200,11 +172,3 @@ def _ends(spec: Mapping[str, Any]) -> list[Any]:
     if "width" in spec:
         return [[spec["width"][side]] * spec["depth"][side] for side in (0, -1)]
     return spec.get("choices") or [spec["low"], spec["high"]]
-
-
-def _folder_text(value: Any) -> str:
-    """Return a value for a folder's name, with a digest where letters, digits, dots and inner hyphens are not enough."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    short = re.sub(r"[^a-zA-Z0-9_.]+", "-", text).strip("-.")
-    listed = f"[{short.replace('-', ', ')}]"
-    return short if short and text in (short, listed) else f"{short}-{digest(value)[:8]}".strip("-")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.identity import digest
 from lightning_pz.envs.presets import resolve_env
 from sweeps.fits import Fit
 from sweeps.folders import grid_path
@@ -55,8 +59,23 @@ class StudyRun:
         return self.options.trials or self.plan.trials
 
     def make_fit(self, point: Mapping[str, Any]) -> Fit:
-        """Return the fit of a point."""
-        return self.plan.make_fit(self.study, self.env, self.env_name, self.options.logs, point)
+        """Return the fit of a point, its folder named by its settings.
+
+        Args:
+            point: A value for `policy`, `seed_everything`, and every searched key.
+        """
+        policy, own = point["policy"], {key: value for key, value in point.items() if key != "policy"}
+        settings = {**self.plan.fit, **self.plan.policies.get(policy, {}), **own}
+        varied = {key: value for key, value in own.items() if key not in ("seed_everything", "model.latent_dim")}
+        if self.plan.sampler == "grid":
+            last = Counter(key.rsplit(".", 1)[-1] for key in varied)
+            names = {key: short if last[short := key.rsplit(".", 1)[-1]] == 1 else key for key in varied}
+            parts = [f"{names[key]}-{_folder_text(value)}" for key, value in varied.items()]
+        else:
+            parts = [digest(varied)[:8]]
+        k = settings.get("model.latent_dim")
+        parts = [self.study, policy, *([] if k is None else [f"k{k}"]), *parts, f"seed{point['seed_everything']}"]
+        return Fit("-".join(parts), self.env, self.env_name, policy, settings, self.options.logs)
 
     def finetune_arguments(self, checkpoint: Path) -> list[str]:
         """Return the arguments of `finetune` for a decoder."""
@@ -98,3 +117,11 @@ def study_runs(study: str, options: SearchOptions) -> list[StudyRun]:
             plan = dataclasses.replace(plan, policies={policy: plan.policies.get(policy, {}) for policy in policies})
         runs.append(StudyRun(study, env, name, path, plan, policies, options))
     return runs
+
+
+def _folder_text(value: Any) -> str:
+    """Return a value for a folder's name, with a digest where letters, digits, dots and inner hyphens are not enough."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    short = re.sub(r"[^a-zA-Z0-9_.]+", "-", text).strip("-.")
+    listed = f"[{short.replace('-', ', ')}]"
+    return short if short and text in (short, listed) else f"{short}-{digest(value)[:8]}".strip("-")

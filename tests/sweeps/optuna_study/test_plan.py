@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from sweeps.__main__ import SEARCHES
 from sweeps.options import SearchOptions
 from sweeps.optuna_study.command import check_run
 from sweeps.optuna_study.plan import choose_policies, load_plan
-from sweeps.optuna_study.searches import study_runs
+from sweeps.optuna_study.searches import StudyRun, study_runs
 from sweeps.optuna_study.space import from_params, search_space, suggest, to_params
 from tests.sweeps.conftest import settings
 
@@ -22,6 +23,12 @@ def plan_of(tmp_path, **changes):
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump({"default": settings(**changes)}))
     return load_plan(path, "mountaincar")
+
+
+def fit_of(plan, point):
+    """Return the fit of a point of the study `s`."""
+    options = SearchOptions(logs="logs")
+    return StudyRun("s", "hopper", "hopper", Path("plan.yaml"), plan, list(plan.policies), options).make_fit(point)
 
 
 def tpe(spec):
@@ -43,16 +50,14 @@ def test_points_survive_optuna_and_name_their_folders(tmp_path):
         params = to_params(plan, point)
         assert from_params(plan, params) == point
         assert suggest(FixedTrial(params), plan) == params
-    names = [plan.make_fit("s", "hopper", "hopper", "logs", point).name for point in points]
+    names = [fit_of(plan, point).name for point in points]
     assert len(set(names)) == len(points) == 8
     assert names[0] == "s-small-k2-gain-0.5-initializer-orthogonal-hidden-3-seed0"
 
 
 def test_settings_of_a_policy_beat_those_of_all_and_searched_ones_beat_both(tmp_path):
     plan = plan_of(tmp_path, policies={"small": {"trainer.max_steps": 7, "model.latent_dim": 9}})
-    fit = plan.make_fit(
-        "s", "hopper", "hopper", "logs", {"policy": "small", "seed_everything": 1, "model.latent_dim": 2}
-    )
+    fit = fit_of(plan, {"policy": "small", "seed_everything": 1, "model.latent_dim": 2})
     assert (fit.settings["trainer.max_steps"], fit.settings["model.latent_dim"]) == (7, 2)
 
 
@@ -144,10 +149,10 @@ def test_files_that_are_no_study(tmp_path, content, sentence):
 def test_settings_that_a_slug_does_not_tell_apart_have_names_of_their_own(tmp_path):
     values = [-1, 1, 1e20, 1e-20, "a b", "a-b", "a/b", "..", [4, 4], [4, -4], [[4], [4]], None, True]
     plan = plan_of(tmp_path, search={"model.latent_dim": [2], "data.random.prior.x": values})
-    names = [plan.make_fit("s", "hopper", "hopper", "logs", point).name for point in plan.points(["small"])]
+    names = [fit_of(plan, point).name for point in plan.points(["small"])]
     assert len(set(names)) == len(names) and not any("/" in name or ".." in name for name in names)
     twins = plan_of(tmp_path, search={"data.random.seed": [1, 2], "data.grown.seed": [1, 2]}, seeds=[0])
-    fits = [twins.make_fit("s", "hopper", "hopper", "logs", point) for point in twins.points(["small"])]
+    fits = [fit_of(twins, point) for point in twins.points(["small"])]
     assert fits[1].name == "s-small-data.grown.seed-1-data.random.seed-2-seed0"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,26 +31,8 @@ _DRAWS = 300
 _TASKS = 8
 
 
-class CoverageRow(NamedTuple):
-    """Coverage of the intervals of one statistic and number of runs.
-
-    Attributes:
-        statistic: What the interval is of.
-        runs: Runs, or runs of each task.
-        kind: `interval`, or `range` below four runs.
-        ours: Share of samples whose interval holds the truth, by population.
-        bootstrap: The same of the percentile bootstrap.
-    """
-
-    statistic: str
-    runs: int
-    kind: str
-    ours: dict[str, float]
-    bootstrap: dict[str, float]
-
-
-def measure_coverage(trials: int, seed: int) -> list[CoverageRow]:
-    """Return a row per statistic and number of runs.
+def measure_coverage(trials: int, seed: int) -> Table:
+    """Return a row per statistic and number of runs: the share of samples whose interval or range holds the truth.
 
     Args:
         trials: Samples of each.
@@ -63,14 +45,15 @@ def measure_coverage(trials: int, seed: int) -> list[CoverageRow]:
         (f"interquartile mean over {_TASKS} tasks", tasks_coverage, (2, 3, 5, 10)),
         ("mean over seeds that share 50 policies", seeds_coverage, (2, 3, 4, 5, 10)),
     ]
-    rows = []
+    rows: list[list[Any]] = []
     for name, cover, sizes in kinds:
         for runs in sizes:
-            found = {label: cover(draw, runs, trials, generator) for label, draw in POPULATIONS.items()}
-            ours, theirs = ({label: share[i] for label, share in found.items()} for i in (0, 1))
-            several = runs >= FEWEST or cover is tasks_coverage
-            rows.append(CoverageRow(name, runs, "interval" if several else "range", ours, theirs))
-    return rows
+            shown = "interval" if runs >= FEWEST or cover is tasks_coverage else "range"
+            shares = [share for draw in POPULATIONS.values() for share in cover(draw, runs, trials, generator)]
+            rows.append([name, runs, shown, *shares])
+    return Table(
+        ["statistic", "runs", "shown", *(f"{n}{end}" for n in POPULATIONS for end in ("", "_bootstrap"))], rows
+    )
 
 
 def mean_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
@@ -131,17 +114,15 @@ def _holds(ends: np.ndarray, truth: float) -> float:
 
 def run(study: str, options: CoverageOptions) -> None:
     """Measure and leave the tables."""
-    rows = measure_coverage(options.trials, options.seed)
+    table = measure_coverage(options.trials, options.seed)
     folder = Path(options.logs) / "sweeps" / study
+    pairs = [[f"{a:.3f} / {b:.3f}" for a, b in zip(row[3::2], row[4::2], strict=True)] for row in table.rows]
+    cells = [[*row[:3], *both] for row, both in zip(table.rows, pairs, strict=True)]
     text = (
         f"Share of {options.trials:,} samples whose interval of nominally 95 % holds the truth / that of the percentile "
         f"bootstrap; below {FEWEST} runs of one task it is the range that holds it.\n\n"
+        + Table(["of", "runs", "shown", *POPULATIONS], cells).markdown()
     )
-    both = [[f"{row.ours[name]:.3f} / {row.bootstrap[name]:.3f}" for name in POPULATIONS] for row in rows]
-    cells = [[*row[:3], *shares] for row, shares in zip(rows, both, strict=True)]
-    text += Table(["of", "runs", "shown", *POPULATIONS], cells).markdown()
-    header = ["statistic", "runs", "shown", *(f"{name}{end}" for name in POPULATIONS for end in ("", "_bootstrap"))]
-    numbers = [[*row[:3], *(s[name] for name in POPULATIONS for s in (row.ours, row.bootstrap))] for row in rows]
     write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", Table(header, numbers).csv())
+    write_text(folder / "table.csv", table.csv())
     print(f"{text}\n{folder}")

@@ -82,7 +82,7 @@ class SharedStudy:
         """
         with self.gate():
             known, plain = self.study.user_attrs.get("plan", {}), json.loads(json.dumps(identity))
-            wanted = {key: plain.get(key) for key in known}
+            wanted = {key: plain.get(key, known[key]) for key in known}
             if "contents" in known:
                 old, new = known["contents"], plain.get("contents", {})
                 wanted["contents"], plain["contents"] = old | {key: new[key] for key in new if key in old}, old | new

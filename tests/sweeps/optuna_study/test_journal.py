@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import shutil
+from pathlib import Path
 
 import optuna
 import pytest
@@ -103,3 +105,18 @@ def test_a_full_disk_is_a_sentence_and_leaves_a_whole_journal(journal, tmp_path,
     with pytest.raises(UserError, match="the disk is full"):
         opened.append_logs([{"op_code": 5}])
     assert path.read_bytes() == journal
+
+
+def test_a_journal_of_version_0_1_0_is_opened_and_resumed(tmp_path):
+    """One trial is done, one failed, one was put back and then left running by a killed process, one waits."""
+    shutil.copy(Path(__file__).with_name("journal-0.1.0.log"), tmp_path / "journal.log")
+    shared = SharedStudy("latent_dim-mountaincar", tmp_path, None, "minimize")
+    assert [trial.state.name for trial in shared.trials()] == ["COMPLETE", "FAIL", "RUNNING", "WAITING"]
+    shared.agree({"fit": {"trainer.max_steps": 10}, "sampler": "grid", "contents": {}}, tmp_path / "a.yaml")
+    points = [{"policy": "small", "seed_everything": 0, "model.latent_dim": k} for k in (1, 2, 3, 4)]
+    assert shared.enqueue(points) == 1  # the failed one
+    shared.work(lambda trial: float(trial.suggest_int("model.latent_dim", 1, 4)))
+    values = {trial.params["model.latent_dim"]: trial.value for trial in shared.trials(TrialState.COMPLETE)}
+    assert values == {1: 0.25, 2: 2, 3: 3, 4: 4}
+    (again,) = (trial for trial in shared.trials() if trial.params["model.latent_dim"] == 3)
+    assert again.intermediate_values == {5: 0.4, 10: 0.3}

@@ -96,7 +96,7 @@ def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
         ({"enviroments": {}}, "a comparison has the keys environments.*Did you mean 'environments'"),
         ({"environments": {"mountaincar": {"run": "x", "tasks": ["lift"]}}}, "Did you mean 'left'"),
         ({"environments": {"mountaincar": {"rum": "x"}}}, "got 'rum'. Did you mean 'run'"),
-        ({"environments": {"mountaincar": {"run": "../x"}}}, "run becomes part of a folder's name"),
+        ({"environments": {"mountaincar": {"run": "../x"}}}, "--run expects a name for folders"),
         (
             {"environments": {"mountaincar": {"run": "x", "fit_seeds": -1}}},
             "fit_seeds expects a whole number of at least 0",
@@ -142,7 +142,7 @@ def test_a_missing_extra_is_told_first(tmp_path, monkeypatch):
         (["--env", "hopper"], "--env expects one of mountaincar, reacher"),
         (["--algorithm", "sacc"], "Did you mean 'sac'"),
         (["--grid", "nowhere.yaml"], "none at nowhere.yaml"),
-        (["--steps", "3"], "but got --steps 3"),
+        (["--steps", "3"], "there is no option --steps"),
         (["--env"], "--env expects a value"),
     ],
 )

@@ -1,18 +1,25 @@
-"""Make one trained network small: `python -m lightning_pz.compress --env halfcheetah --method prune+int8 --sparsity 0.95`.
+"""Make one trained network small:
+`python -m lightning_pz.compress --env halfcheetah --method prune+int8 --sparsity 0.95`.
 
-Trains by Stable-Baselines3 while weights are pruned, gated, factorized or rounded; with `--policy FILE` a policy that exists
-is compressed by fine-tuning on its own behavior, with no reward. Each run leaves `logs/compress/<env>/<run>`:
+Trains by Stable-Baselines3 while weights are pruned, gated, factorized or
+rounded; with `--policy FILE` an existing policy is compressed by fine-tuning on
+its own behavior, with no reward. Each run leaves `logs/compress/<env>/<run>`:
 
-    config.yaml       every setting; `--config` on it names the same run
-    summary.json      return with its 95 % interval, sparsity, bytes by format, latency, behavior FVU
-    policy.lpz        the compressed policy (lightning_pz.compression.formats.files.read_network); its size is what is reported
-    formats/          the same in every format
-    policy.onnx       float, and policy_int8.onnx (extra onnx)
-    model.zip         the model, for Stable-Baselines3's own loader; not with --policy
-    figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
-    events.*          for TensorBoard
+    config.yaml    every setting; `--config` on it names the same run
+    summary.json   return with its 95 % interval, sparsity, bytes by format,
+                   latency, behavior FVU
+    policy.lpz     the compressed policy; its size is the one reported
+                   (open it with lightning_pz.compression.read_network)
+    formats/       the same in every format
+    policy.onnx    float, and policy_int8.onnx (extra onnx)
+    model.zip      the model, for Stable-Baselines3's own loader; not with
+                   --policy
+    figures/       bytes by format, sparsity by layer, return against bytes of
+                   all runs in this environment
+    events.*       for TensorBoard
 
-A finished run is never repeated; with `--checkpoint_every` an interrupted one goes on where it was.
+A finished run is never repeated; with `--checkpoint_every` an interrupted one
+resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -31,8 +38,7 @@ def make_parser() -> ArgumentParser:
     """Return the parser of all options."""
     from jsonargparse import ArgumentParser
 
-    from lightning_pz.compression.resolve import RunSettings
-    from lightning_pz.compression.settings import CompressSettings
+    from lightning_pz.compression.settings import CompressSettings, RunSettings
 
     parser = ArgumentParser(prog="python -m lightning_pz.compress", description=__doc__)
     parser.add_argument("--config", action="config")
@@ -44,15 +50,15 @@ def make_parser() -> ArgumentParser:
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from lightning_pz.compression.resolve import RunSettings, check_early, expand
-    from lightning_pz.compression.settings import CompressSettings
+    from lightning_pz.compression.resolve import check_files, expand
+    from lightning_pz.compression.settings import CompressSettings, RunSettings
 
     parser = make_parser()
     config = parser.instantiate(parser.parse_args(expand(arguments)))
     settings = CompressSettings(**{field.name: config[field.name] for field in fields(CompressSettings)})
     run = RunSettings(**{field.name: config[field.name] for field in fields(RunSettings)})
-    check_early(settings, config.env)
-    # Only now the heavy imports: what the arguments alone can tell has been told by here.
+    check_files(settings)
+    # The heavy imports come after all errors in the arguments.
     from lightning_pz.jobs.compress import compress
 
     compress(config.env, settings, run)

@@ -15,6 +15,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing, safe_name
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
 from lightning_pz.policy.network import PolicyNetwork
+from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 
 SQUASHES = ("tanh", "clip")
 _ARRAYS = ("params", "observation_mean", "observation_std", "action_low", "action_high")
@@ -79,6 +80,17 @@ class SavedPolicy:
         if self.squash == "clip":
             return torch.minimum(torch.maximum(x, self.action_low), self.action_high)
         return self.action_low + (torch.tanh(x) + 1) * 0.5 * (self.action_high - self.action_low)
+
+    def plan(self) -> tuple[NetworkPlan, Tensors]:
+        """Return it as a network of its own: raw observation in, action inside the box out."""
+        tensors: Tensors = {name: getattr(self, name) for name in _ARRAYS[1:]}
+        hidden = {"kind": {"linear": "identity"}.get(self.layout.activation, self.layout.activation)}
+        plan: NetworkPlan = [{"kind": "standardize", "mean": "observation_mean", "std": "observation_std"}]
+        for number, (weight, bias) in enumerate(self.layout.unpack(self.params[None])):
+            tensors |= {f"weight_{number}": weight[0], f"bias_{number}": bias[0]}
+            plan += [{"kind": "linear", "weight": f"weight_{number}", "bias": f"bias_{number}"}, hidden]
+        plan[-1] = {"kind": "box", "squash": self.squash, "low": "action_low", "high": "action_high"}
+        return plan, tensors
 
     def save(self, path: Path) -> None:
         """Write an `.npz`: the arrays above by name, and `layout` and `squash` as JSON text."""

@@ -17,14 +17,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_pz import compress
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.environments import find_world, play
-from lightning_pz.compression.formats.files import FORMATS, read_network
+from lightning_pz.compression.behavior import outputs
+from lightning_pz.compression.environments import find_world, play_world
+from lightning_pz.compression.formats.network_file import FORMATS, read_network
 from lightning_pz.compression.make_environment import register_providers
-from lightning_pz.compression.network import outputs
-from lightning_pz.compression.resolve import compress_presets, env_settings, expand
-from lightning_pz.compression.seeds import TEST_SEEDS
+from lightning_pz.compression.resolve import env_settings, expand
+from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.envs.presets import conf_dir
+from lightning_pz.envs.presets import conf_dir, preset_names
 from lightning_pz.jobs import compress as compressing
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
@@ -74,7 +74,7 @@ def test_a_policy_file_leaves_a_whole_run_folder(policy_file, tmp_path, capsys, 
     # The return is that of the file on fresh episodes, and the ONNX files do the same.
     network, _ = read_network(folder / "policy.lpz")
     world = find_world("Pendulum-v1")
-    played = play(network, world, range(TEST_SEEDS, TEST_SEEDS + 4), keep=True)
+    played = play_world(network, world, range(RETURN_SEEDS, RETURN_SEEDS + 4), keep=True)
     assert summary["return"] == pytest.approx(played.returns.mean())
     assert summary["return_low"] <= summary["return"] <= summary["return_high"]
     for name in ("policy.onnx", "policy_int8.onnx"):
@@ -201,7 +201,7 @@ def test_the_real_command_exits_with_2_before_the_heavy_imports():
     assert output.stderr.startswith("error: --sparsity expects") and "Traceback" not in output.stderr
 
 
-@pytest.mark.parametrize("name", compress_presets())
+@pytest.mark.parametrize("name", preset_names("compress"))
 def test_every_shipped_setting_parses(name):
     settings = env_settings(name)
     shipped = yaml.safe_load((conf_dir() / "compress.yaml").read_text())

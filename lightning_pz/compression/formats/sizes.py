@@ -1,4 +1,4 @@
-"""What a compressed network weighs, counted several ways, each under its own name."""
+"""Sizes of a compressed network, counted in several ways, each under its own name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_pz.compression.formats.files import FORMATS, write_network
+from lightning_pz.compression.formats.network_file import FORMATS, write_network
 from lightning_pz.compression.methods.stack import layers_of
-
-
-def layer_sparsity(network: nn.Module) -> dict[str, float]:
-    """Return the share of weights that are zero, by layer; biases do not count."""
-    return {name: float((module.weight == 0).float().mean()) for name, module in layers_of(network).items()}
 
 
 def sparsity(network: nn.Module) -> float:
@@ -29,8 +24,8 @@ def paper_ratio(dense: nn.Module, final: nn.Module, bits: int) -> float:
     It counts neither indices nor biases nor scales: 8 bits at 99 % sparsity are "400 times".
 
     Args:
-        dense: The network before it was made small; its weights are those that count as 32 bits each.
-        final: The network to deploy; its weights that are not zero, those of low-rank factors included, survive.
+        dense: The network before compression; its weights count as 32 bits each.
+        final: The network to deploy; its weights other than zero, those of low-rank factors included, survive.
         bits: Of each surviving weight.
     """
     weights = sum(module.weight.numel() for module in layers_of(dense).values())
@@ -44,10 +39,10 @@ def write_formats(
     """Write the compressed network in every format and return the sizes in bytes, by format.
 
     Args:
-        dense: The network as its weights would be written without compression; `float32` and `float16` are its size.
-        final: The network to deploy, its low-rank layers split; all other formats.
-        own: The format that loses nothing of `final` and is the smallest such.
-        folder: Where `formats/<name>.lpz` and `policy.lpz`, the own one, go.
+        dense: The network without compression, written as `float32` and `float16`.
+        final: The network to deploy, its low-rank layers split; written in all other formats.
+        own: The smallest format that loses nothing of `final`.
+        folder: Where `formats/<name>.lpz` and `policy.lpz`, in its own format, go.
         meta: Plain data kept in each file.
     """
     (folder / "formats").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How sparse a network is when, and how its kept weights are shared among the layers. Imports no torch.
+"""Schedules of pruning: the sparsity at each step, and how the layers share the weights kept. Imports no torch.
 
 References:
     Cubic ramp: Zhu and Gupta, To prune, or not to prune, 2017 (arXiv 1710.01878). Erdos-Renyi kernel rule: Mocanu et
@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.checks import at_least, one_of, shares
+from lightning_pz.common.errors import UserError
 
-DISTRIBUTIONS = ("erk", "uniform")
+Distribution = Literal["erk", "uniform"]
+DISTRIBUTIONS: tuple[str, ...] = get_args(Distribution)
 
 
 def cubic_ramp(progress: float) -> float:
@@ -37,17 +40,15 @@ class Ramp:
     end: float = 0.8
     events: int = 600
 
-    def check(self) -> None:
-        """Raise `UserError` for a value outside its range."""
+    def __post_init__(self) -> None:
         if not 0 <= self.begin < self.end <= 1:
             raise UserError(
                 f"--ramp expects 0 <= begin < end <= 1, shares of the steps, but got {self.begin} and {self.end}"
             )
-        if self.events < 1:
-            raise UserError(f"--ramp.events expects at least 1, but got {self.events}")
+        at_least(1, {"ramp.events": self.events})
 
     def event(self, step: int, steps: int) -> int:
-        """Return how many events have come by a step, 0 to `events`.
+        """Return how many events have happened by a step, 0 to `events`.
 
         Args:
             step: Steps done.
@@ -77,12 +78,8 @@ def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribu
     Raises:
         UserError: A sparsity outside [0, 1) or an unknown distribution.
     """
-    check_sparsity(sparsity)
-    if distribution not in DISTRIBUTIONS:
-        raise UserError(
-            f"--distribution expects one of {', '.join(DISTRIBUTIONS)}, but got {distribution!r}."
-            + nearest(distribution, DISTRIBUTIONS)
-        )
+    shares({"sparsity": sparsity})
+    one_of("distribution", distribution, DISTRIBUTIONS)
     sizes = np.array([math.prod(shape) for shape in shapes], dtype=float)
     if distribution == "uniform":
         return [1 - sparsity] * len(shapes)
@@ -122,9 +119,3 @@ def kept_counts(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution
             counts[layer] += step
         i += 1
     return counts.tolist()
-
-
-def check_sparsity(sparsity: float) -> None:
-    """Raise `UserError` unless the sparsity is at least 0 and below 1."""
-    if not 0 <= sparsity < 1:
-        raise UserError(f"--sparsity expects a share of at least 0 and below 1, but got {sparsity}")

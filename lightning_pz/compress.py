@@ -1,25 +1,18 @@
-"""Make one trained network small:
-`python -m lightning_pz.compress --env halfcheetah --method prune+int8 --sparsity 0.95`.
+"""Make one trained network small: `python -m lightning_pz.compress --env halfcheetah --method prune+int8 --sparsity 0.95`.
 
-Trains by Stable-Baselines3 while weights are pruned, gated, factorized or
-rounded; with `--policy FILE` an existing policy is compressed by fine-tuning on
-its own behavior, with no reward. Each run leaves `logs/compress/<env>/<run>`:
+Trains by Stable-Baselines3 while weights are pruned, gated, factorized or rounded; with `--policy FILE` a policy that exists
+is compressed by fine-tuning on its own behavior, with no reward. Each run leaves `logs/compress/<env>/<run>`:
 
-    config.yaml    every setting; `--config` on it names the same run
-    summary.json   return with its 95 % interval, sparsity, bytes by format,
-                   latency, behavior FVU
-    policy.lpz     the compressed policy; its size is the one reported
-                   (open it with lightning_pz.compression.read_network)
-    formats/       the same in every format
-    policy.onnx    float, and policy_int8.onnx (extra onnx)
-    model.zip      the model, for Stable-Baselines3's own loader; not with
-                   --policy
-    figures/       bytes by format, sparsity by layer, return against bytes of
-                   all runs in this environment
-    events.*       for TensorBoard
+    config.yaml       every setting; `--config` on it names the same run
+    summary.json      return with its 95 % interval, sparsity, bytes by format, latency, behavior FVU
+    policy.lpz        the compressed policy (lightning_pz.compression.read_network opens it); its size is the one reported
+    formats/          the same in every format
+    policy.onnx       float, and policy_int8.onnx (extra onnx)
+    model.zip         the model, for Stable-Baselines3's own loader; not with --policy
+    figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
+    events.*          for TensorBoard
 
-A finished run is never repeated; with `--checkpoint_every` an interrupted one
-resumes where it stopped.
+A finished run is never repeated; with `--checkpoint_every` an interrupted one goes on where it was.
 """
 
 from __future__ import annotations

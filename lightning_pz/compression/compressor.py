@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.behavior import output_fvu, outputs
 from lightning_pz.compression.formats.codecs import SPARSE, encode
+from lightning_pz.compression.measures import output_fvu, outputs
 from lightning_pz.compression.methods.l0 import HardConcrete
 from lightning_pz.compression.methods.low_rank import (
     rank_by_count,
@@ -90,15 +89,15 @@ class Compressor:
         self.settled = False
         self._generator = torch.Generator().manual_seed(settings.seed)
         self._step, self._rounds = 0, False
-        shapes = [tuple(module.weight.shape) for module in self.layers.values()]
         if settings.has("prune"):
+            shapes = [tuple(weight.shape) for weight in self.weights.values()]
             kept = kept_counts(shapes, settings.sparsity, settings.distribution)
-            self._pruned = [math.prod(shape) - count for shape, count in zip(shapes, kept, strict=True)]
+            self._pruned = {n: w.numel() - count for (n, w), count in zip(self.weights.items(), kept, strict=True)}
         if settings.has("low_rank") and (rank := settings.low_rank.rank) is not None:
-            for name, (out, *rest) in zip(self.layers, shapes, strict=True):
-                if rank > (most := min(out, math.prod(rest))):
+            for name, weight in self.weights.items():
+                if rank > (most := min(matrix := weight.flatten(1).shape)):
                     raise UserError(
-                        f"--low_rank.rank expects at most {most}, the rank of layer {name} of {out} x {math.prod(rest)} "
+                        f"--low_rank.rank expects at most {most}, the rank of layer {name} of {matrix[0]} x {matrix[1]} "
                         f"weights, but got {rank}: choose a smaller one, or --low_rank.params, which suits each layer"
                     )
         if settings.has("l0"):
@@ -138,10 +137,10 @@ class Compressor:
         self._step, changed = step, False
         if settings.has("prune"):
             share = settings.ramp.share(step, base)
-            for stack, weight, pruned in zip(self.stacks.values(), self.weights.values(), self._pruned, strict=True):
-                kept = weight.numel() - round(share * pruned)
+            for name, stack in self.stacks.items():
+                kept = self.weights[name].numel() - round(share * self._pruned[name])
                 if kept < int(stack.mask.keep.sum()):
-                    stack.mask.shrink(weight.detach(), kept)
+                    stack.mask.shrink(self.weights[name].detach(), kept)
                     changed = True
         if step >= settings.ramp.end * base and not self.settled:
             self._settle()

@@ -14,8 +14,8 @@ from torch import nn
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.behavior import outputs
 from lightning_pz.compression.environments import World
+from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.stack import check_finite, layers_of
 from lightning_pz.compression.modules import ToBox, copy_of, from_plan
 from lightning_pz.compression.normalization import statistics_near, was_normalized, with_statistics

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,13 @@ from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
-from lightning_pz.compression.behavior import compare_behavior
 from lightning_pz.compression.compressor import Compressed
 from lightning_pz.compression.environments import World, find_world, play_world
-from lightning_pz.compression.formats.network_file import read_network
-from lightning_pz.compression.formats.sizes import paper_ratio, sparsity, write_formats
-from lightning_pz.compression.latency import latencies
+from lightning_pz.compression.formats.network_file import read_network, write_formats
+from lightning_pz.compression.measures import compare_behavior, latencies, paper_ratio, sparsity
 from lightning_pz.compression.methods.quantize import to_int8
 from lightning_pz.compression.methods.stack import layers_of
-from lightning_pz.compression.modules import copy_of, to_plan
+from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.open_policy import open_policy
 from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.compression.settings import RESUME, CompressSettings, RunSettings
@@ -76,18 +76,23 @@ def _run(
     done = _compressed(world, original, settings, folder, progress)
     seconds = time.process_time() - begin
     # A reference may have other layers than what is trained here: it measures returns, not bytes.
-    dense = copy_of(done.whole) if original is None or settings.policy is None else copy_of(original)
-    meta = {"env": world.id, "method": settings.method}
+    dense = done.whole if original is None or settings.policy is None else original
     own = "sparse_int8" if settings.has("int8") else "sparse"
-    sizes = write_formats(dense, done.final, own, folder, meta)
-    onnx_files = _write_onnx(done.final, world, folder)
+    sizes = write_formats(dense, done.final, own, folder, {"env": world.id, "method": settings.method})
+    onnx_files: dict[str, Path] = {}
+    if is_installed("onnx"):
+        onnx_files = {"onnx": folder / "policy.onnx", "onnx_int8": folder / "policy_int8.onnx"}
+        plan, tensors = to_plan(done.final)
+        for path, quantize in zip(onnx_files.values(), (None, to_int8), strict=True):
+            write_onnx(plan, tensors, world.shape, path, quantize)
+    else:
+        print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
     scalars = done.compressor.scalars()
     summary: dict[str, Any] = {
         "env": world.id,
         "algorithm": None if settings.policy else settings.algorithm,
         "policy": settings.policy,
         "normalization": settings.normalization,
-        # Equal for runs that can be compared: the same environment and algorithm or policy, whatever their names.
         "origin": _origin(world, settings),
         "method": settings.method,
         "seed": settings.seed,
@@ -153,17 +158,6 @@ def _measure(
     return values | {f"behavior_{key}": value for key, value in behavior.items()}
 
 
-def _write_onnx(network: nn.Sequential, world: World, folder: Path) -> dict[str, Path]:
-    if not is_installed("onnx"):
-        print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
-        return {}
-    files = {"onnx": folder / "policy.onnx", "onnx_int8": folder / "policy_int8.onnx"}
-    plan, tensors = to_plan(network)
-    write_onnx(plan, tensors, world.shape, files["onnx"])
-    write_onnx(plan, tensors, world.shape, files["onnx_int8"], to_int8)
-    return files
-
-
 def _name(settings: CompressSettings) -> str:
     what = "distill" if settings.policy else settings.algorithm
     level = f"-{settings.sparsity:g}" if settings.has("prune") else ""
@@ -191,6 +185,7 @@ def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
 
 
 def _origin(world: World, settings: CompressSettings) -> str:
+    """Return a digest that is equal for runs that can be compared: one environment, and one algorithm or policy."""
     whole = identity(world, settings)
     keys = ("policy", "latent", "normalization") if settings.policy else ("algorithm",)
     return digest([whole["world"], {key: whole["settings"][key] for key in keys}])[:16]
@@ -215,24 +210,20 @@ def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
         plots.plt.close(figure)
 
 
-def _finished_runs(parent: Path) -> list[dict[str, Any]]:
-    """Return the summaries below a folder that can be read and hold a return with its interval."""
-    found = []
+def _finished_runs(parent: Path) -> Iterator[dict[str, Any]]:
+    """Yield the summaries below a folder that can be read and hold a return with its interval."""
     for path in sorted(parent.glob("*/summary.json")):
-        try:
+        # A broken run beside this one is no reason to stop.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             summary = json.loads(path.read_text())
-            values = [float(summary[key]) for key in ("return", "return_low", "return_high", "bytes_file")]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a broken run beside this one is no reason to stop
-        if all(map(math.isfinite, values)):
-            found.append(summary)
-    return found
+            if all(math.isfinite(summary[key]) for key in ("return", "return_low", "return_high", "bytes_file")):
+                yield summary
 
 
 def _show(summary: dict[str, Any], folder: Path) -> None:
-    def span(key: str, pattern: str) -> str:
+    def span(key: str, form: str) -> str:
         found = read_estimate(summary, key)
-        return "none" if found is None else f"{found.value:{pattern}}{found.ends(pattern)}"
+        return "none" if found is None else f"{found.value:{form}}{found.ends(form)}"
 
     rows = {
         "environment": summary["env"],

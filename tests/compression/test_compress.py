@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_pz import compress
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.behavior import outputs
 from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.network_file import FORMATS, read_network
 from lightning_pz.compression.make_environment import register_providers
+from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.resolve import env_settings, expand
 from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.compression.settings import CompressSettings
@@ -148,7 +148,7 @@ def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, ca
         (["--env", "cartpole", "--low_rank.energy", "1.5"], "--low_rank.energy expects a share"),
         (["--env", "cartpole", "--ramp.end", "0.1"], "0 <= begin < end <= 1"),
         (["--env", "cartpole", "--l0.penalty", "-1"], "--l0.penalty expects a number above 0"),
-        (["--env", "cartpole", "--episodes", "1"], "--episodes expects at least 2"),
+        (["--env", "cartpole", "--episodes", "1"], "--episodes expects 2 to 1000000 episodes, but got 1"),
         (["--config", "nowhere.yaml"], "there is none at nowhere.yaml"),
     ],
 )

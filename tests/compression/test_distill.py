@@ -5,11 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_pz.compression.behavior import compare_behavior, output_fvu, outputs
 from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.network_file import read_network, write_network
-from lightning_pz.compression.formats.sizes import sparsity
 from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.measures import compare_behavior, output_fvu, outputs, sparsity
 from lightning_pz.compression.methods.quantize import ActivationInt8
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.stack import layers_of

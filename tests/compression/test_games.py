@@ -10,11 +10,10 @@ import torch
 from stable_baselines3 import DQN
 
 from lightning_pz import compress
-from lightning_pz.compression.behavior import outputs
 from lightning_pz.compression.environments import find_world
 from lightning_pz.compression.formats.network_file import read_network
-from lightning_pz.compression.formats.sizes import sparsity
 from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.measures import outputs, sparsity
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.surrol import present_spelling
 from lightning_pz.compression.training.sb3_networks import network_of

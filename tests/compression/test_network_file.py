@@ -16,7 +16,7 @@ from torch import nn
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.formats.network_file import FORMATS, read_network, write_network
-from lightning_pz.compression.formats.sizes import paper_ratio, sparsity
+from lightning_pz.compression.measures import paper_ratio, sparsity
 from lightning_pz.compression.methods.low_rank import split_low_rank, truncate
 from lightning_pz.compression.methods.prune import magnitude_mask
 from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, to_int8

@@ -13,8 +13,8 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.compression.compressor import Compressor
 from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.network_file import read_network
-from lightning_pz.compression.formats.sizes import paper_ratio, sparsity
 from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.measures import paper_ratio, sparsity
 from lightning_pz.compression.methods.low_rank import truncate
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.stack import layers_of
@@ -217,7 +217,7 @@ def test_a_policy_for_another_action_box_is_refused(write_policy, point_mass, tm
         (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(2, start=1), "discrete actions that begin at 0"),
         (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(0, 5, (2,), np.int32), "a finite box of real ones"),
         (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(-np.inf, np.inf, (2,)), "a finite box of real ones"),
-        (gymnasium.spaces.Discrete(5), gymnasium.spaces.Discrete(2), "vectors or images to look at"),
+        (gymnasium.spaces.Discrete(5), gymnasium.spaces.Discrete(2), "observations that are vectors or images"),
         (
             gymnasium.spaces.Box(0, 255, (40, 40, 1), np.uint8),
             gymnasium.spaces.Discrete(2),

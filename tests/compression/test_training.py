@@ -13,10 +13,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.behavior import outputs
 from lightning_pz.compression.compressor import Compressor
 from lightning_pz.compression.environments import find_world
-from lightning_pz.compression.formats.sizes import sparsity
+from lightning_pz.compression.measures import outputs, sparsity
 from lightning_pz.compression.methods.prune import Mask
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.shadow import Shadow

@@ -83,6 +83,27 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
     return path.stat().st_size
 
 
+def write_formats(
+    dense: nn.Sequential, final: nn.Sequential, own: str, folder: Path, meta: dict[str, Any]
+) -> dict[str, int]:
+    """Write the compressed network in every format and return the sizes in bytes, by format.
+
+    Args:
+        dense: The network without compression, written as `float32` and `float16`.
+        final: The network to deploy, its low-rank layers split; written in all other formats.
+        own: The smallest format that loses nothing of `final`.
+        folder: Where `formats/<name>.lpz` and `policy.lpz`, in its own format, go.
+        meta: Plain data kept in each file.
+    """
+    (folder / "formats").mkdir(parents=True, exist_ok=True)
+    sizes = {}
+    for name in FORMATS:
+        network = dense if name in ("float32", "float16") else final
+        sizes[name] = write_network(network, folder / "formats" / f"{name}.lpz", name, meta)
+    write_network(final, folder / "policy.lpz", own, meta)
+    return sizes
+
+
 def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
     """Return the network, in evaluation mode, and the plain data kept with it, with its `format`.
 

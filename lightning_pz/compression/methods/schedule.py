@@ -48,12 +48,7 @@ class Ramp:
         at_least(1, {"ramp.events": self.events})
 
     def event(self, step: int, steps: int) -> int:
-        """Return how many events have happened by a step, 0 to `events`.
-
-        Args:
-            step: Steps done.
-            steps: Steps in all, above 0.
-        """
+        """Return how many events, 0 to `events`, have happened after a step of so many in all."""
         # The rounding is for shares such as 0.8 * 1000, which must not fall short of their own step.
         through = (step / steps - self.begin) / (self.end - self.begin)
         return math.floor(round(self.events * min(max(through, 0.0), 1.0), 9))
@@ -66,23 +61,21 @@ class Ramp:
 def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[float]:
     """Return the share of weights that each layer keeps, so that all together keep `1 - sparsity`.
 
-    `erk` gives a layer a density proportional to `(n_in + n_out) / (n_in n_out)`, for a convolution
-    `(n_in + n_out + h + w) / (n_in n_out h w)`; a layer that would keep more than all keeps all, and the others make up
-    for it. `uniform` gives every layer the same.
-
     Args:
         shapes: Shapes of the weights: (out, in), or (out, in, height, width).
         sparsity: Share of all weights that go, 0 <= sparsity < 1.
-        distribution: `erk` or `uniform`.
+        distribution: `uniform` gives every layer the same density; `erk` one proportional to
+            `(n_in + n_out) / (n_in n_out)`, for a convolution `(n_in + n_out + h + w) / (n_in n_out h w)`. A layer that
+            would keep more than all keeps all, and the others make up for it.
 
     Raises:
         UserError: A sparsity outside [0, 1) or an unknown distribution.
     """
     shares({"sparsity": sparsity})
     one_of("distribution", distribution, DISTRIBUTIONS)
-    sizes = np.array([math.prod(shape) for shape in shapes], dtype=float)
     if distribution == "uniform":
         return [1 - sparsity] * len(shapes)
+    sizes = np.array([math.prod(shape) for shape in shapes], dtype=float)
     raw = np.array([sum(shape) for shape in shapes]) / sizes
     full = np.zeros(len(shapes), dtype=bool)
     while True:
@@ -95,9 +88,9 @@ def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribu
 
 
 def kept_counts(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[int]:
-    """Return how many weights each layer keeps; they add up to `round((1 - sparsity) N)` of N.
+    """Return how many weights each layer keeps, at least one; they add up to `round((1 - sparsity) N)` of N.
 
-    Whole numbers come from the densities by the largest remainder. Every layer keeps at least one weight.
+    Whole numbers come from `layer_densities` by the largest remainder.
 
     Raises:
         UserError: As for `layer_densities`, or so few weights that a layer would keep none.

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lightning_pz.common.console import tqdm_disable
-from lightning_pz.compression.behavior import compare_behavior, outputs
 from lightning_pz.compression.compressor import Compressed, Compressor
 from lightning_pz.compression.environments import World, play_world
+from lightning_pz.compression.measures import compare_behavior, outputs
 from lightning_pz.compression.methods.quantize import ActivationInt8
 from lightning_pz.compression.modules import Residual, ToBox, copy_of
 from lightning_pz.compression.seeds import HELD_OUT_SEEDS, visit_seeds

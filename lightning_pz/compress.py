@@ -5,7 +5,7 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
 
     config.yaml       every setting; `--config` on it names the same run
     summary.json      return with its 95 % interval, sparsity, bytes by format, latency, behavior FVU
-    policy.lpz        the compressed policy (lightning_pz.compression.formats.files.read_network); its size is what is reported
+    policy.lpz        the compressed policy (lightning_pz.compression.read_network opens it); its size is the one reported
     formats/          the same in every format
     policy.onnx       float, and policy_int8.onnx (extra onnx)
     model.zip         the model, for Stable-Baselines3's own loader; not with --policy
@@ -31,8 +31,7 @@ def make_parser() -> ArgumentParser:
     """Return the parser of all options."""
     from jsonargparse import ArgumentParser
 
-    from lightning_pz.compression.resolve import RunSettings
-    from lightning_pz.compression.settings import CompressSettings
+    from lightning_pz.compression.settings import CompressSettings, RunSettings
 
     parser = ArgumentParser(prog="python -m lightning_pz.compress", description=__doc__)
     parser.add_argument("--config", action="config")
@@ -44,15 +43,15 @@ def make_parser() -> ArgumentParser:
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from lightning_pz.compression.resolve import RunSettings, check_early, expand
-    from lightning_pz.compression.settings import CompressSettings
+    from lightning_pz.compression.resolve import check_files, expand
+    from lightning_pz.compression.settings import CompressSettings, RunSettings
 
     parser = make_parser()
     config = parser.instantiate(parser.parse_args(expand(arguments)))
     settings = CompressSettings(**{field.name: config[field.name] for field in fields(CompressSettings)})
     run = RunSettings(**{field.name: config[field.name] for field in fields(RunSettings)})
-    check_early(settings, config.env)
-    # Only now the heavy imports: what the arguments alone can tell has been told by here.
+    check_files(settings)
+    # The heavy imports come after all errors in the arguments.
     from lightning_pz.jobs.compress import compress
 
     compress(config.env, settings, run)

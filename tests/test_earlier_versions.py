@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lightning_pz import compress, evaluate, finetune, fit, load_autoencoder, load_policy, read_pool
-from lightning_pz.compression.formats.files import read_network
+from lightning_pz.compression.formats.network_file import read_network
 
 DATA = Path(__file__).parent / "data"
 RUN = "logs/fit/mountaincar/old"

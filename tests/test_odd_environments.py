@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz import collect, compress, evaluate, finetune, fit, report
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.seeds import TEST_SEEDS as COMPRESS_SEEDS
+from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.envs.episodes import play_episodes, record_episodes
 from lightning_pz.envs.forward import BatchForward
 from lightning_pz.envs.rollout import rollout
@@ -189,7 +189,7 @@ def test_every_command_gives_what_a_plain_loop_gives(name, tmp_path, capsys):
     best = folder.with_name(folder.name.replace(algorithm, "pgpe")) / "policy.npz"
     folder = run(capsys, compress.main, *flag(name), *logs, "--policy", best, *DISTILL)
     told = json.loads((folder / "summary.json").read_text())
-    expected = plain_loop(name, acting(load_policy(best)), range(COMPRESS_SEEDS, COMPRESS_SEEDS + 2)).mean()
+    expected = plain_loop(name, acting(load_policy(best)), range(RETURN_SEEDS, RETURN_SEEDS + 2)).mean()
     assert told["return_dense"] == pytest.approx(expected, rel=1e-4, abs=1e-4)
     folder = run(capsys, compress.main, *flag(name), *logs, *TRAIN)
     assert math.isfinite(json.loads((folder / "summary.json").read_text())["return"])

@@ -1,4 +1,4 @@
-"""Environments for compression: vectors or Atari images in, box or discrete actions out; and episodes played in them."""
+"""Environments for compression (vectors or images, box or discrete actions), and episodes played in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lightning_pz.envs.tasks import standard
 _SLOTS = 64
 """Episodes that are played side by side at most."""
 _IMAGE_STEPS, _VECTOR_STEPS = 27_000, 1000
-"""Steps of an episode where an environment tells no limit: 30 minutes of an Atari game; else as all commands have it."""
+"""Steps of an episode where an environment has no limit: 30 minutes of an Atari game; else the limit of all commands."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class World:
         horizon: Steps of the policy after which an episode is cut off, in training as well.
         shape: Of an observation; images have channels first.
         actions: Numbers in an action, or actions to choose from.
-        discrete: Whether actions are chosen.
+        discrete: Whether actions are chosen from a number of them.
         action_low: Lower corner of the action box, (A,); empty where actions are chosen.
         action_high: Upper corner of the action box, (A,).
-        content: What else of the environment decides a result, as plain data; see `content`.
+        content: All else of the environment that decides a result, as plain data; see `env_content`.
     """
 
     id: str
@@ -62,12 +62,12 @@ class World:
 
 @dataclass(frozen=True)
 class Played:
-    """What a policy did.
+    """Episodes that a policy played.
 
     Attributes:
         returns: Undiscounted return of each episode, (E,) float64.
         lengths: Steps of each, (E,) int64.
-        observations: All that were acted on, (V, ...), raw; empty unless they were asked for.
+        observations: All observations acted on, (V, ...), raw; empty unless asked for.
     """
 
     returns: np.ndarray
@@ -76,7 +76,7 @@ class Played:
 
 
 def find_world(env_id: str, horizon: int | None = None) -> World:
-    """Look an environment up.
+    """Return an environment by its id.
 
     Raises:
         UserError: It is unknown, needs a package that is missing, or has spaces that no policy network here fits.
@@ -88,7 +88,7 @@ def find_world(env_id: str, horizon: int | None = None) -> World:
     finally:
         env.close()
     if not isinstance(seen, spaces.Box) or len(seen.shape) not in (1, 3):
-        raise UserError(f"--env expects vectors or images to look at, but {env_id} has {seen}")
+        raise UserError(f"--env expects observations that are vectors or images, but {env_id} has {seen}")
     default = _IMAGE_STEPS if len(seen.shape) == 3 else _VECTOR_STEPS
     steps = int(horizon or limit or default)
     if isinstance(acts, spaces.Discrete) and acts.start == 0:

@@ -170,7 +170,8 @@ def _run(job: Job, model: BehaviorAutoencoder, folder: RunFolder, on_steps: Call
         assert progress.best is not None
         progress.best.save(folder.path / "policy.npz")
         if is_installed("onnx"):
-            write_onnx(progress.best, folder.path / "policy.onnx")
+            shape = (progress.best.layout.observation_size,)
+            write_onnx(*progress.best.plan(), shape, folder.path / "policy.onnx")
         summary = {
             "env": model.env["id"],
             "policy": model.hparams["description"]["policy"],

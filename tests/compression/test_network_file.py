@@ -15,14 +15,15 @@ from torch import nn
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
-from lightning_pz.compression.formats.files import FORMATS, read_network, split_low_rank, write_network
-from lightning_pz.compression.formats.onnx_export import write_onnx
-from lightning_pz.compression.formats.sizes import layer_sparsity, paper_ratio, sparsity
-from lightning_pz.compression.methods.low_rank import truncate
+from lightning_pz.compression.formats.network_file import FORMATS, read_network, write_network
+from lightning_pz.compression.measures import paper_ratio, sparsity
+from lightning_pz.compression.methods.low_rank import split_low_rank, truncate
 from lightning_pz.compression.methods.prune import magnitude_mask
 from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, to_int8
 from lightning_pz.compression.methods.stack import layers_of
-from lightning_pz.compression.network import Divide, Residual, Standardize, ToBox, copy_of, from_plan, to_plan
+from lightning_pz.compression.modules import Divide, Residual, Standardize, ToBox, copy_of, from_plan, to_plan
+from lightning_pz.policy.onnx_file import write_onnx
+from tests.compression.conftest import zeros
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_files_hold_the_network(name, form, request, tmp_path):
     if form in ("float32", "sparse"):
         assert torch.equal(found(x), network(x))
     # Zeros stay zeros, and writing once more changes nothing.
-    assert layer_sparsity(found) == layer_sparsity(network)
+    assert zeros(found) == zeros(network)
     write_network(found, tmp_path / "y.lpz", form, {"note": 3})
     assert torch.equal(read_network(tmp_path / "y.lpz")[0](x), found(x))
 
@@ -161,7 +162,7 @@ def test_a_fresh_process_runs_the_file(mlp, tmp_path):
     network = prune(mlp)
     write_network(network, tmp_path / "policy.lpz", "sparse_int8")
     script = (
-        "import torch; from lightning_pz.compression.formats.files import read_network\n"
+        "import torch; from lightning_pz.compression.formats.network_file import read_network\n"
         f"network, _ = read_network({str(tmp_path / 'policy.lpz')!r})\n"
         "print([repr(v) for v in network(torch.linspace(-1, 1, 5)[None])[0].tolist()])"
     )
@@ -179,13 +180,13 @@ def test_onnx_equals_torch(name, int8, request, tmp_path):
         rounding.largest.fill_(2.0)
         rounding.on = True
         network = nn.Sequential(*network[:3], rounding, *network[3:]).eval()
-    size = write_onnx(network, SHAPES[name], tmp_path / "x.onnx", int8=int8)
+    size = write_onnx(*to_plan(network), SHAPES[name], tmp_path / "x.onnx", to_int8 if int8 else None)
     assert size == (tmp_path / "x.onnx").stat().st_size
     x = observations(name)
     (got,) = onnxruntime.InferenceSession(tmp_path / "x.onnx").run(None, {"observation": x.numpy()})
     assert np.abs(got - network(x).detach().numpy()).max() < 1e-4
     if int8:
-        assert size < write_onnx(network, SHAPES[name], tmp_path / "y.onnx", int8=False)
+        assert size < write_onnx(*to_plan(network), SHAPES[name], tmp_path / "y.onnx")
 
 
 def test_what_float16_cannot_hold_stays_float32(tmp_path):
@@ -219,7 +220,7 @@ def test_oblong_pooling_is_kept_in_every_form(tmp_path):
     network, x = nn.Sequential(*pools), torch.randn(5, 4, 16, 16)
     network[-1] = nn.Linear(network[:3](x).shape[1], 3)
     write_network(network, tmp_path / "x.lpz", "float32")
-    write_onnx(network, (4, 16, 16), tmp_path / "x.onnx", int8=False)
+    write_onnx(*to_plan(network), (4, 16, 16), tmp_path / "x.onnx")
     assert torch.equal(read_network(tmp_path / "x.lpz")[0](x), network(x))
     (got,) = onnxruntime.InferenceSession(tmp_path / "x.onnx").run(None, {"observation": x.numpy()})
     assert got == pytest.approx(network(x).detach().numpy(), abs=1e-5)

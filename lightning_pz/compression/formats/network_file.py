@@ -1,8 +1,8 @@
-"""Files of compressed policies, and the loader that a fresh process uses.
+"""Writes and reads files of compressed policies (`.lpz`).
 
-A file is 4 letters, the length of its header, the header (JSON, deflated), and the tensors one after another. The header
-holds the plan of the network, a checksum, and for every tensor its shape, type, codec and scale. Its size is the size that
-this package reports. Nothing in it is run when it is read.
+A file is 4 letters, its version, the length of its header, the header (JSON, deflated), and the tensors one after another.
+The header holds the plan of the network (`lightning_pz.policy.network_plan`), a checksum, and for every tensor its shape,
+type, codec and scales. The size of this file is the size that this package reports. Reading it runs no code from it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,16 @@ from lightning_pz.common.files import write_bytes
 from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.methods.quantize import from_int8, to_int8
 from lightning_pz.compression.methods.stack import check_finite
-from lightning_pz.compression.network import Plan, Tensors, from_plan, to_plan
+from lightning_pz.compression.modules import from_plan, to_plan
+from lightning_pz.policy.network_plan import Tensors, weight_names
 
 _MAGIC, _VERSION = b"LPZC", 1
 
 
 @dataclass(frozen=True)
 class Format:
-    """How weights are written; biases and statistics are always dense, float16 in `float16`, else float32. A tensor that
-    leaves the range of float16 is float32 there as well.
+    """How weights are written; biases and statistics are always dense, float16 where weights are, else float32. A tensor
+    that leaves the range of float16 stays float32.
 
     Attributes:
         dtype: NumPy type of the weights; int8 comes with one float32 scale per matrix or channel.
@@ -70,7 +70,7 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
         raise UserError(f"expected one of the formats {', '.join(FORMATS)}, but got {name!r}." + nearest(name, FORMATS))
     check_finite(network)
     plan, tensors = to_plan(network)
-    weights = set(_weights(plan))
+    weights = set(weight_names(plan))
     heads, blobs = [], []
     for tensor_name, tensor in tensors.items():
         head, content = _write_tensor(tensor, FORMATS[name], tensor_name in weights)
@@ -83,8 +83,29 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
     return path.stat().st_size
 
 
+def write_formats(
+    dense: nn.Sequential, final: nn.Sequential, own: str, folder: Path, meta: dict[str, Any]
+) -> dict[str, int]:
+    """Write the compressed network in every format and return the sizes in bytes, by format.
+
+    Args:
+        dense: The network without compression, written as `float32` and `float16`.
+        final: The network to deploy, its low-rank layers split; written in all other formats.
+        own: The smallest format that loses nothing of `final`.
+        folder: Where `formats/<name>.lpz` and `policy.lpz`, in its own format, go.
+        meta: Plain data kept in each file.
+    """
+    (folder / "formats").mkdir(parents=True, exist_ok=True)
+    sizes = {}
+    for name in FORMATS:
+        network = dense if name in ("float32", "float16") else final
+        sizes[name] = write_network(network, folder / "formats" / f"{name}.lpz", name, meta)
+    write_network(final, folder / "policy.lpz", own, meta)
+    return sizes
+
+
 def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
-    """Read a network, in evaluation mode, and what was kept with it.
+    """Return the network, in evaluation mode, and the plain data kept with it, with its `format`.
 
     Raises:
         UserError: No file, another kind of file, a newer version, or a damaged one.
@@ -111,43 +132,6 @@ def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
     return network, header["meta"] | {"format": header["format"]}
 
 
-def split_low_rank(network: nn.Sequential, factors: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Sequential:
-    """Return a network whose named layers are two layers each, their factors.
-
-    Args:
-        network: Its named weights are the products.
-        factors: (out, rank) and (rank, in) by name of the layer, as `lightning_pz.compression.methods.stack.layers_of` has it.
-    """
-    plan, tensors = to_plan(network)
-    return from_plan(_split(plan, tensors, {f"{name}.weight": pair for name, pair in factors.items()}), tensors)
-
-
-def _split(plan: Plan, tensors: Tensors, wanted: dict[str, tuple[Tensor, Tensor]]) -> Plan:
-    result: Plan = []
-    for step in plan:
-        if "body" in step:
-            step = step | {"body": _split(step["body"], tensors, wanted)}
-        if step.get("weight") not in wanted:
-            result.append(step)
-            continue
-        weight = tensors[step["weight"]]
-        left, right = (factor.detach().cpu() for factor in wanted[step["weight"]])
-        first, second = f"{step['weight']}.right", f"{step['weight']}.left"
-        tensors[first], tensors[second] = right, left
-        if step["kind"] == "conv":
-            tensors[first], tensors[second] = right.view(-1, *weight.shape[1:]), left[:, :, None, None]
-            result += [step | {"weight": first, "bias": None}]
-            result += [step | {"weight": second, "stride": [1, 1], "padding": [0, 0]}]
-        else:
-            result += [step | {"weight": first, "bias": None}, step | {"weight": second}]
-    return result
-
-
-def _weights(plan: Plan) -> list[str]:
-    own = [step["weight"] for step in plan if "weight" in step]
-    return own + [name for step in plan if "body" in step for name in _weights(step["body"])]
-
-
 def _write_tensor(tensor: Tensor, way: Format, is_weight: bool) -> tuple[list[Any], bytes]:
     """Return (shape, type, codec, number of scales, bytes) and the bytes."""
     shape = list(tensor.shape)
@@ -166,8 +150,8 @@ def _write_tensor(tensor: Tensor, way: Format, is_weight: bool) -> tuple[list[An
     else:
         matrix = tensor.flatten(1).numpy().astype(kind)
     ways = {codec: encode(matrix, codec) for codec in (("dense", *SPARSE) if way.sparse else ("dense",))}
-    codec = min(ways, key=lambda key: len(ways[key]))
-    content = scales + ways[codec]
+    codec, numbers = min(ways.items(), key=lambda item: len(item[1]))
+    content = scales + numbers
     return [shape, kind, codec, len(scales) // 4, len(content)], content
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import check_writable, replacing, write_text
+from lightning_pz.common.files import check_writable, write_text
 from lightning_pz.envs.presets import merge, resolve_env
 from sweeps.fits import Fit, check_fits, seeded
 from sweeps.folders import changed_grid, grid_path, tables_folder
@@ -116,7 +116,7 @@ def run(study: str, options: RecoveryOptions) -> None:
 
 
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
-    from lightning_pz.common import plots
+    from lightning_pz.common.plotting import save_figure
     from lightning_pz.evaluation.figures import recovery_curves
     from lightning_pz.evaluation.recovery_table import (
         RECOVERY_ENDS,
@@ -129,10 +129,7 @@ def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_
     table = short_recovery_table(found, published)
     write_text(folder / "table.csv", recovery_table(found).csv())
     write_text(folder / "table.md", f"{table.markdown()}\n{RECOVERY_ENDS}\n")
-    figure = recovery_curves(found, published, env_name)
-    with replacing(folder / "recovery.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
-    plots.plt.close(figure)
+    save_figure(recovery_curves(found, published, env_name), folder / "recovery")
     print(f"\n{table.console()}")
     print(f"\n  next: {folder / 'recovery.png'}, and every metric in {folder / 'table.csv'}\n")
     print(folder)

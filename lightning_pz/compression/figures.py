@@ -9,17 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lightning_pz.common import plots
+from lightning_pz.common.plotting import BLUE, GRAY, GREEN, legend, look, single
 from lightning_pz.common.statistics import UNKNOWN, ends_are, read_estimate
-
-_COLORS = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, "#CC79A7", "#56B4E9", plots.GRAY)
-_MARKERS = "osD^vPX"
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Any]:
-    figure, axes = plots.plt.subplots(figsize=(width, height), layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _bytes(value: float | int | np.number, _: object = None) -> str:
@@ -33,9 +24,9 @@ def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
         sizes: Bytes by format; `float32` is the reference.
         title: What was compressed.
     """
-    figure, axes = _axes(5.4, 0.45 * len(sizes) + 1.0)
+    figure, axes = single(width=5.4, height=0.45 * len(sizes) + 1.0)
     names, values = list(sizes), list(sizes.values())
-    bars = axes.barh(names, values, color=plots.BLUE, height=0.6)
+    bars = axes.barh(names, values, color=BLUE, height=0.6)
     labels = [f"{_bytes(value)}   {sizes['float32'] / value:.1f} x" for value in values]
     axes.bar_label(bars, labels, padding=4, fontsize=8)
     axes.set(xscale="log", xlabel="file size", title=title, xlim=(min(values) / 3, max(values) * 6))
@@ -53,9 +44,9 @@ def sparsity_by_layer(sparsity: Mapping[str, float], weights: Mapping[str, int],
         weights: Number of weights by layer.
         title: What was compressed.
     """
-    figure, axes = _axes(5.4, 0.45 * len(sparsity) + 1.0)
+    figure, axes = single(width=5.4, height=0.45 * len(sparsity) + 1.0)
     names = [f"layer {name}: {weights[name]:,} weights" for name in sparsity]
-    bars = axes.barh(names, list(sparsity.values()), color=plots.GREEN, height=0.6)
+    bars = axes.barh(names, list(sparsity.values()), color=GREEN, height=0.6)
     axes.bar_label(bars, [f"{value:.1%}" for value in sparsity.values()], padding=4, fontsize=8)
     axes.set(xlim=(0, 1.15), xlabel="share of zeros", title=title)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
@@ -70,7 +61,7 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
         runs: Summaries of runs in one environment.
         title: The environment.
     """
-    figure, axes = _axes(5.6, 3.8)
+    figure, axes = single(width=5.6, height=3.8)
     ends = ("return_dense", "return_dense_low", "return_dense_high")
     dense = [run for run in runs if all(run.get(key) is not None for key in ends)]
     if dense:
@@ -79,10 +70,10 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
         assert found is not None
         told = ends_are({found.kind})
         if told:
-            axes.axhspan(found.low, found.high, color=plots.GRAY, alpha=0.2, linewidth=0)
+            axes.axhspan(found.low, found.high, color=GRAY, alpha=0.2, linewidth=0)
         label = "dense policy" + (f" (band: {told})" if told else "")
-        axes.axhline(found.value, color=plots.GRAY, linestyle=":", label=label)
-        axes.axvline(last["bytes_float32"], color=plots.GRAY, linestyle="--", linewidth=0.8, label="its float32 file")
+        axes.axhline(found.value, color=GRAY, linestyle=":", label=label)
+        axes.axvline(last["bytes_float32"], color=GRAY, linestyle="--", linewidth=0.8, label="its float32 file")
     kinds = set()
     for i, method in enumerate(sorted({run["method"] for run in runs})):
         own = sorted((run for run in runs if run["method"] == method), key=lambda run: run["bytes_file"])
@@ -92,7 +83,7 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
         value, low, high = np.array([found[:3] for found in told_of]).T
         lows = np.where(np.isnan(low), value, low)
         axes.errorbar(
-            x, value, yerr=np.nan_to_num([value - low, high - value]), label=method, color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)],
+            x, value, yerr=np.nan_to_num([value - low, high - value]), label=method, color=look(i).color, marker=look(i).marker,
             capsize=2, linestyle="none", markersize=5,
         )  # fmt: skip
         # One label for all seeds of a level, under the lowest of their intervals.
@@ -106,5 +97,5 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
     axes.margins(y=0.15)
     axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    axes.legend(frameon=False, fontsize=8)
+    legend(axes)
     return figure

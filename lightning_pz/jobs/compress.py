@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_pz.common import plots
 from lightning_pz.common.checks import is_installed
 from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
@@ -229,8 +229,7 @@ def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
         "trade_off": figures.trade_off(runs, env.name),
     }
     for name, figure in made.items():
-        plots.save(figure, folder / "figures" / f"{name}.png")
-        plots.plt.close(figure)
+        save_figure(figure, folder / "figures" / name)
 
 
 def _finished(parent: Path) -> list[dict[str, Any]]:

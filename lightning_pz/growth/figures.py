@@ -108,7 +108,7 @@ def curves(history: list[dict[str, Any]], title: str) -> Figure:
     """Draw coverage with effective dimension, and the best return in the pool of each task, against steps."""
     steps = [row["steps"] / 1e6 for row in history]
     tasks = [name for name in history[0] if name.startswith("ceiling/")]
-    figure, ((left, right),) = panels(1, 2, width=9)
+    figure, ((left, right),) = panels(1, 2, width=9.0)
     for place, name in enumerate(("coverage", "effective_dimension")):
         color, line, marker = look(place)
         values = [row[name] for row in history]

@@ -126,8 +126,8 @@ def test_two_processes_may_keep_the_same_episodes_at_once(tmp_path, monkeypatch)
 
 def test_equal_evaluations_begun_together_play_once(fitted, tmp_path, monkeypatch):
     played, go = [], threading.Barrier(2, timeout=60)
-    original = run.play
-    monkeypatch.setattr(run, "play", lambda *given, **named: (played.append(1), original(*given, **named))[1])
+    original = run.play_groups
+    monkeypatch.setattr(run, "play_groups", lambda *given, **named: (played.append(1), original(*given, **named))[1])
     ((path, model),) = run.load_checkpoints([fitted.summary["checkpoint"]], None)
     config = run.EvaluateConfig(policies=6, episodes=1, draws=5, best=2, fresh_episodes=2)
     found = []
@@ -182,6 +182,6 @@ def test_bad_input(arguments, sentence, fitted, tmp_path, monkeypatch):
 
 def test_logs_that_cannot_be_written_are_refused_before_playing(fitted, tmp_path, monkeypatch):
     (tmp_path / "logs").write_text("a file where a folder is wanted")
-    monkeypatch.setattr(run, "play", lambda *_, **__: pytest.fail("played"))
+    monkeypatch.setattr(run, "play_groups", lambda *_, **__: pytest.fail("played"))
     with pytest.raises(UserError, match="something else lies at"):
         evaluate(fitted.summary["checkpoint"], tmp_path / "logs")

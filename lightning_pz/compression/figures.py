@@ -97,5 +97,6 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
     axes.margins(y=0.15)
     axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    legend(axes)
+    handles, labels = axes.get_legend_handles_labels()
+    legend(figure, handles, labels, loc="outside lower center", ncols=3)
     return figure

@@ -1,4 +1,4 @@
-"""Every number of the report, from groups of runs; no text, no files."""
+"""Every number of the dimension report, from groups of fits; no text, no files."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
 from lightning_pz.common.statistics import percentiles
-from sweeps.dimension.recovery import TaskDimension, task_dimensions
-from sweeps.dimension.rules import Interval, dimension, draw_fvu, first_below, fvu, marginal
-from sweeps.dimension.runs import Group, Run, runs_with_probes
+from sweeps.dimension.fit_runs import FitRun, Group
+from sweeps.dimension.rules import DimensionInterval, decide_dimension, draw_fvu, first_below, marginal, mean_fvu
+from sweeps.dimension.task_recovery import TaskDimension, task_dimensions
 
 CLAIMED = {"mountaincar": (1, 2), "reacher": (3, 5), "halfcheetah": (8, 16)}
 """Latent sizes that arXiv 2509.22566 names as enough for an environment; of the second kind, task recovery."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How dimensions are told.
+class DimensionSettings:
+    """How dimensions are decided.
 
     Attributes:
         tau: Largest FVU at which a latent size counts as enough.
@@ -45,7 +44,7 @@ class Probe:
     Attributes:
         space: `behavior`, `latent` or `map`.
         name: Of the estimator.
-        value: Mean over training seeds; NaN where it could not be told.
+        value: Mean over training seeds; NaN where it has no value.
         error: Standard error; over seeds too where there are several.
         surrogate: Of the Gaussian cloud with the same spectrum; NaN where there is none.
         surrogate_error: Its standard error.
@@ -60,7 +59,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Result:
+class Findings:
     """What the report says of one group.
 
     Attributes:
@@ -82,8 +81,8 @@ class Result:
     group: Group
     sizes: list[int]
     curve: np.ndarray
-    behavior: Interval
-    marginal: Interval
+    behavior: DimensionInterval
+    marginal: DimensionInterval
     pca: dict[int, float]
     pca_floor: float
     affine: int
@@ -98,35 +97,32 @@ class Result:
         return next((p for p in self.probes if (p.space, p.name) == (space, name)), None)
 
 
-def analyze(group: Group, evaluations: Sequence[dict[str, Any]], settings: Settings) -> Result:
+def find_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], settings: DimensionSettings) -> Findings:
     """Return every number of a group."""
-    sizes, errors, spread = group.sizes, group.errors(), group.runs[0].spread
-    values = fvu(errors, spread)
-    drawn = draw_fvu(errors, spread, joint=group.joint, draws=settings.draws, seed=settings.seed)
-    low, high = percentiles(drawn)
+    sizes, errors, first = group.sizes, group.errors(), group.runs[0]
+    values = mean_fvu(errors, first.spread)
+    drawn = draw_fvu(errors, first.spread, joint=group.joint, draws=settings.draws, seed=settings.seed)
     pca = group.pca()
     largest = max(run.latent_dims[-1] for run in group.runs)
-    widest = runs_with_probes([run for run in group.runs if run.latent_dims[-1] == largest])
-    probes = widest[0].probes if widest else None
-    first = group.runs[0].summary
-    return Result(
-        group,
-        sizes,
-        np.stack([values, low, high], 1),
-        dimension(first_below(settings.tau), values, drawn, sizes),
-        dimension(marginal(settings.gain), values, drawn, sizes),
-        pca,
-        min((k for k, value in pca.items() if value <= settings.tau), default=math.inf),
-        int(first["affine_numbers"]),
-        float(first["affine_fvu"]),
-        2 * int(probes["action_size"]) + 1 if probes else None,
-        ("grown from " if group.runs[0].grown else "") + prior_words(_prior(group.runs[0])),
-        collect_probes(widest),
-        task_dimensions(group, evaluations, settings.tolerance),
+    widest = [run for run in group.runs if run.latent_dims[-1] == largest and run.probes]
+    return Findings(
+        group=group,
+        sizes=sizes,
+        curve=np.stack([values, *percentiles(drawn)], 1),
+        behavior=decide_dimension(first_below(settings.tau), values, drawn, sizes),
+        marginal=decide_dimension(marginal(settings.gain), values, drawn, sizes),
+        pca=pca,
+        pca_floor=min((k for k, value in pca.items() if value <= settings.tau), default=math.inf),
+        affine=int(first.summary["affine_numbers"]),
+        affine_fvu=float(first.summary["affine_fvu"]),
+        reachable=2 * int((widest[0].probes or {})["action_size"]) + 1 if widest else None,
+        prior="grown from " * first.grown + _prior_words(first.prior),
+        probes=_average_probes(widest),
+        tasks=task_dimensions(group, evaluations, settings.tolerance),
     )
 
 
-def collect_probes(runs: Sequence[Run]) -> list[Probe]:
+def _average_probes(runs: Sequence[FitRun]) -> list[Probe]:
     """Return the estimates of runs that differ in the training seed alone, averaged over them.
 
     All see the same policies, so that only the spread between seeds shrinks with their number.
@@ -135,31 +131,19 @@ def collect_probes(runs: Sequence[Run]) -> list[Probe]:
     reports = [run.probes for run in runs if run.probes is not None]
     for space in ("behavior", "latent", "map"):
         for name in reports[0][space]["estimates"] if reports else ():
-            told = [report[space]["estimates"].get(name, {}) for report in reports]
-            value, error = _average(told, "value", "standard_error")
-            surrogate, surrogate_error = _average(told, "surrogate", "surrogate_standard_error")
-            found.append(Probe(space, name, value, error, surrogate, surrogate_error))
+            each = [report[space]["estimates"].get(name, {}) for report in reports]
+            pairs = [("value", "standard_error"), ("surrogate", "surrogate_standard_error")]
+            found.append(Probe(space, name, *(number for pair in pairs for number in _average(each, *pair))))
     return found
 
 
-def _average(told: Sequence[Mapping[str, float | None]], key: str, error_key: str) -> tuple[float, float]:
-    values, errors = (
-        np.array([math.nan if one.get(name) is None else one[name] for one in told], dtype=float)
-        for name in (key, error_key)
-    )
+def _average(each: Sequence[Mapping[str, float | None]], key: str, error_key: str) -> tuple[float, float]:
+    values, errors = (np.array([one.get(name) for one in each], dtype=float) for name in (key, error_key))  # None: NaN
     between = values.var(ddof=1) / len(values) if len(values) > 1 else 0.0
     return float(values.mean()), float(np.sqrt((errors**2).mean() + between))
 
 
-def _prior(run: Run) -> dict[str, Any]:
-    if run.probes is not None:
-        return run.probes["prior"]
-    config = yaml.safe_load((run.folder / "config.yaml").read_text())
-    return config.get("data", {}).get("random", {}).get("prior", {})
-
-
-def prior_words(prior: Mapping[str, Any]) -> str:
-    """Return a prior in words, to stand beside every estimate."""
+def _prior_words(prior: Mapping[str, Any]) -> str:
     if not prior:
         return "unknown"
     name = str(prior.get("initializer", "?"))

@@ -34,8 +34,9 @@ LOOKS = (
 
 
 def look(place: int) -> Look:
-    """Return the look of the thing at a place, from 0; they repeat after ten."""
-    return LOOKS[place % len(LOOKS)]
+    """Return the look of the thing at a place, from 0; after ten, colors and lines repeat with other markers."""
+    lap = place // len(LOOKS)
+    return LOOKS[place % len(LOOKS)]._replace(marker=LOOKS[(place + lap) % len(LOOKS)].marker)
 
 
 def panels(

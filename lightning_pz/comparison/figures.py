@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,10 +19,12 @@ from lightning_pz.comparison.wins import Round
 
 
 def contender_places(tasks: Sequence[Task]) -> dict[str, int]:
-    """Return the place of each contender's look: plain algorithms keep theirs in every report."""
-    plain = list(ALGORITHM_LABELS.values())
-    more = [name for name in contenders_of(tasks) if name not in plain]
-    return {name: place for place, name in enumerate([*plain, *more])}
+    """Return the place of each contender's look: plain algorithms have the same in every report, others what is free."""
+    plain = {label: place for place, label in enumerate(ALGORITHM_LABELS.values())}
+    names = contenders_of(tasks)
+    places = {name: plain[name] for name in names if name in plain}
+    free = (place for place in itertools.count() if place not in places.values())
+    return places | {name: next(free) for name in names if name not in plain}
 
 
 def learning_curves(task: Task, places: dict[str, int]) -> Figure:
@@ -67,7 +71,8 @@ def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Fi
         places: Of the looks of all contenders.
     """
     ranked = sorted(result.standings, key=lambda standing: standing.area.value)
-    figure, ((left, right),) = panels(1, 2, width=8.4, height=max(3.4, 2.2 + 0.2 * len(ranked)), ratios=(1.4, 1.0))
+    named = [standing.contender for standing in ranked]
+    figure, ((left, right),) = panels(1, 2, width=8.4, height=max(3.4, 1.0 + 0.4 * len(ranked)), ratios=(1.4, 1.0))
     share = np.linspace(0, 100, len(tasks[0].grid))
     kinds = set()
     for name, place in places.items():
@@ -75,9 +80,12 @@ def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Fi
         if len(strata) == len(tasks):
             curve = curve_of(strata)
             kinds.add(curve.kind)
-            _draw_curve(left, share, curve, place, name)
+            # The right side names the others.
+            _draw_curve(left, share, curve, place, "" if name in named else name)
     left.set(xlabel="environment steps (% of the budget)", ylabel="normalized return", xlim=(0, 100))
-    left.set_title(f"interquartile mean over {len(tasks)} task{'s' * (len(tasks) > 1)}", fontsize=9)
+    band = ends_are(kinds)
+    over = f"interquartile mean over {len(tasks)} task{'s' * (len(tasks) > 1)}"
+    left.set_title(over + (f", band: {band}" if band else ""), fontsize=9)
     low, high = left.get_ylim()
     left.set_ylim(max(low, -0.25), min(high, 1.15))
     for row, standing in enumerate(ranked):
@@ -85,14 +93,13 @@ def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Fi
         area = standing.area
         right.plot([area.low, area.high], [row, row], color=color, linewidth=2.5, solid_capstyle="butt")
         right.plot(area.value, row, marker=marker, color=color, markersize=6)
-    names = [standing.contender.replace(" from ", "\nfrom ", 1).replace(", ", ",\n", 1) for standing in ranked]
-    right.set_yticks(range(len(ranked)), names, fontsize=8)
+    broken = [re.sub(r" (from|\()|, (?!k |seed )", r"\n\1", name) for name in named]
+    right.set_yticks(range(len(ranked)), broken, fontsize=8)
     right.set(xlabel="area under the curve", ylim=(-0.6, max(len(ranked), 1) - 0.4))
-    ends = ends_are({standing.area.kind for standing in ranked})
-    right.set_title("interquartile mean" + (f", line: {ends}" if ends else ""), fontsize=9)
+    line = ends_are({standing.area.kind for standing in ranked})
+    right.set_title("interquartile mean" + (f", line: {line}" if line else ""), fontsize=9)
     right.grid(axis="x", color="#DDDDDD", linewidth=0.6)
-    ends = ends_are(kinds)
-    _legend(figure, left, f"band: {ends}" if ends else None)
+    _legend(figure, left, None)
     return figure
 
 

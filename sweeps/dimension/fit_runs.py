@@ -177,7 +177,7 @@ def _groups(folder: Path, env: str, logs: Path) -> list[Group]:
         # Grid points that two workers met twice are the same fit.
         if run.folder not in [other.folder for other in own]:
             own.append(run)
-    groups = [Group(env, *key, runs=tuple(runs)) for key, runs in found.items()]
+    groups = [Group(env, size, kind, others, tuple(runs)) for (size, kind, others), runs in found.items()]
     for group in groups:
         _check_paired(group)
     return sorted(groups, key=lambda g: (_SIZES.get(g.policy, 9), g.policy, g.bottleneck, g.settings))

@@ -20,48 +20,31 @@ POINTS = 201
 
 @dataclass(frozen=True)
 class Curve:
-    """An interquartile mean along the grid with its band, each (points,); NaN until every run has a value.
+    """An interquartile mean along the grid with its band, each (points,); NaN until every run has a value."""
 
-    Attributes:
-        value: The mean.
-        low: Lower end of the band; NaN where there is none.
-        high: Upper end.
-        kind: What the band is, as for `Estimate`.
-    """
-
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    kind: str
+    value: np.ndarray  # the mean
+    low: np.ndarray  # lower end of the band; NaN where there is none
+    high: np.ndarray  # upper end
+    kind: str  # what the band is, as for `Estimate`
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One contender on one task.
+    """One contender on one task."""
 
-    Attributes:
-        contender: Its name.
-        runs: Its runs, seeds ascending.
-        budget: Environment steps each was given.
-        scores: Normalized returns of each run on the task's grid, (runs, points); NaN before the first evaluation.
-        curve: Return against the task's grid.
-        final: Return of the chosen policies on the test episodes.
-        areas: Area under the curve of each run, (runs,), by horizon; horizons above the budget are missing.
-        area: Its interquartile mean, by horizon.
-        reach: Environment steps of each run to each share, (runs,); infinity where it was not reached.
-        invalid: Runs with an evaluation or a final return that is not finite.
-    """
-
-    contender: str
-    runs: tuple[SearchRun, ...]
-    budget: int
+    contender: str  # its name
+    runs: tuple[SearchRun, ...]  # its runs, seeds ascending
+    budget: int  # environment steps each was given
+    # normalized returns of each run on the task's grid, (runs, points); NaN before the first evaluation
     scores: np.ndarray
-    curve: Curve
-    final: Estimate
+    curve: Curve  # return against the task's grid
+    final: Estimate  # return of the chosen policies on the test episodes
+    # area under the curve of each run, (runs,), by horizon; horizons above the budget are missing
     areas: dict[int, np.ndarray]
-    area: dict[int, Estimate]
+    area: dict[int, Estimate]  # its interquartile mean, by horizon
+    # environment steps of each run to each share, (runs,); infinity where it was not reached
     reach: dict[float, np.ndarray]
-    invalid: int
+    invalid: int  # runs with an evaluation or a final return that is not finite
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -76,31 +59,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Task:
-    """All contenders on one task.
+    """All contenders on one task."""
 
-    Attributes:
-        env: Short name of the environment.
-        name: Name of the task.
-        grid: Environment steps, (points,), from 0 to the largest budget.
-        floor: Return that counts as score 0.
-        floor_is_median: Whether it is the pool's median; else the lowest first evaluation of any run.
-        best: Best known return, score 1: of any evaluation of any run, or of the pool.
-        best_of: Who has it.
-        pool: The best policy in the pool, if known.
-        horizons: Environment steps at which contenders are compared, the distinct budgets, ascending.
-        entries: Contenders, in the order of their names.
-    """
-
-    env: str
-    name: str
-    grid: np.ndarray
-    floor: float
-    floor_is_median: bool
-    best: float
-    best_of: str
-    pool: Estimate | None
-    horizons: tuple[int, ...]
-    entries: tuple[Entry, ...]
+    env: str  # short name of the environment
+    name: str  # name of the task
+    grid: np.ndarray  # environment steps, (points,), from 0 to the largest budget
+    floor: float  # return that counts as score 0
+    floor_is_median: bool  # whether it is the pool's median; else the lowest first evaluation of any run
+    best: float  # best known return, score 1: of any evaluation of any run, or of the pool
+    best_of: str  # who has it
+    pool: Estimate | None  # the best policy in the pool, if known
+    horizons: tuple[int, ...]  # environment steps at which contenders are compared, the distinct budgets, ascending
+    entries: tuple[Entry, ...]  # contenders, in the order of their names
 
     @property
     def label(self) -> str:

@@ -19,15 +19,10 @@ _BEST = "/best_in_pool_fresh"
 
 
 class PoolMark(NamedTuple):
-    """What is known of a pool behind a run or an evaluation; None where it is not known.
+    """What is known of a pool behind a run or an evaluation; None where it is not known."""
 
-    Attributes:
-        digest: Of its content.
-        name: Of its folder, for what earlier versions left behind.
-    """
-
-    digest: str | None = None
-    name: str | None = None
+    digest: str | None = None  # of its content
+    name: str | None = None  # of its folder, for what earlier versions left behind
 
     def is_same(self, other: PoolMark) -> bool:
         """Return whether both are of one pool; names count only where a digest is missing."""
@@ -41,30 +36,18 @@ UNMARKED = PoolMark()
 
 @dataclass(frozen=True)
 class PoolBest:
-    """One evaluation of a pool.
+    """One evaluation of a pool."""
 
-    Attributes:
-        path: Its summary.json.
-        env_id: Gymnasium id of the environment.
-        policy: Name of the policy size.
-        policies: Policies of the pool that were played.
-        best: Return of the best of them with its interval, by task: on fresh episodes, since those that chose it
-            flatter it.
-        median: Median return of the pool, by task; empty if the episodes do not lie beside the summary.
-        pool: Which pool.
-        checkpoint: Digest of the evaluated checkpoint; None in evaluations of earlier versions.
-        growth_steps: Environment steps that growing it took, if it was grown.
-    """
-
-    path: Path
-    env_id: str
-    policy: str
-    policies: int
+    path: Path  # its summary.json
+    env_id: str  # Gymnasium id of the environment
+    policy: str  # name of the policy size
+    policies: int  # policies of the pool that were played
+    # return of the best of them with its interval, by task: on fresh episodes, since those that chose it flatter it
     best: dict[str, Estimate]
-    median: dict[str, float]
-    pool: PoolMark = UNMARKED
-    checkpoint: str | None = None
-    growth_steps: int | None = None
+    median: dict[str, float]  # median return of the pool, by task; empty if the episodes do not lie beside the summary
+    pool: PoolMark = UNMARKED  # which pool
+    checkpoint: str | None = None  # digest of the evaluated checkpoint; None in evaluations of earlier versions
+    growth_steps: int | None = None  # environment steps that growing it took, if it was grown
 
 
 def find_pools(runs: Sequence[SearchRun], given: Sequence[Path]) -> dict[str, PoolBest]:

@@ -17,22 +17,14 @@ from lightning_pz.comparison.labels import short_steps
 
 @dataclass(frozen=True)
 class ReturnsAt:
-    """All contenders on one task after so many environment steps.
+    """All contenders on one task after so many environment steps."""
 
-    Attributes:
-        task: The task.
-        steps: Environment steps.
-        returns: Return of each run's incumbent then, by contender, (runs,).
-        estimates: Their interquartile means, by contender.
-        leader: The contender with the highest.
-        alike: Contenders that the runs do not tell from the leader (permutation test, p > 0.05), the leader among them.
-    """
-
-    task: Task
-    steps: int
-    returns: dict[str, Float[np.ndarray, " runs"]]
-    estimates: dict[str, Estimate]
-    leader: str
+    task: Task  # the task
+    steps: int  # environment steps
+    returns: dict[str, Float[np.ndarray, " runs"]]  # return of each run's incumbent then, by contender, (runs,)
+    estimates: dict[str, Estimate]  # their interquartile means, by contender
+    leader: str  # the contender with the highest
+    # contenders that the runs do not tell from the leader (permutation test, p > 0.05), the leader among them
     alike: frozenset[str]
 
 

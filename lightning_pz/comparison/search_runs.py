@@ -29,47 +29,26 @@ BROKEN = (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError, U
 
 @dataclass(frozen=True)
 class SearchRun:
-    """One finished search.
+    """One finished search."""
 
-    Attributes:
-        folder: Where it lies.
-        env: Short name of the environment.
-        env_id: Its Gymnasium id.
-        policy: Name of the policy size.
-        task: Name of the task.
-        algorithm: One of `ALGORITHMS`.
-        tag: The checkpoint in a few letters, as in the folder's name.
-        seed: Seed of the search.
-        budget: Environment steps it was given.
-        env_steps: Environment steps it took.
-        seconds: Wall time, evaluation included.
-        final: Return on the test episodes, which chose nothing; NaN if not finite.
-        steps: Environment steps of the evaluations, (E,), ascending.
-        returns: Return of the incumbent at each, (E,); NaN if not finite.
-        settings: What decides the result, flat, without the seed.
-        label: Algorithm and settings for readers; see `search_label`.
-        checkpoint: Path of the autoencoder, as it was given.
-        identity: The contents of identity.json; empty in runs of earlier versions.
-    """
-
-    folder: Path
-    env: str
-    env_id: str
-    policy: str
-    task: str
-    algorithm: str
-    tag: str
-    seed: int
-    budget: int
-    env_steps: int
-    seconds: float
-    final: float
-    steps: np.ndarray
-    returns: np.ndarray
-    settings: dict[str, Any]
-    label: str
-    checkpoint: str
-    identity: dict[str, Any]
+    folder: Path  # where it lies
+    env: str  # short name of the environment
+    env_id: str  # its Gymnasium id
+    policy: str  # name of the policy size
+    task: str  # name of the task
+    algorithm: str  # one of `ALGORITHMS`
+    tag: str  # the checkpoint in a few letters, as in the folder's name
+    seed: int  # seed of the search
+    budget: int  # environment steps it was given
+    env_steps: int  # environment steps it took
+    seconds: float  # wall time, evaluation included
+    final: float  # return on the test episodes, which chose nothing; NaN if not finite
+    steps: np.ndarray  # environment steps of the evaluations, (E,), ascending
+    returns: np.ndarray  # return of the incumbent at each, (E,); NaN if not finite
+    settings: dict[str, Any]  # what decides the result, flat, without the seed
+    label: str  # algorithm and settings for readers; see `search_label`
+    checkpoint: str  # path of the autoencoder, as it was given
+    identity: dict[str, Any]  # the contents of identity.json; empty in runs of earlier versions
 
     @property
     def fit(self) -> tuple[str, str]:
@@ -80,15 +59,10 @@ class SearchRun:
 
 @dataclass(frozen=True)
 class Found:
-    """What lay below the given folders.
+    """What lay below the given folders."""
 
-    Attributes:
-        runs: Finished runs, in the order of their folders.
-        left_out: Folder and reason of each other run.
-    """
-
-    runs: tuple[SearchRun, ...]
-    left_out: tuple[tuple[Path, str], ...]
+    runs: tuple[SearchRun, ...]  # finished runs, in the order of their folders
+    left_out: tuple[tuple[Path, str], ...]  # folder and reason of each other run
 
 
 def find_runs(folders: Sequence[Path]) -> Found:

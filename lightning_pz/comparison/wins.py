@@ -17,74 +17,44 @@ WIN, TIE, FEW, ALONE = "win", "tie", "too few seeds", "alone"
 
 @dataclass(frozen=True)
 class Win:
-    """How one task ends at one horizon.
+    """How one task ends at one horizon."""
 
-    Attributes:
-        task: The task.
-        horizon: Environment steps up to which areas are taken.
-        leader: Contender with the highest interquartile mean area.
-        runner_up: The second; None if there is no other.
-        probability: How sure it is that the leader's exceeds the runner-up's, by Student's t; NaN if
-            one of them has a single run.
-        paired: Whether both have the same seeds, which are then compared seed by seed.
-        p_value: Two-sided, of a permutation test; NaN without a runner-up.
-        verdict: `win`, `tie`, `too few seeds` (no outcome of so few runs could be told from chance) or `alone`.
-    """
-
-    task: Task
-    horizon: int
-    leader: Entry
-    runner_up: Entry | None
+    task: Task  # the task
+    horizon: int  # environment steps up to which areas are taken
+    leader: Entry  # contender with the highest interquartile mean area
+    runner_up: Entry | None  # the second; None if there is no other
+    # how sure it is that the leader's exceeds the runner-up's, by Student's t; NaN if one of them has a single run
     probability: float
-    paired: bool
-    p_value: float
-    verdict: str
+    paired: bool  # whether both have the same seeds, which are then compared seed by seed
+    p_value: float  # two-sided, of a permutation test; NaN without a runner-up
+    verdict: str  # `win`, `tie`, `too few seeds` (no outcome of so few runs could be told from chance) or `alone`
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One contender over all tasks at one horizon each.
+    """One contender over all tasks at one horizon each."""
 
-    Attributes:
-        contender: Its name.
-        area: Interquartile mean area over all runs of all tasks.
-        tasks: How many tasks there are.
-        leads: On how many it has the highest area.
-        leads_low: Lower end of the 95 % interval of that number; NaN if some contender on some task has a single run.
-        leads_high: Upper end.
-        wins: Tasks that it wins.
-        ties: Tasks where it is one of a tied pair, or of a pair with too few seeds.
-        behind: The other tasks.
-    """
-
-    contender: str
-    area: Estimate
-    tasks: int
-    leads: int
+    contender: str  # its name
+    area: Estimate  # interquartile mean area over all runs of all tasks
+    tasks: int  # how many tasks there are
+    leads: int  # on how many it has the highest area
+    # lower end of the 95 % interval of that number; NaN if some contender on some task has a single run
     leads_low: float
-    leads_high: float
-    wins: tuple[str, ...]
-    ties: tuple[str, ...]
-    behind: tuple[str, ...]
+    leads_high: float  # upper end
+    wins: tuple[str, ...]  # tasks that it wins
+    ties: tuple[str, ...]  # tasks where it is one of a tied pair, or of a pair with too few seeds
+    behind: tuple[str, ...]  # the other tasks
 
 
 @dataclass(frozen=True)
 class Round:
-    """A comparison of all tasks, each at one horizon.
+    """A comparison of all tasks, each at one horizon."""
 
-    Attributes:
-        name: What the horizons are.
-        horizons: Environment steps, one per task.
-        wins: How each task ends.
-        standings: Contenders that took part on every task, best first.
-        missing: Contenders that did not, for want of runs or of budget.
-    """
-
-    name: str
-    horizons: tuple[int, ...]
-    wins: tuple[Win, ...]
-    standings: tuple[Standing, ...]
-    missing: tuple[str, ...]
+    name: str  # what the horizons are
+    horizons: tuple[int, ...]  # environment steps, one per task
+    wins: tuple[Win, ...]  # how each task ends
+    standings: tuple[Standing, ...]  # contenders that took part on every task, best first
+    missing: tuple[str, ...]  # contenders that did not, for want of runs or of budget
 
 
 def rounds(tasks: Sequence[Task], draws: int, seed: int) -> list[Round]:

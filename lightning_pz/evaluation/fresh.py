@@ -31,17 +31,11 @@ FRESH_SEED = 20_000_000
 
 @dataclass(frozen=True)
 class Champion:
-    """The best policy of a group on a task.
+    """The best policy of a group on a task."""
 
-    Attributes:
-        number: Its place in the group.
-        policy: The policy itself.
-        returns: Its returns on the fresh episodes, (E,); NaN where one is invalid.
-    """
-
-    number: int
-    policy: SavedPolicy
-    returns: Float[np.ndarray, " episodes"]
+    number: int  # its place in the group
+    policy: SavedPolicy  # the policy itself
+    returns: Float[np.ndarray, " episodes"]  # its returns on the fresh episodes, (E,); NaN where one is invalid
 
 
 @torch.no_grad()

@@ -75,17 +75,11 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Plays:
-    """What the four groups did.
+    """What the four groups did."""
 
-    Attributes:
-        returns: By group and task, (N, E); NaN where an episode is invalid.
-        lengths: Steps of each episode by group, (N, E).
-        latents: The latents of groups `reconstructed` and `latents`, (N, k).
-    """
-
-    returns: dict[str, dict[str, np.ndarray]]
-    lengths: dict[str, np.ndarray]
-    latents: dict[str, np.ndarray]
+    returns: dict[str, dict[str, np.ndarray]]  # by group and task, (N, E); NaN where an episode is invalid
+    lengths: dict[str, np.ndarray]  # steps of each episode by group, (N, E)
+    latents: dict[str, np.ndarray]  # the latents of groups `reconstructed` and `latents`, (N, k)
 
     @property
     def tasks(self) -> list[str]:

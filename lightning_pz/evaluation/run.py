@@ -35,19 +35,12 @@ from lightning_pz.pool.store import Pool
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One checkpoint's results.
+    """One checkpoint's results."""
 
-    Attributes:
-        folder: Its run folder.
-        summary: The contents of summary.json.
-        draws: Bootstrap resamples of each metric by task, (draws,) each.
-        found: Whether the folder was there already.
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    draws: dict[str, dict[str, np.ndarray]]
-    found: bool
+    folder: Path  # its run folder
+    summary: dict[str, Any]  # the contents of summary.json
+    draws: dict[str, dict[str, np.ndarray]]  # bootstrap resamples of each metric by task, (draws,) each
+    found: bool  # whether the folder was there already
 
 
 def load_checkpoints(paths: Sequence[str], env_id: str | None) -> list[tuple[Path, BehaviorAutoencoder]]:

@@ -23,23 +23,14 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Report:
-    """What a report holds.
+    """What a report holds."""
 
-    Attributes:
-        folder: Where it was written.
-        tasks: Numbers of each task.
-        rounds: Wins.
-        pools: The evaluation used for each environment.
-        found: The runs, and what was left out.
-        at: Returns after the numbers of steps that were asked for.
-    """
-
-    folder: Path
-    tasks: list[Task]
-    rounds: list[Round]
-    pools: dict[str, PoolBest]
-    found: Found
-    at: list[ReturnsAt]
+    folder: Path  # where it was written
+    tasks: list[Task]  # numbers of each task
+    rounds: list[Round]  # wins
+    pools: dict[str, PoolBest]  # the evaluation used for each environment
+    found: Found  # the runs, and what was left out
+    at: list[ReturnsAt]  # returns after the numbers of steps that were asked for
 
 
 def report(

@@ -20,77 +20,44 @@ CLAIMED = {"mountaincar": (1, 2), "reacher": (3, 5), "halfcheetah": (8, 16)}
 
 @dataclass(frozen=True)
 class DimensionSettings:
-    """How dimensions are decided.
+    """How dimensions are decided."""
 
-    Attributes:
-        tau: Largest FVU at which a latent size counts as enough.
-        gain: FVU per latent number below which another one does not pay.
-        tolerance: How far below 1 `recovery_best` may be.
-        draws: Of policies and training seeds, for intervals.
-        seed: Of the draws.
-    """
-
-    tau: float = 0.1
-    gain: float = 0.01
-    tolerance: float = 0.05
-    draws: int = 1000
-    seed: int = 0
+    tau: float = 0.1  # largest FVU at which a latent size counts as enough
+    gain: float = 0.01  # FVU per latent number below which another one does not pay
+    tolerance: float = 0.05  # how far below 1 `recovery_best` may be
+    draws: int = 1000  # of policies and training seeds, for intervals
+    seed: int = 0  # of the draws
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One estimator on one space.
+    """One estimator on one space."""
 
-    Attributes:
-        space: `behavior`, `latent` or `map`.
-        name: Of the estimator.
-        value: Mean over training seeds; NaN where it has no value.
-        error: Standard error; over seeds too where there are several.
-        surrogate: Of the Gaussian cloud with the same spectrum; NaN where there is none.
-        surrogate_error: Its standard error.
-    """
-
-    space: str
-    name: str
-    value: float
-    error: float
-    surrogate: float
-    surrogate_error: float
+    space: str  # `behavior`, `latent` or `map`
+    name: str  # of the estimator
+    value: float  # mean over training seeds; NaN where it has no value
+    error: float  # standard error; over seeds too where there are several
+    surrogate: float  # of the Gaussian cloud with the same spectrum; NaN where there is none
+    surrogate_error: float  # its standard error
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the report says of one group.
+    """What the report says of one group."""
 
-    Attributes:
-        group: Which.
-        sizes: Latent sizes.
-        curve: (FVU, low, high) at each.
-        behavior: Behavior dimension.
-        marginal: By the marginal rule.
-        pca: FVU of PCA on actions by number of components.
-        pca_floor: Smallest number of components with FVU at most tau, infinity if none was.
-        affine: Numbers of an affine policy: action size x (rank of observations + 1).
-        affine_fvu: FVU of the best affine policies.
-        reachable: Twice the action size plus 1; None where no run has probes.
-        prior: Distribution of the policies, or of those from which they were grown, in words.
-        probes: Estimates of intrinsic dimension, of the runs with most latents.
-        tasks: Task-recovery dimensions.
-    """
-
-    group: Group
-    sizes: list[int]
-    curve: np.ndarray
-    behavior: DimensionInterval
-    marginal: DimensionInterval
-    pca: dict[int, float]
-    pca_floor: float
-    affine: int
-    affine_fvu: float
-    reachable: int | None
-    prior: str
-    probes: list[Probe]
-    tasks: list[TaskDimension]
+    group: Group  # which
+    sizes: list[int]  # latent sizes
+    curve: np.ndarray  # (FVU, low, high) at each
+    behavior: DimensionInterval  # behavior dimension
+    marginal: DimensionInterval  # by the marginal rule
+    pca: dict[int, float]  # FVU of PCA on actions by number of components
+    pca_floor: float  # smallest number of components with FVU at most tau, infinity if none was
+    affine: int  # numbers of an affine policy: action size x (rank of observations + 1)
+    affine_fvu: float  # FVU of the best affine policies
+    reachable: int | None  # twice the action size plus 1; None where no run has probes
+    prior: str  # distribution of the policies, or of those from which they were grown, in words
+    probes: list[Probe]  # estimates of intrinsic dimension, of the runs with most latents
+    tasks: list[TaskDimension]  # task-recovery dimensions
 
     def probe(self, space: str, name: str) -> Probe | None:
         """Return one estimate, or None."""

@@ -20,29 +20,17 @@ _NO_CURVE = ("model.latent_dim", "seed_everything")
 
 @dataclass(frozen=True)
 class FitRun:
-    """One fit.
+    """One fit."""
 
-    Attributes:
-        folder: Its run folder.
-        summary: Its summary.json.
-        probes: Its probes.json; None if it was made without.
-        config: Its config.yaml.
-        grown: Whether its pool was grown by search.
-        latent_dims: Sizes whose error was measured, (K,).
-        error: Squared action error of each test policy at each size, (K, N).
-        spread: Its squared deviation from the mean policy, (N,).
-        rows: Its row in the pool, (N,).
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    probes: dict[str, Any] | None
-    config: dict[str, Any]
-    grown: bool
-    latent_dims: np.ndarray
-    error: np.ndarray
-    spread: np.ndarray
-    rows: np.ndarray
+    folder: Path  # its run folder
+    summary: dict[str, Any]  # its summary.json
+    probes: dict[str, Any] | None  # its probes.json; None if it was made without
+    config: dict[str, Any]  # its config.yaml
+    grown: bool  # whether its pool was grown by search
+    latent_dims: np.ndarray  # sizes whose error was measured, (K,)
+    error: np.ndarray  # squared action error of each test policy at each size, (K, N)
+    spread: np.ndarray  # its squared deviation from the mean policy, (N,)
+    rows: np.ndarray  # its row in the pool, (N,)
 
     @property
     def pool(self) -> str:
@@ -63,21 +51,13 @@ class FitRun:
 
 @dataclass(frozen=True)
 class Group:
-    """Fits that differ in latent size and training seed alone: one curve.
+    """Fits that differ in latent size and training seed alone: one curve."""
 
-    Attributes:
-        env: Short name of the environment.
-        policy: Preset of the policy's size.
-        bottleneck: Of the autoencoder.
-        settings: Other settings that the study varied, with their values.
-        runs: The fits.
-    """
-
-    env: str
-    policy: str
-    bottleneck: str
-    settings: tuple[tuple[str, str], ...]
-    runs: tuple[FitRun, ...] = field(repr=False)
+    env: str  # short name of the environment
+    policy: str  # preset of the policy's size
+    bottleneck: str  # of the autoencoder
+    settings: tuple[tuple[str, str], ...]  # other settings that the study varied, with their values
+    runs: tuple[FitRun, ...] = field(repr=False)  # the fits
 
     @property
     def kind(self) -> str:

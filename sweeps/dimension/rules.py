@@ -22,21 +22,13 @@ Rule = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 
 @dataclass(frozen=True)
 class DimensionInterval:
-    """A dimension with its 95 % interval; infinity where no latent size that was tried will do.
+    """A dimension with its 95 % interval; infinity where no latent size that was tried will do."""
 
-    Attributes:
-        value: On all policies and seeds.
-        low: 2.5 % quantile over draws.
-        high: 97.5 % quantile.
-        largest: Largest latent size that was tried.
-        before: The next smaller size that was tried, which was not enough; 0 if there was none.
-    """
-
-    value: float
-    low: float
-    high: float
-    largest: int
-    before: int = 0
+    value: float  # on all policies and seeds
+    low: float  # 2.5 % quantile over draws
+    high: float  # 97.5 % quantile
+    largest: int  # largest latent size that was tried
+    before: int = 0  # the next smaller size that was tried, which was not enough; 0 if there was none
 
     def text(self) -> str:
         """Return it for a table; a size that was not reached is never a number."""

@@ -19,31 +19,18 @@ from sweeps.dimension.rules import reached
 
 @dataclass(frozen=True)
 class TaskDimension:
-    """The smallest latent size that recovers a task.
+    """The smallest latent size that recovers a task."""
 
-    Attributes:
-        task: Its name.
-        value: Smallest size whose mean `recovery_best` over seeds is at least 1 - tolerance; infinity if none.
-        low: The same by the upper ends of the intervals, or of the range over few seeds.
-        high: The same by the lower ends.
-        largest: Largest latent size that was evaluated.
-        best: `recovery_best` there or at the largest size.
-        seeds: Training seeds behind it.
-        own: Whether the evaluations are of the study's own checkpoints.
-        pool: Name of the pool behind them.
-        kind: What the ends are, as for `Estimate`.
-    """
-
-    task: str
-    value: float
-    low: float
-    high: float
-    largest: int
-    best: float
-    seeds: int
-    own: bool
-    pool: str
-    kind: str
+    task: str  # its name
+    value: float  # smallest size whose mean `recovery_best` over seeds is at least 1 - tolerance; infinity if none
+    low: float  # the same by the upper ends of the intervals, or of the range over few seeds
+    high: float  # the same by the lower ends
+    largest: int  # largest latent size that was evaluated
+    best: float  # `recovery_best` there or at the largest size
+    seeds: int  # training seeds behind it
+    own: bool  # whether the evaluations are of the study's own checkpoints
+    pool: str  # name of the pool behind them
+    kind: str  # what the ends are, as for `Estimate`
 
     def text(self) -> str:
         """Return it for a table."""

@@ -38,11 +38,13 @@ def main(arguments: list[str]) -> None:
     )
     given = parser.parse_args(arguments)
 
-    from lightning_pz.jobs.report import report, show
+    from lightning_pz.jobs.report import print_report, report
 
     out = None if given.out is None else Path(given.out)
     evaluations = [Path(path) for path in given.evaluation]
-    show(report([Path(folder) for folder in given.folders], out, evaluations, given.draws, given.seed, given.at))
+    print_report(
+        report([Path(folder) for folder in given.folders], out, evaluations, given.draws, given.seed, given.at)
+    )
 
 
 if __name__ == "__main__":

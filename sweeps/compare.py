@@ -175,7 +175,7 @@ def _search(
 ) -> None:
     """Run every cell, and write the report after each."""
     from lightning_pz.jobs.finetune import finetune
-    from lightning_pz.jobs.report import report, show
+    from lightning_pz.jobs.report import print_report, report
 
     folders: list[Path] = []
     cells = grid.cells()
@@ -186,4 +186,4 @@ def _search(
         searched = sorted({env for _, env in cells[:number]})
         pools = [path for env in searched for path in evaluations[env]]
         made = report(folders, out, pools, draws=2000, seed=0, at=grid.at)
-    show(made)
+    print_report(made)

@@ -109,7 +109,7 @@ def run(study: str, options: RecoveryOptions) -> None:
 
 
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
-    from lightning_pz.common import plots
+    from lightning_pz.common.plotting import save_figure
     from lightning_pz.evaluation import recovery_table as tables
     from lightning_pz.evaluation.figures import recovery_curves
 
@@ -117,8 +117,6 @@ def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_
     table = tables.short_recovery_table(found, published)
     write_text(folder / "table.csv", tables.recovery_table(found).csv())
     write_text(folder / "table.md", f"{table.markdown()}\n{tables.RECOVERY_ENDS}\n")
-    figure = recovery_curves(found, published, env_name)
-    plots.save(figure, folder / "recovery.png")
-    plots.plt.close(figure)
+    save_figure(recovery_curves(found, published, env_name), folder / "recovery")
     print(f"\n{table.console()}")
     print(f"\n  next: {folder / 'recovery.png'}, and every metric in {folder / 'table.csv'}\n\n{folder}")

@@ -1,1 +1,1 @@
-"""Comparing search algorithms: finished runs in, curves with intervals, tables and wins out."""
+"""Compares search algorithms: finished runs in, curves with intervals, tables and wins out."""

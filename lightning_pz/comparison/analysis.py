@@ -1,4 +1,4 @@
-"""From runs to the numbers that figures and tables show."""
+"""Turns runs into the numbers that figures and tables show."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.statistics import Estimate, estimate, interquartile
 from lightning_pz.comparison.curves import area, normalize, on_grid, steps_to_reach
-from lightning_pz.comparison.evaluations import PoolBest
-from lightning_pz.comparison.runs import Cells, Run
+from lightning_pz.comparison.pool_best import PoolBest
+from lightning_pz.comparison.search_runs import SearchRun
 
 SHARES = (0.5, 0.75, 0.9, 0.95)
 """Shares of the way from the floor to the best known return."""
@@ -20,48 +20,31 @@ POINTS = 201
 
 @dataclass(frozen=True)
 class Curve:
-    """An interquartile mean along the grid with its band, each (points,); NaN until every run has a value.
+    """An interquartile mean along the grid with its band, each (points,); NaN until every run has a value."""
 
-    Attributes:
-        value: The mean.
-        low: Lower end of the band; NaN where there is none.
-        high: Upper end.
-        kind: What the band is, as for `Estimate`.
-    """
-
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    kind: str
+    value: np.ndarray  # the mean
+    low: np.ndarray  # lower end of the band; NaN where there is none
+    high: np.ndarray  # upper end
+    kind: str  # what the band is, as for `Estimate`
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One contender on one task.
+class Entry:
+    """One contender on one task."""
 
-    Attributes:
-        contender: Its name.
-        runs: Its runs, seeds ascending.
-        budget: Environment steps each was given.
-        scores: Normalized returns of each run on the task's grid, (runs, points); NaN before the first evaluation.
-        curve: Return against the task's grid.
-        final: Return of the chosen policies on the test episodes.
-        areas: Area under the curve of each run, (runs,), by horizon; horizons above the budget are missing.
-        area: Its interquartile mean, by horizon.
-        reach: Environment steps of each run to each share, (runs,); infinity where it was not reached.
-        invalid: Runs with an evaluation or a final return that is not finite.
-    """
-
-    contender: str
-    runs: tuple[Run, ...]
-    budget: int
+    contender: str  # its name
+    runs: tuple[SearchRun, ...]  # its runs, seeds ascending
+    budget: int  # environment steps each was given
+    # normalized returns of each run on the task's grid, (runs, points); NaN before the first evaluation
     scores: np.ndarray
-    curve: Curve
-    final: Estimate
+    curve: Curve  # return against the task's grid
+    final: Estimate  # return of the chosen policies on the test episodes
+    # area under the curve of each run, (runs,), by horizon; horizons above the budget are missing
     areas: dict[int, np.ndarray]
-    area: dict[int, Estimate]
+    area: dict[int, Estimate]  # its interquartile mean, by horizon
+    # environment steps of each run to each share, (runs,); infinity where it was not reached
     reach: dict[float, np.ndarray]
-    invalid: int
+    invalid: int  # runs with an evaluation or a final return that is not finite
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -76,31 +59,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Task:
-    """All contenders on one task.
+    """All contenders on one task."""
 
-    Attributes:
-        env: Short name of the environment.
-        name: Name of the task.
-        grid: Environment steps, (points,), from 0 to the largest budget.
-        floor: Return that counts as score 0.
-        floor_is_median: Whether it is the pool's median; else the lowest first evaluation of any run.
-        best: Best known return, score 1: of any evaluation of any run, or of the pool.
-        best_of: Who has it.
-        pool: The best policy in the pool, if known.
-        horizons: Environment steps at which contenders are compared, the distinct budgets, ascending.
-        cells: Contenders, in the order of their names.
-    """
-
-    env: str
-    name: str
-    grid: np.ndarray
-    floor: float
-    floor_is_median: bool
-    best: float
-    best_of: str
-    pool: Estimate | None
-    horizons: tuple[int, ...]
-    cells: tuple[Cell, ...]
+    env: str  # short name of the environment
+    name: str  # name of the task
+    grid: np.ndarray  # environment steps, (points,), from 0 to the largest budget
+    floor: float  # return that counts as score 0
+    floor_is_median: bool  # whether it is the pool's median; else the lowest first evaluation of any run
+    best: float  # best known return, score 1: of any evaluation of any run, or of the pool
+    best_of: str  # who has it
+    pool: Estimate | None  # the best policy in the pool, if known
+    horizons: tuple[int, ...]  # environment steps at which contenders are compared, the distinct budgets, ascending
+    entries: tuple[Entry, ...]  # contenders, in the order of their names
 
     @property
     def label(self) -> str:
@@ -108,27 +78,34 @@ class Task:
         return f"{self.env}/{self.name}"
 
 
-def analyze(grouped: Cells, pools: Mapping[str, PoolBest]) -> list[Task]:
+def contenders_of(tasks: Sequence[Task]) -> list[str]:
+    """Return the names of all contenders, each once."""
+    return list(dict.fromkeys(entry.contender for task in tasks for entry in task.entries))
+
+
+def analyze(
+    grouped: Mapping[tuple[str, str], Mapping[str, Sequence[SearchRun]]], pools: Mapping[str, PoolBest]
+) -> list[Task]:
     """Return every task's numbers.
 
     Args:
-        grouped: Runs by task and contender.
+        grouped: Runs by (environment, task) and contender.
         pools: Evaluation of the pool, by environment.
 
     Raises:
         UserError: No evaluation of a task is finite.
     """
-    return [_task(env, name, contenders, pools.get(env)) for (env, name), contenders in grouped.items()]
+    return [_analyze_task(env, name, members, pools.get(env)) for (env, name), members in grouped.items()]
 
 
-def aggregate_area(cells: Sequence[Cell], horizons: Sequence[int]) -> Estimate:
+def aggregate_area(entries: Sequence[Entry], horizons: Sequence[int]) -> Estimate:
     """Return one contender's interquartile mean area over the runs of all tasks, stratified over tasks.
 
     Args:
-        cells: The contender on each task.
+        entries: The contender on each task.
         horizons: The horizon of each task, environment steps.
     """
-    return estimate(balanced([cell.areas[h] for cell, h in zip(cells, horizons, strict=True)]))
+    return estimate(balanced([entry.areas[h] for entry, h in zip(entries, horizons, strict=True)]))
 
 
 def balanced(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -146,12 +123,12 @@ def curve_of(strata: Sequence[np.ndarray]) -> Curve:
     strata = balanced(strata)
     stacked = np.concatenate(strata)
     known = ~np.isnan(stacked).any(axis=0)
-    value, low, high = (np.full(stacked.shape[1], np.nan) for _ in range(3))
+    value, low, high = np.full((3, stacked.shape[1]), np.nan)
     value[known], low[known], high[known], kind = interquartile([stratum[:, known] for stratum in strata])
     return Curve(value, low, high, kind)
 
 
-def _task(env: str, name: str, contenders: Mapping[str, Sequence[Run]], pool: PoolBest | None) -> Task:
+def _analyze_task(env: str, name: str, contenders: Mapping[str, Sequence[SearchRun]], pool: PoolBest | None) -> Task:
     runs = [run for members in contenders.values() for run in members]
     finite = np.concatenate([run.returns[np.isfinite(run.returns)] for run in runs])
     if not len(finite):
@@ -167,13 +144,14 @@ def _task(env: str, name: str, contenders: Mapping[str, Sequence[Run]], pool: Po
     best, best_of = _best(contenders, reference)
     horizons = tuple(sorted({run.budget for run in runs}))
     grid = np.linspace(0, horizons[-1], POINTS)
-    cells = tuple(
-        _cell(contender, members, grid, floor, best, worst, horizons) for contender, members in contenders.items()
+    entries = tuple(
+        _analyze_contender(contender, members, grid, floor, best, worst, horizons)
+        for contender, members in contenders.items()
     )
-    return Task(env, name, grid, floor, median is not None, best, best_of, reference, horizons, cells)
+    return Task(env, name, grid, floor, median is not None, best, best_of, reference, horizons, entries)
 
 
-def _best(contenders: Mapping[str, Sequence[Run]], pool: Estimate | None) -> tuple[float, str]:
+def _best(contenders: Mapping[str, Sequence[SearchRun]], pool: Estimate | None) -> tuple[float, str]:
     """Return the best known return and who has it.
 
     Curves count, not test episodes: all algorithms play the same evaluation episodes, so a return that one of them
@@ -190,30 +168,29 @@ def _best(contenders: Mapping[str, Sequence[Run]], pool: Estimate | None) -> tup
     return max(found, key=lambda pair: pair[0])
 
 
-def _cell(
+def _analyze_contender(
     contender: str,
-    runs: Sequence[Run],
+    runs: Sequence[SearchRun],
     grid: np.ndarray,
     floor: float,
     best: float,
     worst: float,
     horizons: tuple[int, ...],
-) -> Cell:
+) -> Entry:
     budget = runs[0].budget
-    # A policy that turned non-finite ranks last: it counts as the worst return that was seen on the task.
-    returns = [np.nan_to_num(run.returns, nan=worst) for run in runs]
+    # A policy that turned non-finite ranks last: it counts as the worst return on the task.
+    curves = [(run.steps, np.nan_to_num(run.returns, nan=worst)) for run in runs]
     finals = np.nan_to_num(np.array([run.final for run in runs]), nan=worst)
-    on = np.stack([on_grid(run.steps, values, grid) for run, values in zip(runs, returns, strict=True)])
+    on = np.stack([on_grid(*curve, grid) for curve in curves])
     on[:, grid > budget] = np.nan
     areas = {
-        horizon: np.array([
-            area(run.steps, normalize(values, floor, best), horizon)
-            for run, values in zip(runs, returns, strict=True)
-        ])
+        horizon: np.array([area(steps, normalize(values, floor, best), horizon) for steps, values in curves])
         for horizon in horizons
         if horizon <= budget
-    }  # fmt: skip
-    return Cell(
+    }
+    # Without a best known return above the floor there is no way to go a share of.
+    levels = {share: floor + share * (best - floor) if best > floor else np.inf for share in SHARES}
+    return Entry(
         contender=contender,
         runs=tuple(runs),
         budget=budget,
@@ -222,13 +199,6 @@ def _cell(
         final=estimate([finals]),
         areas=areas,
         area={horizon: estimate([values]) for horizon, values in areas.items()},
-        reach={
-            share: np.array([
-                # Without a best known return above the floor there is no way to go a share of.
-                steps_to_reach(run.steps, values, floor + share * (best - floor) if best > floor else np.inf, budget)
-                for run, values in zip(runs, returns, strict=True)
-            ])
-            for share in SHARES
-        },
+        reach={s: np.array([steps_to_reach(*curve, level, budget) for curve in curves]) for s, level in levels.items()},
         invalid=sum(bool(np.isnan(run.returns).any() or np.isnan(run.final)) for run in runs),
-    )  # fmt: skip
+    )

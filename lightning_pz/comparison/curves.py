@@ -1,4 +1,4 @@
-"""Statistics of curves: arrays in, numbers out.
+"""Statistics of learning curves: arrays in, numbers out.
 
 References:
     Permutation test: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 15.
@@ -14,12 +14,11 @@ from scipy.stats import permutation_test, trim_mean
 
 from lightning_pz.common.statistics import quotient
 
+_Steps = Shaped[np.ndarray, " evaluations"]
+_Returns = Float[np.ndarray, " evaluations"]
 
-def on_grid(
-    steps: Shaped[np.ndarray, " evaluations"],
-    returns: Float[np.ndarray, " evaluations"],
-    grid: Shaped[np.ndarray, " points"],
-) -> Float[np.ndarray, " points"]:
+
+def on_grid(steps: _Steps, returns: _Returns, grid: Shaped[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
     """Return the curve at the grid's steps: the last evaluation before or at each, NaN before the first.
 
     No value is interpolated: between two evaluations the earlier incumbent stands.
@@ -27,7 +26,7 @@ def on_grid(
     Args:
         steps: Environment steps of the evaluations, ascending.
         returns: Their returns.
-        grid: Environment steps to look at.
+        grid: Environment steps at which the curve is read.
     """
     place = np.searchsorted(steps, grid, side="right") - 1
     return np.where(place >= 0, returns[np.maximum(place, 0)], np.nan)
@@ -42,7 +41,7 @@ def normalize(returns: Float[np.ndarray, "..."], floor: float, best: float) -> F
     return np.zeros_like(returns) if np.isnan(scale) else (returns - floor) * scale
 
 
-def area(steps: Shaped[np.ndarray, " evaluations"], scores: Float[np.ndarray, " evaluations"], horizon: int) -> float:
+def area(steps: _Steps, scores: _Returns, horizon: int) -> float:
     """Return the area under a step curve of scores up to the horizon, over the horizon.
 
     It is the mean score of the incumbent over the budget, 1 for a run that has the best known return from the first
@@ -58,12 +57,7 @@ def area(steps: Shaped[np.ndarray, " evaluations"], scores: Float[np.ndarray, " 
     return float((scores * np.diff(edges)).sum() / horizon)
 
 
-def steps_to_reach(
-    steps: Shaped[np.ndarray, " evaluations"],
-    returns: Float[np.ndarray, " evaluations"],
-    threshold: float,
-    horizon: int,
-) -> float:
+def steps_to_reach(steps: _Steps, returns: _Returns, threshold: float, horizon: int) -> float:
     """Return the environment steps of the first evaluation at or above the threshold; infinity if none is.
 
     Infinity marks a censored run: it may be ranked and counted, never averaged.

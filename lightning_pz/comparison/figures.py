@@ -2,183 +2,140 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from lightning_pz.common.files import replacing
-from lightning_pz.common.plots import BLUE, GRAY, GREEN, ORANGE, RED, plt
+from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels, single
 from lightning_pz.common.statistics import NONE, ends_are
-from lightning_pz.comparison.analysis import Curve, Task, curve_of
+from lightning_pz.comparison.analysis import Curve, Task, contenders_of, curve_of
+from lightning_pz.comparison.labels import ALGORITHM_LABELS
 from lightning_pz.comparison.wins import Round
-from lightning_pz.search.settings import ALGORITHMS
-
-PURPLE, SKY, OLIVE, BROWN, INK = "#AA4499", "#56B4E9", "#8A8A00", "#7A3B10", "#000000"
-_STYLES: tuple[tuple[str, object], ...] = (
-    (BLUE, "-"), (ORANGE, (0, (6, 1.5))), (GRAY, (0, (1, 1.2))), (GREEN, (0, (6, 1.5, 1, 1.5))),
-    (RED, (0, (3, 1.2))), (PURPLE, (0, (8, 2, 1, 2, 1, 2))), (SKY, (0, (10, 3))), (INK, (0, (1, 3))),
-    (BROWN, (0, (3, 1.2, 1, 1.2, 1, 1.2))), (OLIVE, "-"),
-)  # fmt: skip
-_MARKERS = "osD^vP*X<>"
-_FORMATS = ("png", "pdf")
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG (200 dots per inch) and PDF, each whole or not at all, and close it.
-
-    Args:
-        figure: What to write.
-        stem: Path without its suffix.
-    """
-    paths = []
-    for kind in _FORMATS:
-        path = stem.with_name(f"{stem.name}.{kind}")
-        # Without a date, equal figures are equal files.
-        metadata = {"CreationDate": None} if kind == "pdf" else None
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
-        paths.append(path)
-    plt.close(figure)
-    return paths
+def contender_places(tasks: Sequence[Task]) -> dict[str, int]:
+    """Return the place of each contender's look: plain algorithms have the same in every report, others what is free."""
+    plain = {label: place for place, label in enumerate(ALGORITHM_LABELS.values())}
+    names = contenders_of(tasks)
+    places = {name: plain[name] for name in names if name in plain}
+    free = (place for place in itertools.count() if place not in places.values())
+    return places | {name: next(free) for name in names if name not in plain}
 
 
-def learning_curves(task: Task, names: Sequence[str]) -> Figure:
+def learning_curves(task: Task, places: dict[str, int]) -> Figure:
     """Draw return against environment steps: interquartile mean and band of each contender.
 
     Args:
         task: What to draw.
-        names: All contenders of the report, so that each looks the same in every figure.
+        places: Of the looks of all contenders, so that each looks the same in every figure of a report.
     """
-    figure, axes = _axes()
-    for cell in task.cells:
-        _draw(axes, task.grid, cell.curve, names.index(cell.contender), f"{cell.contender} ({len(cell.runs)})")
-    _draw_pool(axes, task)
-    bottom, cut = _bottom(task)
-    highs = [cell.curve.high for cell in task.cells]
-    values = [cell.curve.value for cell in task.cells]
+    figure, axes = single(width=6.2)
+    for entry in task.entries:
+        label = f"{entry.contender} ({len(entry.runs)})"
+        _draw_curve(axes, task.grid, entry.curve, places[entry.contender], label)
     pool = [number for number in task.pool[:3] if np.isfinite(number)] if task.pool else []
-    top = float(np.nanmax(np.concatenate([*highs, *values, pool, [bottom]])))
+    if task.pool is not None:
+        ends = ends_are({task.pool.kind})
+        label = "best in the pool" + (f" ({ends})" if ends else "")
+        axes.axhline(task.pool.value, color=BLACK, linewidth=1, label=label, zorder=2)
+        if task.pool.kind != NONE:
+            low, high = task.pool.low, task.pool.high
+            axes.axhspan(low, high, facecolor="none", edgecolor=GRAY, alpha=0.3, hatch="///", linewidth=0)
+    bottom, cut = _bottom(task, [task.best, *pool])
+    drawn = [values for entry in task.entries for values in (entry.curve.high, entry.curve.value)]
+    top = float(np.nanmax(np.concatenate([*drawn, pool, [bottom]])))
     # Matplotlib's own margin would grow with what is cut off.
     axes.set_ylim(bottom, top + 0.05 * max(top - bottom, 1e-9))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set(xlabel="environment steps", ylabel="return", title=task.label, xlim=(0, task.grid[-1]))
-    told = ends_are({cell.curve.kind for cell in task.cells})
-    notes = ["algorithm (seeds)", *([f"band: {told}"] if told else [])]
-    _legend(figure, axes, "; ".join([*notes, *([f"curves go on below {bottom:.3g}"] if cut else [])]))
+    ends = ends_are({entry.curve.kind for entry in task.entries})
+    notes = ["algorithm (seeds)", *([f"band: {ends}"] if ends else [])]
+    _legend(figure, axes, "; ".join([*notes, *([f"curves continue below {bottom:.3g}"] if cut else [])]))
     return figure
 
 
-def overview(tasks: Sequence[Task], result: Round, names: Sequence[str]) -> Figure:
+def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Figure:
     """Draw all tasks in one: normalized return against the share of the budget, and the areas beneath.
 
-    Left, the interquartile mean over the runs of all tasks, equally many of each; a contender is drawn as far as it was given budget on
-    every task, and once each of its runs has been evaluated. Right, the area under each run's own curve.
+    Left, the interquartile mean over the runs of all tasks, equally many of each; a contender is drawn as far as it was
+    given budget on every task, and once each of its runs has been evaluated. Right, the area under each run's own curve.
 
     Args:
         tasks: All tasks.
         result: The round of the whole budget.
-        names: All contenders of the report.
+        places: Of the looks of all contenders.
     """
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(7.4, 3.4), layout="constrained", gridspec_kw={"width_ratios": [1.6, 1]}
-    )
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+    ranked = sorted(result.standings, key=lambda standing: standing.area.value)
+    named = [standing.contender for standing in ranked]
+    figure, ((left, right),) = panels(1, 2, width=8.4, height=max(3.4, 1.0 + 0.4 * len(ranked)), ratios=(1.4, 1.0))
     share = np.linspace(0, 100, len(tasks[0].grid))
-    kinds = []
-    for index, name in enumerate(names):
-        strata = [cell.scores for task in tasks for cell in task.cells if cell.contender == name]
+    kinds = set()
+    for name, place in places.items():
+        strata = [entry.scores for task in tasks for entry in task.entries if entry.contender == name]
         if len(strata) == len(tasks):
             curve = curve_of(strata)
-            kinds.append(curve.kind)
-            _draw(left, share, curve, index, name)
+            kinds.add(curve.kind)
+            # The right side names the others.
+            _draw_curve(left, share, curve, place, "" if name in named else name)
     left.set(xlabel="environment steps (% of the budget)", ylabel="normalized return", xlim=(0, 100))
-    left.set_title(f"interquartile mean over {len(tasks)} task{'s' * (len(tasks) > 1)}", fontsize=9)
+    band = ends_are(kinds)
+    over = f"interquartile mean over {len(tasks)} task{'s' * (len(tasks) > 1)}"
+    left.set_title(over + (f", band: {band}" if band else ""), fontsize=9)
     low, high = left.get_ylim()
     left.set_ylim(max(low, -0.25), min(high, 1.15))
-    ranked = sorted(result.standings, key=lambda standing: standing.area.value)
-    for place, standing in enumerate(ranked):
-        color, _ = _style(names.index(standing.contender))
+    for row, standing in enumerate(ranked):
+        color, _, marker = look(places[standing.contender])
         area = standing.area
-        right.plot([area.low, area.high], [place, place], color=color, linewidth=2.5, solid_capstyle="butt")
-        right.plot(area.value, place, marker=_marker(names.index(standing.contender)), color=color, markersize=6)
-    right.set_yticks(range(len(ranked)), [standing.contender for standing in ranked])
+        right.plot([area.low, area.high], [row, row], color=color, linewidth=2.5, solid_capstyle="butt")
+        right.plot(area.value, row, marker=marker, color=color, markersize=6)
+    broken = [re.sub(r" (from|\()|, (?!k |seed )", r"\n\1", name) for name in named]
+    right.set_yticks(range(len(ranked)), broken, fontsize=8)
     right.set(xlabel="area under the curve", ylim=(-0.6, max(len(ranked), 1) - 0.4))
-    told = ends_are({standing.area.kind for standing in ranked})
-    right.set_title("interquartile mean" + (f", line: {told}" if told else ""), fontsize=9)
+    line = ends_are({standing.area.kind for standing in ranked})
+    right.set_title("interquartile mean" + (f", line: {line}" if line else ""), fontsize=9)
     right.grid(axis="x", color="#DDDDDD", linewidth=0.6)
-    told = ends_are(set(kinds))
-    _legend(figure, left, f"band: {told}" if told else None)
+    _legend(figure, left, None)
     return figure
 
 
-def _axes() -> tuple[Figure, plt.Axes]:
-    figure, axes = plt.subplots(figsize=(6.2, 3.6), layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _style(index: int) -> tuple[str, object]:
-    return _STYLES[index % len(_STYLES)]
-
-
-def _marker(index: int) -> str:
-    return _MARKERS[index % len(_MARKERS)]
-
-
-def style_indices(names: Sequence[str]) -> list[str]:
-    """Return the contenders in the order of their styles: known algorithms keep theirs, whatever else is there."""
-    return [*ALGORITHMS, *(name for name in names if name not in ALGORITHMS)]
-
-
-def _draw(axes: plt.Axes, x: np.ndarray, curve: Curve, index: int, label: str) -> None:
-    color, line = _style(index)
+def _draw_curve(axes: Axes, x: np.ndarray, curve: Curve, place: int, label: str) -> None:
+    color, line, marker = look(place)
     # A marker now and then, not all at the same place: in gray print neighbors differ by more than their dashes.
-    every = (0.04 + 0.013 * (index % 10), 0.17)
+    every = (0.04 + 0.013 * (place % 10), 0.17)
     axes.step(
         x, curve.value, where="post", color=color, linestyle=line, linewidth=1.5, label=label,
-        marker=_marker(index), markevery=every, markersize=4, zorder=3,
+        marker=marker, markevery=every, markersize=4, zorder=3,
     )  # fmt: skip
     axes.fill_between(x, curve.low, curve.high, step="post", color=color, alpha=0.15, linewidth=0)
 
 
-def _draw_pool(axes: plt.Axes, task: Task) -> None:
-    if task.pool is None:
-        return
-    told = ends_are({task.pool.kind})
-    axes.axhline(
-        task.pool.value, color=INK, linewidth=1, label="best in the pool" + (f" ({told})" if told else ""), zorder=2
-    )
-    if task.pool.kind == NONE:
-        return
-    axes.axhspan(task.pool.low, task.pool.high, facecolor="none", edgecolor=GRAY, alpha=0.3, hatch="///", linewidth=0)
-
-
-def _bottom(task: Task) -> tuple[float, bool]:
-    """Return where the return axis begins, and whether curves go on below.
+def _bottom(task: Task, ends: list[float]) -> tuple[float, bool]:
+    """Return where the return axis begins, and whether curves continue below.
 
     The first policies of an algorithm can be so bad that nothing else could be seen. Nine tenths of every
-    contender's curve stay in sight.
+    contender's curve stay in sight, and so do the given ends.
     """
     # Without a band, the curve itself.
-    lows = [np.where(np.isnan(cell.curve.low), cell.curve.value, cell.curve.low) for cell in task.cells]
-    lows = [low[~np.isnan(low)] for low in lows]
-    ends = [task.best, *([number for number in task.pool[:3] if np.isfinite(number)] if task.pool else [])]
-    lowest = min(float(values.min()) for values in [*lows, np.array(ends)] if len(values))
-    usual = min(float(np.quantile(values, 0.1)) for values in [*lows, np.array(ends)] if len(values))
+    lows = [np.where(np.isnan(entry.curve.low), entry.curve.value, entry.curve.low) for entry in task.entries]
+    known = [values for low in lows if len(values := low[~np.isnan(low)])] + [np.array(ends)]
+    lowest, usual = (min(float(np.quantile(values, share)) for values in known) for share in (0.0, 0.1))
     span = max(task.best - usual, 1e-9)
     if lowest < usual - span:
         return usual - 0.25 * span, True
     return lowest - 0.04 * max(task.best - lowest, 1e-9), False
 
 
-def _legend(figure: Figure, axes: plt.Axes, title: str | None) -> None:
+def _legend(figure: Figure, axes: Axes, title: str | None) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8,
-            title=title, title_fontsize=8, handlelength=4,
+        # As many columns as fit: labels are about 0.075 inches a letter wide, and a line sample 0.6 inches.
+        columns = int(figure.get_figwidth() / (0.6 + 0.075 * max(map(len, labels))))
+        legend(
+            figure, handles, labels, loc="outside lower center", ncols=max(1, min(4, len(handles), columns)),
+            title=title, handlelength=4,
         )  # fmt: skip

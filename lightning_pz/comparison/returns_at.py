@@ -9,33 +9,26 @@ import numpy as np
 from jaxtyping import Float
 
 from lightning_pz.common.statistics import LEVEL, Estimate, estimate
-from lightning_pz.comparison.analysis import Cell, Task
+from lightning_pz.common.tables import Table, estimate_text
+from lightning_pz.comparison.analysis import Task
 from lightning_pz.comparison.curves import on_grid, permutation_p
-from lightning_pz.comparison.tables import Rows, compact, text
+from lightning_pz.comparison.labels import short_steps
 
 
 @dataclass(frozen=True)
-class Moment:
-    """All contenders on one task after so many environment steps.
+class ReturnsAt:
+    """All contenders on one task after so many environment steps."""
 
-    Attributes:
-        task: The task.
-        steps: Environment steps.
-        returns: Return of each run's incumbent then, by contender, (runs,).
-        estimates: Their interquartile means, by contender.
-        leader: The contender with the highest.
-        alike: Contenders that the runs do not tell from the leader (permutation test, p > 0.05), the leader among them.
-    """
-
-    task: Task
-    steps: int
-    returns: dict[str, Float[np.ndarray, " runs"]]
-    estimates: dict[str, Estimate]
-    leader: str
+    task: Task  # the task
+    steps: int  # environment steps
+    returns: dict[str, Float[np.ndarray, " runs"]]  # return of each run's incumbent then, by contender, (runs,)
+    estimates: dict[str, Estimate]  # their interquartile means, by contender
+    leader: str  # the contender with the highest
+    # contenders that the runs do not tell from the leader (permutation test, p > 0.05), the leader among them
     alike: frozenset[str]
 
 
-def moments(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[Moment]:
+def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[ReturnsAt]:
     """Return every task after each number of steps that some contender's budget reaches.
 
     A contender whose budget ends before, or that has a run without a finite return by then, takes no part.
@@ -45,43 +38,34 @@ def moments(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[Moment]
         at: Environment steps.
         seed: Seed of the permutation test.
     """
-    return [found for task in tasks for steps in at if (found := _moment(task, steps, seed)) is not None]
+    found = []
+    for task in tasks:
+        for steps in at:
+            returns = {
+                entry.contender: np.array([on_grid(run.steps, run.returns, np.array([steps]))[0] for run in entry.runs])
+                for entry in task.entries
+                if entry.budget >= steps
+            }
+            returns = {name: values for name, values in returns.items() if np.isfinite(values).all()}
+            if not returns:
+                continue
+            estimates = {name: estimate([values]) for name, values in returns.items()}
+            leader = max(estimates, key=lambda name: estimates[name].value)
+            alike = {name for name, own in returns.items() if permutation_p(returns[leader], own, seed) > 1 - LEVEL}
+            found.append(ReturnsAt(task, steps, returns, estimates, leader, frozenset(alike | {leader})))
+    return found
 
 
-def _moment(task: Task, steps: int, seed: int) -> Moment | None:
-    returns = {cell.contender: _returns(cell, steps) for cell in task.cells if cell.budget >= steps}
-    returns = {name: values for name, values in returns.items() if np.isfinite(values).all()}
-    if not returns:
-        return None
-    estimates = {name: estimate([values]) for name, values in returns.items()}
-    leader = max(estimates, key=lambda name: estimates[name].value)
-    alike = {
-        name
-        for name, values in returns.items()
-        if name == leader or permutation_p(returns[leader], values, seed) > 1 - LEVEL
-    }
-    return Moment(task, steps, returns, estimates, leader, frozenset(alike))
-
-
-def _returns(cell: Cell, steps: int) -> np.ndarray:
-    return np.array([on_grid(run.steps, run.returns, np.array([steps]))[0] for run in cell.runs])
-
-
-def moment_rows(found: Sequence[Moment]) -> Rows:
-    """Return a row per task and number of steps with a column per contender, a header first.
+def returns_at_table(found: Sequence[ReturnsAt]) -> Table:
+    """Return a row per task and number of steps with a column per contender.
 
     The highest number of a row is bold; `~` marks those that the runs do not tell from it.
     """
-    names = list(dict.fromkeys(name for moment in found for name in moment.returns))
-    rows = [["task", "steps", *names]]
-    for moment in found:
-        line = [moment.task.label, compact(moment.steps)]
-        for name in names:
-            number = text(moment.estimates[name]) if name in moment.estimates else ""
-            if name == moment.leader:
-                number = f"**{number}**"
-            elif name in moment.alike:
-                number += " ~"
-            line.append(number)
-        rows.append(line)
-    return rows
+    names = list(dict.fromkeys(name for one in found for name in one.returns))
+
+    def cell(one: ReturnsAt, name: str) -> str:
+        number = estimate_text(one.estimates[name]) if name in one.estimates else ""
+        return f"**{number}**" if name == one.leader else number + " ~" * (name in one.alike)
+
+    rows = [[one.task.label, short_steps(one.steps), *(cell(one, name) for name in names)] for one in found]
+    return Table(["task", "steps", *names], rows)

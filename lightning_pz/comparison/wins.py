@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_pz.common.statistics import LEVEL, Estimate, percentiles, probability_above, spread
-from lightning_pz.comparison.analysis import Cell, Task, aggregate_area
+from lightning_pz.comparison.analysis import Entry, Task, aggregate_area, contenders_of
 from lightning_pz.comparison.curves import least_p, permutation_p
 
 WIN, TIE, FEW, ALONE = "win", "tie", "too few seeds", "alone"
@@ -17,80 +17,50 @@ WIN, TIE, FEW, ALONE = "win", "tie", "too few seeds", "alone"
 
 @dataclass(frozen=True)
 class Win:
-    """How one task ends at one horizon.
+    """How one task ends at one horizon."""
 
-    Attributes:
-        task: The task.
-        horizon: Environment steps up to which areas are taken.
-        leader: Contender with the highest interquartile mean area.
-        runner_up: The second; None if there is no other.
-        probability: How sure it is that the leader's exceeds the runner-up's, by Student's t; NaN if
-            one of them has a single run.
-        paired: Whether both have the same seeds, which are then compared seed by seed.
-        p_value: Two-sided, of a permutation test; NaN without a runner-up.
-        verdict: `win`, `tie`, `too few seeds` (no outcome of so few runs could be told from chance) or `alone`.
-    """
-
-    task: Task
-    horizon: int
-    leader: Cell
-    runner_up: Cell | None
+    task: Task  # the task
+    horizon: int  # environment steps up to which areas are taken
+    leader: Entry  # contender with the highest interquartile mean area
+    runner_up: Entry | None  # the second; None if there is no other
+    # how sure it is that the leader's exceeds the runner-up's, by Student's t; NaN if one of them has a single run
     probability: float
-    paired: bool
-    p_value: float
-    verdict: str
+    paired: bool  # whether both have the same seeds, which are then compared seed by seed
+    p_value: float  # two-sided, of a permutation test; NaN without a runner-up
+    verdict: str  # `win`, `tie`, `too few seeds` (no outcome of so few runs could be told from chance) or `alone`
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One contender over all tasks at one horizon each.
+    """One contender over all tasks at one horizon each."""
 
-    Attributes:
-        contender: Its name.
-        area: Interquartile mean area over all runs of all tasks.
-        tasks: How many tasks there are.
-        leads: On how many it has the highest area.
-        leads_low: Lower end of the 95 % interval of that number; NaN if some contender on some task has a single run.
-        leads_high: Upper end.
-        wins: Tasks that it wins.
-        ties: Tasks where it is one of a tied pair, or of a pair with too few seeds.
-        behind: The other tasks.
-    """
-
-    contender: str
-    area: Estimate
-    tasks: int
-    leads: int
+    contender: str  # its name
+    area: Estimate  # interquartile mean area over all runs of all tasks
+    tasks: int  # how many tasks there are
+    leads: int  # on how many it has the highest area
+    # lower end of the 95 % interval of that number; NaN if some contender on some task has a single run
     leads_low: float
-    leads_high: float
-    wins: tuple[str, ...]
-    ties: tuple[str, ...]
-    behind: tuple[str, ...]
+    leads_high: float  # upper end
+    wins: tuple[str, ...]  # tasks that it wins
+    ties: tuple[str, ...]  # tasks where it is one of a tied pair, or of a pair with too few seeds
+    behind: tuple[str, ...]  # the other tasks
 
 
 @dataclass(frozen=True)
 class Round:
-    """A comparison of all tasks, each at one horizon.
+    """A comparison of all tasks, each at one horizon."""
 
-    Attributes:
-        name: What the horizons are.
-        horizons: Environment steps, one per task.
-        wins: How each task ends.
-        standings: Contenders that took part on every task, best first.
-        missing: Contenders that did not, for want of runs or of budget.
-    """
-
-    name: str
-    horizons: tuple[int, ...]
-    wins: tuple[Win, ...]
-    standings: tuple[Standing, ...]
-    missing: tuple[str, ...]
+    name: str  # what the horizons are
+    horizons: tuple[int, ...]  # environment steps, one per task
+    wins: tuple[Win, ...]  # how each task ends
+    standings: tuple[Standing, ...]  # contenders that took part on every task, best first
+    missing: tuple[str, ...]  # contenders that did not, for want of runs or of budget
 
 
 def rounds(tasks: Sequence[Task], draws: int, seed: int) -> list[Round]:
     """Compare at each task's largest budget, and, where budgets differ, also at the smallest, which all share.
 
-    A contender with a smaller budget takes no part above it: nobody knows how its curve would have gone on.
+    A contender with a smaller budget takes no part above it, for its curve is unknown there.
     """
     found = [_round("the whole budget", tasks, tuple(task.horizons[-1] for task in tasks), draws, seed)]
     if any(len(task.horizons) > 1 for task in tasks):
@@ -105,11 +75,11 @@ def decide(task: Task, horizon: int, seed: int) -> Win:
     A win needs both a Student probability of at least 0.975 and a permutation test below 0.05: the first says how
     sure the lead is, the second keeps equal contenders with few seeds from winning by chance.
     """
-    cells = sorted((c for c in task.cells if horizon in c.area), key=lambda c: -c.area[horizon].value)
-    leader = cells[0]
-    if len(cells) == 1:
+    entries = sorted((e for e in task.entries if horizon in e.area), key=lambda e: -e.area[horizon].value)
+    leader = entries[0]
+    if len(entries) == 1:
         return Win(task, horizon, leader, None, math.nan, False, math.nan, ALONE)
-    second = cells[1]
+    second = entries[1]
     ours, theirs = leader.areas[horizon], second.areas[horizon]
     paired = leader.seeds == second.seeds
     probability = probability_above(ours, theirs, paired)
@@ -121,57 +91,44 @@ def decide(task: Task, horizon: int, seed: int) -> Win:
 
 def _round(name: str, tasks: Sequence[Task], horizons: tuple[int, ...], draws: int, seed: int) -> Round:
     wins = tuple(decide(task, horizon, seed) for task, horizon in zip(tasks, horizons, strict=True))
-    names = list(dict.fromkeys(cell.contender for task in tasks for cell in task.cells))
-    present = {
-        name: [
-            cell
+    leads = _draw_leads(tasks, horizons, draws, seed)
+    standings, missing = [], []
+    for contender in contenders_of(tasks):
+        present = [
+            entry
             for task, horizon in zip(tasks, horizons, strict=True)
-            for cell in task.cells
-            if cell.contender == name and horizon in cell.area
+            for entry in task.entries
+            if entry.contender == contender and horizon in entry.area
         ]
-        for name in names
-    }
-    complete = [name for name in names if len(present[name]) == len(tasks)]
-    leads = _leads(tasks, horizons, draws, seed)
-    standings = []
-    for contender in complete:
-        low, high = percentiles(leads[contender])
+        if len(present) < len(tasks):
+            missing.append(contender)
+            continue
+        low, high = map(float, percentiles(leads[contender]))
         own = [win for win in wins if win.leader.contender == contender]
         won = tuple(win.task.label for win in own if win.verdict == WIN)
-        tied = tuple(
-            win.task.label
-            for win in wins
-            if win.verdict in (TIE, FEW)
-            and contender in (win.leader.contender, win.runner_up.contender if win.runner_up else None)
-        )
         alone = tuple(win.task.label for win in own if win.verdict == ALONE)
+        pairs = {win.task.label: (win.leader, win.runner_up) for win in wins if win.verdict in (TIE, FEW)}
+        tied = tuple(label for label, pair in pairs.items() if contender in [e.contender for e in pair if e])
         behind = tuple(task.label for task in tasks if task.label not in won + tied + alone)
-        standings.append(
-            Standing(
-                contender, aggregate_area(present[contender], horizons), len(tasks), len(own),
-                float(low), float(high), won, tied, behind,
-            )
-        )  # fmt: skip
+        area = aggregate_area(present, horizons)
+        standings.append(Standing(contender, area, len(tasks), len(own), low, high, won, tied, behind))
     standings.sort(key=lambda standing: (-len(standing.wins), -standing.leads, -standing.area.value))
-    return Round(name, horizons, wins, tuple(standings), tuple(name for name in names if name not in complete))
+    return Round(name, horizons, wins, tuple(standings), tuple(missing))
 
 
-def _leads(tasks: Sequence[Task], horizons: Sequence[int], draws: int, seed: int) -> dict[str, np.ndarray]:
+def _draw_leads(tasks: Sequence[Task], horizons: Sequence[int], draws: int, seed: int) -> dict[str, np.ndarray]:
     """Return on how many tasks each contender leads in each draw, (draws,); equal first places are shared.
 
     A draw moves each interquartile mean by its standard error times a number of Student's distribution.
     """
-    counts: dict[str, np.ndarray] = {}
+    counts = {name: np.zeros(draws) for name in contenders_of(tasks)}
     generator = np.random.default_rng(seed)
     for task, horizon in zip(tasks, horizons, strict=True):
-        cells = [cell for cell in task.cells if horizon in cell.area]
-        spreads = [spread([cell.areas[horizon]]) for cell in cells]
+        entries = [entry for entry in task.entries if horizon in entry.area]
+        spreads = [spread([entry.areas[horizon]]) for entry in entries]
         means = np.stack([s.value + s.error * generator.standard_t(float(s.freedom), draws) for s in spreads])
-        # Of a single run nobody knows where its mean lies; then nobody knows who leads.
+        # A single run does not tell where its mean lies, and then it is unknown who leads.
         first = np.where(np.isnan(means).any(axis=0), np.nan, means == means.max(axis=0))
-        for cell, share in zip(cells, first / first.sum(axis=0), strict=True):
-            counts[cell.contender] = counts.get(cell.contender, np.zeros(draws)) + share
-    for task in tasks:
-        for cell in task.cells:
-            counts.setdefault(cell.contender, np.zeros(draws))
+        for entry, share in zip(entries, first / first.sum(axis=0), strict=True):
+            counts[entry.contender] = counts[entry.contender] + share
     return counts

@@ -9,11 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lightning_pz.common import plots
+from lightning_pz.common.plotting import BLUE, GRAY, GREEN, legend, look, single
 from lightning_pz.common.statistics import UNKNOWN, ends_are, read_estimate
 
-_COLORS = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, "#CC79A7", "#56B4E9", plots.GRAY)
-_MARKERS = "osD^vPX"
 _FORMATS = {
     "float32": "dense float32",
     "float16": "dense float16",
@@ -44,7 +42,7 @@ def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
     labels = [
         _bytes(value) if value >= sizes["float32"] else ratio for value, ratio in zip(values, ratios, strict=True)
     ]
-    figure, axes = _bars({_FORMATS[name]: size for name, size in sizes.items()}, labels, plots.BLUE)
+    figure, axes = _bars({_FORMATS[name]: size for name, size in sizes.items()}, labels, BLUE)
     axes.set(xscale="log", xlabel="size of the file", title=title, xlim=(min(values) / 3, max(values) * 12))
     _label_bytes(axes)
     return figure
@@ -60,7 +58,7 @@ def sparsity_by_layer(sparsity: Mapping[str, float], weights: Mapping[str, int],
     """
     names = [f"layer {number}, {weights[name]:,} weights" for number, name in enumerate(sparsity, 1)]
     values = list(sparsity.values())
-    figure, axes = _bars(dict(zip(names, values, strict=True)), [f"{value:.1%}" for value in values], plots.GREEN)
+    figure, axes = _bars(dict(zip(names, values, strict=True)), [f"{value:.1%}" for value in values], GREEN)
     axes.set(xlim=(0, 1.15), xlabel="share of the weights removed", title=title, xticks=[0, 0.25, 0.5, 0.75, 1])
     return figure
 
@@ -72,17 +70,17 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
         runs: Summaries of runs in one environment.
         title: The environment.
     """
-    figure, axes = _axes(5.6, 3.8)
+    figure, axes = single(width=5.6, height=3.8)
     ends = ("return_dense", "return_dense_low", "return_dense_high")
     dense = [run for run in runs if all(run.get(key) is not None for key in ends)]
     if dense and (found := read_estimate(dense[-1], "return_dense")) is not None:
         label = "uncompressed policy"
         if ends_kind := ends_are({found.kind}):
-            axes.axhspan(found.low, found.high, color=plots.GRAY, alpha=0.2, linewidth=0)
+            axes.axhspan(found.low, found.high, color=GRAY, alpha=0.2, linewidth=0)
             label += f" (band: {ends_kind})"
-        axes.axhline(found.value, color=plots.GRAY, linestyle=":", label=label)
+        axes.axhline(found.value, color=GRAY, linestyle=":", label=label)
         size = dense[-1]["bytes_float32"]
-        axes.axvline(size, color=plots.GRAY, linestyle="--", linewidth=0.8, label="its size in float32")
+        axes.axvline(size, color=GRAY, linestyle="--", linewidth=0.8, label="its size in float32")
     kinds = set()
     for i, method in enumerate(sorted({run["method"] for run in runs})):
         own = sorted((run for run in runs if run["method"] == method), key=lambda run: run["bytes_file"])
@@ -96,8 +94,8 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
             value,
             yerr=np.nan_to_num([value - low, high - value]),
             label=method_label(method),
-            color=_COLORS[i % len(_COLORS)],
-            marker=_MARKERS[i % len(_MARKERS)],
+            color=look(i).color,
+            marker=look(i).marker,
             capsize=2,
             linestyle="none",
             markersize=5,
@@ -112,19 +110,13 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
     axes.set(xscale="log", xlabel="size of the compressed file", ylabel=ylabel, title=title)
     axes.margins(x=0.15, y=0.15)
     _label_bytes(axes)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    legend(figure, loc="outside lower center", ncols=2)
     return figure
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Any]:
-    figure, axes = plots.plt.subplots(figsize=(width, height), layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _bars(values: Mapping[str, float | int], labels: Sequence[str], color: str) -> tuple[Figure, Any]:
     """Draw one horizontal bar per name, the first on top."""
-    figure, axes = _axes(5.4, 0.45 * len(values) + 1.0)
+    figure, axes = single(width=5.4, height=0.45 * len(values) + 1.0)
     axes.bar_label(
         axes.barh(list(values), list(values.values()), color=color, height=0.6), labels, padding=4, fontsize=8
     )

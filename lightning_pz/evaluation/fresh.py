@@ -31,24 +31,18 @@ FRESH_SEED = 20_000_000
 
 @dataclass(frozen=True)
 class Champion:
-    """The best policy of a group on a task.
+    """The best policy of a group on a task."""
 
-    Attributes:
-        number: Its place in the group.
-        policy: The policy itself.
-        returns: Its returns on the fresh episodes, (E,); NaN where one is invalid.
-    """
-
-    number: int
-    policy: SavedPolicy
-    returns: Float[np.ndarray, " episodes"]
+    number: int  # its place in the group
+    policy: SavedPolicy  # the policy itself
+    returns: Float[np.ndarray, " episodes"]  # its returns on the fresh episodes, (E,); NaN where one is invalid
 
 
 @torch.no_grad()
 def champions(
     model: BehaviorAutoencoder,
     pool: Pool,
-    plays: Plays,
+    played: Plays,
     tasks: Mapping[str, TaskFunction],
     config: EvaluateConfig,
     *,
@@ -59,7 +53,7 @@ def champions(
     Args:
         model: The trained autoencoder.
         pool: The pool it was trained on.
-        plays: What all policies did; chooses the best.
+        played: What all policies did; chooses the best.
         tasks: Reward functions by name.
         config: How many fresh episodes.
         progress: Draw a progress bar.
@@ -67,12 +61,12 @@ def champions(
     rows = held_out_rows(model, pool, config.policies)
     found: dict[str, dict[str, Champion]] = {}
     for group in FRESH:
-        best = {task: best_of(plays.returns[group][task]) for task in tasks}
+        best = {task: best_of(played.returns[group][task]) for task in tasks}
         numbers = np.unique(list(best.values()))  # one policy may be the best on several tasks
         if group == "pool":
             params = pool.params(rows[numbers])
         else:
-            params = model.decoder(torch.from_numpy(plays.latents["latents"][numbers]))
+            params = model.decoder(torch.from_numpy(played.latents["latents"][numbers]))
         if progress:
             print(f"  best of {group}: {len(numbers)} policies x {config.fresh_episodes} fresh episodes", flush=True)
         again = rollout(

@@ -1,4 +1,4 @@
-"""Plays the four groups of policies that recovery compares, on the same episodes."""
+"""Plays the four groups of policies that recovery compares, all on the same episodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.evaluation.latents import choose_latents
 from lightning_pz.evaluation.shared import kept
-from lightning_pz.policy import PolicyNetwork, draw_params
+from lightning_pz.policy import draw_params
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.of_checkpoint import open_pool_of
 from lightning_pz.pool.store import Pool
@@ -40,8 +40,8 @@ class EvaluateConfig:
         policies: Policies in each of the four groups; fewer where the pool holds out fewer.
         episodes: Episodes of each policy; the same seeds for all.
         episode_seed: Seed of the first episode; the others follow.
-        latents: What latents are sampled from (k above 3): `density`, a kernel density over encoded training policies, or
-            `gaussian`, with their mean and covariance.
+        latents: Distribution that latents are sampled from (k above 3): `density`, a kernel density over encoded training
+            policies, or `gaussian`, with their mean and covariance.
         latent_seed: Seed of the latents that are sampled.
         best: How many of the pool's best policies the reconstruction gap averages over.
         draws: Bootstrap resamples behind each interval.
@@ -75,17 +75,11 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Plays:
-    """What the four groups did.
+    """What the four groups did."""
 
-    Attributes:
-        returns: By group and task, (N, E); NaN where an episode is invalid.
-        lengths: Steps of each episode by group, (N, E).
-        latents: The latents of groups `reconstructed` and `latents`, (N, k).
-    """
-
-    returns: dict[str, dict[str, np.ndarray]]
-    lengths: dict[str, np.ndarray]
-    latents: dict[str, np.ndarray]
+    returns: dict[str, dict[str, np.ndarray]]  # by group and task, (N, E); NaN where an episode is invalid
+    lengths: dict[str, np.ndarray]  # steps of each episode by group, (N, E)
+    latents: dict[str, np.ndarray]  # the latents of groups `reconstructed` and `latents`, (N, k)
 
     @property
     def tasks(self) -> list[str]:
@@ -115,7 +109,7 @@ def find_pool(model: BehaviorAutoencoder, given: str | None = None) -> Pool:
 
 
 def held_out_rows(model: BehaviorAutoencoder, pool: Pool, count: int) -> np.ndarray:
-    """Return rows of at most `count` held-out policies: those that decided nothing first, then those that chose the checkpoint."""
+    """Return rows of at most `count` held-out policies, those of the test FVU before those that chose the checkpoint."""
     rows = split_rows(pool, **model.hparams["description"]["pool"]["split"])
     return np.concatenate([rows["test"], rows["val"]])[:count]
 
@@ -131,7 +125,7 @@ def play_groups(
     *,
     progress: bool = False,
 ) -> Plays:
-    """Play all four groups; those that do not depend on the checkpoint only once for a pool.
+    """Play all four groups, those that do not depend on the checkpoint only once for a pool.
 
     Args:
         model: The trained autoencoder.
@@ -139,12 +133,11 @@ def play_groups(
         tasks: Reward functions by name.
         config: What to play.
         shared: Folder where the returns of `pool` and `random` are kept for the next checkpoint.
-        decides: What decides an episode beside the policies, the seeds and what they share: the environment as it is, the
-            sources of the tasks, versions; plain data.
+        decides: What else decides an episode, as plain data: the environment as it is, the sources of the tasks, versions.
         progress: Draw progress bars.
 
     Raises:
-        UserError: A user's task that returns something else than rewards.
+        UserError: A user's task returns something else than rewards.
     """
     spec = EnvSpec.from_dict(model.env)
     rows = held_out_rows(model, pool, config.policies)
@@ -153,30 +146,36 @@ def play_groups(
     first = int(pool.meta["candidates"])
 
     def fresh(numbers: range) -> Float[Tensor, "policies params"]:
-        return draw_params(
-            pool.prior, pool.layout, pool.meta["seed"], range(first + numbers.start, first + numbers.stop)
-        )
+        beyond = range(first + numbers.start, first + numbers.stop)
+        return draw_params(pool.prior, pool.layout, pool.meta["seed"], beyond)
 
-    def run(make: Callable[[range], Tensor], count: int, what: str) -> Rollouts:
+    def run(make: Callable[[range], Tensor], count: int, group: str) -> Rollouts:
         if progress:
-            print(f"  {what}: {count} policies x {config.episodes} episodes", flush=True)
+            print(f"  {group}: {count} policies x {config.episodes} episodes", flush=True)
         return rollout(
             model.policy, make, spec, config.seeds, tasks,
             policies=count, threads=config.threads, progress=progress,
         )  # fmt: skip
 
+    def run_once(make: Callable[[range], Tensor], group: str) -> Rollouts:
+        return kept(shared, group, content, list(tasks), lambda: run(make, len(rows), group))
+
+    network = (
+        model.policy.observation_mean,
+        model.policy.observation_std,
+        model.policy.action_low,
+        model.policy.action_high,
+    )
     content = {
-        **decides, "pool": pool.digest, "rows": rows.tolist(), "seeds": config.seeds, "network": _digest(model.policy),
+        **decides, "pool": pool.digest, "rows": rows.tolist(), "seeds": config.seeds,
+        "network": digest([model.policy.layout.to_dict(), [value.tolist() for value in network]]),
     }  # fmt: skip
     results = {
-        "pool": kept(
-            shared, "pool", content, list(tasks),
-            lambda: run(lambda n: pool.params(rows[n.start : n.stop]), len(rows), "pool"),
-        ),
+        "pool": run_once(lambda n: pool.params(rows[n.start : n.stop]), "pool"),
         "reconstructed": run(lambda n: model.decoder(codes[n.start : n.stop]), len(codes), "reconstructed"),
         "latents": run(lambda n: model.decoder(latents[n.start : n.stop]), len(latents), "latents"),
-        "random": kept(shared, "random", content, list(tasks), lambda: run(fresh, len(rows), "random")),
-    }  # fmt: skip
+        "random": run_once(fresh, "random"),
+    }
     return Plays(
         returns={group: result.returns for group, result in results.items()},
         lengths={group: result.lengths for group, result in results.items()},
@@ -184,14 +183,8 @@ def play_groups(
     )
 
 
-def _digest(network: PolicyNetwork) -> str:
-    """Return a digest of what the policies share: layout, statistics, action box."""
-    shared = (network.observation_mean, network.observation_std, network.action_low, network.action_high)
-    return digest([network.layout.to_dict(), [value.tolist() for value in shared]])
-
-
 def _distribution(model: BehaviorAutoencoder, pool: Pool, kind: str) -> LatentDistribution:
-    """Return what latents are sampled from; a checkpoint of an earlier version, which kept no encodings, makes them now."""
+    """Return what latents are sampled from; checkpoints of earlier versions, which hold no encodings, make them now."""
     if not len(model.latent_encodings):
         rows = split_rows(pool, **model.hparams["description"]["pool"]["split"])["train"][:ENCODINGS]
         model.latent_encodings = torch.cat([model.encode(pool.params(part)) for part in _parts(rows)])

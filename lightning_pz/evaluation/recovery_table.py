@@ -21,20 +21,13 @@ _SIZES = {"small": 0, "medium": 1, "large": 2}
 
 @dataclass(frozen=True)
 class Recovery:
-    """Metrics of one policy size and latent size on one task, over training seeds.
+    """Metrics of one policy size and latent size on one task, over training seeds."""
 
-    Attributes:
-        policy: Name of the policy preset.
-        latent_dim: k.
-        task: Name of the task.
-        seeds: Training seeds behind it.
-        values: Mean over seeds with its interval or range, by metric; NaN where a ratio has no range to compare with.
-    """
-
-    policy: str
-    latent_dim: int
-    task: str
-    seeds: tuple[int, ...]
+    policy: str  # name of the policy preset
+    latent_dim: int  # k
+    task: str  # name of the task
+    seeds: tuple[int, ...]  # training seeds behind it
+    # mean over seeds with its interval or range, by metric; NaN where a ratio has no range to compare with
     values: dict[str, Estimate]
 
 

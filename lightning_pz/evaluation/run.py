@@ -1,4 +1,4 @@
-"""Evaluates one checkpoint: plays, measures, draws, and leaves a folder that is never made twice."""
+"""Evaluates one checkpoint: plays, measures, draws figures, and writes a run folder, once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import yaml
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.common import plots
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, file_digest, new_folder, replacing, safe_name, slug, write_json, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, find
+from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import BOOTSTRAP, NONE, Estimate, mean_interval, percentiles
 from lightning_pz.envs.played import environment_now, is_as_it_was, task_sources, versions
 from lightning_pz.envs.presets import env_name
-from lightning_pz.envs.tasks import TaskFunction, find_tasks
-from lightning_pz.evaluation import figures
-from lightning_pz.evaluation.fresh import FRESH, Champion, champions
+from lightning_pz.envs.tasks import find_tasks
+from lightning_pz.evaluation.figures import evaluation_figures
+from lightning_pz.evaluation.fresh import FRESH, champions
 from lightning_pz.evaluation.groups import EvaluateConfig, Plays, find_pool, play_groups, read_returns, write_returns
 from lightning_pz.evaluation.latents import GRID_DIM
 from lightning_pz.evaluation.metrics import RECOVERY_METRICS, bootstrap, drop_invalid, recovery
@@ -35,19 +35,12 @@ from lightning_pz.pool.store import Pool
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of one checkpoint.
+    """One checkpoint's results."""
 
-    Attributes:
-        folder: Its run folder.
-        summary: The contents of summary.json.
-        draws: Bootstrap resamples of each metric by task, (draws,) each.
-        found: Whether the folder was there already.
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    draws: dict[str, dict[str, np.ndarray]]
-    found: bool
+    folder: Path  # its run folder
+    summary: dict[str, Any]  # the contents of summary.json
+    draws: dict[str, dict[str, np.ndarray]]  # bootstrap resamples of each metric by task, (draws,) each
+    found: bool  # whether the folder was there already
 
 
 def load_checkpoints(paths: Sequence[str], env_id: str | None) -> list[tuple[Path, BehaviorAutoencoder]]:
@@ -79,7 +72,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate one checkpoint, or read what an equal evaluation left behind.
 
-    It is known by the content of all that decides it: where the checkpoint lies and how many threads there are does not
+    It is found again by the content of all that decides it; the place of the checkpoint and the number of threads do not
     matter.
 
     Args:
@@ -88,12 +81,11 @@ def evaluate(
         tasks: Names of the tasks; all that are known of the environment if None.
         config: What to play and how to measure it.
         logs: Folder under which `evaluate/<env>/` lies.
-        pool: Where the checkpoint's pool lies now, if it was moved.
+        pool: Folder of the checkpoint's pool, if it was moved.
         progress: Draw progress bars.
 
     Raises:
-        UserError: An unknown task, a pool that is missing or another one, an environment that has changed, too few valid
-            policies.
+        UserError: An unknown task, a missing or wrong pool, a changed environment, or too few valid policies.
     """
     description = model.hparams["description"]
     functions = find_tasks(description["env"]["id"], tasks)
@@ -107,13 +99,45 @@ def evaluate(
     # Of equal evaluations begun together one plays and the others wait; a folder that cannot be written shows here.
     with alone(parents[0] / f"{name}-{identity.digest[:8]}"):
         folder = find(parents, f"{name}-{identity.digest[:8]}", identity)
-        places = [folder, *(parent / f"{name}-{tag[:8]}" for parent in parents for tag in identity.earlier)]
-        for place in places:
+        for place in [folder, *(parent / f"{name}-{tag[:8]}" for parent in parents for tag in identity.earlier)]:
             if (place / "summary.json").is_file():
-                return _found(place, list(functions), config)
-        return _make(
-            folder, parents[0] / "shared", path, model, opened, functions, config, settings, identity, progress
-        )
+                return _read_evaluation(place, list(functions), config)
+        start = time.perf_counter()
+        decides = {key: identity.content[key] for key in ("env", "tasks", "versions")}
+        played = play_groups(model, opened, functions, config, parents[0] / "shared", decides, progress=progress)
+        values, draws = _measure(played, config)
+        best = champions(model, opened, played, functions, config, progress=progress)
+        for group, metric in FRESH.items():
+            for task, champion in best[group].items():
+                values |= mean_interval(champion.returns).keys(f"{task}/{metric}")
+        invalid = played.invalid()
+        summary: dict[str, Any] = {
+            "env": description["env"]["id"],
+            "policy": description["policy"],
+            "params_per_policy": model.layout.num_params,
+            "latent_dim": model.hparams["latent_dim"],
+            "encoder": model.hparams["encoder"],
+            "seed": description.get("seed", 0),
+            "policies": len(played.lengths["pool"]),
+            "latents": len(played.lengths["latents"]),
+            "episodes": config.episodes,
+            "env_steps": int(sum(lengths.sum() for lengths in played.lengths.values())),
+            "invalid_policies": sum(invalid.values()),
+            **{f"invalid_{group}": count for group, count in invalid.items()},
+            "evaluate_seconds": round(time.perf_counter() - start, 2),
+            "checkpoint": str(path),
+            **values,
+        }
+        title = f"{description['env_name']}, {summary['policy']} policies, k = {summary['latent_dim']}"
+        with new_folder(folder) as temporary:
+            identity.write(temporary)
+            write_text(temporary / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+            (temporary / "best_in_pool").mkdir()
+            for task, champion in best["pool"].items():
+                champion.policy.save(temporary / "best_in_pool" / policy_file(task))
+            _write_plays(temporary, played, summary, title)
+            _write_measures(temporary, summary, draws)
+        return Evaluation(folder, summary, draws, found=False)
 
 
 def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict[str, Any]) -> Identity:
@@ -129,7 +153,7 @@ def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict
     content = {
         "checkpoint": fingerprint, "pool": pool.digest, "env": env, "tasks": sources, "settings": own, "versions": versions(),
     }  # fmt: skip
-    # Earlier versions drew from the Gaussian, and had no word for it.
+    # Earlier versions drew from the Gaussian, without a setting for it.
     known = {key: value for key, value in settings.items() if (key, value) != ("latents", "gaussian")}
     before = digest({**known, "checkpoint": fingerprint, "threads": None})
     told = pool.meta.get("recipe") == "grown" or pool.meta["kept"] < pool.meta["candidates"]
@@ -137,70 +161,32 @@ def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict
     return Identity(content, (before,) if told else ())
 
 
-def _found(folder: Path, tasks: list[str], config: EvaluateConfig) -> Evaluation:
+def _read_evaluation(folder: Path, tasks: list[str], config: EvaluateConfig) -> Evaluation:
     """Read what an equal evaluation left behind."""
-    kept = json.loads((folder / "summary.json").read_text())
-    if all(f"{task}/{metric}" in kept for task in tasks for metric in RECOVERY_METRICS):
-        return Evaluation(folder, kept, _read_draws(folder, tasks, config), found=True)
-    # Left by a version that knew fewer metrics: all are functions of the episodes, which lie there.
+    summary, path = json.loads((folder / "summary.json").read_text()), folder / "bootstrap.npz"
+    whole = all(f"{task}/{metric}" in summary for task in tasks for metric in RECOVERY_METRICS)
+    if whole and path.is_file():
+        with np.load(path) as kept:
+            draws = {task: {metric: kept[f"{task}/{metric}"] for metric in RECOVERY_METRICS} for task in tasks}
+        return Evaluation(folder, summary, draws, found=True)
+    # Draws are missing, or metrics that an earlier version did not know: all are functions of the episodes.
     values, draws = _measure(read_returns(folder / "returns.csv"), config)
-    _save_measures(folder, kept | values, draws)
-    return Evaluation(folder, kept | values, draws, found=True)
+    if not whole:
+        summary |= values
+        _write_measures(folder, summary, draws)
+    return Evaluation(folder, summary, draws, found=True)
 
 
-def _make(
-    folder: Path,
-    shared: Path,
-    path: Path,
-    model: BehaviorAutoencoder,
-    opened: Pool,
-    functions: dict[str, TaskFunction],
-    config: EvaluateConfig,
-    settings: dict[str, Any],
-    identity: Identity,
-    progress: bool,
-) -> Evaluation:
-    description = model.hparams["description"]
-    start = time.perf_counter()
-    decides = {key: identity.content[key] for key in ("env", "tasks", "versions")}
-    plays = play_groups(model, opened, functions, config, shared, decides, progress=progress)
-    values, draws = _measure(plays, config)
-    best = champions(model, opened, plays, functions, config, progress=progress)
-    values |= _measure_again(best)
-    invalid = plays.invalid()
-    summary: dict[str, Any] = {
-        "env": description["env"]["id"],
-        "policy": description["policy"],
-        "params_per_policy": model.layout.num_params,
-        "latent_dim": model.hparams["latent_dim"],
-        "encoder": model.hparams["encoder"],
-        "seed": description.get("seed", 0),
-        "policies": len(plays.lengths["pool"]),
-        "latents": len(plays.lengths["latents"]),
-        "episodes": config.episodes,
-        "env_steps": int(sum(lengths.sum() for lengths in plays.lengths.values())),
-        "invalid_policies": sum(invalid.values()),
-        **{f"invalid_{group}": count for group, count in invalid.items()},
-        "evaluate_seconds": round(time.perf_counter() - start, 2),
-        "checkpoint": str(path),
-        **values,
-    }
-    with new_folder(folder) as temporary:
-        identity.write(temporary)
-        _write(temporary, model, plays, settings, summary, draws, best)
-    return Evaluation(folder, summary, draws, found=False)
-
-
-def _measure(plays: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+def _measure(played: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Return flat summary keys with their intervals, and the bootstrap draws behind them."""
     values: dict[str, Any] = {}
     draws = {}
-    for task in plays.tasks:
-        groups = drop_invalid(plays.of_task(task))
+    for task in played.tasks:
+        groups = drop_invalid(played.of_task(task))
         for group, returns in groups.items():
             if len(returns) < 2:
                 raise UserError(
-                    f"only {len(returns)} of {len(plays.lengths[group])} policies of group {group!r} stayed finite on task "
+                    f"only {len(returns)} of {len(played.lengths[group])} policies of group {group!r} stayed finite on task "
                     f"{task!r}, too few to measure: raise --policies, or look for what makes the task or simulation overflow"
                 )
         measured = recovery(groups, config.best)
@@ -212,25 +198,7 @@ def _measure(plays: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict
     return values, draws
 
 
-def _measure_again(best: dict[str, dict[str, Champion]]) -> dict[str, Any]:
-    """Return flat summary keys of the best policies on fresh episodes."""
-    values: dict[str, Any] = {}
-    for group, metric in FRESH.items():
-        for task, champion in best[group].items():
-            values |= mean_interval(champion.returns).keys(f"{task}/{metric}")
-    return values
-
-
-def _read_draws(folder: Path, tasks: list[str], config: EvaluateConfig) -> dict[str, dict[str, np.ndarray]]:
-    """Return the kept bootstrap draws, or make them again from the returns."""
-    path = folder / "bootstrap.npz"
-    if not path.is_file():
-        return _measure(read_returns(folder / "returns.csv"), config)[1]
-    with np.load(path) as kept:
-        return {task: {metric: kept[f"{task}/{metric}"] for metric in RECOVERY_METRICS} for task in tasks}
-
-
-def _save_measures(folder: Path, summary: dict[str, Any], draws: dict[str, dict[str, np.ndarray]]) -> None:
+def _write_measures(folder: Path, summary: dict[str, Any], draws: dict[str, dict[str, np.ndarray]]) -> None:
     """Write bootstrap.npz and summary.json, each whole; the summary last, for it says that the folder is finished."""
     flat = {f"{task}/{metric}": drawn for task, by_metric in draws.items() for metric, drawn in by_metric.items()}
     with replacing(folder / "bootstrap.npz") as temporary, temporary.open("wb") as file:
@@ -238,32 +206,16 @@ def _save_measures(folder: Path, summary: dict[str, Any], draws: dict[str, dict[
     write_json(folder / "summary.json", summary)
 
 
-def _write(
-    folder: Path,
-    model: BehaviorAutoencoder,
-    plays: Plays,
-    settings: dict[str, Any],
-    summary: dict[str, Any],
-    draws: dict[str, dict[str, np.ndarray]],
-    best: dict[str, dict[str, Champion]],
-) -> None:
-    """Write what a run folder holds."""
+def _write_plays(folder: Path, played: Plays, summary: dict[str, Any], title: str) -> None:
+    """Write episodes, latents, figures, and the events for TensorBoard."""
     from torch.utils.tensorboard import SummaryWriter
 
-    write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    write_returns(plays, folder / "returns.csv")
-    (folder / "best_in_pool").mkdir()
-    for task, champion in best["pool"].items():
-        champion.policy.save(folder / "best_in_pool" / policy_file(task))
-    np.savez(folder / "latents.npz", allow_pickle=False, **plays.latents)
-    writer = SummaryWriter(str(folder))
-    for key, value in summary.items():
-        if "/" in key and isinstance(value, float):
-            writer.add_scalar(key, value, summary["env_steps"])
-    title = f"{model.hparams['description']['env_name']}, {summary['policy']} policies, k = {summary['latent_dim']}"
-    for name, figure in figures.draw(plays, title).items():
-        plots.save(figure, folder / "figures" / f"{name}.png")
-        writer.add_figure(name, figure, summary["env_steps"])
-        plots.plt.close(figure)
-    writer.close()
-    _save_measures(folder, summary, draws)
+    write_returns(played, folder / "returns.csv")
+    np.savez(folder / "latents.npz", allow_pickle=False, **played.latents)
+    with SummaryWriter(str(folder)) as writer:
+        for key, value in summary.items():
+            if "/" in key and isinstance(value, float):
+                writer.add_scalar(key, value, summary["env_steps"])
+        for name, figure in evaluation_figures(played, title).items():
+            save_figure(figure, folder / "figures" / name)
+            writer.add_figure(name, figure, summary["env_steps"])

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from lightning_pz.common import plots
+from lightning_pz.common.plotting import legend, look, panels, save_figure, single
 from lightning_pz.growth.outcomes import effective_dimension, whiten
 from lightning_pz.growth.rounds import Growth
 
@@ -59,9 +60,7 @@ def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[st
         for name, value in row.items():
             if name not in ("round", "steps") and np.isfinite(value):
                 writer.add_scalar(name, value, steps)
-        figure = outcome_scatter(growth, scales)
-        writer.add_figure("outcomes", figure, steps)
-        plots.plt.close(figure)
+        writer.add_figure("outcomes", outcome_scatter(growth, scales), steps)
 
 
 def keep(
@@ -72,10 +71,8 @@ def keep(
     written = sorted((working / "events").glob("events.*"), key=lambda path: _numbers(path.name))
     for place, path in enumerate(written):
         shutil.copy2(path, pool / f"events.out.tfevents.{place:06d}.growth")
-    figures = {"outcomes": outcome_scatter(growth, scales), "growth": curves(history, env_id)}
-    for name, figure in figures.items():
-        plots.save(figure, pool / "figures" / f"{name}.png")
-        plots.plt.close(figure)
+    save_figure(outcome_scatter(growth, scales), pool / "figures" / "outcomes")
+    save_figure(curves(history, env_id), pool / "figures" / "growth")
 
 
 def _numbers(name: str) -> list[int]:
@@ -94,8 +91,7 @@ def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Fig
     # Signs of eigenvectors are arbitrary: the largest entry is made positive, so that frames of a film agree.
     axes_found = axes_found * np.sign(axes_found[np.abs(axes_found).argmax(0), [0, 1]] + 1e-300)
     flat = centered @ axes_found
-    figure, axes = plots.plt.subplots(figsize=(5.2, 4.0), layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, axes = single(width=5.2, height=4.0)
     # Drawn in random order, so that no round hides another.
     shown = np.random.default_rng(0).permutation(len(flat))[:most]
     x, y = flat[shown].T
@@ -104,7 +100,7 @@ def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Fig
         xlabel="first principal outcome (sd of random policies)", ylabel="second principal outcome",
         title=f"{len(archive):,} kept policies after {growth.steps / 1e6:.1f} M steps",
     )  # fmt: skip
-    figure.colorbar(dots, label="round (0: random policies)", ticks=plots.plt.MaxNLocator(integer=True))
+    figure.colorbar(dots, label="round (0: random policies)", ticks=MaxNLocator(integer=True))
     return figure
 
 
@@ -112,24 +108,19 @@ def curves(history: list[dict[str, Any]], title: str) -> Figure:
     """Draw coverage with effective dimension, and the best return in the pool of each task, against steps."""
     steps = [row["steps"] / 1e6 for row in history]
     tasks = [name for name in history[0] if name.startswith("ceiling/")]
-    figure, (left, right) = plots.plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("environment steps (M)")
-    left.plot(steps, [row["coverage"] for row in history], color=plots.BLUE, marker="o", markersize=3, label="coverage")
-    left.plot(
-        steps, [row["effective_dimension"] for row in history], color=plots.ORANGE, linestyle="--", marker="s",
-        markersize=3, label="effective dimension",
-    )  # fmt: skip
-    left.set(ylim=(0, None), ylabel="sd of random policies; dimensions", title=title)
-    left.legend(frameon=False, fontsize=8)
-    colors = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.GRAY)
-    for number, name in enumerate(tasks):
-        right.plot(
-            steps, [row[name] for row in history], color=colors[number % 5], linestyle=("-", "--", ":", "-.")[number % 4],
-            label=name.removeprefix("ceiling/"),
-        )  # fmt: skip
+    figure, ((left, right),) = panels(1, 2, width=9.0)
+    for place, name in enumerate(("coverage", "effective_dimension")):
+        color, line, marker = look(place)
+        values = [row[name] for row in history]
+        left.plot(steps, values, color=color, linestyle=line, marker=marker, markersize=3, label=name.replace("_", " "))
+    left.set(xlabel="environment steps (M)", ylim=(0, None), ylabel="sd of random policies; dimensions", title=title)
+    legend(left)
+    for place, name in enumerate(tasks):
+        color, line, _ = look(place)
+        values = [row[name] for row in history]
+        right.plot(steps, values, color=color, linestyle=line, label=name.removeprefix("ceiling/"))
+    right.set_xlabel("environment steps (M)")
     right.set(ylabel="return of one growth episode", title="best in the pool (report only)")
     if tasks:
-        right.legend(frameon=False, fontsize=8)
+        legend(right)
     return figure

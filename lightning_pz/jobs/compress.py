@@ -15,12 +15,12 @@ from typing import Any
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_pz.common import plots
 from lightning_pz.common.checks import is_installed
 from lightning_pz.common.console import show_end
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
@@ -206,8 +206,7 @@ def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
         "trade_off": figures.trade_off(runs, env.name),
     }
     for name, figure in drawn.items():
-        plots.save(figure, folder / "figures" / f"{name}.png")
-        plots.plt.close(figure)
+        save_figure(figure, folder / "figures" / name)
 
 
 def _finished_runs(parent: Path) -> Iterator[dict[str, Any]]:

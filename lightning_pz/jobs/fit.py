@@ -18,12 +18,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, check_latent_dim
-from lightning_pz.common import plots
 from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, check_writable, replacing, write_json
 from lightning_pz.common.identity import first_difference
+from lightning_pz.common.plotting import save_figure
 from lightning_pz.growth.loop import grow
+from lightning_pz.jobs import fit_figures
 from lightning_pz.jobs.fit_callbacks import tensorboard
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
 from lightning_pz.policy import act_shared
@@ -231,19 +232,20 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
     _, axis = principal_axes(batch.actions.flatten(1), 1)
     color = ((batch.actions - batch.mean_actions).flatten(1).double() @ axis[0]).numpy()
     figures = {
-        "fvu": plots.fvu_curve(cli.history.rows, summary["pca_fvu"], summary["affine_fvu"], title),
-        "reconstruction": plots.reconstruction(batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"]),
-        "latents": plots.latent_scatter(latents.numpy(), color, title),
+        "fvu": fit_figures.fvu_curve(cli.history.rows, summary["pca_fvu"], summary["affine_fvu"], title),
+        "reconstruction": fit_figures.reconstruction(
+            batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"]
+        ),
+        "latents": fit_figures.latent_scatter(latents.numpy(), color, title),
     }
     if len(curve := cli.model.tally.curve()) > 1:
         pca = {size: summary[f"pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
-        figures["prefixes"] = plots.prefix_curve(curve, pca, title)
+        figures["prefixes"] = fit_figures.prefix_curve(curve, pca, title)
     writer = tensorboard(cli.trainer)
     for name, figure in figures.items():
-        plots.save(figure, cli.run_folder / "figures" / f"{name}.png")
+        save_figure(figure, cli.run_folder / "figures" / name)
         if writer is not None:
             writer.add_figure(name, figure, summary["steps"])
-        plots.plt.close(figure)
 
 
 def _show(cli: FitCLI, summary: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The report job behind its entry point: read, compare, write, show."""
+"""The report job: reads runs, compares them, writes the report and prints its table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 from lightning_pz.common.checks import at_least
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
-from lightning_pz.common.tables import Table
-from lightning_pz.comparison import tables
+from lightning_pz.comparison import report_page as page
 from lightning_pz.comparison.analysis import Task, analyze
-from lightning_pz.comparison.evaluations import PoolBest, find_pools, logs_root
-from lightning_pz.comparison.returns_at import Moment, moment_rows, moments
-from lightning_pz.comparison.runs import Found, cells, find_runs
+from lightning_pz.comparison.pool_best import PoolBest, find_pools, logs_root
+from lightning_pz.comparison.returns_at import ReturnsAt, returns_at, returns_at_table
+from lightning_pz.comparison.search_runs import Found, find_runs, group_runs
 from lightning_pz.comparison.wins import FEW, Round, rounds
 
 _NAMED = 5
@@ -24,23 +23,14 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Report:
-    """What a report holds.
+    """What a report holds."""
 
-    Attributes:
-        folder: Where it was written.
-        tasks: Numbers of each task.
-        rounds: Wins.
-        pools: The evaluation used for each environment.
-        found: The runs, and what was left out.
-        moments: Returns after the numbers of steps that were asked for.
-    """
-
-    folder: Path
-    tasks: list[Task]
-    rounds: list[Round]
-    pools: dict[str, PoolBest]
-    found: Found
-    moments: list[Moment]
+    folder: Path  # where it was written
+    tasks: list[Task]  # numbers of each task
+    rounds: list[Round]  # wins
+    pools: dict[str, PoolBest]  # the evaluation used for each environment
+    found: Found  # the runs, and what was left out
+    at: list[ReturnsAt]  # returns after the numbers of steps that were asked for
 
 
 def report(
@@ -59,7 +49,7 @@ def report(
         evaluations: summary.json files of `evaluate`.
         draws: Draws of areas, for the number of tasks that each algorithm leads.
         seed: Seed of these draws and of the permutation test.
-        at: Environment steps after which returns are told in a table of their own.
+        at: Environment steps after which returns are shown in a table of their own.
 
     Raises:
         UserError: An option is out of its range, or the runs cannot be compared.
@@ -72,25 +62,23 @@ def report(
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"--out expects a folder, but {out} is a file: give another place")
     found = find_runs(folders)
-    grouped = cells(found.runs)
+    grouped = group_runs(found.runs)
     pools = find_pools(found.runs, evaluations)
     tasks = analyze(grouped, pools)
-    results = rounds(tasks, draws, seed)
     if out is None:
         envs = "-".join(dict.fromkeys(task.env for task in tasks))
         out = _place((logs_root(found.runs[0]) or Path("logs")) / "report", envs, found)
-    made = Report(_shortest(out), tasks, results, pools, found, moments(tasks, at, seed))
+    full = out.absolute()
+    folder = full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full
+    made = Report(folder, tasks, rounds(tasks, draws, seed), pools, found, returns_at(tasks, at, seed))
     _write(made)
     return made
 
 
-def show(made: Report) -> None:
+def print_report(made: Report) -> None:
     """Print the table, what was used, what to do next, and last the folder."""
     whole = made.rounds[0]
-    rows = tables.console_rows(made.tasks, whole.wins)
-    print()
-    print(Table(rows[0], rows[1:]).console(2))
-    print()
+    print(f"\n{page.console_table(made.tasks, whole.wins).console(names=2)}\n")
     if any(win.verdict == FEW for win in whole.wins):
         print("  open: with so few seeds no difference could be told from chance")
     for env in dict.fromkeys(task.env for task in made.tasks):
@@ -101,15 +89,15 @@ def show(made: Report) -> None:
         print(f"  left out: {path}: {reason}")
     if (more := len(made.found.left_out) - _NAMED) > 0:
         print(f"  left out: {more} more, see report.md")
-    print(f"\n  next: {_next(made)}\n")
+    print(f"\n  next: {_next_command(made)}\n")
     print(made.folder)
 
 
-def _next(made: Report) -> str:
+def _next_command(made: Report) -> str:
     """Return the command that would help most: more seeds where they are too few to decide, else reading."""
     for win in made.rounds[0].wins:
         if win.verdict == FEW and win.runner_up is not None:
-            fewer = min(win.runner_up, win.leader, key=lambda cell: len(cell.runs))
+            fewer = min(win.runner_up, win.leader, key=lambda entry: len(entry.runs))
             return (
                 f"python -m lightning_pz.finetune --config {fewer.runs[0].folder / 'config.yaml'} "
                 f"--seed {max(fewer.seeds) + 1} --seeds {max(1, 5 - len(fewer.runs))}"
@@ -118,16 +106,13 @@ def _next(made: Report) -> str:
 
 
 def _place(parent: Path, name: str, found: Found) -> Path:
-    """Return where a report goes: where an earlier one of the same runs, or of some of them, lies, else a free folder.
+    """Return the folder of the report of these runs or of some of them, or a free folder.
 
     More runs bring a report up to date; a report of other runs is another answer.
     """
     now = {str(run.folder.resolve()) for run in found.runs}
-    for number in itertools.count(1):
-        folder = parent / (name if number == 1 else f"{name}-{number:03d}")
-        if _runs_of(folder) <= now:
-            return folder
-    raise AssertionError("unreachable")
+    folders = (parent / (name if number == 1 else f"{name}-{number:03d}") for number in itertools.count(1))
+    return next(folder for folder in folders if _runs_of(folder) <= now)
 
 
 def _runs_of(folder: Path) -> set[str]:
@@ -141,25 +126,19 @@ def _runs_of(folder: Path) -> set[str]:
 
 def _write(made: Report) -> None:
     # Only now: drawing takes a second to import.
-    from lightning_pz.comparison.figures import learning_curves, overview, save, style_indices
+    from lightning_pz.common.plotting import save_figure
+    from lightning_pz.comparison.figures import contender_places, learning_curves, overview
 
+    at = returns_at_table(made.at)
     files = {
-        "cells.csv": tables.cells_csv(made.tasks),
-        "runs.csv": tables.runs_csv(made.tasks),
-        "wins.csv": tables.wins_csv(made.rounds),
-        "report.md": tables.markdown(
-            made.tasks, made.rounds, made.pools, made.found.left_out, moment_rows(made.moments)
-        ),
+        "cells.csv": page.contenders_csv(made.tasks),
+        "runs.csv": page.runs_csv(made.tasks),
+        "wins.csv": page.wins_csv(made.rounds),
+        "report.md": page.report_page(made.tasks, made.rounds, made.pools, made.found.left_out, at),
     }
     for name, content in files.items():
         write_text(made.folder / name, content)
-    names = style_indices(list(dict.fromkeys(cell.contender for task in made.tasks for cell in task.cells)))
-    for task in made.tasks:
-        save(learning_curves(task, names), made.folder / "figures" / tables.figure_name(task))
-    save(overview(made.tasks, made.rounds[0], names), made.folder / "figures" / "overview")
-
-
-def _shortest(path: Path) -> Path:
-    """Return the path relative to the working folder where it lies below it."""
-    full = path.absolute()
-    return full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full
+    places = contender_places(made.tasks)
+    figures = {page.figure_name(task): learning_curves(task, places) for task in made.tasks}
+    for name, figure in (figures | {"overview": overview(made.tasks, made.rounds[0], places)}).items():
+        save_figure(figure, made.folder / "figures" / name, ("png", "pdf"), dpi=200)

@@ -1,4 +1,4 @@
-"""From errors of held-out policies at several latent sizes to a dimension with an interval. Pure functions on arrays.
+"""Rules that turn errors of held-out policies at several latent sizes into a dimension with an interval.
 
 Draws are paired: one resamples the held-out policies once for all latent sizes and runs, so that the difference between two
 sizes is not drowned by which policies were drawn. Training seeds are too few to be resampled (the bootstrap of three covers
@@ -21,33 +21,27 @@ Rule = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A dimension with its 95 % interval; infinity where no latent size that was tried will do.
+class DimensionInterval:
+    """A dimension with its 95 % interval; infinity where no latent size that was tried will do."""
 
-    Attributes:
-        value: On all policies and seeds.
-        low: 2.5 % quantile over draws.
-        high: 97.5 % quantile.
-        largest: Largest latent size that was tried.
-        before: The next smaller size that was tried, which was not enough; 0 if there was none.
-    """
-
-    value: float
-    low: float
-    high: float
-    largest: int
-    before: int = 0
+    value: float  # on all policies and seeds
+    low: float  # 2.5 % quantile over draws
+    high: float  # 97.5 % quantile
+    largest: int  # largest latent size that was tried
+    before: int = 0  # the next smaller size that was tried, which was not enough; 0 if there was none
 
     def text(self) -> str:
         """Return it for a table; a size that was not reached is never a number."""
-        low, high = self._one(self.low), self._one(self.high)
-        return self._one(self.value) + (f" [{low}, {high}]" if low != high else f" [{low}]")
-
-    def _one(self, value: float) -> str:
-        return f"{value:.0f}" if math.isfinite(value) else f"> {self.largest}"
+        value, low, high = (reached(number, self.largest) for number in (self.value, self.low, self.high))
+        return value + (f" [{low}, {high}]" if low != high else f" [{low}]")
 
 
-def fvu(errors: Sequence[np.ndarray], spread: np.ndarray) -> np.ndarray:
+def reached(size: float, largest: int) -> str:
+    """Return a latent size in words, infinity as more than the largest that was tried."""
+    return f"{size:.0f}" if math.isfinite(size) else f"> {largest}" if largest else "unknown"
+
+
+def mean_fvu(errors: Sequence[np.ndarray], spread: np.ndarray) -> np.ndarray:
     """Return the FVU of each latent size, its mean over training seeds, (K,).
 
     Args:
@@ -61,8 +55,8 @@ def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, d
     """Return the FVU of each latent size on draws of policies and training seeds, (draws, K).
 
     Args:
-        errors: As for `fvu`.
-        spread: As for `fvu`.
+        errors: As for `mean_fvu`.
+        spread: As for `mean_fvu`.
         joint: One training gave all latent sizes, so that a seed is drawn for all of them; else for each on its own.
         draws: How many.
         seed: Of the draws; groups with the same policies and the same `seed` see the same resamples of them.
@@ -70,14 +64,13 @@ def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, d
     generator = np.random.default_rng(seed)
     count = len(spread)
     policies = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
-    total = policies @ spread
     shared: dict[int, np.ndarray] = {}
     columns = []
     for error in errors:
         runs = len(error)
         if not joint or runs not in shared:
             shared[runs] = student_weights(runs, draws, generator)
-        columns.append(((policies @ error.T) * shared[runs]).sum(1) / total)
+        columns.append(((policies @ error.T) * shared[runs]).sum(1) / (policies @ spread))
     return np.stack(columns, 1)
 
 
@@ -96,11 +89,7 @@ def student_weights(seeds: int, draws: int, generator: np.random.Generator) -> n
 
 def first_below(tau: float) -> Rule:
     """Return the rule of the behavior dimension: the smallest latent size whose FVU is at most tau."""
-
-    def rule(values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-        return _first(values <= tau, sizes)
-
-    return rule
+    return lambda values, sizes: _first(values <= tau, sizes)
 
 
 def marginal(gain: float) -> Rule:
@@ -108,21 +97,16 @@ def marginal(gain: float) -> Rule:
 
     The last size has no next one, so it is never the answer.
     """
-
-    def rule(values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-        slope = (values[..., :-1] - values[..., 1:]) / np.diff(sizes)
-        return _first(slope < gain, sizes[:-1])
-
-    return rule
+    return lambda values, sizes: _first((values[..., :-1] - values[..., 1:]) / np.diff(sizes) < gain, sizes[:-1])
 
 
-def dimension(rule: Rule, values: np.ndarray, drawn: np.ndarray, sizes: Sequence[int]) -> Interval:
+def decide_dimension(rule: Rule, values: np.ndarray, drawn: np.ndarray, sizes: Sequence[int]) -> DimensionInterval:
     """Return what a rule says of an FVU curve, (K,), with the interval over its draws, (draws, K)."""
     value = float(rule(values, sizes))
     # Quantiles that are themselves draws: between 64 and infinity there is nothing.
     low, high = np.quantile(rule(drawn, sizes), [0.025, 0.975], method="inverted_cdf")
     smaller = [size for size in sizes if size < value] if math.isfinite(value) else list(sizes)
-    return Interval(value, float(low), float(high), max(sizes), max(smaller, default=0))
+    return DimensionInterval(value, float(low), float(high), max(sizes), max(smaller, default=0))
 
 
 def _first(passed: np.ndarray, sizes: Sequence[int]) -> np.ndarray:

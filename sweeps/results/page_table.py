@@ -24,16 +24,11 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table with what it says of itself.
+    """A table with what it says of itself."""
 
-    Attributes:
-        about: By key; see `ABOUT`. `bold: max` prints the highest of a row's numbers bold; `source` and `note` are
-            sentences.
-        table: Cells as text.
-    """
-
+    # by key; see `ABOUT`. `bold: max` prints the highest of a row's numbers bold; `source` and `note` are sentences.
     about: dict[str, str]
-    table: Table
+    table: Table  # cells as text
 
     @classmethod
     def read(cls, path: Path) -> PageTable:

@@ -3,42 +3,34 @@
 import math
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from lightning_pz.common.statistics import NONE, RANGE, STUDENT, Estimate
-from lightning_pz.comparison.analysis import Cell, Curve, Task, curve_of
+from lightning_pz.comparison.analysis import Curve, Entry, Task, curve_of
 from lightning_pz.comparison.figures import learning_curves
-from lightning_pz.comparison.runs import Run
+from lightning_pz.comparison.search_runs import SearchRun
 from lightning_pz.compression.figures import trade_off
 from lightning_pz.evaluation.figures import recovery_curves
 from lightning_pz.evaluation.metrics import RECOVERY_METRICS
 from lightning_pz.evaluation.recovery_table import Recovery
 
-RUN = Run(
+RUN = SearchRun(
     Path("run"), "mountaincar", "MountainCarContinuous-v0", "small", "left", "pgpe", "", 0, 10, 10, 1.0, 0.0, np.arange(2),
-    np.zeros(2), {},
+    np.zeros(2), {}, "", "", {},
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def curves(*counts, pool=None):
     """Return the legend of a figure of contenders with so many runs each."""
-    grid, cells = np.linspace(0, 10, 11), []
+    grid, entries = np.linspace(0, 10, 11), []
     for place, count in enumerate(counts):
         runs = np.random.default_rng(place).normal(size=(count, 11)).cumsum(1)
         estimate = Estimate(0.0, math.nan, math.nan, NONE)
         curve = curve_of([runs])
-        cells.append(Cell(f"way {place}", (RUN,) * count, 10, runs, curve, estimate, {}, {10: estimate}, {}, 0))
-    task = Task("mountaincar", "left", grid, 0.0, False, 5.0, "way 0", pool, (10,), tuple(cells))
-    figure = learning_curves(task, [cell.contender for cell in cells])
-    figure.canvas.draw()
+        entries.append(Entry(f"way {place}", (RUN,) * count, 10, runs, curve, estimate, {}, {10: estimate}, {}, 0))
+    task = Task("mountaincar", "left", grid, 0.0, False, 5.0, "way 0", pool, (10,), tuple(entries))
+    figure = learning_curves(task, {entry.contender: place for place, entry in enumerate(entries)})
     (legend,) = figure.legends
     return legend.get_title().get_text(), [text.get_text() for text in legend.get_texts()], figure
 

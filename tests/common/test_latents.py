@@ -12,7 +12,7 @@ from lightning_pz import evaluate, finetune, fit
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.latents import BANDWIDTH, ENCODINGS, LatentDistribution
-from lightning_pz.comparison.runs import read_run
+from lightning_pz.comparison.search_runs import read_search
 from lightning_pz.evaluation.groups import find_pool
 from lightning_pz.evaluation.latents import choose_latents
 from lightning_pz.jobs.finetune_run import build
@@ -180,7 +180,7 @@ def test_an_old_checkpoint_is_searched_from_its_gaussian_and_says_so_once(traine
     plain = yaml.safe_load((folder / "config.yaml").read_text())
     del plain["latents"]
     (folder / "config.yaml").write_text(yaml.safe_dump(plain))
-    assert "latents" not in read_run(folder).settings
+    assert "latents" not in read_search(folder).settings
 
 
 class Asked(Exception):

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.plots import plt
+from lightning_pz.common.plotting import LOOKS
 from lightning_pz.comparison.analysis import analyze
-from lightning_pz.comparison.figures import _STYLES, learning_curves, style_indices
-from lightning_pz.comparison.runs import cells, find_runs
+from lightning_pz.comparison.figures import contender_places, learning_curves
+from lightning_pz.comparison.labels import ALGORITHM_LABELS
+from lightning_pz.comparison.search_runs import find_runs, group_runs
 from lightning_pz.report import main
 from lightning_pz.search.settings import ALGORITHMS
 
@@ -60,12 +62,12 @@ def test_report(runs, tmp_path, capsys, monkeypatch, write_evaluation):
         assert start.startswith(b"%PDF" if name.endswith("pdf") else b"\x89PNG")
     text = (folder / "report.md").read_text()
     assert "ppo-medium-k2-seed0-seed7" in text
-    assert "| mountaincar/left | 1,000 | pgpe | " in text
+    assert "| mountaincar/left | 1,000 | latent PGPE | " in text
 
     wins = rows_of(folder / "wins.csv")
     assert [(w["task"], w["horizon"], w["leader"], w["runner_up"], w["verdict"]) for w in wins[:2]] == [
-        ("left", "1000", "pgpe", "ppo", "win"),
-        ("standard", "1000", "pgpe", "ppo", "win"),
+        ("left", "1000", "latent PGPE", "PPO", "win"),
+        ("standard", "1000", "latent PGPE", "PPO", "win"),
     ]
     assert [w["horizon"] for w in wins[2:]] == ["500", "500"]
     each = rows_of(folder / "runs.csv")
@@ -131,11 +133,15 @@ def test_refusal_is_a_sentence_and_exit_code_2(tmp_path):
 
 
 def test_every_algorithm_has_a_look_of_its_own():
-    assert len(_STYLES) >= len(ALGORITHMS)
-    colors, lines = zip(*_STYLES[: len(ALGORITHMS)], strict=True)
-    assert len(set(colors)) == len(set(map(str, lines))) == len(ALGORITHMS)
+    assert tuple(ALGORITHM_LABELS) == ALGORITHMS
+    colors, lines, markers = zip(*LOOKS[: len(ALGORITHMS)], strict=True)
+    assert len(set(colors)) == len(set(map(str, lines))) == len(set(markers)) == len(ALGORITHMS)
     # Also where others are missing.
-    assert style_indices(["sac"]).index("sac") == style_indices(["pgpe", "sac"]).index("sac")
+    places = [
+        contender_places([SimpleNamespace(entries=[SimpleNamespace(contender=n) for n in names])])
+        for names in (["SAC"], ["x", "SAC", "y", "latent PGPE"])
+    ]
+    assert places == [{"SAC": 6}, {"SAC": 6, "latent PGPE": 0, "x": 1, "y": 2}]
 
 
 def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run, rising):
@@ -143,16 +149,15 @@ def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run
         steps, returns = rising(rng, 10)
         write_run(tmp_path, "pgpe", seed, steps, returns)
         write_run(tmp_path, "ppo", seed, steps, [-1000.0, *returns[1:]])
-    (task,) = analyze(cells(find_runs([tmp_path]).runs), {})
-    figure = learning_curves(task, style_indices([]))
+    (task,) = analyze(group_runs(find_runs([tmp_path]).runs), {})
+    figure = learning_curves(task, contender_places([task]))
     (axes,) = figure.axes
     bottom, top = axes.get_ylim()
     assert -20 < bottom < 3
     assert 10 < top < 20
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["pgpe (4)", "ppo (4)"]
-    assert "go on below" in figure.legends[0].get_title().get_text()
-    plt.close(figure)
+    assert labels == ["latent PGPE (4)", "PPO (4)"]
+    assert "continue below" in figure.legends[0].get_title().get_text()
 
 
 def test_a_report_of_other_runs_does_not_take_the_place_of_an_earlier_one(tmp_path, capsys, write_run):

@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 
 from lightning_pz.comparison.analysis import analyze
-from lightning_pz.comparison.evaluations import find_pools
-from lightning_pz.comparison.returns_at import moment_rows, moments
-from lightning_pz.comparison.runs import cells, find_runs
+from lightning_pz.comparison.pool_best import find_pools
+from lightning_pz.comparison.returns_at import returns_at, returns_at_table
+from lightning_pz.comparison.search_runs import find_runs, group_runs
 from lightning_pz.report import main
 
 
 def tasks(root):
-    return analyze(cells(find_runs([root]).runs), {})
+    return analyze(group_runs(find_runs([root]).runs), {})
 
 
 def test_the_incumbent_of_that_moment_counts_and_later_ones_do_not(tmp_path, write_run):
     for seed, late in enumerate((3.0, 5.0, 7.0)):
         write_run(tmp_path, seed=seed, steps=(100, 500, 900), returns=(1.0, late, 100.0))
     write_run(tmp_path, "sac", steps=(100, 400), returns=(4.0, 6.0), budget=400)
-    early, middle = moments(tasks(tmp_path), [499, 600], 0)
-    assert {name: list(values) for name, values in early.returns.items()} == {"pgpe": [1, 1, 1]}  # 400 < 499
-    np.testing.assert_array_equal(middle.returns["pgpe"], [3, 5, 7])
-    assert middle.estimates["pgpe"].value == 5 and 3 <= middle.estimates["pgpe"].low < 5
-    (both,) = moments(tasks(tmp_path), [400], 0)
-    assert both.leader == "sac" and both.returns["sac"] == [6]
-    assert moments(tasks(tmp_path), [50, 5000], 0) == []  # nothing was evaluated by then; no budget goes so far
+    early, middle = returns_at(tasks(tmp_path), [499, 600], 0)
+    assert {name: list(values) for name, values in early.returns.items()} == {"latent PGPE": [1, 1, 1]}  # 400 < 499
+    np.testing.assert_array_equal(middle.returns["latent PGPE"], [3, 5, 7])
+    assert middle.estimates["latent PGPE"].value == 5 and 3 <= middle.estimates["latent PGPE"].low < 5
+    (both,) = returns_at(tasks(tmp_path), [400], 0)
+    assert both.leader == "SAC" and both.returns["SAC"] == [6]
+    assert returns_at(tasks(tmp_path), [50, 5000], 0) == []  # nothing was evaluated by then; no budget goes so far
 
 
 def test_alike_are_those_that_a_permutation_test_does_not_tell_apart(tmp_path, write_run, rng):
@@ -32,12 +32,12 @@ def test_alike_are_those_that_a_permutation_test_does_not_tell_apart(tmp_path, w
         write_run(tmp_path, "pgpe", seed, (100, 500), (0.0, 10 + rng.normal()))
         write_run(tmp_path, "cmaes", seed, (100, 500), (0.0, 9.9 + rng.normal()))
         write_run(tmp_path, "ppo", seed, (100, 500), (0.0, rng.normal()))
-    (found,) = moments(tasks(tmp_path), [500], 0)
-    assert found.alike == {"pgpe", "cmaes"}
-    header, row = moment_rows([found])
-    by_name = dict(zip(header, row, strict=True))
-    other = ({"pgpe", "cmaes"} - {found.leader}).pop()
-    assert by_name[found.leader].startswith("**") and by_name[other].endswith("~") and "~" not in by_name["ppo"]
+    (found,) = returns_at(tasks(tmp_path), [500], 0)
+    assert found.alike == {"latent PGPE", "latent CMA-ES"}
+    table = returns_at_table([found])
+    by_name = dict(zip(table.header, table.rows[0], strict=True))
+    other = ({"latent PGPE", "latent CMA-ES"} - {found.leader}).pop()
+    assert by_name[found.leader].startswith("**") and by_name[other].endswith("~") and "~" not in by_name["PPO"]
     assert by_name["task"] == "mountaincar/standard" and by_name["steps"] == "500"
 
 

@@ -8,35 +8,36 @@ import pytest
 from lightning_pz.common.statistics import probability_above
 from lightning_pz.comparison.analysis import SHARES, aggregate_area, analyze
 from lightning_pz.comparison.curves import permutation_p
-from lightning_pz.comparison.evaluations import find_pools
-from lightning_pz.comparison.runs import cells, find_runs
+from lightning_pz.comparison.labels import ALGORITHM_LABELS
+from lightning_pz.comparison.pool_best import find_pools
+from lightning_pz.comparison.search_runs import find_runs, group_runs
 from lightning_pz.comparison.wins import decide, rounds
 
 
 def analyzed(root, pools=None):
-    return analyze(cells(find_runs([root / "finetune"]).runs), pools or {})
+    return analyze(group_runs(find_runs([root / "finetune"]).runs), pools or {})
 
 
-def cell_of(task, contender):
-    return next(cell for cell in task.cells if cell.contender == contender)
+def entry_of(task, algorithm):
+    return next(entry for entry in task.entries if entry.contender == ALGORITHM_LABELS[algorithm])
 
 
 def test_area_floor_best_and_shares_by_hand(tmp_path, write_run):
     write_run(tmp_path, seed=0, steps=[200, 600], returns=[-10.0, 10.0])
     write_run(tmp_path, "cmaes", seed=0, steps=[500, 900], returns=[0.0, 5.0])
     (task,) = analyzed(tmp_path)
-    assert (task.floor, task.best, task.best_of, task.floor_is_median) == (-10, 10, "pgpe, seed 0", False)
+    assert (task.floor, task.best, task.best_of, task.floor_is_median) == (-10, 10, "latent PGPE, seed 0", False)
     # Floor until 600, then 1: 0.4. Floor until 500, 0.5 for 400 steps, 0.75 for 100: 0.275.
-    assert cell_of(task, "pgpe").area[1000].value == pytest.approx(0.4)
-    assert cell_of(task, "cmaes").area[1000].value == pytest.approx(0.275)
-    assert [cell_of(task, "cmaes").reach[share].tolist() for share in SHARES] == [[500], [900], [math.inf], [math.inf]]
+    assert entry_of(task, "pgpe").area[1000].value == pytest.approx(0.4)
+    assert entry_of(task, "cmaes").area[1000].value == pytest.approx(0.275)
+    assert [entry_of(task, "cmaes").reach[share].tolist() for share in SHARES] == [[500], [900], [math.inf], [math.inf]]
 
 
 def test_curve_begins_where_every_seed_has_been_evaluated(tmp_path, write_run):
     write_run(tmp_path, seed=0, steps=[100, 500], returns=[1.0, 2.0])
     write_run(tmp_path, seed=1, steps=[300, 500], returns=[3.0, 4.0])
     (task,) = analyzed(tmp_path)
-    curve = cell_of(task, "pgpe").curve
+    curve = entry_of(task, "pgpe").curve
     assert np.isnan(curve.value[task.grid < 300]).all()
     np.testing.assert_array_equal(curve.value[(task.grid >= 300) & (task.grid < 500)], 2.0)
     np.testing.assert_array_equal(curve.value[task.grid >= 500], 3.0)
@@ -50,13 +51,13 @@ def test_known_winner_wins(tmp_path, rng, write_run, rising):
         write_run(tmp_path, "sac", seed, *rising(rng, 2))
     (whole,) = rounds(analyzed(tmp_path), 500, 0)
     (win,) = whole.wins
-    assert (win.leader.contender, win.runner_up.contender, win.verdict) == ("pgpe", "ppo", "win")
+    assert (win.leader.contender, win.runner_up.contender, win.verdict) == ("latent PGPE", "PPO", "win")
     assert win.paired
     assert win.probability > 0.999
     first = whole.standings[0]
-    assert (first.contender, first.leads, first.leads_low, first.leads_high) == ("pgpe", 1, 1, 1)
+    assert (first.contender, first.leads, first.leads_low, first.leads_high) == ("latent PGPE", 1, 1, 1)
     assert first.wins == ("mountaincar/standard",)
-    assert {s.contender: s.behind for s in whole.standings[1:]} == dict.fromkeys(("ppo", "sac"), first.wins)
+    assert {s.contender: s.behind for s in whole.standings[1:]} == dict.fromkeys(("PPO", "SAC"), first.wins)
 
 
 def test_identical_algorithms_tie(tmp_path, rng, write_run, rising):
@@ -116,13 +117,13 @@ def test_smaller_budgets_are_compared_where_they_reach(tmp_path, write_run):
         write_run(tmp_path, "sac", seed, steps=[100, 200], returns=[0.0, 5.0], budget=500)
     (task,) = analyzed(tmp_path)
     assert task.horizons == (500, 1000)
-    sac = cell_of(task, "sac")
+    sac = entry_of(task, "sac")
     assert set(sac.areas) == {500}
     assert np.isnan(sac.curve.value[task.grid > 500]).all()
     whole, shared = rounds([task], 500, 0)
-    assert [s.contender for s in whole.standings] == ["pgpe"]
-    assert whole.missing == ("sac",)
-    assert shared.wins[0].leader.contender == "sac"
+    assert [s.contender for s in whole.standings] == ["latent PGPE"]
+    assert whole.missing == ("SAC",)
+    assert shared.wins[0].leader.contender == "SAC"
     assert not shared.missing
     # Up to step 500 pgpe has shown nothing above the floor.
     assert shared.wins[0].runner_up.area[500].value == 0
@@ -137,7 +138,7 @@ def test_a_task_with_more_seeds_does_not_weigh_more(tmp_path, write_run):
     for seed in range(2, 12):
         write_run(tmp_path, "pgpe", seed, steps=[0, 1], returns=[0.0, 10.0])
     tasks = analyzed(tmp_path)
-    areas = [aggregate_area([cell_of(task, name) for task in tasks], [1000, 1000]).value for name in ("pgpe", "cmaes")]
+    areas = [aggregate_area([entry_of(task, name) for task in tasks], [1000, 1000]).value for name in ("pgpe", "cmaes")]
     assert areas[0] == areas[1] == pytest.approx((0.2 + 1) / 2 * 0.999)
 
 
@@ -146,8 +147,8 @@ def test_non_finite_returns_rank_last_and_are_counted(tmp_path, write_run):
     write_run(tmp_path, seed=1, returns=[4.0, 6.0])
     write_run(tmp_path, "ppo", seed=0, returns=[2.0, 3.0])
     (task,) = analyzed(tmp_path)
-    pgpe = cell_of(task, "pgpe")
-    assert (pgpe.invalid, cell_of(task, "ppo").invalid) == (1, 0)
+    pgpe = entry_of(task, "pgpe")
+    assert (pgpe.invalid, entry_of(task, "ppo").invalid) == (1, 0)
     assert pgpe.final.value == (2 + 6) / 2  # 2 is the worst return that was seen
     assert pgpe.scores[0, -1] == 0
     assert np.isnan(pgpe.scores[0, 0])
@@ -158,7 +159,7 @@ def test_pool_sets_floor_and_best(tmp_path, write_run, write_evaluation):
     # Policies' means: 1, 3 and 5; the fourth has an invalid episode.
     write_evaluation(tmp_path, best=11.0, pool=[[0.0, 2.0], [3.0, 3.0], [5.0, 5.0], [math.nan, 100.0]])
     found = find_runs([tmp_path / "finetune"])
-    (task,) = analyze(cells(found.runs), find_pools(found.runs, []))
+    (task,) = analyze(group_runs(found.runs), find_pools(found.runs, []))
     assert (task.floor, task.floor_is_median, task.best, task.best_of) == (3, True, 11, "the pool")
     assert (task.pool.value, task.pool.low, task.pool.high) == (11, 10.5, 11)
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from sweeps.dimension.rules import Interval, dimension, draw_fvu, first_below, fvu, marginal, student_weights
+from sweeps.dimension.rules import (
+    DimensionInterval,
+    decide_dimension,
+    draw_fvu,
+    first_below,
+    marginal,
+    mean_fvu,
+    student_weights,
+)
 
 SIZES = [1, 2, 3, 5, 8]
 
@@ -45,7 +53,7 @@ def test_draws_of_policies_are_those_of_plain_resampling():
     ours = draw_fvu(errors, spread, joint=False, draws=4000, seed=0)
     assert ours.mean(0) == pytest.approx(np.mean(plain, 0), rel=0.02)
     assert ours.std(0) == pytest.approx(np.std(plain, 0), rel=0.08)
-    assert ours.mean(0) == pytest.approx(fvu(errors, spread), rel=0.03)
+    assert ours.mean(0) == pytest.approx(mean_fvu(errors, spread), rel=0.03)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -67,7 +75,7 @@ def test_the_bootstrap_is_paired():
     errors = [share * np.stack([spread, spread]) for share in (0.3, 0.099)]
     drawn = draw_fvu(errors, spread, joint=False, draws=200, seed=0)
     assert drawn.std(0) == pytest.approx([0, 0], abs=1e-12)
-    found = dimension(first_below(0.1), fvu(errors, spread), drawn, [1, 2])
+    found = decide_dimension(first_below(0.1), mean_fvu(errors, spread), drawn, [1, 2])
     assert (found.value, found.low, found.high, found.before) == (2, 2, 2, 1)
 
 
@@ -90,15 +98,15 @@ def test_the_interval_covers_the_truth():
         levels = (0.4, 0.125, 0.0995, 0.05)
         errors = [level * spread * generator.gamma(4, 0.25, size=(1, 400)) for level in levels]
         drawn = draw_fvu(errors, spread, joint=False, draws=300, seed=study)
-        found = dimension(first_below(0.1), fvu(errors, spread), drawn, [1, 2, 3, 5])
+        found = decide_dimension(first_below(0.1), mean_fvu(errors, spread), drawn, [1, 2, 3, 5])
         held += found.low <= 3 <= found.high
     assert held >= 185
 
 
 def test_a_size_that_was_not_reached_is_no_number():
-    found = Interval(math.inf, 8, math.inf, 16, 16)
+    found = DimensionInterval(math.inf, 8, math.inf, 16, 16)
     assert found.text() == "> 16 [8, > 16]" and "inf" not in found.text()
-    assert Interval(3, 3, 3, 16, 2).text() == "3 [3]"
+    assert DimensionInterval(3, 3, 3, 16, 2).text() == "3 [3]"
 
 
 def test_the_same_seed_gives_the_same_draws():

@@ -8,8 +8,8 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.comparison.analysis import analyze
-from lightning_pz.comparison.evaluations import find_pools, logs_root
-from lightning_pz.comparison.runs import cells, find_runs
+from lightning_pz.comparison.pool_best import find_pools, logs_root
+from lightning_pz.comparison.search_runs import find_runs, group_runs
 
 
 def test_reads_what_finetune_wrote(tmp_path, write_run):
@@ -57,9 +57,9 @@ def test_a_task_without_a_finite_return_is_named_and_left_out(tmp_path, write_ru
     assert {run.folder for run in found.runs} == {beside.with_name(beside.name[:-1] + str(seed)) for seed in range(3)}
     assert found.left_out == ((alone, "no run on mountaincar left has a finite return"),)
     # The run beside others still counts, as the worst that was seen.
-    (task,) = analyze(cells(found.runs), {})
-    (cell,) = task.cells
-    assert cell.invalid == 1 and cell.final.value == pytest.approx((2 + 2 + 1) / 3)
+    (task,) = analyze(group_runs(found.runs), {})
+    (entry,) = task.entries
+    assert entry.invalid == 1 and entry.final.value == pytest.approx((2 + 2 + 1) / 3)
     with pytest.raises(UserError, match=r"none can be used .*no run on mountaincar left has a finite return"):
         find_runs([alone])
 
@@ -77,8 +77,8 @@ def test_nothing_to_compare(tmp_path, write_run):
 def test_runs_of_one_cell_must_have_equal_settings(tmp_path, write_run):
     write_run(tmp_path, seed=0)
     write_run(tmp_path, seed=1, budget=2000)
-    with pytest.raises(UserError, match=r"pgpe on mountaincar standard .*same budget.*1000.*2000"):
-        cells(find_runs([tmp_path]).runs)
+    with pytest.raises(UserError, match=r"latent PGPE on mountaincar standard .*same budget.*1000.*2000"):
+        group_runs(find_runs([tmp_path]).runs)
 
 
 def test_settings_of_another_algorithm_do_not_count(tmp_path, write_run):
@@ -86,27 +86,27 @@ def test_settings_of_another_algorithm_do_not_count(tmp_path, write_run):
 
     write_run(tmp_path, "cmaes", 0)
     write_run(tmp_path, "cmaes", 1, pgpe=PgpeSettings(sigma=9.0))
-    assert len(cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]["cmaes"]) == 2
+    assert len(group_runs(find_runs([tmp_path]).runs)["mountaincar", "standard"]["latent CMA-ES"]) == 2
     write_run(tmp_path, "pgpe", 0)
     write_run(tmp_path, "pgpe", 1, pgpe=PgpeSettings(sigma=9.0))
     with pytest.raises(UserError, match=r"same pgpe\.sigma"):
-        cells(find_runs([tmp_path]).runs)
+        group_runs(find_runs([tmp_path]).runs)
 
 
 def test_algorithms_must_be_evaluated_alike_but_may_differ_in_budget(tmp_path, write_run):
     write_run(tmp_path, "pgpe")
     write_run(tmp_path, "sac", budget=500)
-    assert set(cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]) == {"pgpe", "sac"}
+    assert set(group_runs(find_runs([tmp_path]).runs)["mountaincar", "standard"]) == {"latent PGPE", "SAC"}
     write_run(tmp_path, "ppo", evaluation_episodes=5)
     with pytest.raises(UserError, match=r"same evaluation_episodes"):
-        cells(find_runs([tmp_path]).runs)
+        group_runs(find_runs([tmp_path]).runs)
 
 
 def test_a_seed_counts_once(tmp_path, write_run):
     folder = write_run(tmp_path)
     shutil.copytree(folder, tmp_path / "copy" / folder.name)
     with pytest.raises(UserError, match=r"seed 0 is in .* and in .*: give only one"):
-        cells(find_runs([tmp_path]).runs)
+        group_runs(find_runs([tmp_path]).runs)
 
 
 def test_checkpoints_of_one_algorithm_are_told_apart(tmp_path, write_run):
@@ -114,33 +114,43 @@ def test_checkpoints_of_one_algorithm_are_told_apart(tmp_path, write_run):
         write_run(tmp_path, tag=tag)
     write_run(tmp_path, "ppo")
     write_run(tmp_path, "ppo", env="reacher", tag="medium-k5-seed0")
-    found = cells(find_runs([tmp_path]).runs)
-    names = ["pgpe medium-k2-seed0", "pgpe medium-k3-seed0", "ppo"]
+    found = group_runs(find_runs([tmp_path]).runs)
+    names = ["latent PGPE (medium, k = 2, seed 0)", "latent PGPE (medium, k = 3, seed 0)", "PPO"]
     assert list(found["mountaincar", "standard"]) == names
-    assert list(found["reacher", "standard"]) == ["ppo"]
+    assert list(found["reacher", "standard"]) == ["PPO"]
 
 
 def test_a_search_that_does_something_else_than_usual_says_so_even_alone(tmp_path, write_run):
-    write_run(tmp_path, tag="medium-k2-3ef5d33f-pool_best")
+    write_run(tmp_path, tag="medium-k2-3ef5d33f-pool_best", start="pool_best", anchor=False)
     write_run(tmp_path, "cmaes", tag="medium-k2-3ef5d33f")
-    write_run(tmp_path, "parameter_pgpe", tag="medium-k2-seed0-pool_top-release50")
-    found = cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]
-    assert list(found) == ["pgpe pool_best", "cmaes", "parameter_pgpe pool_top-release50"]
+    write_run(tmp_path, "parameter_pgpe", tag="medium-k2-seed0-pool_top", start="pool_top")
+    from_file = {"start": "found/standard.npz", "widen": 0.1, "release_decoder_at": 200_000}
+    write_run(tmp_path, tag="medium-k2-3ef5d33f-from-standard-12345678-widen0.1-release200000", **from_file)
+    found = group_runs(find_runs([tmp_path]).runs)["mountaincar", "standard"]
+    assert list(found) == [
+        "latent PGPE from standard 12345678, widened by 0.1, decoder released at 200k",
+        "latent PGPE from the pool's record holder, decoder not moved",
+        "latent CMA-ES",
+        "weight PGPE from the pool's best",
+    ]
 
 
 def test_checkpoints_trained_with_the_seed_of_the_search_are_one_contender(tmp_path, write_run):
     for seed in (0, 1):
-        write_run(tmp_path, tag=f"medium-k2-seed{seed}-pool_top", seed=seed)
+        write_run(tmp_path, tag=f"medium-k2-seed{seed}-pool_top", seed=seed, start="pool_top")
         write_run(tmp_path, tag=f"medium-k2-seed{seed}", seed=seed)
         write_run(tmp_path, "cmaes", tag=f"medium-k2-seed{seed}", seed=seed)
-    found = cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]
-    assert {name: len(runs) for name, runs in found.items()} == {"pgpe": 2, "pgpe pool_top": 2, "cmaes": 2}
+    found = group_runs(find_runs([tmp_path]).runs)["mountaincar", "standard"]
+    assert {name: len(runs) for name, runs in found.items()} == {
+        "latent PGPE": 2, "latent PGPE from the pool's best": 2, "latent CMA-ES": 2,
+    }  # fmt: skip
     # Another size, or a search that has not its own fit, and they are told apart again.
     write_run(tmp_path, tag="medium-k3-seed0", seed=0)
     write_run(tmp_path, "cmaes", tag="medium-k2-seed0", seed=7)
-    found = cells(find_runs([tmp_path]).runs)["mountaincar", "standard"]
+    found = group_runs(find_runs([tmp_path]).runs)["mountaincar", "standard"]
     assert set(found) == {
-        "pgpe medium-k2", "pgpe medium-k2-pool_top", "pgpe medium-k3-seed0", "cmaes medium-k2-seed0", "cmaes medium-k2-seed1",
+        "latent PGPE (medium, k = 2)", "latent PGPE from the pool's best (medium, k = 2)", "latent PGPE (medium, k = 3, seed 0)",
+        "latent CMA-ES (medium, k = 2, seed 0)", "latent CMA-ES (medium, k = 2, seed 1)",
     }  # fmt: skip
 
 

@@ -1,10 +1,9 @@
-"""What a study left behind: its finished runs, grouped into curves of FVU against latent size."""
+"""Reads the finished fits of a study, grouped into curves of FVU against latent size."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,69 +18,57 @@ _NO_CURVE = ("model.latent_dim", "seed_everything")
 """Varied settings that do not make another curve."""
 
 
-def is_grown(pool: str) -> bool:
-    """Tell from the name of a pool whether it was grown by search (`GrownRecipe.folder_name`)."""
-    return "-grown-" in pool
-
-
 @dataclass(frozen=True)
-class Run:
-    """One fit.
+class FitRun:
+    """One fit."""
 
-    Attributes:
-        folder: Its run folder.
-        summary: Its summary.json.
-        probes: Its probes.json; None if it was made without.
-        bottleneck: `plain`, `nested` or `variational`.
-        latent_dims: Sizes whose error was measured, (K,).
-        error: Squared action error of each test policy at each size, (K, N).
-        spread: Its squared deviation from the mean policy, (N,).
-        rows: Its row in the pool, (N,).
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    probes: dict[str, Any] | None
-    bottleneck: str
-    latent_dims: np.ndarray
-    error: np.ndarray
-    spread: np.ndarray
-    rows: np.ndarray
+    folder: Path  # its run folder
+    summary: dict[str, Any]  # its summary.json
+    probes: dict[str, Any] | None  # its probes.json; None if it was made without
+    config: dict[str, Any]  # its config.yaml
+    grown: bool  # whether its pool was grown by search
+    latent_dims: np.ndarray  # sizes whose error was measured, (K,)
+    error: np.ndarray  # squared action error of each test policy at each size, (K, N)
+    spread: np.ndarray  # its squared deviation from the mean policy, (N,)
+    rows: np.ndarray  # its row in the pool, (N,)
 
     @property
     def pool(self) -> str:
-        """Name of its pool, which tells environment, policy size and recipe."""
+        """Name of its pool."""
         return Path(self.summary["pool"]).name
 
     @property
-    def grown(self) -> bool:
-        """Whether that pool was grown by search."""
-        return is_grown(self.pool)
+    def bottleneck(self) -> str:
+        """`plain`, `nested` or `variational`."""
+        return self.config.get("model", {}).get("bottleneck", "plain")
+
+    @property
+    def prior(self) -> dict[str, Any]:
+        """Distribution of the policies, or of those from which they were grown; empty if unknown."""
+        told = self.config.get("data", {}).get("random", {}).get("prior", {})
+        return told if self.probes is None else self.probes["prior"]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in latent size and training seed alone: one curve.
+    """Fits that differ in latent size and training seed alone: one curve."""
 
-    Attributes:
-        env: Short name of the environment.
-        policy: Preset of the policy's size.
-        bottleneck: Of the autoencoder.
-        settings: Other settings that the study varied, with their values.
-        runs: The runs.
-    """
+    env: str  # short name of the environment
+    policy: str  # preset of the policy's size
+    bottleneck: str  # of the autoencoder
+    settings: tuple[tuple[str, str], ...]  # other settings that the study varied, with their values
+    runs: tuple[FitRun, ...] = field(repr=False)  # the fits
 
-    env: str
-    policy: str
-    bottleneck: str
-    settings: tuple[tuple[str, str], ...]
-    runs: tuple[Run, ...] = field(repr=False)
+    @property
+    def kind(self) -> str:
+        """What tells it from other groups of its environment and policy size."""
+        kind = "separate runs" if self.bottleneck == "plain" else self.bottleneck
+        return ", ".join([kind, *(f"{key} {value}" for key, value in self.settings)])
 
     @property
     def label(self) -> str:
         """What tells it from other groups of its environment."""
-        kind = {"plain": "separate runs", "nested": "nested"}.get(self.bottleneck, self.bottleneck)
-        return ", ".join([self.policy, kind, *(f"{key} {value}" for key, value in self.settings)])
+        return f"{self.policy}, {self.kind}"
 
     @property
     def joint(self) -> bool:
@@ -102,11 +89,9 @@ class Group:
     def errors(self) -> list[np.ndarray]:
         """Return for each latent size the squared action errors, (seeds, policies)."""
         return [
-            np.stack([
-                run.error[list(run.latent_dims).index(size)] for run in self.runs if size in run.latent_dims
-            ])
-            for size in self.sizes
-        ]  # fmt: skip
+            np.stack([run.error[list(run.latent_dims).index(k)] for run in self.runs if k in run.latent_dims])
+            for k in self.sizes
+        ]
 
     def pca(self) -> dict[int, float]:
         """Return the FVU of PCA on actions by number of components, where runs have measured it."""
@@ -117,7 +102,24 @@ class Group:
         return dict(sorted(found.items()))
 
 
-def read_study(logs: Path, study: str, env: str | None) -> list[Group]:
+def is_grown(fit: Path) -> bool:
+    """Return whether the pool of a fit was grown by search, as its identity.json or config.yaml tells.
+
+    Of a fit whose pool was given by its folder, and that keeps no identity, the pool's name tells.
+    """
+    try:
+        if (fit / "identity.json").is_file():
+            return json.loads((fit / "identity.json").read_text())["pool"]["recipe"]["kind"] == "grown"
+        config = fit / "config.yaml"
+        data = (yaml.safe_load(config.read_text()) if config.is_file() else {}).get("data", {})
+        if "recipe" in data and not data.get("pool"):
+            return data["recipe"] == "grown"
+        return "-grown-" in Path(json.loads((fit / "summary.json").read_text())["pool"]).name
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return False
+
+
+def read_groups(logs: Path, study: str, env: str | None) -> list[Group]:
     """Return the groups of a study, of one environment or all, smaller policies first.
 
     Args:
@@ -139,35 +141,33 @@ def read_study(logs: Path, study: str, env: str | None) -> list[Group]:
         )
     groups = [group for folder in folders for group in _groups(folder, folder.name.removeprefix(f"{study}-"), logs)]
     if not groups:
-        raise UserError(
-            f"none of the trials in {', '.join(map(str, folders))} is finished: let python -m sweeps {study} go on"
-        )
+        named = ", ".join(map(str, folders))
+        raise UserError(f"none of the trials in {named} is finished: let python -m sweeps {study} continue")
     return groups
 
 
 def _groups(folder: Path, env: str, logs: Path) -> list[Group]:
     with (folder / "trials.csv").open(newline="") as file:
         trials = [trial for trial in csv.DictReader(file) if trial.get("state") == "COMPLETE"]
-    found: dict[tuple[Any, ...], list[Run]] = {}
+    found: dict[tuple[Any, ...], list[FitRun]] = {}
     for trial in trials:
-        run = read_run(Path(trial["run"]), logs)
+        run = read_fit(Path(trial["run"]), logs)
         others = tuple((k, v) for k, v in trial.items() if "." in k and k not in _NO_CURVE and v not in ("", None))
-        key = (run.summary["policy"], run.bottleneck, others)
+        own = found.setdefault((run.summary["policy"], run.bottleneck, others), [])
         # Grid points that two workers met twice are the same fit.
-        if run.folder not in [other.folder for other in found.setdefault(key, [])]:
-            found[key].append(run)
-    groups = [Group(env, key[0], key[1], key[2], tuple(runs)) for key, runs in found.items()]
+        if run.folder not in [other.folder for other in own]:
+            own.append(run)
+    groups = [Group(env, size, kind, others, tuple(runs)) for (size, kind, others), runs in found.items()]
     for group in groups:
-        check_paired(group)
+        _check_paired(group)
     return sorted(groups, key=lambda g: (_SIZES.get(g.policy, 9), g.policy, g.bottleneck, g.settings))
 
 
-def read_run(folder: Path, logs: Path) -> Run:
+def read_fit(folder: Path, logs: Path) -> FitRun:
     """Return one fit from its run folder.
 
     Args:
-        folder: As the study wrote it; where it is not there, the same `fit/...` under `logs` is looked for, for logs can be
-            moved.
+        folder: As the study wrote it; where it is missing, the same `fit/...` under `logs` is read, for logs can be moved.
         logs: Folder of all runs.
 
     Raises:
@@ -185,23 +185,21 @@ def read_run(folder: Path, logs: Path) -> Run:
         probes = json.loads(probes_file.read_text()) if probes_file.is_file() else None
         with np.load(folder / "policy_errors.npz", allow_pickle=False) as arrays:
             dims, error, spread, rows = (arrays[name] for name in ("latent_dims", "error", "spread", "rows"))
-    except (json.JSONDecodeError, KeyError, ValueError, OSError) as error_:
+    except (KeyError, ValueError, OSError) as problem:
         raise UserError(
-            f"a file in {folder} is broken ({error_}): delete the folder and run its study again"
-        ) from error_
+            f"a file in {folder} is broken ({problem}): delete the folder and run its study again"
+        ) from problem
+    path = folder / "policy_errors.npz"
     if error.shape != (len(dims), len(spread)) or len(rows) != len(spread):
-        raise UserError(
-            f"{folder / 'policy_errors.npz'} expects error of {len(dims)} sizes x {len(spread)} policies, but has {error.shape}"
-        )
+        raise UserError(f"{path} expects error of {len(dims)} sizes x {len(spread)} policies, but has {error.shape}")
     if not (np.isfinite(error).all() and np.isfinite(spread).all() and spread.sum() > 0):
-        raise UserError(
-            f"{folder / 'policy_errors.npz'} holds numbers that are not finite, or policies that all act alike"
-        )
-    bottleneck = config.get("model", {}).get("bottleneck", "plain")
-    return Run(folder, summary, probes, bottleneck, dims, error.astype(float), spread.astype(float), rows)
+        raise UserError(f"{path} holds numbers that are not finite, or policies that all act alike")
+    return FitRun(
+        folder, summary, probes, config, is_grown(folder), dims, error.astype(float), spread.astype(float), rows
+    )
 
 
-def check_paired(group: Group) -> None:
+def _check_paired(group: Group) -> None:
     """Raise `UserError` unless all runs of a group were measured on the same policies of the same pool."""
     first = group.runs[0]
     for run in group.runs[1:]:
@@ -211,8 +209,3 @@ def check_paired(group: Group) -> None:
                 f"{run.folder} and {first.folder} were measured on different policies, so their errors cannot be paired: give "
                 "the study's fits one pool, one --data.split_seed and one --data.test_share"
             )
-
-
-def runs_with_probes(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that have a probes.json."""
-    return [run for run in runs if run.probes is not None]

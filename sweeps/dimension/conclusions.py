@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sweeps.dimension.analysis import CLAIMED, Probe, Result, Settings
+from sweeps.dimension.findings import CLAIMED, DimensionSettings, Findings, Probe
+from sweeps.dimension.rules import reached
 
 
-def words(results: Sequence[Result], settings: Settings) -> str:
+def conclusions(results: Sequence[Findings], settings: DimensionSettings) -> str:
     """Return in words what the numbers say and what they do not."""
+    envs = dict.fromkeys(r.group.env for r in results)
     lines = [
-        f"* **{r.group.env}, {r.group.label}** (prior {r.prior}): {_behavior_words(r)} {_estimate_words(r)}"
-        for r in results
+        f"* **{r.group.env}, {r.group.label}** (prior {r.prior}): {_on_behavior(r)} {_on_estimates(r)}" for r in results
     ]
-    lines += [line for env in dict.fromkeys(r.group.env for r in results) if (line := _size_words(env, results))]
-    lines += [line for env in dict.fromkeys(r.group.env for r in results) if (line := _claim_words(env, results))]
+    lines += [line for env in envs for line in _on_sizes(env, results)]
+    lines += [_on_claim(env, results) for env in envs if env in CLAIMED]
     if any(r.group.runs[0].grown for r in results):
         lines.append(
             "* Held-out policies of a grown pool descend from the same searches as its training policies, so that its numbers count "
@@ -36,80 +37,64 @@ def words(results: Sequence[Result], settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _behavior_words(r: Result) -> str:
-    kept = (
-        f"{r.behavior.text()} latent numbers"
-        if math.isfinite(r.behavior.value)
-        else f"more than {r.behavior.largest} latent numbers"
+def _on_behavior(r: Findings) -> str:
+    known = math.isfinite(r.behavior.value)
+    kept = r.behavior.text() if known else f"more than {r.behavior.largest}"
+    return (
+        f"the behavior dimension is {kept} latent numbers; PCA needs {reached(r.pca_floor, max(r.pca, default=0))}; an affine "
+        f"policy has {r.affine} numbers and leaves {r.affine_fvu:.3f} of the variance."
     )
-    pca = f"PCA needs {or_more(r.pca_floor, max(r.pca, default=0))}"
-    return f"the behavior dimension is {kept}; {pca}; an affine policy has {r.affine} numbers and leaves {r.affine_fvu:.3f} of the variance."
 
 
-def _estimate_words(r: Result) -> str:
-    probes = [
-        (label, r.probe("behavior", name))
-        for name, label in (("two_nn", "TwoNN"), ("gride_16", "GRIDE at neighbors 16 and 32"))
-    ]
-    told = [
+def _on_estimates(r: Findings) -> str:
+    sentences = [
         f"{label} on behaviors is {with_error(p.value, p.error)} against {with_error(p.surrogate, p.surrogate_error)} on the surrogate: {_against(p)}."
-        for label, p in probes
-        if p is not None and math.isfinite(p.value)
+        for label, name in (("TwoNN", "two_nn"), ("GRIDE at neighbors 16 and 32", "gride_16"))
+        if (p := r.probe("behavior", name)) is not None and math.isfinite(p.value)
     ]
-    return " ".join(told) or "Nothing is known of its intrinsic dimension: fit with --probes.enabled true."
+    return " ".join(sentences) or "Its intrinsic dimension is unknown: fit with --probes.enabled true."
 
 
 def _against(probe: Probe) -> str:
     apart = (probe.value - probe.surrogate) / math.hypot(probe.error, probe.surrogate_error)
     if abs(apart) < 2:
         return "no more than the spectrum says"
-    return (
-        "below what the spectrum alone gives, so behaviors are curved or unevenly spread"
-        if apart < 0
-        else "above what the spectrum alone gives"
-    )
+    if apart < 0:
+        return "below what the spectrum alone gives, so behaviors are curved or unevenly spread"
+    return "above what the spectrum alone gives"
 
 
-def _size_words(env: str, results: Sequence[Result]) -> str:
+def _on_sizes(env: str, results: Sequence[Findings]) -> list[str]:
     """Compare policy sizes of the same kind of run: the claim that the environment decides and not the network."""
-    kinds: dict[tuple[str, object], dict[str, Result]] = {}
+    kinds: dict[str, dict[str, Findings]] = {}
     for r in results:
         if r.group.env == env:
-            kinds.setdefault((r.group.bottleneck, r.group.settings), {})[r.group.policy] = r
+            kinds.setdefault(r.group.kind, {})[r.group.policy] = r
     lines = []
-    for (bottleneck, _), by_policy in kinds.items():
-        if len(by_policy) < 2:
-            continue
+    for kind, by_policy in kinds.items():
         found = [r.behavior for r in by_policy.values()]
+        if len(found) < 2:
+            continue
+        values = ", ".join(f"{policy} {r.behavior.text()}" for policy, r in by_policy.items())
+        if all(math.isinf(i.low) for i in found):
+            verdict = "none was reached, so a difference is unknown"
         # The largest lower end and the smallest upper end: intervals of all sizes share a value or they do not.
-        share = max(i.low for i in found) <= min(i.high for i in found)
-        told = ", ".join(f"{policy} {r.behavior.text()}" for policy, r in by_policy.items())
-        verdict = (
-            "none was reached, so nothing is told of a difference"
-            if all(math.isinf(i.low) for i in found)
-            else "the intervals overlap, so no difference between policy sizes is shown"
-            if share
-            else "the intervals do not overlap: the network matters, not the environment alone"
-        )
-        lines.append(
-            f"* {env}, {'separate' if bottleneck == 'plain' else bottleneck} runs, behavior dimension by policy size: {told}; {verdict}."
-        )
-    return "\n".join(lines)
+        elif max(i.low for i in found) <= min(i.high for i in found):
+            verdict = "the intervals overlap, so no difference between policy sizes is shown"
+        else:
+            verdict = "the intervals do not overlap: the network matters, not the environment alone"
+        lines.append(f"* {env}, {kind}, behavior dimension by policy size: {values}; {verdict}.")
+    return lines
 
 
-def _claim_words(env: str, results: Sequence[Result]) -> str:
-    if env not in CLAIMED:
-        return ""
+def _on_claim(env: str, results: Sequence[Findings]) -> str:
     low, high = CLAIMED[env]
     mine = [r for r in results if r.group.env == env]
     behavior = "; ".join(f"{r.group.label} {r.behavior.text()}" for r in mine)
-    tasks = (
-        "; ".join(dict.fromkeys(f"{r.group.policy} *{t.task}* {t.text()}" for r in mine for t in r.tasks))
-        or "not evaluated"
-    )
+    tasks = "; ".join(dict.fromkeys(f"{r.group.policy} *{t.task}* {t.text()}" for r in mine for t in r.tasks))
     return (
         f"* {env}, published claim {low} to {high} (arXiv 2509.22566, read off recovery): behavior dimension here {behavior}; task-recovery "
-        f"dimension here {tasks}."
+        f"dimension here {tasks or 'not evaluated'}."
     )
 
 
@@ -119,8 +104,3 @@ def with_error(value: float, error: float) -> str:
         return "-"
     digits = 3 if abs(value) <= 1 else 2 if abs(value) < 20 else 1
     return f"{value:.{digits}f}" + (f" +- {error:.{digits}f}" if math.isfinite(error) else "")
-
-
-def or_more(value: float, largest: int) -> str:
-    """Return a number of latents, or that it is more than the largest that was tried."""
-    return f"{value:.0f}" if math.isfinite(value) else (f"> {largest}" if largest else "unknown")

@@ -1,4 +1,4 @@
-"""Finished runs of `finetune`, read from their folders; what cannot be compared is named and left out."""
+"""Reads finished runs of `finetune` from their folders, and groups them by task and contender."""
 
 from __future__ import annotations
 
@@ -16,66 +16,53 @@ import yaml
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import WHOLE
+from lightning_pz.comparison.labels import search_label
 from lightning_pz.envs.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 
 _MARKS = ("identity", "summary.json", "curve.csv")
 _SHARED = ("evaluation_episodes", "test_episodes")
 """Settings without which returns of one task cannot be compared at all."""
+BROKEN = (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError, UserError)
+"""What reading an unfinished, broken or foreign folder can raise."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """One finished search.
+class SearchRun:
+    """One finished search."""
 
-    Attributes:
-        folder: Where it lies.
-        env: Short name of the environment.
-        env_id: Its Gymnasium id.
-        policy: Name of the policy size.
-        task: Name of the task.
-        algorithm: One of `ALGORITHMS`.
-        tag: The checkpoint in a few letters, as in the folder's name.
-        seed: Seed of the search.
-        budget: Environment steps it was given.
-        env_steps: Environment steps it took.
-        seconds: Wall time, evaluation included.
-        final: Return on the test episodes, which chose nothing; NaN if not finite.
-        steps: Environment steps of the evaluations, (E,), ascending.
-        returns: Return of the incumbent at each, (E,); NaN if not finite.
-        settings: What decides the result, flat, without the seed.
-        checkpoint: Path of the autoencoder, as it was given.
-    """
+    folder: Path  # where it lies
+    env: str  # short name of the environment
+    env_id: str  # its Gymnasium id
+    policy: str  # name of the policy size
+    task: str  # name of the task
+    algorithm: str  # one of `ALGORITHMS`
+    tag: str  # the checkpoint in a few letters, as in the folder's name
+    seed: int  # seed of the search
+    budget: int  # environment steps it was given
+    env_steps: int  # environment steps it took
+    seconds: float  # wall time, evaluation included
+    final: float  # return on the test episodes, which chose nothing; NaN if not finite
+    steps: np.ndarray  # environment steps of the evaluations, (E,), ascending
+    returns: np.ndarray  # return of the incumbent at each, (E,); NaN if not finite
+    settings: dict[str, Any]  # what decides the result, flat, without the seed
+    label: str  # algorithm and settings for readers; see `search_label`
+    checkpoint: str  # path of the autoencoder, as it was given
+    identity: dict[str, Any]  # the contents of identity.json; empty in runs of earlier versions
 
-    folder: Path
-    env: str
-    env_id: str
-    policy: str
-    task: str
-    algorithm: str
-    tag: str
-    seed: int
-    budget: int
-    env_steps: int
-    seconds: float
-    final: float
-    steps: np.ndarray
-    returns: np.ndarray
-    settings: dict[str, Any]
-    checkpoint: str = ""
+    @property
+    def fit(self) -> tuple[str, str]:
+        """Policy and latent size in words, and the seed of the fit or a digest of the checkpoint, empty if unknown."""
+        found = re.match(r"(.+?)-k(\d+)-(?:seed)?(\d+(?![^-])|[0-9a-f]{8})(?![^-])", self.tag)
+        return (f"{found[1]}, k = {found[2]}", found[3]) if found else (self.tag, "")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What lay below the given folders.
+    """What lay below the given folders."""
 
-    Attributes:
-        runs: Finished runs, in the order of their folders.
-        left_out: Folder and reason of each other run.
-    """
-
-    runs: tuple[Run, ...]
-    left_out: tuple[tuple[Path, str], ...]
+    runs: tuple[SearchRun, ...]  # finished runs, in the order of their folders
+    left_out: tuple[tuple[Path, str], ...]  # folder and reason of each other run
 
 
 def find_runs(folders: Sequence[Path]) -> Found:
@@ -96,14 +83,16 @@ def find_runs(folders: Sequence[Path]) -> Found:
     runs, left_out = [], []
     for path in places.values():
         try:
-            runs.append(read_run(path))
-        except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
+            runs.append(read_search(path))
+        except BROKEN as error:
             left_out.append((path, _reason(error)))
+    # Among others, a run without a finite return counts as the worst on its task; alone, there is no worst.
     finite = {(run.env, run.task) for run in runs if np.isfinite(run.returns).any()}
-    for run in runs:
-        # Beside others it counts as the worst that was seen; on a task where nothing was seen there is no worst.
-        if (run.env, run.task) not in finite:
-            left_out.append((run.folder, f"no run on {run.env} {run.task} has a finite return"))
+    left_out += [
+        (run.folder, f"no run on {run.env} {run.task} has a finite return")
+        for run in runs
+        if (run.env, run.task) not in finite
+    ]
     runs = [run for run in runs if (run.env, run.task) in finite]
     if not runs:
         named = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
@@ -115,34 +104,36 @@ def find_runs(folders: Sequence[Path]) -> Found:
     return Found(tuple(runs), tuple(left_out))
 
 
-def read_run(folder: Path) -> Run:
+def read_search(folder: Path) -> SearchRun:
     """Read one run.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError: It is unfinished, broken, or no run of `finetune`.
+        OSError, ValueError, KeyError, TypeError, UserError: It is unfinished, broken, or no run of `finetune`.
     """
     if not (folder / "summary.json").is_file():
         raise ValueError("unfinished")
     summary = json.loads((folder / "summary.json").read_text())
     if summary["algorithm"] not in ALGORITHMS:
         raise ValueError(f"algorithm {summary['algorithm']!r} is not one of {', '.join(ALGORITHMS)}")
-    steps, returns = _curve(folder / "curve.csv")
+    steps, returns = _read_curve(folder / "curve.csv")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     # Runs from before there was a choice drew Gaussian latents.
-    settings = _flat(_settings(SearchSettings, {"latents": "gaussian"} | config).identity())
-    settings.pop("seed")
+    search = _settings(SearchSettings, {"latents": "gaussian"} | config)
+    settings, identity = _flat(search.identity()), read_identity(folder)
+    del settings["seed"]
     if "start" in settings:
-        settings["start"] = _start_of(folder) or settings["start"]
+        settings["start"] = identity.get("start") or settings["start"]
     task, algorithm = summary["task"], summary["algorithm"]
     tag = re.fullmatch(rf"{algorithm}-(.+)-seed{summary['seed']}(-\d+)?", folder.name)
-    return Run(
+    mark = re.search(r"-from-.+-([0-9a-f]{8})", folder.name)
+    return SearchRun(
         folder=folder,
         env=env_name(summary["env"]),
         env_id=summary["env"],
         policy=summary["policy"],
         task=task,
         algorithm=algorithm,
-        tag=tag.group(1) if tag else f"{summary['policy']}-k{summary['latent_dim']}",
+        tag=tag[1] if tag else f"{summary['policy']}-k{summary['latent_dim']}",
         seed=int(summary["seed"]),
         budget=int(summary["budget"]),
         env_steps=int(summary["env_steps"]),
@@ -151,69 +142,66 @@ def read_run(folder: Path) -> Run:
         steps=steps,
         returns=returns,
         settings=settings,
+        label=search_label(search, mark[1] if mark else ""),
         checkpoint=summary.get("checkpoint", ""),
+        identity=identity,
     )
 
 
-Cells = dict[tuple[str, str], dict[str, list[Run]]]
-"""Runs by (environment, task) and then by contender, seeds ascending."""
+def read_identity(folder: Path) -> dict[str, Any]:
+    """Return the contents of a folder's identity.json; empty where there is none, as in earlier versions."""
+    try:
+        return dict(json.loads((folder / WHOLE).read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
-def cells(runs: Sequence[Run]) -> Cells:
-    """Sort runs into cells: one contender on one task.
+def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, list[SearchRun]]]:
+    """Return the runs by (environment, task) and then by contender, seeds ascending.
 
-    A contender is an algorithm, with what it does otherwise than usual, such as `pgpe pool_top`; where an algorithm was run from several checkpoints of one environment, or in several
-    ways, each makes a contender of its own, `<algorithm> <tag>`. Where every seed of the search has a checkpoint
-    trained with that very seed, these checkpoints are one.
+    A contender is an algorithm with its settings, such as `latent PGPE from the pool's best`. An algorithm that was
+    run from several checkpoints of one environment makes a contender of each, whose name tells the checkpoint. Where
+    every seed of the search has a checkpoint trained with that very seed, these checkpoints are one.
 
     Raises:
-        UserError: Runs of one cell differ in more than the seed, a seed is there twice, or the runs of one task were
-            measured on different numbers of episodes.
+        UserError: Runs of one contender differ in more than the seed, a seed is there twice, or the runs of one task
+            were measured on different numbers of episodes.
     """
-    by_algorithm: dict[tuple[str, str], list[Run]] = {}
+    by_algorithm: dict[tuple[str, str], list[SearchRun]] = {}
     for run in sorted(runs, key=lambda r: (r.env, ALGORITHMS.index(r.algorithm), r.tag, r.seed)):
         by_algorithm.setdefault((run.env, run.algorithm), []).append(run)
-    labels = {key: _labels(members) for key, members in by_algorithm.items()}
-    several = {algorithm for (_, algorithm), found in labels.items() if len(set(found)) > 1}
-    grouped: Cells = {}
+    notes = {key: _checkpoint_notes(members) for key, members in by_algorithm.items()}
+    several = {algorithm for (_, algorithm), found in notes.items() if len(set(found)) > 1}
+    grouped: dict[tuple[str, str], dict[str, list[SearchRun]]] = {}
     for (env, algorithm), members in by_algorithm.items():
-        for run, label in zip(members, labels[env, algorithm], strict=True):
-            name = f"{algorithm} {label if algorithm in several else _parts(run)[2]}".strip()
+        for run, note in zip(members, notes[env, algorithm], strict=True):
+            name = f"{run.label} ({note})" if algorithm in several else run.label
             grouped.setdefault((env, run.task), {}).setdefault(name, []).append(run)
     for (env, task), contenders in grouped.items():
         for name, members in contenders.items():
-            _check_cell(f"{name} on {env} {task}", members)
+            _check_contender(f"{name} on {env} {task}", members)
         first = next(iter(contenders.values()))[0]
         for members in contenders.values():
             _check_equal(f"all runs on {env} {task}", first, members[0], _SHARED)
     return grouped
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """Return what tells one contender of an algorithm from another, run by run."""
-    kinds = [(size, way) for size, _, way in map(_parts, runs)]
-    own = dict.fromkeys(kinds, True)
-    for run, kind in zip(runs, kinds, strict=True):
-        own[kind] &= _parts(run)[1] == run.seed
-    for kind in own:
-        own[kind] &= len({run.tag for run, other in zip(runs, kinds, strict=True) if other == kind}) > 1
-    one_size = all(own.values()) and len({size for size, _ in own}) == 1
+def _checkpoint_notes(runs: Sequence[SearchRun]) -> list[str]:
+    """Return what tells the checkpoint of each run from those of other contenders with the same algorithm."""
+    kinds = [(run.fit[0], run.label) for run in runs]
+    own = {}
+    for kind in set(kinds):
+        members = [run for run, other in zip(runs, kinds, strict=True) if other == kind]
+        seeds = all(run.fit[1] == str(run.seed) for run in members)
+        own[kind] = seeds and len({run.tag for run in members}) > 1
     return [
-        run.tag if not own[size, way] else way if one_size else f"{size}-{way}".strip("-")
-        for run, (size, way) in zip(runs, kinds, strict=True)
+        size if own[size, label] or not mark else f"{size}, {'seed ' * (len(mark) < 8)}{mark}"
+        for (size, label), mark in zip(kinds, (run.fit[1] for run in runs), strict=True)
     ]
 
 
-def _parts(run: Run) -> tuple[str, int | None, str]:
-    """Return policy and latent size, the seed of the fit, and what the search does otherwise than usual."""
-    found = re.fullmatch(r"(.+-k\d+)-(?:seed(\d+)|[0-9a-f]{8})(?:-(.+))?", run.tag)
-    if found is None:
-        return run.tag, None, ""
-    return found.group(1), None if found.group(2) is None else int(found.group(2)), found.group(3) or ""
-
-
-def _check_cell(name: str, runs: list[Run]) -> None:
-    seen: dict[int, Run] = {}
+def _check_contender(name: str, runs: list[SearchRun]) -> None:
+    seen: dict[int, SearchRun] = {}
     for run in runs:
         _check_equal(f"all runs of {name}", runs[0], run, sorted({*runs[0].settings, *run.settings}))
         if run.seed in seen:
@@ -224,7 +212,7 @@ def _check_cell(name: str, runs: list[Run]) -> None:
         seen[run.seed] = run
 
 
-def _check_equal(name: str, one: Run, other: Run, keys: Sequence[str]) -> None:
+def _check_equal(name: str, one: SearchRun, other: SearchRun, keys: Sequence[str]) -> None:
     for key in keys:
         ours, theirs = one.settings.get(key), other.settings.get(key)
         if ours != theirs:
@@ -234,20 +222,12 @@ def _check_equal(name: str, one: Run, other: Run, keys: Sequence[str]) -> None:
             )
 
 
-def _start_of(folder: Path) -> str | None:
-    """Return a digest of the policy in the file at which a run began; None if it did not, or does not tell."""
-    try:
-        return json.loads((folder / WHOLE).read_text())["start"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _curve(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_curve(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with path.open(newline="") as file:
         rows = [(int(row["env_steps"]), float(row["eval_return"])) for row in csv.DictReader(file)]
     if not rows:
         raise ValueError("curve.csv has no row")
-    steps, returns = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    steps, returns = (np.array(column) for column in zip(*rows, strict=True))
     if (np.diff(steps) < 0).any():
         raise ValueError("curve.csv has environment steps that go back")
     return steps, np.where(np.isfinite(returns), returns, np.nan)

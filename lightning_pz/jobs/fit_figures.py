@@ -1,34 +1,13 @@
-"""Figures of a fit. Drawn off screen, saved as PNG, handed on to TensorBoard."""
+"""Figures of a fit: FVU over training, over latents kept, reconstructed actions, latents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_pz.common.files import replacing
-
-# Okabe and Ito's palette, distinct for every kind of color vision; line styles differ too, for print.
-BLUE, ORANGE, GREEN, RED, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure whole, as its suffix says, at 150 dots per inch; the caller may still use it."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=150, bbox_inches="tight")
-    return path
-
-
-def _axes(width: float = 5.0, height: float = 3.6) -> tuple[Figure, plt.Axes]:
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+from lightning_pz.common.plotting import BLUE, GRAY, GREEN, ORANGE, RED, legend, single
 
 
 def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: float, title: str) -> Figure:
@@ -40,7 +19,7 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
         affine: FVU of the best affine policy for each policy.
         title: What was fitted.
     """
-    figure, axes = _axes()
+    figure, axes = single()
     steps, held_out, train = np.array(history).T
     axes.plot(steps, held_out, color=BLUE, label="held out (policies and states)")
     axes.plot(steps, train, color=ORANGE, linestyle="--", label="training")
@@ -48,7 +27,7 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
     axes.axhline(affine, color=GREEN, linestyle="-.", label=f"best affine policies ({affine:.3f})")
     top = max(held_out.max(), pca, affine)
     axes.set(xlabel="training steps", ylabel="FVU", title=title, ylim=(0, 1.1 * top))
-    axes.legend(frameon=False, fontsize=8)
+    legend(axes)
     return figure
 
 
@@ -60,7 +39,7 @@ def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: st
         pca: FVU of PCA on actions by number of components.
         title: What was fitted.
     """
-    figure, axes = _axes()
+    figure, axes = single()
     axes.plot(list(curve), list(curve.values()), "o-", color=BLUE, markersize=3, label="first k latents, test policies")
     axes.plot(list(pca), list(pca.values()), "s:", color=GRAY, markersize=3, label="PCA on actions, k components")
     axes.set(xscale="log", yscale="log", xlabel="latents kept, k", ylabel="FVU", title=title)
@@ -69,7 +48,7 @@ def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: st
     low = 10 ** np.floor(np.log10(min(*curve.values(), *pca.values())))
     ticks = [tick for tick in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= low]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.legend(frameon=False, fontsize=8)
+    legend(axes)
     return figure
 
 
@@ -81,19 +60,14 @@ def reconstruction(actions: np.ndarray, rebuilt: np.ndarray, value: float) -> Fi
         rebuilt: Reconstructed actions, same shape.
         value: FVU, for the title.
     """
-    figure, axes = _axes(4.2, 3.8)
+    figure, axes = single(width=4.2, height=3.8)
+    box = (-1, 1)
     cells = axes.hexbin(
-        actions.ravel(), rebuilt.ravel(), gridsize=60, bins="log", cmap="Blues", mincnt=1, extent=(-1, 1, -1, 1)
+        actions.ravel(), rebuilt.ravel(), gridsize=60, bins="log", cmap="Blues", mincnt=1, extent=box * 2
     )
-    axes.plot([-1, 1], [-1, 1], color=RED, linewidth=0.8)
-    axes.set(
-        xlabel="true action (box = -1 to 1)",
-        ylabel="reconstructed action",
-        title=f"held out, FVU {value:.3f}",
-        xlim=(-1, 1),
-        ylim=(-1, 1),
-        aspect="equal",
-    )
+    axes.plot(box, box, color=RED, linewidth=0.8)
+    axes.set(xlabel="true action (box = -1 to 1)", ylabel="reconstructed action", title=f"held out, FVU {value:.3f}")
+    axes.set(xlim=box, ylim=box, aspect="equal")
     figure.colorbar(cells, label="count", shrink=0.75)
     return figure
 
@@ -108,15 +82,14 @@ def latent_scatter(latents: np.ndarray, color: np.ndarray, title: str) -> Figure
         color: First principal component of the actions, (N,), no unit.
         title: What was fitted.
     """
-    figure, axes = _axes(4.8, 3.8)
+    figure, axes = single(width=4.8, height=3.8)
     if latents.shape[1] == 1:
         axes.scatter(latents[:, 0], color, s=3, color=BLUE, linewidths=0)
         axes.set(xlabel="$z_1$", ylabel="first behavior component", title=title)
         return figure
     limit = np.quantile(np.abs(color), 0.98)
-    points = axes.scatter(
-        latents[:, 0], latents[:, 1], c=color, s=4, cmap="coolwarm", vmin=-limit, vmax=limit, linewidths=0
-    )
+    first, second = latents[:, :2].T
+    points = axes.scatter(first, second, c=color, s=4, cmap="coolwarm", vmin=-limit, vmax=limit, linewidths=0)
     axes.set(xlabel="$z_1$", ylabel="$z_2$", title=title)
     figure.colorbar(points, label="first behavior component")
     return figure

@@ -1,0 +1,40 @@
+"""Names of searches for readers: `latent PGPE from the pool's best` for `pgpe` with `start: pool_top`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_pz.search.settings import SearchSettings
+
+ALGORITHM_LABELS = {
+    "pgpe": "latent PGPE", "cmaes": "latent CMA-ES", "random_latent": "random latents", "gradient": "latent policy gradient",
+    "parameter_pgpe": "weight PGPE", "ppo": "PPO", "sac": "SAC", "td3": "TD3", "ddpg": "DDPG",
+}  # fmt: skip
+"""A name for each algorithm, in the order of `ALGORITHMS`."""
+_STARTS = {"draws": "", "pool_best": " from the pool's record holder", "pool_top": " from the pool's best"}
+
+
+def search_label(settings: SearchSettings, start_mark: str = "") -> str:
+    """Return what tells a search from others of its task: the algorithm, and what differs from its defaults.
+
+    Args:
+        settings: Of the search.
+        start_mark: A few letters that tell the policy file at which it begins from others of that name.
+    """
+    file = f" from {Path(settings.start).stem} {start_mark}".rstrip()
+    label = ALGORITHM_LABELS[settings.algorithm] + _STARTS.get(settings.start, file)
+    if settings.encodes_start and not settings.anchor:
+        label += ", decoder not moved"
+    if settings.widen is not None:
+        label += f", widened by {settings.widen:g}"
+    if settings.algorithm == "pgpe" and settings.release_decoder_at is not None:
+        label += f", decoder released at {short_steps(settings.release_decoder_at)}"
+    return label
+
+
+def short_steps(steps: int | float) -> str:
+    """Return a number of environment steps in at most five characters."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if steps >= unit * 0.9995:
+            return f"{steps / unit:.3g}{name}"
+    return f"{steps:.0f}"

@@ -109,7 +109,7 @@ class Fit:
             UserError: It cannot be done.
             KeyboardInterrupt: As it came; the last checkpoint stays.
         """
-        from lightning_pz.jobs.fit import build, train
+        from lightning_pz.jobs.fit import prepare_fit, run_fit
 
         # Another study may want the very same run at this moment.
         with alone(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
@@ -125,9 +125,9 @@ class Fit:
                     )  # stopped before its first validation: nothing to keep
                 arguments += ["--run_name", self.name]
             with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
-                cli = build(expand_presets("fit", arguments))
+                cli = prepare_fit(expand_presets("fit", arguments))
                 cli.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
-                result = train(cli)
+                result = run_fit(cli)
         if result is None:
             raise UserError(
                 "a study does its fits in one process each: leave --trainer.devices and --trainer.num_nodes at 1"
@@ -135,10 +135,10 @@ class Fit:
         return result.summary
 
     def _build(self, source: str) -> FitCLI:
-        from lightning_pz.jobs.fit import build
+        from lightning_pz.jobs.fit import prepare_fit
 
         with naming(source):
-            return build(expand_presets("fit", self.arguments()))
+            return prepare_fit(expand_presets("fit", self.arguments()))
 
     def _check_metric(self, cli: FitCLI, source: str, metric: str) -> None:
         """Raise `UserError` unless the fit measures FVU at the latent size that a metric names."""

@@ -1,10 +1,12 @@
-"""Bottlenecks: what a latent may carry from the encoder to the decoder. Plain networks that know no trainer.
+"""Bottlenecks, which limit what a latent carries from encoder to decoder. Plain networks that know no trainer.
 
 The encoder's output is a `code`. A bottleneck turns it into the latent that training decodes (`sample`) and into the
 latent that stands for the policy ever after (`center`).
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -126,14 +128,14 @@ class Variational(Plain):
         return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
-BOTTLENECKS = ("plain", "nested", "variational")
+Bottleneck = Literal["plain", "nested", "variational"]
 
 
-def make_bottleneck(name: str, latent_dim: int, kl_weight: float) -> Plain:
+def make_bottleneck(name: Bottleneck, latent_dim: int, kl_weight: float) -> Plain:
     """Return the bottleneck of that name."""
     if name == "variational":
         return Variational(latent_dim, kl_weight)
-    return {"plain": Plain, "nested": Nested}[name](latent_dim)
+    return Nested(latent_dim) if name == "nested" else Plain(latent_dim)
 
 
 def prefix_mask(lengths: Int[Tensor, " policies"], latent_dim: int) -> Bool[Tensor, "policies latent"]:

@@ -34,7 +34,7 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-def check_settings(config: Any) -> None:
+def check_fit_settings(config: Any) -> None:
     """Raise `UserError` for the first setting that a fit cannot honor.
 
     Args:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.checks import check_choices
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy.layout import Layout
 
-INITIALIZERS = ("fan_in_normal", "standard_normal", "uniform", "torch_default", "orthogonal")
+Initializer = Literal["fan_in_normal", "standard_normal", "uniform", "torch_default", "orthogonal"]
+INITIALIZERS = get_args(Initializer)
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,12 @@ class Prior:
         UserError: An unknown initializer, or a factor that is negative or not finite.
     """
 
-    initializer: str = "fan_in_normal"
+    initializer: Initializer = "fan_in_normal"
     gain: float = 1.0
     bias_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.initializer not in INITIALIZERS:
-            raise UserError(
-                f"--prior.initializer expects one of {', '.join(INITIALIZERS)}, but got {self.initializer!r}."
-                + nearest(self.initializer, INITIALIZERS)
-            )
+        check_choices(self, "prior.")
         for name in ("gain", "bias_scale"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

@@ -6,20 +6,20 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import mujoco
 import numpy as np
 import torch
 
-from lightning_pz.common.checks import seeds
+from lightning_pz.common.checks import check_choices, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
-from lightning_pz.pool.identity import check_settings, pool_identity
 from lightning_pz.pool.novelty import first_of_each, most_novel, novelty
+from lightning_pz.pool.recipe_identity import check_made_by, pool_identity
 from lightning_pz.pool.sampling import act_table, drawn_chunks
 from lightning_pz.pool.states import StateCounts, sample_states
 from lightning_pz.pool.store import Pool, params_checksum, read_pool, write_array, write_meta
@@ -45,7 +45,7 @@ class RandomRecipe:
     seed: int = 0
     prior: Prior = field(default_factory=Prior)
     states: StateCounts = field(default_factory=StateCounts)
-    store: str = "seeds"
+    store: Literal["seeds", "params"] = "seeds"
 
     def __post_init__(self) -> None:
         if self.candidates < 10:
@@ -57,8 +57,7 @@ class RandomRecipe:
                 f"--neighbors expects 1 to {self.candidates - 1} (fewer than --candidates), but got {self.neighbors}"
             )
         seeds({"seed": self.seed})
-        if self.store not in ("seeds", "params"):
-            raise UserError(f"--store expects seeds or params, but got {self.store!r}")
+        check_choices(self)
 
     @property
     def kind(self) -> str:
@@ -93,7 +92,7 @@ def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *
         if not folder.exists():
             _make(folder, spec, layout, recipe, progress)
     pool = read_pool(folder)
-    check_settings(pool, spec, layout, recipe)
+    check_made_by(pool, spec, layout, recipe)
     return pool
 
 

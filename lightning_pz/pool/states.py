@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import gymnasium
 import numpy as np
@@ -13,14 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_pz.common.checks import one_of
+from lightning_pz.common.checks import at_least, check_choices
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec, make_env
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
-SOURCES = ("rollouts", "uniform")
 _MIN_STD = 1e-6
 """Below this a coordinate counts as constant and is only centered, in the environment's units."""
 
@@ -45,15 +45,11 @@ class StateCounts:
     val: int = 256
     test: int = 256
     episodes: int = 64
-    source: str = "rollouts"
+    source: Literal["rollouts", "uniform"] = "rollouts"
 
     def __post_init__(self) -> None:
-        for name in SPLITS:
-            if getattr(self, name) < 2:
-                raise UserError(f"--states.{name} expects at least 2 states, but got {getattr(self, name)}")
-        if self.episodes < 2:
-            raise UserError(f"--states.episodes expects at least 2, but got {self.episodes}")
-        one_of("states.source", self.source, SOURCES)
+        at_least(2, {f"states.{name}": getattr(self, name) for name in (*SPLITS, "episodes")})
+        check_choices(self, "states.")
 
     def check_source(self, spec: EnvSpec) -> None:
         """Raise `UserError` if states are to be drawn from an observation box that is not finite."""

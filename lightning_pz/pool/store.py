@@ -19,7 +19,7 @@ from lightning_pz.common.files import file_digest, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
-FORMAT_VERSION = 1
+POOL_FORMAT = 1
 ARRAYS = ("indices", "states", "fingerprints", "actions", "novelty")
 _DECISIVE_META = (
     "recipe", "env", "layout", "prior", "seed", "candidates", "params_checksum", "observation_mean", "observation_std",
@@ -131,7 +131,7 @@ def write_meta(folder: Path, meta: dict[str, Any]) -> None:
     for path in sorted(folder.glob("*.npy")):
         array = np.load(path, mmap_mode="r")
         arrays[path.stem] = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": file_digest(path)}
-    full = {"format_version": FORMAT_VERSION, **meta, "arrays": arrays}
+    full = {"format_version": POOL_FORMAT, **meta, "arrays": arrays}
     # Not write_json, for a bound of the observation box may be infinite and is to be read again as such.
     write_text(folder / "pool.json", json.dumps(full, indent=2) + "\n")
 
@@ -186,9 +186,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
         version = meta["format_version"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no pool description: {_REMAKE}") from error
-    if version != FORMAT_VERSION:
+    if version != POOL_FORMAT:
         raise UserError(
-            f"{folder} is a pool of format {version}, but this version of lightning_pz reads format {FORMAT_VERSION}: "
+            f"{folder} is a pool of format {version}, but this version of lightning_pz reads format {POOL_FORMAT}: "
             f"update lightning_pz, or {_REMAKE}"
         )
     missing = {"env", "layout", "prior", "seed", "kept", "store", "arrays", "observation_mean", "states"} - set(meta)

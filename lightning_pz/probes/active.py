@@ -9,13 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate
+from lightning_pz.probes.estimate import ProbeEstimate
 
 ACTIVE_NATS = 0.01
 """KL divergence from the prior above which a latent of a variational bottleneck counts as in use, nats."""
 
 
-def active_by_divergence(divergences: Float[Tensor, "policies latent"], threshold: float = ACTIVE_NATS) -> Estimate:
+def active_by_divergence(
+    divergences: Float[Tensor, "policies latent"], threshold: float = ACTIVE_NATS
+) -> ProbeEstimate:
     """Return how many latents carry information in a variational bottleneck.
 
     The standard error is that of a count of independent latents, each of which may truly lie on the other side of the
@@ -39,7 +41,7 @@ def active_by_divergence(divergences: Float[Tensor, "policies latent"], threshol
     values = divergences.double()
     means, errors = values.mean(0), values.std(0) / math.sqrt(len(values))
     above = torch.special.ndtr((means - threshold) / errors.clamp_min(1e-12))
-    return Estimate(float((means > threshold).sum()), float((above * (1 - above)).sum().sqrt()))
+    return ProbeEstimate(float((means > threshold).sum()), float((above * (1 - above)).sum().sqrt()))
 
 
 def divergence_rank(divergences: Float[Tensor, "policies latent"]) -> float:
@@ -66,6 +68,6 @@ def decoder_singular_values(
     return torch.nn.functional.pad(found, (0, len(covariance) - len(found)))
 
 
-def active_by_singular_values(values: Float[Tensor, " latent"], share: float = 0.01) -> Estimate:
+def active_by_singular_values(values: Float[Tensor, " latent"], share: float = 0.01) -> ProbeEstimate:
     """Return how many singular values exceed a share of the largest; no standard error, for the weights are no sample."""
-    return Estimate(float((values > share * values.max()).sum()))
+    return ProbeEstimate(float((values > share * values.max()).sum()))

@@ -24,11 +24,11 @@ from lightning_pz.probes.decoder import (
     rank_behaviors,
     variational_divergences,
 )
-from lightning_pz.probes.estimate import Estimate
-from lightning_pz.probes.extra import check_extra
+from lightning_pz.probes.estimate import ProbeEstimate
+from lightning_pz.probes.extra import check_estimators
 from lightning_pz.probes.measure import SpaceProbe, measure_space, plain_estimate
 
-FORMAT_VERSION = 1
+PROBES_FORMAT = 1
 STATES = 64
 """Held-out states on which the decoder's Jacobian is taken."""
 
@@ -68,7 +68,7 @@ class ProbeCallback(L.Callback):
             raise UserError(
                 f"--probes.neighbors expects fewer than --probes.policies ({policies}), but got {neighbors}"
             )
-        check_extra(extra if enabled else ())
+        check_estimators(extra if enabled else ())
         self.enabled, self.policies, self.latents, self.neighbors = enabled, policies, latents, neighbors
         self.every, self.extra, self.seed = every, list(extra), seed
         self._validations = 0
@@ -135,7 +135,7 @@ class ProbeCallback(L.Callback):
         mapped |= used | agreed
         description = module.hparams["description"]
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": PROBES_FORMAT,
             "env": description["env"]["id"],
             "policy": description["policy"],
             "prior": description["prior"],
@@ -176,7 +176,7 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
     write_json(folder / "probes.json", report)
 
 
-def _reasons(found: dict[str, Estimate], known: dict[str, str]) -> dict[str, str]:
+def _reasons(found: dict[str, ProbeEstimate], known: dict[str, str]) -> dict[str, str]:
     """Say of each NaN without a reason what it means."""
     silent = [name for name, estimate in found.items() if math.isnan(estimate.value) and name not in known]
     return dict.fromkeys(silent, "the decoder ignores its latent")

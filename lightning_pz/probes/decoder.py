@@ -18,9 +18,16 @@ from lightning_pz.probes.active import (
     divergence_rank,
 )
 from lightning_pz.probes.agreement import Ranks, neighbor_ranks, rank_agreement
-from lightning_pz.probes.estimate import Estimate
-from lightning_pz.probes.jacobian import Grams, jacobian_grams, jacobian_rank, largest_lipschitz, lipschitz, whiten
-from lightning_pz.probes.neighbors import distinct
+from lightning_pz.probes.estimate import ProbeEstimate
+from lightning_pz.probes.jacobian import (
+    Grams,
+    jacobian_grams,
+    jacobian_rank,
+    largest_lipschitz,
+    lipschitz,
+    whiten_grams,
+)
+from lightning_pz.probes.neighbors import distinct_points
 
 AGREEMENT_NEIGHBORS = 10
 """Neighbors whose agreement between latent and behavior distances is measured."""
@@ -54,7 +61,9 @@ def decoder_grams(
     return weights, actions
 
 
-def jacobian_probes(weights: Grams, actions: Grams, covariance: Float[Tensor, "latent latent"]) -> dict[str, Estimate]:
+def jacobian_probes(
+    weights: Grams, actions: Grams, covariance: Float[Tensor, "latent latent"]
+) -> dict[str, ProbeEstimate]:
     """Return ranks and Lipschitz constants, per standard deviation of the latents.
 
     Args:
@@ -62,7 +71,7 @@ def jacobian_probes(weights: Grams, actions: Grams, covariance: Float[Tensor, "l
         actions: From latent to actions, (n, k, k).
         covariance: Of the latents over the pool.
     """
-    weights, actions = whiten(weights, covariance), whiten(actions, covariance)
+    weights, actions = whiten_grams(weights, covariance), whiten_grams(actions, covariance)
     return {
         "jacobian_rank_params": jacobian_rank(weights),
         "jacobian_rank_actions": jacobian_rank(actions),
@@ -73,7 +82,7 @@ def jacobian_probes(weights: Grams, actions: Grams, covariance: Float[Tensor, "l
 
 def active_probes(
     decoder: nn.Module, covariance: Float[Tensor, "latent latent"], divergences: Tensor | None
-) -> tuple[dict[str, Estimate], dict[str, list[float]]]:
+) -> tuple[dict[str, ProbeEstimate], dict[str, list[float]]]:
     """Return how many latents are in use, and the spectra behind the counts.
 
     Args:
@@ -87,14 +96,14 @@ def active_probes(
     spectra = {"decoder_singular_values": values.tolist()}
     if divergences is not None:
         estimates["active_latents"] = active_by_divergence(divergences)
-        estimates["divergence_rank"] = Estimate(divergence_rank(divergences))
+        estimates["divergence_rank"] = ProbeEstimate(divergence_rank(divergences))
         spectra["divergence_nats"] = divergences.double().mean(0).tolist()
     return estimates, spectra
 
 
 def agreement_probes(
     behavior: Ranks | None, latents: Float[Tensor, "points latent"]
-) -> tuple[dict[str, Estimate], dict[str, str]]:
+) -> tuple[dict[str, ProbeEstimate], dict[str, str]]:
     """Return trustworthiness and continuity of the latents of distinct behaviors, or NaN and why.
 
     Args:
@@ -107,14 +116,14 @@ def agreement_probes(
             raise UserError("the behaviors could not be ranked: too few, all equal or not finite")
         return rank_agreement(behavior, neighbor_ranks(latents), AGREEMENT_NEIGHBORS), {}
     except UserError as error:
-        return dict.fromkeys(names, Estimate(math.nan)), dict.fromkeys(names, str(error))
+        return dict.fromkeys(names, ProbeEstimate(math.nan)), dict.fromkeys(names, str(error))
 
 
 def rank_behaviors(behavior: Float[Tensor, "points features"]) -> tuple[Ranks | None, Tensor]:
     """Return the ranks of distinct behaviors and which rows they are; None instead of ranks where there is nothing to rank."""
     if not bool(torch.isfinite(behavior).all()):
         return None, torch.arange(len(behavior))
-    kept, rows = distinct(behavior)
+    kept, rows = distinct_points(behavior)
     try:
         return neighbor_ranks(kept), rows
     except UserError:

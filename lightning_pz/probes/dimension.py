@@ -15,14 +15,14 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate
+from lightning_pz.probes.estimate import ProbeEstimate
 from lightning_pz.probes.neighbors import NeighborTable, linked_variance
 
 GRIDE_SCALES = (1, 2, 4, 8, 16, 32)
 """n1 of the scale curve; the ratio is that of the distances to neighbors 2 n1 and n1."""
 
 
-def two_nn(table: NeighborTable, discard: float = 0.1, method: str = "likelihood") -> Estimate:
+def two_nn(table: NeighborTable, discard: float = 0.1, method: str = "likelihood") -> ProbeEstimate:
     """Return the dimension from the ratio of each point's second to its first neighbor distance.
 
     log(r2 / r1) is exponential with rate d. `likelihood`: the largest share `discard` of the N ratios counts as censored
@@ -56,15 +56,15 @@ def two_nn(table: NeighborTable, discard: float = 0.1, method: str = "likelihood
     scores = (ratios <= limit).double() - value * ratios.clamp_max(limit)
     error = value * math.sqrt(linked_variance(scores - scores.mean(), table.indices[:, :2])) / kept
     if method == "likelihood":
-        return Estimate(value, error)
+        return ProbeEstimate(value, error)
     below = torch.arange(1, kept + 1, dtype=torch.double) / len(ratios)
     if discard == 0:
         raise UserError("TwoNN by the line expects discard above 0: the last ratio has no finite ordinate")
     fitted = float((ordered[:kept] * -torch.log1p(-below)).sum() / ordered[:kept].square().sum())
-    return Estimate(fitted, error * fitted / value)
+    return ProbeEstimate(fitted, error * fitted / value)
 
 
-def gride(table: NeighborTable, near: int, far: int | None = None) -> Estimate:
+def gride(table: NeighborTable, near: int, far: int | None = None) -> ProbeEstimate:
     """Return the dimension from the ratio of the distances to neighbors `far` and `near`, by maximum likelihood.
 
     mu = r_far / r_near has density `d (mu^d - 1)^(far - near - 1) / (B(far - near, near) mu^((far - 1) d + 1))`. As is usual,
@@ -104,10 +104,10 @@ def gride(table: NeighborTable, near: int, far: int | None = None) -> Estimate:
     scores = torch.zeros_like(ratios)
     one = 1 / d + between * known / -torch.expm1(-d * known) - (far - 1) * known
     scores[untied] = one - one.mean()
-    return Estimate(d, math.sqrt(linked_variance(scores, table.indices[:, :far])) / information)
+    return ProbeEstimate(d, math.sqrt(linked_variance(scores, table.indices[:, :far])) / information)
 
 
-def levina_bickel(table: NeighborTable, neighbors: int = 20) -> Estimate:
+def levina_bickel(table: NeighborTable, neighbors: int = 20) -> ProbeEstimate:
     """Return the maximum-likelihood dimension over k neighbors, the inverses averaged over the points.
 
     `1 / d = mean over points of mean over j < k of log(r_k / r_j)`.
@@ -131,4 +131,4 @@ def levina_bickel(table: NeighborTable, neighbors: int = 20) -> Estimate:
     if not mean > 0:
         raise UserError("Levina-Bickel needs neighbors at unequal distances, but all are tied")
     variance = linked_variance(inverses - mean, table.indices[:, :neighbors])
-    return Estimate(1 / mean, math.sqrt(variance) / len(inverses) / mean**2)
+    return ProbeEstimate(1 / mean, math.sqrt(variance) / len(inverses) / mean**2)

@@ -15,7 +15,7 @@ Points = Float[Tensor, "points features"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ProbeEstimate:
     """What a probe found.
 
     Attributes:
@@ -27,11 +27,11 @@ class Estimate:
     standard_error: float = math.nan
 
 
-def mean_estimate(values: Float[Tensor, " values"]) -> Estimate:
+def mean_estimate(values: Float[Tensor, " values"]) -> ProbeEstimate:
     """Return the mean of independent values with its standard error (NaN for a single value)."""
     values = values.double()
     error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
-    return Estimate(float(values.mean()), error)
+    return ProbeEstimate(float(values.mean()), error)
 
 
 def check_points(points: Points, needed: int, probe: str) -> None:

@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Sequence
 
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.probes.estimate import Estimate, Points
+from lightning_pz.probes.estimate import Points, ProbeEstimate
 
 
-def check_extra(names: Sequence[str]) -> None:
+def check_estimators(names: Sequence[str]) -> None:
     """Refuse names that scikit-dimension does not have, before any work.
 
     Raises:
@@ -35,7 +35,7 @@ def check_extra(names: Sequence[str]) -> None:
             )
 
 
-def extra_estimate(name: str, points: Points, seed: int = 0) -> Estimate:
+def extra_estimate(name: str, points: Points, seed: int = 0) -> ProbeEstimate:
     """Return what an estimator of scikit-dimension says with its default settings, with its own error where it has one.
 
     Args:
@@ -46,7 +46,7 @@ def extra_estimate(name: str, points: Points, seed: int = 0) -> Estimate:
     Raises:
         UserError: An unknown name, or points that the estimator refuses.
     """
-    check_extra([name])
+    check_estimators([name])
     import skdim
 
     with warnings.catch_warnings():
@@ -60,4 +60,4 @@ def extra_estimate(name: str, points: Points, seed: int = 0) -> Estimate:
             raise UserError(
                 f"scikit-dimension's {name} refuses {len(points)} points of {points.shape[1]} features: {error}"
             ) from error
-    return Estimate(float(fitted.dimension_), float(getattr(fitted, "error_", float("nan"))))
+    return ProbeEstimate(float(fitted.dimension_), float(getattr(fitted, "error_", float("nan"))))

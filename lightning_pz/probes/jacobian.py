@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate, mean_estimate
+from lightning_pz.probes.estimate import ProbeEstimate, mean_estimate
 
 Grams = Float[Tensor, "points latent latent"]
 _CHUNK = 4
@@ -43,7 +43,7 @@ def jacobian_grams(
     return grams
 
 
-def whiten(grams: Grams, covariance: Float[Tensor, "latent latent"]) -> Grams:
+def whiten_grams(grams: Grams, covariance: Float[Tensor, "latent latent"]) -> Grams:
     """Return the Gram matrices per standard deviation of the latents, so that their scale does not matter.
 
     Args:
@@ -55,7 +55,7 @@ def whiten(grams: Grams, covariance: Float[Tensor, "latent latent"]) -> Grams:
     return root.T @ grams @ root
 
 
-def jacobian_rank(grams: Grams) -> Estimate:
+def jacobian_rank(grams: Grams) -> ProbeEstimate:
     """Return the mean over latents of the participation ratio of the squared singular values of the Jacobian.
 
     NaN where the decoder ignores the latent altogether, for then it has no direction.
@@ -64,21 +64,21 @@ def jacobian_rank(grams: Grams) -> Estimate:
     return mean_estimate(ratio)
 
 
-def lipschitz(grams: Grams) -> Estimate:
+def lipschitz(grams: Grams) -> ProbeEstimate:
     """Return the mean over latents of the local Lipschitz constant: the largest singular value of the Jacobian.
 
-    With `whiten` and actions as outputs: root mean square change of the action, in half action boxes, per standard
+    With `whiten_grams` and actions as outputs: root mean square change of the action, in half action boxes, per standard
     deviation of the latent along the steepest direction.
     """
     return mean_estimate(_steepest(grams))
 
 
-def largest_lipschitz(grams: Grams) -> Estimate:
+def largest_lipschitz(grams: Grams) -> ProbeEstimate:
     """Return the largest local Lipschitz constant that was seen, a lower bound of the true one; no standard error."""
-    return Estimate(float(_steepest(grams).max()))
+    return ProbeEstimate(float(_steepest(grams).max()))
 
 
-def step_scale(constant: Estimate, change: float) -> float:
+def step_scale(constant: ProbeEstimate, change: float) -> float:
     """Return the step of the whitened latent whose effect on behavior is at most `change`, to first order.
 
     Args:

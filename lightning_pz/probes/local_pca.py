@@ -7,7 +7,7 @@ import math
 import torch
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate, Points
+from lightning_pz.probes.estimate import Points, ProbeEstimate
 from lightning_pz.probes.neighbors import NeighborTable, linked_variance
 
 
@@ -18,7 +18,7 @@ def local_pca(
     threshold: float = 0.05,
     centers: int = 256,
     seed: int = 0,
-) -> Estimate:
+) -> ProbeEstimate:
     """Return the mean number of local principal variances above a share of the largest one.
 
     Never more than neighbors - 1 nor than features. With k neighbors, d directions of equal variance are all counted while
@@ -56,4 +56,4 @@ def local_pca(
     scores = torch.zeros(count, dtype=torch.double)
     scores[chosen] = values[chosen] - mean
     error = math.sqrt(linked_variance(scores, table.indices[:, :neighbors])) / len(chosen)
-    return Estimate(mean, error)
+    return ProbeEstimate(mean, error)

@@ -9,10 +9,10 @@ from typing import Any
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.probes.dimension import GRIDE_SCALES, gride, levina_bickel, two_nn
-from lightning_pz.probes.estimate import Estimate, Points, check_points
+from lightning_pz.probes.estimate import Points, ProbeEstimate, check_points
 from lightning_pz.probes.extra import extra_estimate
 from lightning_pz.probes.local_pca import local_pca
-from lightning_pz.probes.neighbors import NeighborTable, distinct, neighbor_table
+from lightning_pz.probes.neighbors import NeighborTable, distinct_points, neighbor_table
 from lightning_pz.probes.spectrum import (
     Spectrum,
     components_for,
@@ -42,8 +42,8 @@ class SpaceProbe:
     points: int
     features: int
     duplicates: int
-    estimates: dict[str, Estimate] = field(default_factory=dict)
-    surrogates: dict[str, Estimate] = field(default_factory=dict)
+    estimates: dict[str, ProbeEstimate] = field(default_factory=dict)
+    surrogates: dict[str, ProbeEstimate] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class SpaceProbe:
         }
 
 
-def plain_estimate(found: Estimate, name: str = "value") -> dict[str, float | None]:
+def plain_estimate(found: ProbeEstimate, name: str = "value") -> dict[str, float | None]:
     """Return an estimate as plain data for JSON; NaN becomes null."""
     error = "standard_error" if name == "value" else f"{name}_standard_error"
     return {name: _finite(found.value), error: _finite(found.standard_error)}
@@ -87,15 +87,15 @@ def measure_space(
     count, features = points.shape
     try:
         check_points(points, 2, "a space")
-        kept, _ = distinct(points)
+        kept, _ = distinct_points(points)
         shape = spectrum(kept)
     except UserError as error:
         names = _probes(None, neighbors, seed, extra)
         return SpaceProbe(
-            count, features, 0, dict.fromkeys(names, Estimate(math.nan)), {}, dict.fromkeys(names, str(error))
+            count, features, 0, dict.fromkeys(names, ProbeEstimate(math.nan)), {}, dict.fromkeys(names, str(error))
         )
     estimates, notes = _all(_Cloud.of(kept, shape, neighbors), neighbors, seed, extra)
-    surrogates: dict[str, Estimate] = {}
+    surrogates: dict[str, ProbeEstimate] = {}
     if surrogate:
         twin = gaussian_surrogate(shape, seed)
         surrogates, _ = _all(_Cloud.of(twin, spectrum(twin), neighbors), neighbors, seed, extra)
@@ -117,9 +117,9 @@ class _Cloud:
         return _Cloud(points, shape, neighbor_table(points, min(widest, len(points) - 1)))
 
 
-def _probes(cloud: Any, neighbors: int, seed: int, extra: Sequence[str]) -> dict[str, Callable[[], Estimate]]:
+def _probes(cloud: Any, neighbors: int, seed: int, extra: Sequence[str]) -> dict[str, Callable[[], ProbeEstimate]]:
     """Return what to compute by name; nothing is touched before it is called."""
-    probes: dict[str, Callable[[], Estimate]] = {
+    probes: dict[str, Callable[[], ProbeEstimate]] = {
         "participation_ratio": lambda: participation_ratio(cloud.spectrum),
         "entropy_rank": lambda: entropy_rank(cloud.spectrum),
         "n90": lambda: components_for(cloud.spectrum, 0.90),
@@ -136,13 +136,15 @@ def _probes(cloud: Any, neighbors: int, seed: int, extra: Sequence[str]) -> dict
     return probes
 
 
-def _all(cloud: _Cloud, neighbors: int, seed: int, extra: Sequence[str]) -> tuple[dict[str, Estimate], dict[str, str]]:
+def _all(
+    cloud: _Cloud, neighbors: int, seed: int, extra: Sequence[str]
+) -> tuple[dict[str, ProbeEstimate], dict[str, str]]:
     estimates, notes = {}, {}
     for name, probe in _probes(cloud, neighbors, seed, extra).items():
         try:
             estimates[name] = probe()
         except UserError as error:
-            estimates[name], notes[name] = Estimate(math.nan), str(error)
+            estimates[name], notes[name] = ProbeEstimate(math.nan), str(error)
     return estimates, notes
 
 

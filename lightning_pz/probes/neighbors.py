@@ -40,7 +40,7 @@ class NeighborTable:
             )
 
 
-def distinct(points: Points) -> tuple[Float[Tensor, "kept features"], Int[Tensor, " kept"]]:
+def distinct_points(points: Points) -> tuple[Float[Tensor, "kept features"], Int[Tensor, " kept"]]:
     """Return the points without duplicates, which have no ratio of distances, and their rows."""
     points = points.double()
     spread = (points - points.mean(0)).square().mean().sqrt()

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate, Points, check_points
+from lightning_pz.probes.estimate import Points, ProbeEstimate, check_points
 from lightning_pz.probes.linear import principal_axes
 
 
@@ -49,7 +49,7 @@ def spectrum(points: Points) -> Spectrum:
     return Spectrum(eigenvalues, scores[:, kept][:, order])
 
 
-def participation_ratio(found: Spectrum) -> Estimate:
+def participation_ratio(found: Spectrum) -> ProbeEstimate:
     """Return `(sum l)^2 / sum l^2`: d for d equal variances, near 1 when one direction dominates.
 
     Biased low by about value^2 / N.
@@ -63,7 +63,7 @@ def participation_ratio(found: Spectrum) -> Estimate:
     return _with_error(found, float(total**2 / squares), slope)
 
 
-def entropy_rank(found: Spectrum) -> Estimate:
+def entropy_rank(found: Spectrum) -> ProbeEstimate:
     """Return `exp(-sum p log p)`, p the shares of variance: the effective rank.
 
     References:
@@ -75,7 +75,7 @@ def entropy_rank(found: Spectrum) -> Estimate:
     return _with_error(found, float(entropy.exp()), slope)
 
 
-def components_for(found: Spectrum, share: float) -> Estimate:
+def components_for(found: Spectrum, share: float) -> ProbeEstimate:
     """Return the fewest principal components that hold a share of the variance: n90, n95, n99.
 
     The standard error is that of the count made continuous by linear interpolation between components.
@@ -110,6 +110,6 @@ def gaussian_surrogate(found: Spectrum, seed: int) -> Points:
     return directions * (count * found.eigenvalues).sqrt()
 
 
-def _with_error(found: Spectrum, value: float, slope: Float[Tensor, " axes"]) -> Estimate:
+def _with_error(found: Spectrum, value: float, slope: Float[Tensor, " axes"]) -> ProbeEstimate:
     influence = (found.scores.square() - found.eigenvalues) @ slope
-    return Estimate(value, float(influence.square().mean().sqrt()) / math.sqrt(len(influence)))
+    return ProbeEstimate(value, float(influence.square().mean().sqrt()) / math.sqrt(len(influence)))

@@ -9,7 +9,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.probes import active, jacobian
 from lightning_pz.probes.agreement import ranks_agree
-from lightning_pz.probes.estimate import Estimate
+from lightning_pz.probes.estimate import ProbeEstimate
 from lightning_pz.probes.local_pca import local_pca
 from lightning_pz.probes.neighbors import neighbor_table
 
@@ -69,7 +69,7 @@ def test_rank_of_a_linear_decoder_and_its_whitening():
     assert jacobian.jacobian_rank(gram).standard_error == pytest.approx(0, abs=1e-9)
     assert jacobian.lipschitz(gram).value == pytest.approx(3 / 3**0.5)
     # In standard deviations of the latents the second direction is a hundred times shorter.
-    whitened = jacobian.whiten(gram, torch.diag(torch.tensor([4.0, 4e-4, 1.0])))
+    whitened = jacobian.whiten_grams(gram, torch.diag(torch.tensor([4.0, 4e-4, 1.0])))
     assert jacobian.jacobian_rank(whitened).value == pytest.approx(1, abs=1e-3)
     assert jacobian.lipschitz(whitened).value == pytest.approx(6 / 3**0.5)
 
@@ -101,7 +101,7 @@ def test_a_step_of_the_scale_changes_behavior_by_no_more(decoder):
 @pytest.mark.parametrize("change", [0.0, -1.0, float("nan")])
 def test_a_step_scale_expects_a_change(change):
     with pytest.raises(UserError, match="change of behavior above 0"):
-        jacobian.step_scale(Estimate(2.0), change)
+        jacobian.step_scale(ProbeEstimate(2.0), change)
 
 
 def test_active_latents_by_divergence():

@@ -16,7 +16,7 @@ from lightning_pz.pool.store import Pool
 
 
 @runtime_checkable
-class Recipe(Protocol):
+class PoolRecipe(Protocol):
     """How a pool is made, of whatever kind."""
 
     @property
@@ -34,13 +34,13 @@ class Recipe(Protocol):
         ...
 
 
-def pool_identity(spec: EnvSpec, layout: Layout, recipe: Recipe) -> dict[str, Any]:
+def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str, Any]:
     """Return everything that decides a pool, as plain data; `pool.json` keeps it under `identity`."""
     settings = {"kind": recipe.kind, **recipe.identity()}
     return {"env": dataclasses.asdict(spec), "layout": layout.to_dict(), "recipe": settings}
 
 
-def find_folder(parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: Recipe) -> Path:
+def find_pool(parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> Path:
     """Return the folder in which this very pool lies, or is to be made.
 
     Its name ends in eight digits of the digest of the identity; what comes before them is for people. A pool from
@@ -81,7 +81,7 @@ def known_identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"env": env, "layout": meta["layout"], "recipe": {"kind": meta["recipe"], **settings}}
 
 
-def check_settings(pool: Pool, spec: EnvSpec, layout: Layout, recipe: Recipe) -> None:
+def check_made_by(pool: Pool, spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> None:
     """Raise `UserError` with the first difference unless the pool is what these settings make."""
     check_pool(pool, spec, layout)
     if (found := pool.meta["recipe"]) != recipe.kind:

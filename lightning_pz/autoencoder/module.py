@@ -18,7 +18,7 @@ from lightning_pz.autoencoder.bottlenecks import Bottleneck, Variational, make_b
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
 from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
-from lightning_pz.common.checks import LatentsKind, at_least, one_of
+from lightning_pz.common.checks import at_least, one_of
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_each, act_shared, prior_scale
@@ -136,8 +136,8 @@ class BehaviorAutoencoder(L.LightningModule):
             kept = checkpoint["state_dict"].setdefault("latent_encodings", self.latent_encodings)
             self.latent_encodings = torch.empty_like(kept, device=self.latent_mean.device)
 
-    def latents(self, kind: LatentsKind) -> LatentDistribution:
-        """Return the distribution of the latents over training policies, to draw from."""
+    def latents(self, kind: str) -> LatentDistribution:
+        """Return the distribution of latents over training policies, to draw from; `kind` is one of `LATENTS`."""
         return LatentDistribution(self.latent_mean, self.latent_covariance, self.latent_encodings, kind)
 
     def latent_spread(self) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
-"""Whether policies that are near in one space are near in the other: trustworthiness and continuity."""
+"""Agreement of neighborhoods in two spaces: trustworthiness and continuity."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
@@ -62,10 +62,3 @@ def rank_agreement(original: Ranks, embedded: Ranks, neighbors: int = 10) -> dic
         "trustworthiness": trustworthiness(original, embedded, neighbors),
         "continuity": trustworthiness(embedded, original, neighbors),
     }
-
-
-def ranks_agree(
-    original: Float[Tensor, "points features"], embedded: Float[Tensor, "points latent"], neighbors: int = 10
-) -> dict[str, ProbeEstimate]:
-    """Return `trustworthiness` and `continuity` of points, (N, D), embedded as (N, k)."""
-    return rank_agreement(neighbor_ranks(original), neighbor_ranks(embedded), neighbors)

@@ -1,4 +1,4 @@
-"""The callback that measures the latent space at every validation, and leaves probes.json when training is over."""
+"""The callback that measures the latent space while a fit trains and writes probes.json at its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from lightning_pz.probes.decoder import (
     rank_behaviors,
     variational_divergences,
 )
-from lightning_pz.probes.estimate import ProbeEstimate
 from lightning_pz.probes.extra import check_estimators
 from lightning_pz.probes.measure import SpaceProbe, measure_space, plain_estimate
 
@@ -59,10 +58,9 @@ class ProbeCallback(L.Callback):
         extra: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("policies", policies, 3), ("latents", latents, 2), ("neighbors", neighbors, 2), ("every", every, 1),
-        ):  # fmt: skip
-            at_least(least, {f"probes.{name}": value})
+        at_least(3, {"probes.policies": policies})
+        at_least(2, {"probes.latents": latents, "probes.neighbors": neighbors})
+        at_least(1, {"probes.every": every})
         seeds({"probes.seed": seed})
         if neighbors >= policies:
             raise UserError(
@@ -81,18 +79,10 @@ class ProbeCallback(L.Callback):
         self._validations += 1
         if (self._validations - 1) % self.every:
             return
-        first = self._behavior is None
+        parts = ["latent", "map", *(["behavior"] if self._behavior is None else [])]
         report = self.measure(pl_module, self._held_out(trainer), final=False)
-        parts = ["latent", "map", *(["behavior"] if first else [])]
-        pl_module.log_dict(
-            {
-                f"probes/{part}/{name}": found["value"]
-                for part in parts
-                for name, found in report[part]["estimates"].items()
-                if found["value"] is not None
-            },
-            rank_zero_only=True,
-        )
+        values = {f"probes/{p}/{name}": one["value"] for p in parts for name, one in report[p]["estimates"].items()}
+        pl_module.log_dict({key: value for key, value in values.items() if value is not None}, rank_zero_only=True)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure the checkpoint that was chosen, each estimate beside its surrogate, and write probes.json."""
@@ -120,19 +110,14 @@ class ProbeCallback(L.Callback):
             latents = module._encode_batch(moved).float()
             covariance = module.latent_covariance.clone().cpu()
             behavior, ranks, rows = self._known(batch.fingerprints.flatten(1), final)
-            found = measure_space(
-                latents.cpu(),
-                neighbors=self.neighbors,
-                seed=self.seed,
-                surrogate=final,
-                extra=self.extra if final else (),
-            )
+            found = self._space(latents.cpu(), final)
             picked = np.random.default_rng(self.seed).permutation(count)[: self.latents]
             weights, actions = decoder_grams(module.decoder, module.layout, moved.states, latents[picked])
             mapped = jacobian_probes(weights.cpu(), actions.cpu(), covariance)
             used, spectra = active_probes(module.decoder, covariance, variational_divergences(module, moved))
             agreed, notes = agreement_probes(ranks, latents.cpu()[rows])
         mapped |= used | agreed
+        silent = [name for name, estimate in mapped.items() if math.isnan(estimate.value) and name not in notes]
         description = module.hparams["description"]
         return {
             "format_version": PROBES_FORMAT,
@@ -152,31 +137,22 @@ class ProbeCallback(L.Callback):
                 "states": len(moved.states),
                 "estimates": {name: plain_estimate(estimate) for name, estimate in mapped.items()},
                 "spectra": spectra,
-                "notes": notes | _reasons(mapped, notes),
+                "notes": notes | dict.fromkeys(silent, "the decoder ignores its latent"),
             },
         }
+
+    def _space(self, points: Tensor, final: bool) -> SpaceProbe:
+        extra = self.extra if final else ()
+        return measure_space(points, neighbors=self.neighbors, seed=self.seed, surrogate=final, extra=extra)
 
     def _known(self, fingerprints: Tensor, final: bool) -> tuple[SpaceProbe, Any, Tensor]:
         """Return what depends on the pool alone: measured at the first call, its surrogate at the last."""
         if self._behavior is None or final:
             ranks, rows = self._behavior[1:] if self._behavior else rank_behaviors(fingerprints)
-            probe = measure_space(
-                fingerprints,
-                neighbors=self.neighbors,
-                seed=self.seed,
-                surrogate=final,
-                extra=self.extra if final else (),
-            )
-            self._behavior = (probe, ranks, rows)
+            self._behavior = (self._space(fingerprints, final), ranks, rows)
         return self._behavior
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
     """Write probes.json into a run folder, whole or not at all."""
     write_json(folder / "probes.json", report)
-
-
-def _reasons(found: dict[str, ProbeEstimate], known: dict[str, str]) -> dict[str, str]:
-    """Say of each NaN without a reason what it means."""
-    silent = [name for name, estimate in found.items() if math.isnan(estimate.value) and name not in known]
-    return dict.fromkeys(silent, "the decoder ignores its latent")

@@ -1,4 +1,4 @@
-"""A number with its standard error, and the checks every probe makes before it gives one."""
+"""An estimate with its standard error, and the check of points that every probe begins with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Points = Float[Tensor, "points features"]
 
 @dataclass(frozen=True)
 class ProbeEstimate:
-    """What a probe found.
+    """An estimate of a probe.
 
     Attributes:
         value: The estimate; NaN only where the probe's documentation says so.
@@ -35,7 +35,7 @@ def mean_estimate(values: Float[Tensor, " values"]) -> ProbeEstimate:
 
 
 def check_points(points: Points, needed: int, probe: str) -> None:
-    """Refuse points that a probe can say nothing about.
+    """Raise `UserError` for points that a probe cannot measure.
 
     Args:
         points: One row a policy, (N, D).

@@ -1,45 +1,32 @@
-"""Any estimator of scikit-dimension by its name, for those who have it installed."""
+"""Estimators of scikit-dimension by name, where it is installed."""
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Sequence
 
-from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.checks import check_extra, one_of
+from lightning_pz.common.errors import UserError
 from lightning_pz.probes.estimate import Points, ProbeEstimate
 
 
 def check_estimators(names: Sequence[str]) -> None:
-    """Refuse names that scikit-dimension does not have, before any work.
-
-    Raises:
-        UserError: The package is not installed, or knows no such estimator.
-    """
+    """Raise `UserError` unless scikit-dimension is installed and has estimators of these names."""
     if not names:
         return
-    if importlib.util.find_spec("skdim") is None:
-        raise UserError(
-            f"--probes.extra {' '.join(names)} needs scikit-dimension, which is not installed: pip install 'lightning_pz[dimension]'"
-        )
+    check_extra("skdim", "dimension", f"--probes.extra {' '.join(names)}")
     import skdim
 
-    known = sorted(
-        name for name in dir(skdim.id) if not name.startswith("_") and hasattr(getattr(skdim.id, name), "fit")
-    )
+    known = sorted(name for name in dir(skdim.id) if hasattr(getattr(skdim.id, name), "fit") and name[0] != "_")
     for name in names:
-        if name not in known:
-            raise UserError(
-                f"--probes.extra expects estimators of scikit-dimension ({', '.join(known)}), but got {name!r}."
-                + nearest(name, known)
-            )
+        one_of("probes.extra", name, tuple(known))
 
 
 def extra_estimate(name: str, points: Points, seed: int = 0) -> ProbeEstimate:
-    """Return what an estimator of scikit-dimension says with its default settings, with its own error where it has one.
+    """Return the estimate of scikit-dimension with its default settings, with its own error where it has one.
 
     Args:
-        name: Its class in `skdim.id`, say `CorrInt`.
+        name: Its class in `skdim.id`, such as `CorrInt`.
         points: (N, D).
         seed: For those that draw random numbers.
 

@@ -1,4 +1,4 @@
-"""What the decoder does to small steps of the latent: effective ranks and the behavioral Lipschitz constant."""
+"""Effective ranks of the decoder's Jacobian and the behavioral Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def lipschitz(grams: Grams) -> ProbeEstimate:
 
 
 def largest_lipschitz(grams: Grams) -> ProbeEstimate:
-    """Return the largest local Lipschitz constant that was seen, a lower bound of the true one; no standard error."""
+    """Return the largest local Lipschitz constant of these latents, a lower bound of the true one; no standard error."""
     return ProbeEstimate(float(_steepest(grams).max()))
 
 

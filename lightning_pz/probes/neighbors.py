@@ -1,4 +1,4 @@
-"""The table of nearest neighbors that all neighbor estimators of a space share, and the link between dependent points."""
+"""The table of nearest neighbors that the neighbor estimators of a space share, and the variance of dependent points."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.pool.novelty import first_of_each
+from lightning_pz.pool.novelty import first_of_each, nearest_neighbors
 from lightning_pz.probes.estimate import Points, check_points
 
-_BLOCK = 1024
-_REFINED = 64
 DUPLICATE = 1e-6
 """Points that agree in every coordinate to this fraction of their root mean square spread are one point."""
 
@@ -53,9 +51,6 @@ def distinct_points(points: Points) -> tuple[Float[Tensor, "kept features"], Int
 def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
     """Return the exact Euclidean nearest neighbors of distinct points, in double precision.
 
-    One matrix product a block finds them, as for novelty; their distances are then computed anew from differences, so
-    that close points keep their digits.
-
     Args:
         points: (N, D), without duplicates.
         neighbors: k, at most N - 1.
@@ -69,22 +64,11 @@ def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
         raise UserError(
             f"a table of nearest neighbors of {count} points has 1 to {count - 1} a point, but {neighbors} were asked for"
         )
-    centered = points.double() - points.double().mean(0)
-    squares = centered.square().sum(1)
     indices = torch.empty(count, neighbors, dtype=torch.long)
     distances = torch.empty(count, neighbors, dtype=torch.double)
-    for start in range(0, count, _BLOCK):
-        block = centered[start : start + _BLOCK]
-        rough = torch.addmm(squares, block, centered.T, alpha=-2)
-        rows = torch.arange(len(block))
-        rough[rows, start + rows] = torch.inf
-        nearest = rough.topk(neighbors, largest=False).indices
-        for part, index, first in zip(
-            block.split(_REFINED), nearest.split(_REFINED), range(start, start + len(block), _REFINED), strict=True
-        ):
-            exact, order = (centered[index] - part[:, None, :]).square().sum(-1).sqrt().sort(1)
-            distances[first : first + len(part)] = exact
-            indices[first : first + len(part)] = index.gather(1, order)
+    for rows, exact, index in nearest_neighbors(points.double(), neighbors, ordered=True):
+        distances[rows], order = exact.sort(1)
+        indices[rows] = index.gather(1, order)
     if bool((distances[:, 0] == 0).any()):
         raise UserError(
             "a table of nearest neighbors expects distinct points, but some are equal: drop duplicates first"
@@ -95,10 +79,10 @@ def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
 def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "points neighbors"]) -> float:
     """Return the variance of a sum of scores, one a point, that depend on each other through shared neighbors.
 
-    Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`. Independence
-    would give the first term alone, which is 15 to 40 % too small a standard error for ratios of neighbor distances
-    (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for the largest neighborhoods).
-    Never less than the first term.
+    Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`, never less than
+    the first term. Independence would give the first term alone, which is 15 to 40 % too small a standard error for
+    ratios of neighbor distances (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for the
+    largest neighborhoods).
 
     Args:
         scores: Centered scores, (N,).
@@ -110,6 +94,5 @@ def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "poin
     count = len(scores)
     own = torch.arange(count)[:, None].expand_as(indices)
     pairs = torch.unique(torch.minimum(own, indices) * count + torch.maximum(own, indices))
-    alone = scores.square().sum()
     shared = 2 * (scores[pairs // count] * scores[pairs % count]).sum()
-    return float(alone + shared.clamp_min(0))
+    return float(scores.square().sum() + shared.clamp_min(0))

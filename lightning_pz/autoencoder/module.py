@@ -151,10 +151,11 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def encode(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies latent"]:
         """Encode policies given by their weights, (N, P), to latents, (N, k); no pool needed. A posterior's mean."""
-        if isinstance(self.encoder, ParametersEncoder):
-            return self.bottleneck.center(self.encoder(params))
+        reads_weights = isinstance(self.encoder, ParametersEncoder)
         states = self.policy.standardize(self.probe_states)
-        return self.bottleneck.center(self.encoder(act_shared(self.layout, params, states)))
+        return self.bottleneck.center(
+            self.encoder(params if reads_weights else act_shared(self.layout, params, states))
+        )
 
     def _code(self, batch: Any) -> Float[Tensor, "policies code"]:
         return self.encoder(getattr(batch, self.encoder.reads))
@@ -199,7 +200,7 @@ class BehaviorAutoencoder(L.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Refresh the latent statistics, so that every checkpoint holds its own, and clear the sums."""
+        """Refresh the latent statistics, so that every checkpoint holds its own, and begin new sums."""
         self.sums = ErrorSums(self.bottleneck.prefixes())
         loader = self.trainer.datamodule.latent_dataloader(8192)  # type: ignore[attr-defined]
         batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
@@ -211,7 +212,7 @@ class BehaviorAutoencoder(L.LightningModule):
         self.latent_encodings.copy_(latents[: len(self.latent_encodings)])
 
     def on_test_epoch_start(self) -> None:
-        """Clear the sums."""
+        """Begin new sums."""
         self.sums = ErrorSums(self.bottleneck.prefixes(dense=True))
 
     def _measure(self, stage: str, batch: Any, *, by_policy: bool) -> None:
@@ -238,7 +239,7 @@ class BehaviorAutoencoder(L.LightningModule):
         self._measure(("val", "train")[dataloader_idx], batch, by_policy=few and dataloader_idx == 0)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Add up errors on policies and states that decided nothing, and keep each policy's own."""
+        """Add up errors on policies and states that decided nothing, each policy's own too."""
         self._measure("test", batch, by_policy=True)
 
     def _log_fvu(self) -> None:
@@ -262,9 +263,7 @@ class BehaviorAutoencoder(L.LightningModule):
             spectrum = torch.cat(self.sums.kl).mean(0).float()
             self.log_dict({"val_kl": spectrum.sum(), **{f"val_kl_latent/{i}": kl for i, kl in enumerate(spectrum, 1)}})
 
-    def on_test_epoch_end(self) -> None:
-        """Log FVU on the test part."""
-        self._log_fvu()
+    on_test_epoch_end = _log_fvu
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return AdamW with linear warm-up and cosine decay over the whole run."""

@@ -1,4 +1,4 @@
-"""What a person sees at the terminal: progress switches, short tables, the closing lines of a run."""
+"""Output at the terminal: progress switches, short tables, the closing lines of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def tqdm_disable(progress: bool | None) -> bool | None:
 
 
 def is_terminal() -> bool:
-    """Whether progress bars have somebody to look at them."""
+    """Whether progress bars go to a terminal."""
     return sys.stderr.isatty()
 
 

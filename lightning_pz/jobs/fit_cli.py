@@ -1,4 +1,4 @@
-"""The command line of `fit`: a LightningCLI that knows presets and run folders, and prints little."""
+"""The command line of `fit`: a LightningCLI with presets and run folders that prints little."""
 
 from __future__ import annotations
 

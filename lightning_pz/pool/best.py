@@ -1,4 +1,4 @@
-"""The best policies that a pool holds for a task, told from what they did when they were found: no new step is taken."""
+"""The best policies of a pool for a task, by the episodes in which they were found: no new step is taken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_pz.pool.store import Pool
 
 
 def best_of_pool(pool: Pool, task: str, count: int = 1) -> Int[np.ndarray, " best"]:
-    """Return the rows of the policies whose own episodes earned most, the task's rewards laid on them afterwards.
+    """Return the rows of the policies whose own episodes earned most, by the task's rewards applied afterwards.
 
     Args:
         pool: A grown pool, which holds the returns of all tasks that were known when it was made.
@@ -25,8 +25,8 @@ def best_of_pool(pool: Pool, task: str, count: int = 1) -> Int[np.ndarray, " bes
     """
     if "returns" not in pool.arrays:
         raise UserError(
-            f"{pool.folder} is a random pool, whose policies were never played, so nobody knows which is best at "
-            f"{task!r}: fit on a grown pool (--data.recipe grown), or begin the search at draws (--start draws)"
+            f"{pool.folder} is a random pool, whose policies were never played, so which is best at {task!r} is "
+            "not known: fit on a grown pool (--data.recipe grown), or begin the search at draws (--start draws)"
         )
     known = pool.meta["growth"]["tasks"]
     if task not in known:

@@ -125,10 +125,7 @@ class GrownRecipe:
         plain = dataclasses.asdict(self) | {"states": self.states.identity()}
         return {name: value for name, value in plain.items() if name not in drop} | POOL_MAKING
 
-    @property
-    def kind(self) -> str:
-        """The name of this way to make a pool."""
-        return "grown"
+    kind = "grown"
 
     @property
     def label(self) -> str:

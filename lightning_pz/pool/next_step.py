@@ -1,4 +1,4 @@
-"""The command that fits on a pool, whatever its environment, network and recipe are."""
+"""The command that fits on a given pool, for the closing lines of `collect`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> 
     If the pool is too small to split, the text says so instead.
 
     Args:
-        env: The environment as `collect` was given it.
-        policy: The policy network as `collect` was given it.
-        logs: Folder for runs as `collect` was given it.
+        env: The environment, as given to `collect`.
+        policy: The policy network, as given to `collect`.
+        logs: Folder for runs.
         pool: The pool.
     """
     if len(pool) < 3 * _LEAST:

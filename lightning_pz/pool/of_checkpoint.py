@@ -1,4 +1,4 @@
-"""Whether a pool is the one that a checkpoint was trained on: the one place where that is decided."""
+"""Decides whether a pool is the one that a checkpoint was trained on, and opens it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REPEATED = ("env", "layout", "prior", "observation_mean", "observation_std")
 
 
 def describe_pool(pool: Pool) -> dict[str, Any]:
-    """Return what a checkpoint keeps of its pool, so that `check_same_pool` knows it again."""
+    """Return what a checkpoint keeps of its pool, by which `check_same_pool` recognizes it."""
     return {"folder": str(pool.folder), "digest": pool.digest, "identity": pool.identity}
 
 
@@ -28,9 +28,9 @@ def pool_difference(pool: Pool, description: Mapping[str, Any]) -> str | None:
 
     Args:
         pool: The pool at hand.
-        description: `hparams["description"]` of the checkpoint. One written by an earlier version holds the digest of a
-            single array, `indices` or `params`; environment, layout, prior, statistics and probe states, which it
-            repeats, must then be equal as well. Together they tell seed and state sample.
+        description: `hparams["description"]` of the checkpoint. One of an earlier version holds the digest of a single
+            array, `indices` or `params`; environment, layout, prior, statistics and probe states, which it repeats, must
+            then be equal as well. Together they determine seed and state sample.
     """
     known = description["pool"]
     if "identity" in known:
@@ -50,12 +50,7 @@ def is_pool_of(pool: Pool, description: Mapping[str, Any]) -> bool:
 
 
 def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
-    """Raise `UserError` with the first difference unless this is the pool that a checkpoint was trained on.
-
-    Args:
-        pool: The pool at hand.
-        description: `hparams["description"]` of the checkpoint.
-    """
+    """Raise `UserError` with the first difference unless this is the pool that a checkpoint was trained on."""
     if (told := pool_difference(pool, description)) is not None:
         raise UserError(
             f"{pool.folder} is another pool than the one this checkpoint was trained on ({told}), so that held-out "
@@ -68,7 +63,7 @@ def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, ve
 
     Args:
         description: `hparams["description"]` of the checkpoint.
-        given: Where the pool lies now, if it was moved.
+        given: The pool's folder, if it was moved.
         verify: Recompute every array's digest.
 
     Raises:
@@ -89,6 +84,6 @@ def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, ve
 
 
 def _repeated(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `pool.json` and a description have in common, the environment with what it may lack by now."""
+    """Return what `pool.json` and a description have in common, the environment with all its fields."""
     env = dataclasses.asdict(EnvSpec.from_dict(plain["env"]))
     return {key: plain[key] for key in _REPEATED} | {"env": env}

@@ -1,4 +1,4 @@
-"""The random recipe: draw candidates, look at what they do, keep the most novel."""
+"""The random recipe: draw candidates, compare their actions, keep the most novel."""
 
 from __future__ import annotations
 
@@ -59,10 +59,7 @@ class RandomRecipe:
         seeds({"seed": self.seed})
         check_choices(self)
 
-    @property
-    def kind(self) -> str:
-        """The name of this way to make a pool."""
-        return "random"
+    kind = "random"
 
     @property
     def label(self) -> str:
@@ -78,7 +75,7 @@ def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *
     """Make the pool unless it is there already, and open it.
 
     Args:
-        folder: Where it is to lie.
+        folder: The pool's folder.
         spec: The environment.
         layout: Shape of the policies.
         recipe: How to make it.
@@ -126,10 +123,9 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
         kept = most_novel(scores, recipe.keep)
         indices = candidates[distinct[kept].numpy()]
         contrast = float(scores[kept].median() / scores.median())
-        write_array(temporary, "indices", indices)
-        write_array(temporary, "states", sample.states.numpy())
-        write_array(temporary, "fingerprints", fingerprints[distinct[kept]].numpy())
-        write_array(temporary, "novelty", scores[kept].numpy())
+        arrays = {"indices": indices, "states": sample.states, "novelty": scores[kept]}
+        for name, array in {**arrays, "fingerprints": fingerprints[distinct[kept]]}.items():
+            write_array(temporary, name, np.asarray(array))
         del fingerprints
         actions = np.lib.format.open_memmap(
             temporary / "actions.npy", mode="w+", dtype=np.float16,
@@ -141,7 +137,12 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
         )  # fmt: skip
         actions.flush()
         if recipe.store == "params":
-            _store_params(temporary, layout, recipe, indices)
+            stored = np.lib.format.open_memmap(
+                temporary / "params.npy", mode="w+", dtype=np.float32, shape=(len(indices), layout.num_params)
+            )
+            for span, params in drawn_chunks(recipe.prior, layout, recipe.seed, indices):
+                stored[span] = params.numpy()
+            stored.flush()
         meta: dict[str, Any] = {
             "recipe": recipe.kind,
             "identity": pool_identity(spec, layout, recipe),
@@ -162,16 +163,6 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
             "observation_std": sample.std.tolist(),
             "versions": {m.__name__: m.__version__ for m in (np, torch, gymnasium, mujoco)},
         }
-        arrays = {"indices": indices}
-        meta["params_checksum"] = params_checksum(Pool(temporary, meta, layout, recipe.prior, arrays))
+        meta["params_checksum"] = params_checksum(Pool(temporary, meta, layout, recipe.prior, {"indices": indices}))
         meta["collect_seconds"] = round(time.perf_counter() - start, 2)
         write_meta(temporary, meta)
-
-
-def _store_params(folder: Path, layout: Layout, recipe: RandomRecipe, indices: np.ndarray) -> None:
-    stored = np.lib.format.open_memmap(
-        folder / "params.npy", mode="w+", dtype=np.float32, shape=(len(indices), layout.num_params)
-    )
-    for span, params in drawn_chunks(recipe.prior, layout, recipe.seed, indices):
-        stored[span] = params.numpy()
-    stored.flush()

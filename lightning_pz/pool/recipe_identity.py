@@ -1,4 +1,4 @@
-"""What decides a pool before it is made: environment, layout and recipe. Its name, and whether one on disk is it."""
+"""The identity of a pool before it is made (environment, layout, recipe): its name, and checks of one on disk."""
 
 from __future__ import annotations
 
@@ -17,21 +17,15 @@ from lightning_pz.pool.store import Pool
 
 @runtime_checkable
 class PoolRecipe(Protocol):
-    """How a pool is made, of whatever kind."""
+    """How a pool is made: its `kind`, a `label` of a few letters for its name, and all that decides the result."""
 
     @property
-    def kind(self) -> str:
-        """`random` or `grown`."""
-        ...
+    def kind(self) -> str: ...
 
     @property
-    def label(self) -> str:
-        """A few letters for the pool's name, the seed among them."""
-        ...
+    def label(self) -> str: ...
 
-    def identity(self) -> dict[str, Any]:
-        """Return all settings that decide the result, as plain data."""
-        ...
+    def identity(self) -> dict[str, Any]: ...
 
 
 def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str, Any]:
@@ -44,7 +38,7 @@ def find_pool(parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layo
     """Return the folder in which this very pool lies, or is to be made.
 
     Its name ends in eight digits of the digest of the identity; what comes before them is for people. A pool from
-    before identities were kept is found under its old name if everything that its `pool.json` tells is as wanted.
+    before identities were kept is found under its old name if everything that its `pool.json` holds is as wanted.
 
     Args:
         parent: Folder of pools.
@@ -69,11 +63,8 @@ def known_identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return the identity of a pool on disk, as its `pool.json` keeps it, or rebuilt from one of an earlier version."""
     if "identity" in meta:
         return dict(meta["identity"])
-    if meta["recipe"] == "grown":
-        settings = meta["growth"]["settings"]
-    else:
-        names = ("candidates", "keep", "neighbors", "seed", "prior", "states", "store")
-        settings = {name: meta[name] for name in names}
+    names = ("candidates", "keep", "neighbors", "seed", "prior", "states", "store")
+    settings = meta["growth"]["settings"] if meta["recipe"] == "grown" else {name: meta[name] for name in names}
     if meta["state_source"].startswith("uniform"):
         # Before there was a choice, states were drawn uniformly wherever the observation box is finite.
         settings = {**settings, "states": {**settings["states"], "source": "uniform"}}

@@ -1,4 +1,4 @@
-"""Candidates in bulk: drawn by index, acted with in chunks, never all in memory."""
+"""Draws candidates by index and computes their actions in chunks, never all in memory."""
 
 from __future__ import annotations
 

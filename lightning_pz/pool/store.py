@@ -1,4 +1,4 @@
-"""A pool on disk: written whole or not at all, checked before it is believed, read without copying."""
+"""A pool on disk: written whole or not at all, checked when opened, read without copying."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pool:
     """Kept policies, their behavior on the state sample, and the recipe that made them.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         meta: The contents of `pool.json`.
         layout: Shape of the policies.
         prior: Distribution they were drawn from.
@@ -57,7 +57,7 @@ class Pool:
     def identity(self) -> dict[str, Any]:
         """Everything that decides what these policies are, do and have earned, as plain data.
 
-        Whether drawn policies are kept as seeds or as weights does not matter: the checksum tells their weights.
+        Whether drawn policies are kept as seeds or as weights does not matter: the checksum stands for their weights.
         """
         drawn = self.meta.get("recipe") != "grown"
         names = _DECISIVE if drawn else (*_DECISIVE, *_DECISIVE_GROWN)
@@ -68,7 +68,7 @@ class Pool:
 
     @property
     def digest(self) -> str:
-        """SHA-256 that tells these policies from those of any other pool: of recipe, environment and arrays."""
+        """SHA-256 of the identity."""
         return digest(self.identity)
 
     @property
@@ -132,12 +132,12 @@ def write_meta(folder: Path, meta: dict[str, Any]) -> None:
         array = np.load(path, mmap_mode="r")
         arrays[path.stem] = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": file_digest(path)}
     full = {"format_version": POOL_FORMAT, **meta, "arrays": arrays}
-    # Not write_json, for a bound of the observation box may be infinite and is to be read again as such.
+    # Not write_json, which would make an infinite bound of the observation box null.
     write_text(folder / "pool.json", json.dumps(full, indent=2) + "\n")
 
 
 def read_pool(folder: Path, *, verify: bool = True) -> Pool:
-    """Open a pool and check that it is whole and what it says it is.
+    """Open a pool and check that it is whole and unaltered.
 
     Args:
         folder: Its folder.
@@ -170,7 +170,7 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Return the contents of `pool.json`; the arrays are not looked at.
+    """Return the contents of `pool.json`; the arrays are not read.
 
     Raises:
         UserError: There is none, or one that is broken or of a newer format.

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.common.checks import check_choices
+from lightning_pz.common.checks import one_of
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy.layout import Layout
 
 Initializer = Literal["fan_in_normal", "standard_normal", "uniform", "torch_default", "orthogonal"]
-INITIALIZERS = get_args(Initializer)
+INITIALIZERS: tuple[str, ...] = get_args(Initializer)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Prior:
     bias_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choices(self, "prior.")
+        one_of("prior.initializer", self.initializer, INITIALIZERS)
         for name in ("gain", "bias_scale"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

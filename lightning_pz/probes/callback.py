@@ -19,7 +19,6 @@ from lightning_pz.common.files import write_json
 from lightning_pz.probes.decoder import (
     active_probes,
     agreement_probes,
-    decoder_grams,
     jacobian_probes,
     rank_behaviors,
     variational_divergences,
@@ -73,7 +72,7 @@ class ProbeCallback(L.Callback):
         self._behavior: tuple[SpaceProbe, Any, Tensor] | None = None
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log what is measured as `probes/<space>/<probe>`."""
+        """Log the estimates as `probes/<space>/<probe>`."""
         if not self.enabled or trainer.sanity_checking or not trainer.is_global_zero:
             return
         self._validations += 1
@@ -85,7 +84,7 @@ class ProbeCallback(L.Callback):
         pl_module.log_dict({key: value for key, value in values.items() if value is not None}, rank_zero_only=True)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure the checkpoint that was chosen, each estimate beside its surrogate, and write probes.json."""
+        """Measure the best checkpoint, each estimate beside its surrogate, and write probes.json."""
         logger = next((log for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
         if not self.enabled or not trainer.is_global_zero or logger is None:
             return
@@ -96,7 +95,7 @@ class ProbeCallback(L.Callback):
         return part[(np.arange(min(self.policies, len(part))), np.arange(min(STATES, len(part.states))))]
 
     def measure(self, module: Any, batch: Any, *, final: bool) -> dict[str, Any]:
-        """Return what probes.json holds.
+        """Return the contents of probes.json.
 
         Args:
             module: The autoencoder, in evaluation mode.
@@ -112,8 +111,7 @@ class ProbeCallback(L.Callback):
             behavior, ranks, rows = self._known(batch.fingerprints.flatten(1), final)
             found = self._space(latents.cpu(), final)
             picked = np.random.default_rng(self.seed).permutation(count)[: self.latents]
-            weights, actions = decoder_grams(module.decoder, module.layout, moved.states, latents[picked])
-            mapped = jacobian_probes(weights.cpu(), actions.cpu(), covariance)
+            mapped = jacobian_probes(module.decoder, module.layout, moved.states, latents[picked], covariance)
             used, spectra = active_probes(module.decoder, covariance, variational_divergences(module, moved))
             agreed, notes = agreement_probes(ranks, latents.cpu()[rows])
         mapped |= used | agreed
@@ -154,5 +152,5 @@ class ProbeCallback(L.Callback):
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
-    """Write probes.json into a run folder, whole or not at all."""
+    """Write probes.json into a run folder."""
     write_json(folder / "probes.json", report)

@@ -13,35 +13,31 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.probes.agreement import Ranks, neighbor_ranks, rank_agreement
 from lightning_pz.probes.estimate import ProbeEstimate
-from lightning_pz.probes.jacobian import (
-    Grams,
-    jacobian_grams,
-    jacobian_rank,
-    largest_lipschitz,
-    lipschitz,
-    whiten_grams,
-)
+from lightning_pz.probes.jacobian import jacobian_grams, jacobian_rank, largest_lipschitz, lipschitz, whiten_grams
 from lightning_pz.probes.neighbors import distinct_points
 
+Covariance = Float[Tensor, "latent latent"]
 ACTIVE_NATS = 0.01
 """KL divergence from the prior above which a latent of a variational bottleneck counts as in use, nats."""
 AGREEMENT_NEIGHBORS = 10
 """Neighbors whose agreement between latent and behavior distances is measured."""
 
 
-def decoder_grams(
+def jacobian_probes(
     decoder: nn.Module,
     layout: Layout,
     states: Float[Tensor, "states observation"],
     latents: Float[Tensor, "points latent"],
-) -> tuple[Grams, Grams]:
-    """Return the Gram matrices of the Jacobians from latent to weights and from latent to actions, (n, k, k) each.
+    covariance: Covariance,
+) -> dict[str, ProbeEstimate]:
+    """Return ranks and Lipschitz constants of the maps to weights and to actions, per standard deviation of the latents.
 
     Args:
         decoder: From latents, (N, k), to flat weights, (N, P), with a buffer `prior_std`; weights count in its units.
         layout: Shape of the policies.
         states: Standardized states on which they act, (S, O).
-        latents: Where, (n, k), in the latent's own unit.
+        latents: The latents at which to measure, (n, k).
+        covariance: Of the latents over the pool, (k, k).
 
     Raises:
         UserError: A Jacobian that is not finite.
@@ -53,21 +49,7 @@ def decoder_grams(
         params = decoder(latent[None])
         return params * free, act_shared(layout, params, states)
 
-    weights, actions = jacobian_grams(outputs, latents)
-    return weights, actions
-
-
-def jacobian_probes(
-    weights: Grams, actions: Grams, covariance: Float[Tensor, "latent latent"]
-) -> dict[str, ProbeEstimate]:
-    """Return ranks and Lipschitz constants, per standard deviation of the latents.
-
-    Args:
-        weights: From latent to weights, (n, k, k).
-        actions: From latent to actions, (n, k, k).
-        covariance: Of the latents over the pool.
-    """
-    weights, actions = whiten_grams(weights, covariance), whiten_grams(actions, covariance)
+    weights, actions = (whiten_grams(grams.cpu(), covariance) for grams in jacobian_grams(outputs, latents))
     return {
         "jacobian_rank_params": jacobian_rank(weights),
         "jacobian_rank_actions": jacobian_rank(actions),
@@ -92,8 +74,8 @@ def active_by_divergence(
         UserError: Fewer than two policies, or divergences that are not finite.
 
     References:
-        Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, section 5.2, with the divergence in place of
-        the posterior mean's variance.
+        Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, section 5.2, with the divergence
+        in place of the posterior mean's variance.
     """
     if len(divergences) < 2 or not bool(torch.isfinite(divergences).all()):
         raise UserError(
@@ -112,17 +94,11 @@ def divergence_rank(divergences: Float[Tensor, "policies latent"]) -> float:
     return float(torch.special.entr(shares).sum().exp()) if bool(torch.isfinite(shares).all()) else math.nan
 
 
-def decoder_singular_values(
-    weight: Float[Tensor, "hidden latent"], covariance: Float[Tensor, "latent latent"]
-) -> Float[Tensor, " latent"]:
-    """Return the singular values of a decoder's first layer on whitened latents, largest first, (k,).
+def decoder_singular_values(weight: Float[Tensor, "hidden latent"], covariance: Covariance) -> Float[Tensor, " latent"]:
+    """Return the singular values of a decoder's first layer, (hidden, k), on whitened latents, largest first, (k,).
 
     Zero-padded to k where the layer is narrower. A direction in which the latents do not vary, or to which the layer is
     blind, has the value 0.
-
-    Args:
-        weight: Of the first linear layer, (hidden, k).
-        covariance: Of the latents over the pool, (k, k).
     """
     values, vectors = torch.linalg.eigh(covariance.double())
     found = torch.linalg.svdvals(weight.double() @ (vectors * values.clamp_min(0).sqrt()))
@@ -135,13 +111,13 @@ def active_by_singular_values(values: Float[Tensor, " latent"], share: float = 0
 
 
 def active_probes(
-    decoder: nn.Module, covariance: Float[Tensor, "latent latent"], divergences: Tensor | None
+    decoder: nn.Module, covariance: Covariance, divergences: Tensor | None
 ) -> tuple[dict[str, ProbeEstimate], dict[str, list[float]]]:
     """Return how many latents are in use, and the spectra behind the counts.
 
     Args:
         decoder: Its first linear layer is read.
-        covariance: Of the latents over the pool.
+        covariance: Of the latents over the pool, (k, k).
         divergences: Of a variational bottleneck, nats, (N, k); None for any other.
     """
     first = next(module for module in decoder.modules() if isinstance(module, nn.Linear))
@@ -158,11 +134,9 @@ def active_probes(
 def agreement_probes(
     behavior: Ranks | None, latents: Float[Tensor, "points latent"]
 ) -> tuple[dict[str, ProbeEstimate], dict[str, str]]:
-    """Return trustworthiness and continuity of the latents of distinct behaviors, or NaN and why.
+    """Return trustworthiness and continuity of the latents, (N, k), of distinct behaviors, or NaN and why.
 
-    Args:
-        behavior: Ranks of the behaviors, (N, N); None where they could not be ranked.
-        latents: Their latents, (N, k).
+    `behavior` holds the ranks of the behaviors, (N, N); None where they could not be ranked.
     """
     names = ("trustworthiness", "continuity")
     try:
@@ -174,7 +148,7 @@ def agreement_probes(
 
 
 def rank_behaviors(behavior: Float[Tensor, "points features"]) -> tuple[Ranks | None, Tensor]:
-    """Return the ranks of distinct behaviors and which rows they are; None instead of ranks where there is nothing to rank."""
+    """Return the ranks of distinct behaviors, None where they cannot be ranked, and their rows."""
     if not bool(torch.isfinite(behavior).all()):
         return None, torch.arange(len(behavior))
     kept, rows = distinct_points(behavior)

@@ -37,13 +37,7 @@ def mean_estimate(values: Float[Tensor, " values"]) -> ProbeEstimate:
 def check_points(points: Points, needed: int, probe: str) -> None:
     """Raise `UserError` for points that a probe cannot measure.
 
-    Args:
-        points: One row a policy, (N, D).
-        needed: Fewest rows that the probe works with.
-        probe: Its name, for the message.
-
-    Raises:
-        UserError: Fewer rows, a number that is not finite, or rows that are all equal.
+    These are fewer than `needed` rows of (N, D), a number that is not finite, or rows that are all equal.
     """
     if len(points) < needed:
         raise UserError(

@@ -44,12 +44,7 @@ def jacobian_grams(
 
 
 def whiten_grams(grams: Grams, covariance: Float[Tensor, "latent latent"]) -> Grams:
-    """Return the Gram matrices per standard deviation of the latents, so that their scale does not matter.
-
-    Args:
-        grams: In the latent's own unit.
-        covariance: Of the latents over the pool, (k, k).
-    """
+    """Return the Gram matrices per standard deviation of the latents, from their covariance over the pool, (k, k)."""
     values, vectors = torch.linalg.eigh(covariance.double())
     root = vectors * values.clamp_min(0).sqrt()
     return root.T @ grams @ root

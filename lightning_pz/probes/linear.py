@@ -1,4 +1,4 @@
-"""Linear references that every FVU is read against: PCA on actions, PCA on parameters, affine policies."""
+"""Linear references for FVU: PCA on actions, PCA on parameters, affine policies."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Rows = Float[Tensor, "rows features"]
-HeldOut = Float[Tensor, "held_out features"]
+_Rows = Float[Tensor, "rows features"]
+_HeldOut = Float[Tensor, "held_out features"]
 
 
-def principal_axes(rows: Rows, components: int) -> tuple[Float[Tensor, " features"], Float[Tensor, "axes features"]]:
+def principal_axes(rows: _Rows, components: int) -> tuple[Float[Tensor, " features"], Float[Tensor, "axes features"]]:
     """Return the mean and the leading principal axes of some rows, in double precision.
 
     Works on the smaller of the two Gram matrices, so both many rows and many features are cheap. Gives fewer
@@ -29,7 +29,7 @@ def principal_axes(rows: Rows, components: int) -> tuple[Float[Tensor, " feature
     return mean, axes
 
 
-def pca_fvu(train: Rows, held_out: HeldOut, components: list[int]) -> dict[int, float]:
+def pca_fvu(train: _Rows, held_out: _HeldOut, components: list[int]) -> dict[int, float]:
     """Return the FVU of held-out rows rebuilt from k principal components of training rows, for each k.
 
     Args:
@@ -46,7 +46,7 @@ def pca_fvu(train: Rows, held_out: HeldOut, components: list[int]) -> dict[int, 
     return {k: float((total - explained[min(k, len(explained)) - 1]) / spread) for k in components}
 
 
-def project(train: Rows, held_out: HeldOut, components: int) -> HeldOut:
+def project(train: _Rows, held_out: _HeldOut, components: int) -> _HeldOut:
     """Return held-out rows rebuilt from the k leading principal components of training rows."""
     mean, axes = principal_axes(train, components)
     return (mean + (held_out.double() - mean) @ axes.T @ axes).float()

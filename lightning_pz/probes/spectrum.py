@@ -1,4 +1,4 @@
-"""How many directions a cloud of points fills, from the spectrum of its covariance.
+"""Effective numbers of directions of a cloud of points, from the spectrum of its covariance.
 
 The standard errors are those of the influence function: for a function T of the eigenvalues l_j of the covariance, a point
 with scores s_j moves T by sum_j dT/dl_j (s_j^2 - l_j) / N. They treat the points as independent draws.
@@ -96,13 +96,9 @@ def components_for(found: Spectrum, share: float) -> ProbeEstimate:
 
 
 def gaussian_surrogate(found: Spectrum, seed: int) -> Points:
-    """Return as many Gaussian points with exactly the same spectrum, (N, r) float64: what a straight cloud would give.
+    """Return as many Gaussian points with exactly the same spectrum, (N, r) float64, drawn from `seed`.
 
-    An estimate that agrees with that on its surrogate has seen the decay of the spectrum, not a curved sheet.
-
-    Args:
-        found: The spectrum.
-        seed: Of the draw.
+    An estimate that equals that of its surrogate shows the decay of the spectrum, not a curved sheet.
     """
     count, axes = found.scores.shape
     raw = torch.randn(count, axes, generator=torch.Generator().manual_seed(seed), dtype=torch.double)

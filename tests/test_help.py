@@ -62,7 +62,7 @@ def test_a_section_a_shipped_default_and_a_section_that_there_is_not(capsys):
     assert f"default: {wanted})" in text.split("--trainer.max_steps", 1)[1].split("--trainer")[0]
     assert "--data.grown.states.probe" in shown(capsys, fit.main, ["--help", "data.grown"])
     assert "--store" in shown(capsys, collect.main, ["--help", "other"])
-    with pytest.raises(UserError, match="--help expects one of .*Did you mean 'trainer'"):
+    with pytest.raises(UserError, match=r"--help expects one of .*Did you mean 'trainer'"):
         fit.main(["--help", "trainr"])
 
 
@@ -99,5 +99,5 @@ def test_a_mistake_on_the_command_line_is_a_sentence(words, sentence):
 
 def test_a_key_of_a_file_that_no_option_has_is_a_sentence(tmp_path):
     (tmp_path / "mine.yaml").write_text("pgpe: {sgma: 1}\n")
-    with pytest.raises(UserError, match="there is no option --pgpe.sgma. Did you mean '--pgpe.sigma'"):
+    with pytest.raises(UserError, match=r"there is no option --pgpe\.sgma\. Did you mean '--pgpe\.sigma'"):
         finetune.main(["--config", str(tmp_path / "mine.yaml")])

@@ -95,13 +95,9 @@ class BehaviorAutoencoder(L.LightningModule):
         probe_states = torch.tensor(description["probe_states"])
         fingerprint_size = len(probe_states) * self.layout.action_size
         check_latent_dim(h["latent_dim"], fingerprint_size)
-        self.policy = PolicyNetwork(
-            self.layout,
-            torch.tensor(description["observation_mean"]),
-            torch.tensor(description["observation_std"]),
-            torch.tensor(description["env"]["action_low"]),
-            torch.tensor(description["env"]["action_high"]),
-        )
+        box = (description["env"][end] for end in ("action_low", "action_high"))
+        statistics = (description["observation_mean"], description["observation_std"], *box)
+        self.policy = PolicyNetwork(self.layout, *map(torch.tensor, statistics))
         self.action_variance = float(description["action_variance"])
         k, dropout = h["latent_dim"], h["dropout"]
         self.bottleneck = make_bottleneck(h["bottleneck"], k, h["kl_weight"])

@@ -11,9 +11,9 @@ from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth.loop import grow
 from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.recipe_identity import find_pool
 from lightning_pz.pool.next_step import fit_command
 from lightning_pz.pool.recipe import RandomRecipe, collect
+from lightning_pz.pool.recipe_identity import find_pool
 from lightning_pz.pool.store import Pool
 
 

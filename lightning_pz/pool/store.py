@@ -59,12 +59,9 @@ class Pool:
 
         Whether drawn policies are kept as seeds or as weights does not matter: the checksum stands for their weights.
         """
-        drawn = self.meta.get("recipe") != "grown"
-        names = _DECISIVE if drawn else (*_DECISIVE, *_DECISIVE_GROWN)
-        return {
-            **{key: self.meta.get(key) for key in _DECISIVE_META},
-            "arrays": {name: self.meta["arrays"][name]["sha256"] for name in names if name in self.meta["arrays"]},
-        }
+        names = (*_DECISIVE, *(_DECISIVE_GROWN if self.meta.get("recipe") == "grown" else ()))
+        arrays = {name: self.meta["arrays"][name]["sha256"] for name in names if name in self.meta["arrays"]}
+        return {**{key: self.meta.get(key) for key in _DECISIVE_META}, "arrays": arrays}
 
     @property
     def digest(self) -> str:
@@ -73,15 +70,10 @@ class Pool:
 
     @property
     def network(self) -> PolicyNetwork:
-        """What the policies share: standardization, shape, action box."""
-        meta = self.meta
-        return PolicyNetwork(
-            self.layout,
-            torch.tensor(meta["observation_mean"]),
-            torch.tensor(meta["observation_std"]),
-            torch.tensor(meta["env"]["action_low"]),
-            torch.tensor(meta["env"]["action_high"]),
-        )
+        """The common part of the policies: standardization, shape, action box."""
+        meta, env = self.meta, self.meta["env"]
+        parts = (meta["observation_mean"], meta["observation_std"], env["action_low"], env["action_high"])
+        return PolicyNetwork(self.layout, *map(torch.tensor, parts))
 
     def params(self, rows: np.ndarray) -> Float[Tensor, "policies params"]:
         """Return the weights of some kept policies, read or drawn again from their seeds, (len(rows), P).
@@ -98,11 +90,7 @@ class Pool:
         return draw_params(self.prior, self.layout, self.meta["seed"], self.arrays["indices"][rows])
 
     def check_regeneration(self) -> None:
-        """Draw a few policies again, once, and compare with the checksum that was written when the pool was made.
-
-        Raises:
-            UserError: They differ, so this NumPy does not draw what the pool's NumPy drew.
-        """
+        """Raise `UserError` if this NumPy draws other policies than the pool's NumPy did, by a checksum of a few."""
         if not self._draws_the_same:
             raise UserError(
                 f"{self.folder} keeps its policies as seeds, drawn with NumPy {self.meta['versions']['numpy']}, but "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from lightning_pz.common.checks import check_extra, one_of
-from lightning_pz.common.errors import UserError
+from lightning_pz.common.checks import check_extra
+from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.probes.estimate import Points, ProbeEstimate
 
 
@@ -19,7 +19,11 @@ def check_estimators(names: Sequence[str]) -> None:
 
     known = sorted(name for name in dir(skdim.id) if hasattr(getattr(skdim.id, name), "fit") and name[0] != "_")
     for name in names:
-        one_of("probes.extra", name, tuple(known))
+        if name not in known:
+            raise UserError(
+                f"--probes.extra expects estimators of scikit-dimension ({', '.join(known)}), but got {name!r}."
+                + nearest(name, known)
+            )
 
 
 def extra_estimate(name: str, points: Points, seed: int = 0) -> ProbeEstimate:

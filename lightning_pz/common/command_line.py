@@ -1,6 +1,6 @@
-"""The parser of the commands: help of 80 columns with the most used options first, and mistakes told in a sentence.
+"""The parser of the commands: help on 80 columns with the most used options first, and a sentence for each mistake.
 
-Imports jsonargparse and nothing heavier, so that a command answers `--help` and refuses a mistake before it imports torch.
+Imports nothing heavier than jsonargparse, so that a command answers `--help` and refuses a mistake without torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def pick(kind: type[Settings], config: Any) -> Settings:
 
 
 class CommandParser(ArgumentParser):
-    """A jsonargparse parser that knows which options matter most.
+    """A jsonargparse parser with a short help and errors that are sentences.
 
     `--help` shows the options in `often` and names the other sections, `--help SECTION` shows one of them and
     `--help all` shows everything. Without `often`, `--help` shows everything.
@@ -52,7 +52,7 @@ class CommandParser(ArgumentParser):
         )
 
     def explain(self, sentences: Mapping[str, str], metavar: str | None = None) -> None:
-        """Replace what help says of some options, given by dotted name; `NAME` as metavar marks names of presets."""
+        """Replace the sentences of some options, given by dotted name; the metavar `NAME` stands for names of presets."""
         for action in self._actions:
             if action.dest in sentences:
                 action.metavar, action.help = metavar or action.metavar, sentences[action.dest]
@@ -79,12 +79,13 @@ class CommandParser(ArgumentParser):
             if action.dest not in parents or action.metavar == "NAME":
                 sections.setdefault(_section(action), []).append(action)
         titles = {_prefix(group._group_actions, parents): group.title or "" for group in self._action_groups}
-        titles["other"] = "Options outside the sections"
+        titles["other"] = "Options outside the sections" if len(sections) > 1 else "Options"
         known = _with_parents(sections)
         if section not in ("", "all"):
             one_of("help", section, ("all", *known))
             sections = {name: actions for name, actions in sections.items() if f"{name}.".startswith(f"{section}.")}
-        lines = [f"usage: {self.prog} [--OPTION VALUE ...]", ""]
+        places = [action.dest.upper() for action in actions if not action.option_strings]
+        lines = [" ".join(["usage:", self.prog, *places, "[--OPTION VALUE ...]"]), ""]
         lines += _description(self.description or "") if section in ("", "all") else []
         if section:
             for name, actions in sections.items():
@@ -192,7 +193,7 @@ def _type_words(hint: Any) -> tuple[str, list[str]]:
 
 
 def _sentence(parser: ArgumentParser, text: str) -> str:
-    """Return what jsonargparse says of a command line as a sentence with the option and what it expects."""
+    """Return an error of jsonargparse as a sentence with the option and what it expects."""
     flags = [flag for action in parser._actions for flag in action.option_strings if not flag.endswith("+")]
     if found := re.search(r'.*Parser key "([^"]+)":.*?(?:Given value|Got value): (.*)$', text):
         key, value = found.groups()

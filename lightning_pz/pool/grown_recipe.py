@@ -120,7 +120,7 @@ class GrownRecipe:
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides the result, as plain data."""
-        # Left out where it is the usual one, so that pools from before this setting are found again.
+        # The default emitter is left out, so that pools from before this setting are found again.
         drop = {"threads"} | ({"emitter"} if self.emitter == "pgpe" else set())
         plain = dataclasses.asdict(self) | {"states": self.states.identity()}
         return {name: value for name, value in plain.items() if name not in drop} | POOL_MAKING

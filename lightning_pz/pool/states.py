@@ -1,4 +1,4 @@
-"""State samples: the observations on which behavior is compared, split so that held-out means held out."""
+"""State samples: the observations on which behavior is compared, in parts that share no episode."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class StateCounts:
 
     def identity(self) -> dict[str, object]:
         """Return all that decides the sample, as plain data."""
-        # Left out where it is the usual one, so that growths from before this setting can be resumed.
+        # The default source is left out, so that growths from before this setting can be resumed.
         return {name: value for name, value in vars(self).items() if (name, value) != ("source", "rollouts")}
 
     @property
@@ -72,7 +72,7 @@ class StateCounts:
         return self.probe + self.train + self.val + self.test
 
     def slices(self) -> dict[str, slice]:
-        """Where each part lies in the sample, in the order of `SPLITS`."""
+        """Return the place of each part in the sample, in the order of `SPLITS`."""
         ends = np.cumsum([getattr(self, name) for name in SPLITS]).tolist()
         return {name: slice(end - getattr(self, name), end) for name, end in zip(SPLITS, ends, strict=True)}
 

@@ -22,10 +22,10 @@ from lightning_pz.common.errors import UserError, nearest
 _WIDTH, _INDENT = 79, 24
 _METAVARS = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _WANTED = {"INT": "a whole number", "NUMBER": "a number", "true|false": "true or false", "LIST": "a list"}
-Settings = TypeVar("Settings")
+_Settings = TypeVar("_Settings")
 
 
-def pick(kind: type[Settings], config: Any) -> Settings:
+def pick(kind: type[_Settings], config: Any) -> _Settings:
     """Return the dataclass `kind` filled from the parsed options of the same names."""
     return kind(**{field.name: config[field.name] for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 

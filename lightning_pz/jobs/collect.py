@@ -13,7 +13,7 @@ from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.next_step import fit_command
 from lightning_pz.pool.recipe import RandomRecipe, collect
-from lightning_pz.pool.recipe_identity import find_pool
+from lightning_pz.pool.recipe_identity import pool_folder
 from lightning_pz.pool.store import Pool
 
 
@@ -31,7 +31,7 @@ def collect_pool(
     """
     spec = env_spec(env.id, env.horizon)
     layout = Layout(spec.observation_size, tuple(policy.hidden), spec.action_size, policy.activation)
-    folder = Path(pool) if pool else find_pool(Path(logs) / "pools", env.name, policy.name, spec, layout, recipe)
+    folder = Path(pool) if pool else pool_folder(Path(logs) / "pools", env.name, policy.name, spec, layout, recipe)
     found = folder.exists()
     if isinstance(recipe, GrownRecipe):
         made = grow(folder, spec, layout, recipe)

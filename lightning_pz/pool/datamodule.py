@@ -20,7 +20,7 @@ from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, 
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.of_checkpoint import describe_pool
 from lightning_pz.pool.recipe import RandomRecipe, collect
-from lightning_pz.pool.recipe_identity import check_pool, find_pool, known_identity, pool_identity
+from lightning_pz.pool.recipe_identity import check_pool, known_identity, pool_folder, pool_identity
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool, read_meta, read_pool
 
@@ -96,7 +96,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         if pool is None:
             self.own.states.check_source(self.spec)
             parent = Path(logs) / "pools"
-            self.folder = find_pool(parent, env.name, policy.name, self.spec, self.layout, self.own)
+            self.folder = pool_folder(parent, env.name, policy.name, self.spec, self.layout, self.own)
         else:
             self.folder = Path(pool)
         # What makes a grown pool is above this package; who uses this module sets it.

@@ -34,7 +34,9 @@ def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str
     return {"env": dataclasses.asdict(spec), "layout": layout.to_dict(), "recipe": settings}
 
 
-def find_pool(parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> Path:
+def pool_folder(
+    parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: PoolRecipe
+) -> Path:
     """Return the folder in which this very pool lies, or is to be made.
 
     Its name ends in eight digits of the digest of the identity; what comes before them is for people. A pool from

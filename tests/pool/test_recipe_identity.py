@@ -12,7 +12,7 @@ from lightning_pz.envs.specs import env_spec
 from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.recipe import collect
-from lightning_pz.pool.recipe_identity import check_made_by, find_pool
+from lightning_pz.pool.recipe_identity import check_made_by, pool_folder
 from lightning_pz.pool.store import read_pool
 
 
@@ -26,7 +26,7 @@ def as_of_old(pool, folder):
 
 
 def name(spec, layout, recipe):
-    return find_pool(Path("pools"), "car", "tiny", spec, layout, recipe).name
+    return pool_folder(Path("pools"), "car", "tiny", spec, layout, recipe).name
 
 
 def test_every_part_of_the_content_is_part_of_the_name(car, layout, recipe):
@@ -47,7 +47,7 @@ def test_every_part_of_the_content_is_part_of_the_name(car, layout, recipe):
 
 def test_an_old_pool_is_found_again_where_it_is_what_is_wanted(pool, car, layout, recipe, tmp_path):
     old = as_of_old(pool, tmp_path / f"car-tiny-s{recipe.seed}-01234567")
-    assert find_pool(tmp_path, "car", "tiny", car, layout, recipe) == old
+    assert pool_folder(tmp_path, "car", "tiny", car, layout, recipe) == old
     check_made_by(read_pool(old), car, layout, recipe)
     for other in (
         (env_spec(car.id, 5), layout, recipe),
@@ -55,12 +55,12 @@ def test_an_old_pool_is_found_again_where_it_is_what_is_wanted(pool, car, layout
         (car, Layout(2, (9,), 1), recipe),
         (car, layout, dataclasses.replace(recipe, keep=0.4)),
     ):
-        assert find_pool(tmp_path, "car", "tiny", *other) != old
+        assert pool_folder(tmp_path, "car", "tiny", *other) != old
 
 
 def test_a_new_pool_does_not_stand_for_one_of_another_name(pool, car, layout, recipe, tmp_path):
     shutil.copytree(pool.folder, tmp_path / f"car-tiny-s{recipe.seed}-01234567")
-    folder = find_pool(tmp_path, "car", "tiny", car, layout, recipe)
+    folder = pool_folder(tmp_path, "car", "tiny", car, layout, recipe)
     assert not folder.exists() and folder.name != f"car-tiny-s{recipe.seed}-01234567"
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from lightning_pz.common.checks import RecipeKind, one_of
-from lightning_pz.common.errors import run_main
+from lightning_pz.common.errors import UserError, run_main
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir, expand_presets, explain_presets, take_option
 
 _OFTEN = {
@@ -51,6 +51,8 @@ def main(arguments: list[str]) -> None:
     parser.add_class_arguments(PolicyConfig, "policy")
     explain_presets(parser)
     config = parser.instantiate(parser.parse_args(arguments))
+    if config.recipe != chosen:  # whose shipped settings are the wrong ones by now
+        raise UserError(f"a --config file asks for recipe {config.recipe}: give --recipe {config.recipe} beside --config")
 
     from lightning_pz.jobs.collect import collect_pool
 

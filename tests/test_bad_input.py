@@ -110,7 +110,9 @@ def test_a_checkpoint_that_is_none(tmp_path, content):
 
 def test_collect_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "grown.yaml").write_text("recipe: grown\n")
     for arguments, sentence in (
+        (["--config", "grown.yaml"], "give --recipe grown beside --config"),
         (["--candidates", "3"], "--candidates expects"),
         (["--store", "disk"], "--store expects one of seeds, params, but got 'disk'"),
         (["--recipe", "gronw"], "Did you mean 'grown'"),

@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> None:
     explain_presets(parser)
     config = parser.instantiate(parser.parse_args(arguments))
     if config.recipe != chosen:  # whose shipped settings are the wrong ones by now
-        raise UserError(f"a --config file asks for recipe {config.recipe}: give --recipe {config.recipe} beside --config")
+        raise UserError(
+            f"a --config file asks for recipe {config.recipe}: give --recipe {config.recipe} beside --config"
+        )
 
     from lightning_pz.jobs.collect import collect_pool
 

@@ -14,11 +14,7 @@ from lightning_pz.autoencoder.bottlenecks import prefix_mask
 
 
 class ErrorSums:
-    """Sums of one pass over held-out policies.
-
-    Args:
-        sizes: How many leading latents were kept where errors are kept policy by policy, (K,).
-    """
+    """Sums of one pass over held-out policies, policy by policy with `sizes` leading latents kept, (K,)."""
 
     def __init__(self, sizes: Sequence[int] = ()) -> None:
         self.sizes = list(sizes)
@@ -45,10 +41,10 @@ class ErrorSums:
         """Return the errors policy by policy.
 
         Returns:
-            `latent_dims`, (K,): how many leading latents were kept; `error`, (K, N): each policy's squared action error
-            then, summed over states and actions, in action boxes (-1 to 1) squared; `spread`, (N,): its squared
-            deviation from the mean policy. `sum(error[i]) / sum(spread)` is the FVU with that many latents. For a
-            variational bottleneck also `kl`, (k,): mean KL divergence of each latent, in nats.
+            `latent_dims`, (K,): how many leading latents were kept; `error`, (K, N): each policy's squared action error then,
+            summed over states and actions, in action boxes (-1 to 1) squared; `spread`, (N,): its squared deviation from the
+            mean policy. `sum(error[i]) / sum(spread)` is the FVU with that many latents. For a variational bottleneck also
+            `kl`, (k,): mean KL divergence of each latent, in nats.
         """
         found = {
             "latent_dims": np.array(self.sizes),
@@ -71,10 +67,10 @@ def prefix_errors(
     target: Float[Tensor, "policies states action"],
     sizes: Sequence[int],
 ) -> Float[Tensor, "sizes policies"]:
-    """Return each policy's squared action error when only its first latents are kept and the rest are zero.
+    """Return each policy's squared action error when only its first latents are kept and the rest are zero, (K, N).
 
     Args:
-        latents: Of some policies, (N, k).
+        latents: (N, k).
         act: From latents, (N, k), to actions, (N, S, A).
         target: The policies' own actions.
         sizes: How many latents to keep, K of them.

@@ -42,9 +42,7 @@ def check_extra(packages: str | Sequence[str], extra: str, why: str) -> None:
 def check_choices(settings: Any, prefix: str = "") -> None:
     """Raise `UserError` for the first field of a dataclass that is none of its `Literal` type's words.
 
-    Args:
-        settings: The dataclass.
-        prefix: What precedes the fields' names on the command line, such as `states.`.
+    The prefix, such as `states.`, precedes the fields' names on the command line.
     """
     for name, hint in get_type_hints(type(settings)).items():
         if get_origin(hint) is Literal:

@@ -33,13 +33,9 @@ def pick(kind: type[_Settings], config: Any) -> _Settings:
 class CommandParser(ArgumentParser):
     """A jsonargparse parser with a short help and errors that are sentences.
 
-    `--help` shows the options in `often` and names the other sections, `--help SECTION` shows one of them and
-    `--help all` shows everything. Without `often`, `--help` shows everything.
-
-    Args:
-        command: Name of the command, such as `fit`.
-        often: Dotted names of the options that `--help` explains, in this order.
-        shipped: YAML file of settings that the command puts before the user's; help shows these defaults.
+    `--help` shows the options in `often` and names the other sections, `--help SECTION` shows one of them and `--help all`
+    everything; without `often`, `--help` shows everything. Defaults are those of the `shipped` YAML file, which the command
+    puts before the user's settings.
     """
 
     def __init__(
@@ -66,11 +62,7 @@ class CommandParser(ArgumentParser):
         return self.help_of("" if self._often else "all")
 
     def help_of(self, section: str) -> str:
-        """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`.
-
-        Raises:
-            UserError: There is no such section.
-        """
+        """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`."""
         defaults = {**_flat(self.get_defaults().as_dict()), **_flat(self._read_shipped())}
         actions = [a for a in self._actions if a.help != argparse.SUPPRESS and (a.option_strings or "." not in a.dest)]
         parents = set(_with_parents(_section(action) for action in actions))

@@ -94,11 +94,7 @@ def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
 
 
 def claim_folder(target: Path) -> bool:
-    """Make a folder and return whether it is this call that made it; of several processes one gets it.
-
-    Raises:
-        UserError: The folder cannot be made.
-    """
+    """Make a folder and return whether it is this call that made it; of several processes one gets it."""
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -128,11 +124,9 @@ def remove_leftovers(target: Path) -> None:
 
 @contextlib.contextmanager
 def alone(target: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock beside `target`, so that one process at a time works on it; the lock of a killed process is free.
+    """Hold a lock beside `target`, which need not exist, so that one process at a time works on it.
 
-    Args:
-        target: File or folder to work on; it need not exist. The lock file is `.<name>.lock` in its parent folder.
-        wait: Wait for the process that holds the lock; or raise at once.
+    The lock file is `.<name>.lock` in its parent folder; the lock of a killed process is free.
 
     Raises:
         UserError: Another process holds the lock and `wait` is False, or the folder cannot be written to.

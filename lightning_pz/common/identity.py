@@ -28,11 +28,8 @@ def digest(plain: Any) -> str:
 def first_difference(found: Any, wanted: Any, *, ignore: Sequence[str] = (), known_only: bool = False) -> str | None:
     """Return where two plain values first differ, such as `env.horizon is 5, not 50`, or None if they are equal.
 
-    Args:
-        found: The value on disk.
-        wanted: The value asked for.
-        ignore: Dotted keys that do not count, with everything below them.
-        known_only: Skip keys that `found` lacks, for files of an earlier version.
+    Dotted keys in `ignore` do not count, nor what is below them; with `known_only`, nor do keys that `found` lacks, for
+    files of an earlier version.
     """
     return _difference("", _plain(found), _plain(wanted), tuple(ignore), known_only)
 

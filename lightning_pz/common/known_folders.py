@@ -56,12 +56,9 @@ class Identity:
 
 
 def find(parents: Sequence[Path], name: str, identity: Identity) -> Path:
-    """Return the folder of a result, or a free one for it: `name` below the first parent, with a number if needed.
+    """Return the folder of a result among the folders in `parents`, or a free one, `name` with a number if needed.
 
-    Args:
-        parents: Folders whose subfolders are searched, whatever they are called.
-        name: Name of a new folder; safe for a file system.
-        identity: Everything that decides the result.
+    A new folder is to be made below the first parent; the name must be safe for a file system.
     """
     for parent in parents:
         for mark in sorted(parent.glob(f"*/{SHORT}")):

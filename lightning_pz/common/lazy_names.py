@@ -8,12 +8,7 @@ from typing import Any
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a module's `__getattr__`.
-
-    Args:
-        package: The module's `__name__`.
-        homes: The module below it that holds each name.
-    """
+    """Return the `__getattr__` of a package, given the module below it that holds each name."""
 
     def get(name: str) -> Any:
         if name not in homes:

@@ -20,15 +20,7 @@ from lightning_pz.pool.store import Pool
 def collect_pool(
     env: EnvConfig, policy: PolicyConfig, recipe: RandomRecipe | GrownRecipe, logs: str, pool: str | None = None
 ) -> Pool:
-    """Make the pool unless it is there, and print its numbers and the command to fit on it.
-
-    Args:
-        env: The environment.
-        policy: The policy network.
-        recipe: How to make the pool.
-        logs: Folder for pools and runs.
-        pool: The pool's folder; named by its recipe if None.
-    """
+    """Make the pool (named by its recipe if no folder is given) unless it is there, and print its numbers and what to do next."""
     spec = env_spec(env.id, env.horizon)
     layout = Layout(spec.observation_size, tuple(policy.hidden), spec.action_size, policy.activation)
     folder = Path(pool) if pool else pool_folder(Path(logs) / "pools", env.name, policy.name, spec, layout, recipe)

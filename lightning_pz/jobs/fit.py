@@ -39,12 +39,7 @@ _PARAMS_FLOATS = 1 << 28
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit leaves behind.
-
-    Attributes:
-        folder: The run folder.
-        summary: The contents of summary.json.
-    """
+    """The run folder of a fit and the contents of its summary.json."""
 
     folder: Path
     summary: dict[str, Any]
@@ -147,9 +142,7 @@ def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
     """Return the linear references on the same split: PCA on actions, PCA on parameters, affine policies.
 
-    Args:
-        data: The pool.
-        sizes: Latent sizes for PCA on actions, k last; where there are several, each gives a key of its own.
+    The last of the sizes is k; where there are several, PCA on actions has a key for each.
     """
     latent_dim = sizes[-1]
     held_out = data.val.all_actions()

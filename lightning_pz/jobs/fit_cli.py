@@ -194,7 +194,7 @@ def forget_run_folder() -> None:
 
 
 def new_run_folder(parent: Path, base: str, name: str | None) -> Path:
-    """Make a run folder that no other run has, also none that begins at this moment, and return it.
+    """Make and return a run folder that no other run has, also none that begins at this moment.
 
     Raises:
         UserError: A name was given and is taken.
@@ -214,13 +214,7 @@ def _check_free(folder: Path) -> None:
 
 
 def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, Any]) -> Path:
-    """Return the checkpoint to resume from: one of a run of this very identity.
-
-    Args:
-        given: A path, or `last` for the newest run.
-        parent: Folder of the runs on this environment.
-        base: Start of the names of runs like this one.
-        identity: What decides the result.
+    """Return the checkpoint to resume from, of a run of this very identity: a path, or `last` for the newest in `parent`.
 
     Raises:
         UserError: There is none, or it is of a run of other settings.

@@ -41,11 +41,8 @@ def fit_identity(
 ) -> dict[str, Any]:
     """Return everything that decides the result of a fit, as plain data.
 
-    Args:
-        settings: All settings, nested.
-        env: The environment's content.
-        pool: Layout and recipe of the pool.
-        processes: How many share a training step.
+    These are all settings, nested; the environment's content; layout and recipe of the pool; and the number of processes
+    that share a training step.
     """
     return {**_decisive(settings), "env": dict(env), "pool": dict(pool), "processes": processes}
 

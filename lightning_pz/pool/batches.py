@@ -146,16 +146,11 @@ def split_rows(
 ) -> dict[str, np.ndarray]:
     """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
 
-    Args:
-        pool: The pool.
-        val_share: Share of `val`, from 0 to 1.
-        test_share: Share of `test`.
-        split_seed: Of the order.
-        held_out: `policies` takes any of them; `climbs` takes all policies of a grown pool that were found along one
-            direction together, so that no held-out policy has siblings among the training policies.
+    `held_out` is `policies`, which takes any of them, or `climbs`, which takes all policies of a grown pool that were found
+    along one direction together, so that no held-out policy has siblings among the training policies.
 
     Raises:
-        UserError: The pool is too small to split, or knows no climbs.
+        UserError: The pool is too small to split, or has no climbs.
     """
     generator = np.random.default_rng(split_seed)
     order = generator.permutation(len(pool))

@@ -10,15 +10,9 @@ from lightning_pz.pool.store import Pool
 
 
 def best_of_pool(pool: Pool, task: str, count: int = 1) -> Int[np.ndarray, " best"]:
-    """Return the rows of the policies whose own episodes earned most, by the task's rewards applied afterwards.
+    """Return the rows of the policies whose own episodes earned most by a task's rewards, the best first.
 
-    Args:
-        pool: A grown pool, which holds the returns of all tasks that were known when it was made.
-        task: Name of one of them.
-        count: How many; all if there are fewer.
-
-    Returns:
-        Rows of the pool, the best first; of equals the one that was found first.
+    Of equals the one that was found first comes first; all are returned if there are fewer than `count`.
 
     Raises:
         UserError: A random pool, whose policies have not been played, or a task that the pool has no returns of.

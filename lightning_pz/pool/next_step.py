@@ -14,15 +14,9 @@ _LEAST = 2
 
 
 def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> str:
-    """Return the `fit` command for a pool, with every flag that differs from what `fit` would take by itself.
+    """Return the `fit` command for a pool that `collect` made, with every flag that differs from `fit`'s defaults.
 
     If the pool is too small to split, the text says so instead.
-
-    Args:
-        env: The environment, as given to `collect`.
-        policy: The policy network, as given to `collect`.
-        logs: Folder for runs.
-        pool: The pool.
     """
     if len(pool) < 3 * _LEAST:
         return f"a pool of {3 * _LEAST} policies or more, to be split for a fit: raise --candidates or --keep"

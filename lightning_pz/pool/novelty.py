@@ -19,12 +19,7 @@ _ROUNDING = 1e-4
 
 
 def first_of_each(points: Float[Tensor, "points features"], rounding: float = _ROUNDING) -> Int[Tensor, " kept"]:
-    """Return, in ascending order, the first index of each distinct row after rounding.
-
-    Args:
-        points: Rows to compare, (N, D).
-        rounding: Cell width of the grid on which two rows count as the same.
-    """
+    """Return, in ascending order, the first index of each row that is distinct after rounding to a grid of that width."""
     grid = np.round(points.numpy() / rounding).astype(np.int32)
     # One opaque value per row, so that equality is that of whole rows.
     rows = np.ascontiguousarray(grid).view(np.dtype((np.void, grid.shape[1] * grid.itemsize))).ravel()
@@ -37,15 +32,9 @@ def nearest_neighbors(
 ) -> Iterator[tuple[slice, Float[Tensor, "part neighbors"], Int[Tensor, "part neighbors"]]]:
     """Yield rows, the distances to their nearest other points, and the indices of these, part by part.
 
-    Squared distances come from one matrix product a block, |a|^2 + |b|^2 - 2 a.b, which finds the neighbors; their
-    Euclidean distances are then computed anew from differences, so that close points keep their digits. Working memory
-    is a block of 1,024 x N numbers.
-
-    Args:
-        points: (N, D), in the precision to compute in.
-        neighbors: How many, at most N - 1.
-        ordered: Look neighbors up in the order of the matrix product's distances.
-        progress: Show a bar; None on a terminal only.
+    Squared distances come from one matrix product a block, |a|^2 + |b|^2 - 2 a.b, which finds the neighbors, in order or
+    not; their Euclidean distances are then computed anew from differences, so that close points keep their digits.
+    Working memory is a block of 1,024 x N numbers.
     """
     centered = points - points.mean(0)  # small norms lose fewer digits in the product
     squares = centered.square().sum(1)
@@ -64,12 +53,7 @@ def nearest_neighbors(
 def novelty(
     points: Float[Tensor, "points features"], neighbors: int, *, progress: bool | None = None
 ) -> Float[Tensor, " points"]:
-    """Return the mean Euclidean distance of each point to its nearest neighbors, exact, shape (N,).
-
-    Args:
-        points: Fingerprints or other descriptors, (N, D).
-        neighbors: k_n, how many neighbors to average over, the point itself not among them.
-        progress: Show a bar; by default only on a terminal.
+    """Return the mean Euclidean distance of each point, (N, D), to its nearest neighbors, exact, (N,).
 
     Raises:
         UserError: Not more points than neighbors, or fewer than one neighbor.

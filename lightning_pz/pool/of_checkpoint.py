@@ -24,13 +24,11 @@ def describe_pool(pool: Pool) -> dict[str, Any]:
 
 
 def pool_difference(pool: Pool, description: Mapping[str, Any]) -> str | None:
-    """Return the first difference between a pool and the one that a checkpoint was trained on; None if it is the same.
+    """Return the first difference between a pool and that of a checkpoint's description; None if it is the same.
 
-    Args:
-        pool: The pool at hand.
-        description: `hparams["description"]` of the checkpoint. One of an earlier version holds the digest of a single
-            array, `indices` or `params`; environment, layout, prior, statistics and probe states, which it repeats, must
-            then be equal as well. Together they determine seed and state sample.
+    A description of an earlier version holds the digest of a single array, `indices` or `params`; environment, layout,
+    prior, statistics and probe states, which it repeats, must then be equal as well. Together they determine seed and
+    state sample.
     """
     known = description["pool"]
     if "identity" in known:
@@ -59,12 +57,7 @@ def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
 
 
 def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, verify: bool = True) -> Pool:
-    """Open the pool that a checkpoint was trained on.
-
-    Args:
-        description: `hparams["description"]` of the checkpoint.
-        given: The pool's folder, if it was moved.
-        verify: Recompute every array's digest.
+    """Open the pool of a checkpoint's description, in the folder `given` if it was moved; `verify` every array's digest.
 
     Raises:
         UserError: It is not there, it is another pool, or the checkpoint does not say which it was.

@@ -72,18 +72,10 @@ class RandomRecipe:
 
 
 def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *, progress: bool | None = None) -> Pool:
-    """Make the pool unless it is there already, and open it.
-
-    Args:
-        folder: The pool's folder.
-        spec: The environment.
-        layout: Shape of the policies.
-        recipe: How to make it.
-        progress: Show bars; by default only on a terminal.
+    """Make the pool unless it is there already, and open it; progress bars by default only on a terminal.
 
     Raises:
-        UserError: The disk is full, an action is not finite, or a pool lies there already that is broken or
-            of other settings.
+        UserError: The disk is full, an action is not finite, or the folder holds a pool that is broken or of other settings.
     """
     with alone(folder):
         if not folder.exists():

@@ -37,18 +37,10 @@ def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str
 def pool_folder(
     parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: PoolRecipe
 ) -> Path:
-    """Return the folder in which this very pool lies, or is to be made.
+    """Return the folder in which this very pool lies, or is to be made, below the folder of pools.
 
     Its name ends in eight digits of the digest of the identity; what comes before them is for people. A pool from
     before identities were kept is found under its old name if everything that its `pool.json` holds is as wanted.
-
-    Args:
-        parent: Folder of pools.
-        env_name: Short name of the environment.
-        policy_name: Short name of the policy network.
-        spec: The environment.
-        layout: Shape of the policies.
-        recipe: How the pool is made.
     """
     wanted = pool_identity(spec, layout, recipe)
     start = f"{env_name}-{policy_name}-{recipe.label}-"

@@ -79,13 +79,10 @@ class StateCounts:
 
 @dataclass(frozen=True)
 class StateSample:
-    """Observations and the statistics by which policies standardize them.
+    """Raw observations, (S, O), parts in the order of `SPLITS`, and the statistics by which policies standardize them, (O,).
 
-    Attributes:
-        states: Raw observations, (S, O), parts in the order of `SPLITS`.
-        mean: Mean of each coordinate, (O,), from the uniform box or from the probe and train states.
-        std: Standard deviation of each coordinate, (O,); 1 where the coordinate is constant.
-        source: `uniform` or `rollouts`.
+    Mean and standard deviation (1 where a coordinate is constant) are those of the uniform box, or of the probe and train
+    states; `source` is `uniform` or `rollouts`.
     """
 
     states: Float[Tensor, "states observation"]
@@ -105,17 +102,9 @@ def sample_states(
 ) -> StateSample:
     """Draw the state sample of an environment.
 
-    By default states that a real Gymnasium environment visits, half under random actions and half under random
-    policies of the prior; no episode gives states to two parts, so that a held-out state never neighbors a training
-    state in time. Uniform over the observation box if `counts.source` says so.
-
-    Args:
-        spec: The environment.
-        counts: Sizes of the parts, and the source.
-        layout: Shape of the random policies.
-        prior: Their distribution.
-        seed: Seed of everything drawn here; policies are drawn from a stream of their own.
-        progress: Show a bar; by default only on a terminal.
+    By default states that a real Gymnasium environment visits, half under random actions and half under random policies of
+    the prior, which are drawn from a stream of their own; no episode gives states to two parts, so that a held-out state
+    never neighbors a training state in time. Uniform over the observation box if `counts.source` says so.
 
     Raises:
         UserError: Episodes too short to fill a part, an observation that is not finite, or a uniform sample of a box that

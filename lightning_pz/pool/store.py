@@ -30,18 +30,13 @@ _REMAKE = "delete the folder and run the command again to make it anew"
 
 @dataclass(frozen=True)
 class Pool:
-    """Kept policies, their behavior on the state sample, and the recipe that made them.
+    """Kept policies, their behavior on the state sample, and the recipe that made them: the contents of `pool.json`.
 
-    Attributes:
-        folder: Its folder.
-        meta: The contents of `pool.json`.
-        layout: Shape of the policies.
-        prior: Distribution they were drawn from.
-        arrays: Read-only memory maps: `indices` (N,) of the kept candidates, `states` (S, O) raw,
-            `fingerprints` (N, M, A) float32, `actions` (N, S - M, A) float16 on the states that are not probe
-            states, `novelty` (N,), and `params` (N, P) float32 where they are stored. A grown pool holds also
-            `outcomes` (N, D), `visited` (N, m, O) raw states of each policy's own episode, `origins`, `directions`,
-            `rounds`, `lengths` (N,), `returns` (N, T) of its tasks in that episode, and `functionals` (K, D).
+    `arrays` are read-only memory maps: `indices` (N,) of the kept candidates, `states` (S, O) raw, `fingerprints` (N, M, A)
+    float32, `actions` (N, S - M, A) float16 on the states that are not probe states, `novelty` (N,), and `params` (N, P)
+    float32 where they are stored. A grown pool holds also `outcomes` (N, D), `visited` (N, m, O) raw states of each policy's
+    own episode, `origins`, `directions`, `rounds`, `lengths` (N,), `returns` (N, T) of its tasks in that episode, and
+    `functionals` (K, D).
     """
 
     folder: Path
@@ -125,11 +120,7 @@ def write_meta(folder: Path, meta: dict[str, Any]) -> None:
 
 
 def read_pool(folder: Path, *, verify: bool = True) -> Pool:
-    """Open a pool and check that it is whole and unaltered.
-
-    Args:
-        folder: Its folder.
-        verify: Recompute every array's digest: about a second per GB.
+    """Open a pool and check that it is whole and unaltered; `verify` recomputes every array's digest, a second per GB.
 
     Raises:
         UserError: No pool there, a newer or foreign format, or an array that is missing, cut off or altered.

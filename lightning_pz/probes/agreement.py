@@ -32,16 +32,10 @@ def trustworthiness(original: Ranks, embedded: Ranks, neighbors: int = 10) -> Pr
     """Return how far neighbors in an embedding are neighbors in the original: 1 all, 0.5 as by chance, 0 worst.
 
     `1 - 2 / (N k (2 N - 3 k - 1)) sum_i sum_j (r(i, j) - k)` over the k nearest j of i in the embedding whose rank r in the
-    original is above k. Exchange the arguments for continuity. The standard error is over points, as if they were
-    independent.
-
-    Args:
-        original: Ranks in the original space, (N, N).
-        embedded: Ranks in the embedding, (N, N).
-        neighbors: k, below N / 2.
+    original is above k. Exchange the ranks, (N, N), for continuity. The standard error is over points, as if independent.
 
     Raises:
-        UserError: Neighbors outside that range.
+        UserError: Neighbors k outside 1 to N / 2.
 
     References:
         Venna and Kaski, "Neighborhood preservation in nonlinear projection methods", ICANN 2001.

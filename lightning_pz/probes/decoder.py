@@ -38,9 +38,6 @@ def jacobian_probes(
         states: Standardized states on which they act, (S, O).
         latents: The latents at which to measure, (n, k).
         covariance: Of the latents over the pool, (k, k).
-
-    Raises:
-        UserError: A Jacobian that is not finite.
     """
     scale = decoder.prior_std
     free = torch.where(scale > 0, 1 / scale, 0.0)  # type: ignore[arg-type, operator]
@@ -61,14 +58,10 @@ def jacobian_probes(
 def active_by_divergence(
     divergences: Float[Tensor, "policies latent"], threshold: float = ACTIVE_NATS
 ) -> ProbeEstimate:
-    """Return how many latents carry information in a variational bottleneck.
+    """Return how many latents have a mean KL divergence above a threshold, of divergences (N, k), all in nats.
 
-    The standard error is that of a count of independent latents, each of which may truly lie on the other side of the
+    The standard error is that of a count of independent latents, each of which may truly be on the other side of the
     threshold: `sqrt(sum_j p_j (1 - p_j))`, p_j the normal probability that its mean divergence is above.
-
-    Args:
-        divergences: KL divergence of each policy's posterior from the prior in each latent, nats, (N, k).
-        threshold: Mean divergence above which a latent counts, nats.
 
     Raises:
         UserError: Fewer than two policies, or divergences that are not finite.
@@ -113,12 +106,9 @@ def active_by_singular_values(values: Float[Tensor, " latent"], share: float = 0
 def active_probes(
     decoder: nn.Module, covariance: Covariance, divergences: Tensor | None
 ) -> tuple[dict[str, ProbeEstimate], dict[str, list[float]]]:
-    """Return how many latents are in use, and the spectra behind the counts.
+    """Return how many latents are in use, and the spectra behind the counts, by the decoder's first linear layer.
 
-    Args:
-        decoder: Its first linear layer is read.
-        covariance: Of the latents over the pool, (k, k).
-        divergences: Of a variational bottleneck, nats, (N, k); None for any other.
+    Divergences, nats, (N, k), are those of a variational bottleneck; None for any other.
     """
     first = next(module for module in decoder.modules() if isinstance(module, nn.Linear))
     values = decoder_singular_values(first.weight.detach().cpu(), covariance)

@@ -25,15 +25,11 @@ GRIDE_SCALES = (1, 2, 4, 8, 16, 32)
 def two_nn(table: NeighborTable, discard: float = 0.1) -> ProbeEstimate:
     """Return the dimension from the ratio of each point's second to its first neighbor distance, by maximum likelihood.
 
-    log(r2 / r1) is exponential with rate d. The largest share `discard` of the N ratios counts as censored at the largest
-    kept one c: `d = (kept - 1) / sum min(log mu, c)`.
-
-    Args:
-        table: At least two neighbors a point.
-        discard: Share of the largest ratios that is not trusted.
+    log(r2 / r1) is exponential with rate d. The largest share `discard` of the N ratios, not trusted, counts as censored at
+    the largest kept one c: `d = (kept - 1) / sum min(log mu, c)`.
 
     Raises:
-        UserError: Fewer than three points or two neighbors, or a share outside its range.
+        UserError: Fewer than three points or two neighbors in the table, or a share outside its range.
 
     References:
         Facco et al., Scientific Reports 7 (2017) 12140; the likelihood: Denti et al., Scientific Reports 12 (2022) 20005.
@@ -54,15 +50,11 @@ def two_nn(table: NeighborTable, discard: float = 0.1) -> ProbeEstimate:
 
 
 def gride(table: NeighborTable, near: int, far: int | None = None) -> ProbeEstimate:
-    """Return the dimension from the ratio of the distances to neighbors `far` and `near`, by maximum likelihood.
+    """Return the dimension from the ratio of the distances to neighbors `far` (2 `near` if None) and `near`.
 
-    mu = r_far / r_near has density `d (mu^d - 1)^(far - near - 1) / (B(far - near, near) mu^((far - 1) d + 1))`. As is usual,
-    (N - 1) log d replaces N log d, which makes neighbors 1 and 2 unbiased.
-
-    Args:
-        table: At least `far` neighbors a point.
-        near: n1, at least 1.
-        far: n2, above n1; 2 n1 if not given.
+    By maximum likelihood: mu = r_far / r_near has density
+    `d (mu^d - 1)^(far - near - 1) / (B(far - near, near) mu^((far - 1) d + 1))`. As is usual, (N - 1) log d replaces
+    N log d, which makes neighbors 1 and 2 unbiased.
 
     Raises:
         UserError: Neighbors that the table does not hold or in the wrong order, fewer than three points, or distances
@@ -97,13 +89,9 @@ def gride(table: NeighborTable, near: int, far: int | None = None) -> ProbeEstim
 
 
 def levina_bickel(table: NeighborTable, neighbors: int = 20) -> ProbeEstimate:
-    """Return the maximum-likelihood dimension over k neighbors, the inverses averaged over the points.
+    """Return the maximum-likelihood dimension over k >= 2 neighbors, the inverses averaged over the points.
 
     `1 / d = mean over points of mean over j < k of log(r_k / r_j)`.
-
-    Args:
-        table: At least `neighbors` neighbors a point.
-        neighbors: k, at least 2.
 
     Raises:
         UserError: Fewer neighbors in the table, or distances that are all tied.
@@ -131,16 +119,16 @@ def local_pca(
     centers: int = 256,
     seed: int = 0,
 ) -> ProbeEstimate:
-    """Return the mean number of local principal variances above a share of the largest one.
+    """Return the mean number of local principal variances above a share `threshold` of the largest one.
 
-    Never more than neighbors - 1 nor than features. With k neighbors, d directions of equal variance are all counted while
-    `(1 - sqrt(d / k))^2 > threshold (1 + sqrt(d / k))^2`, which is d < 0.4 k at 5 %.
+    Never more than neighbors - 1 nor than features. With k neighbors (the center is not among them), d directions of equal
+    variance are all counted while `(1 - sqrt(d / k))^2 > threshold (1 + sqrt(d / k))^2`, which is d < 0.4 k at 5 %.
 
     Args:
         points: (N, D), those of the table.
         table: At least `neighbors` neighbors a point.
-        neighbors: k, points of a neighborhood; the center is not among them.
-        threshold: Share of the largest local variance above which a direction counts.
+        neighbors: k.
+        threshold: Between 0 and 1.
         centers: Points whose neighborhoods are measured; all if there are fewer.
         seed: Of the choice of the centers.
 

@@ -27,12 +27,7 @@ def check_estimators(names: Sequence[str]) -> None:
 
 
 def extra_estimate(name: str, points: Points, seed: int = 0) -> ProbeEstimate:
-    """Return the estimate of scikit-dimension with its default settings, with its own error where it has one.
-
-    Args:
-        name: Its class in `skdim.id`, such as `CorrInt`.
-        points: (N, D).
-        seed: For those that draw random numbers.
+    """Return the estimate of a class in `skdim.id`, such as `CorrInt`, with its own standard error where it has one.
 
     Raises:
         UserError: An unknown name, or points that the estimator refuses.

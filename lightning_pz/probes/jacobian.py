@@ -20,13 +20,10 @@ _CHUNK = 4
 def jacobian_grams(
     function: Callable[[Tensor], tuple[Tensor, ...]], latents: Float[Tensor, "points latent"]
 ) -> tuple[Grams, ...]:
-    """Return `J^T J / outputs` for each output of a function at each latent, J by forward-mode differentiation.
+    """Return `J^T J / outputs` for each output of a function of one latent, (k,), at each of the latents, (n, k).
 
-    The square root of `u^T G u` is then the root mean square change of the outputs per unit step along u.
-
-    Args:
-        function: From one latent, (k,), to tensors of any shape.
-        latents: Where, (n, k).
+    J comes from forward-mode differentiation. The square root of `u^T G u` is then the root mean square change of the
+    outputs per unit step along u.
 
     Raises:
         UserError: A Jacobian that is not finite.
@@ -74,11 +71,9 @@ def largest_lipschitz(grams: Grams) -> ProbeEstimate:
 
 
 def step_scale(constant: ProbeEstimate, change: float) -> float:
-    """Return the step of the whitened latent whose effect on behavior is at most `change`, to first order.
+    """Return the step of the whitened latent that changes the action by at most `change`, to first order.
 
-    Args:
-        constant: Of `lipschitz`, per standard deviation of the latent.
-        change: Root mean square change of the action, in half action boxes.
+    The change is a root mean square in half action boxes; the constant is that of `lipschitz`.
 
     Raises:
         UserError: A change that is not positive, or a decoder that ignores its latent.

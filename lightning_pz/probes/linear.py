@@ -11,10 +11,9 @@ _HeldOut = Float[Tensor, "held_out features"]
 
 
 def principal_axes(rows: _Rows, components: int) -> tuple[Float[Tensor, " features"], Float[Tensor, "axes features"]]:
-    """Return the mean and the leading principal axes of some rows, in double precision.
+    """Return the mean and the leading principal axes of some rows, in double precision; fewer where the rows span fewer.
 
-    Works on the smaller of the two Gram matrices, so both many rows and many features are cheap. Gives fewer
-    axes than asked for where the rows span fewer.
+    Works on the smaller of the two Gram matrices, so both many rows and many features are cheap.
     """
     rows = rows.double()
     mean = rows.mean(0)
@@ -32,10 +31,7 @@ def principal_axes(rows: _Rows, components: int) -> tuple[Float[Tensor, " featur
 def pca_fvu(train: _Rows, held_out: _HeldOut, components: list[int]) -> dict[int, float]:
     """Return the FVU of held-out rows rebuilt from k principal components of training rows, for each k.
 
-    Args:
-        train: One policy's actions a row, (N, S A).
-        held_out: The same of held-out policies on the same states.
-        components: Values of k.
+    A row holds one policy's actions, (S A); held-out policies act on the same states.
     """
     mean, axes = principal_axes(train, max(components))
     held = held_out.double()
@@ -60,8 +56,8 @@ def affine_fvu(
 ) -> tuple[float, int]:
     """Return the FVU of the best affine policy for each policy, and how many numbers such a policy has.
 
-    For every policy, actions = B [observation, 1] is fitted by least squares on one set of states and measured
-    on another. The count is action size x (rank of the observations + 1).
+    For every policy, actions = B [observation, 1] is fitted by least squares on one set of states and measured on another.
+    The count is action size x (rank of the observations + 1).
     """
     design = torch.cat([fit_states, torch.ones(len(fit_states), 1)], 1).double()
     unseen = torch.cat([states, torch.ones(len(states), 1)], 1).double()

@@ -65,19 +65,12 @@ def plain_estimate(found: ProbeEstimate, name: str = "value") -> dict[str, float
 def measure_space(
     points: Points, *, neighbors: int = 20, seed: int = 0, surrogate: bool = True, extra: Sequence[str] = ()
 ) -> SpaceProbe:
-    """Return every estimate of some points, duplicates dropped first, and of their Gaussian surrogate.
+    """Return every estimate of some points, (N, D), duplicates dropped first, and of their Gaussian surrogate.
 
-    Points that tell nothing (too few, all equal, not finite) give NaN everywhere with the reason in `notes`.
-
-    The keys are `participation_ratio`, `entropy_rank`, `n90`, `n95`, `n99`, `two_nn`, `gride_1` to `gride_32` (the nearer
-    neighbor's order), `levina_bickel`, `local_pca` and the names of `extra`.
-
-    Args:
-        points: (N, D).
-        neighbors: Neighbors of Levina-Bickel.
-        seed: Of the surrogate and of the centers of local PCA.
-        surrogate: Whether to measure the surrogate too.
-        extra: Estimators of scikit-dimension.
+    Points that cannot be measured (too few, all equal, not finite) give NaN everywhere with the reason in `notes`. The keys are
+    `participation_ratio`, `entropy_rank`, `n90`, `n95`, `n99`, `two_nn`, `gride_1` to `gride_32` (the nearer neighbor's
+    order), `levina_bickel` (of `neighbors`), `local_pca` and the names of `extra`, estimators of scikit-dimension. The seed
+    is that of the surrogate and of the centers of local PCA.
     """
     count, features = points.shape
     try:

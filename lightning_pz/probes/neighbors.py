@@ -18,12 +18,7 @@ DUPLICATE = 1e-6
 
 @dataclass(frozen=True)
 class NeighborTable:
-    """Distances to the nearest neighbors of each point, the point itself not among them.
-
-    Attributes:
-        distances: Ascending, (N, k) float64, all above 0.
-        indices: Whose they are, (N, k).
-    """
+    """Ascending distances of each point to its nearest other points, (N, k) float64 above 0, and whose they are, (N, k)."""
 
     distances: Float[Tensor, "points neighbors"]
     indices: Int[Tensor, "points neighbors"]
@@ -49,11 +44,7 @@ def distinct_points(points: Points) -> tuple[Float[Tensor, "kept features"], Int
 
 
 def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
-    """Return the exact Euclidean nearest neighbors of distinct points, in double precision.
-
-    Args:
-        points: (N, D), without duplicates.
-        neighbors: k, at most N - 1.
+    """Return the k <= N - 1 exact Euclidean nearest neighbors of points without duplicates, (N, D), in double precision.
 
     Raises:
         UserError: Points that are not finite or all equal, duplicates among them, or not more points than neighbors.
@@ -77,16 +68,12 @@ def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
 
 
 def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "points neighbors"]) -> float:
-    """Return the variance of a sum of scores, one a point, that depend on each other through shared neighbors.
+    """Return the variance of a sum of centered scores, (N,), that depend on each other through shared neighbors, (N, k).
 
     Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`, never less than
     the first term. Independence would give the first term alone, which is 15 to 40 % too small a standard error for
     ratios of neighbor distances (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for the
     largest neighborhoods).
-
-    Args:
-        scores: Centered scores, (N,).
-        indices: The neighbors that each score was computed from, (N, k).
 
     References:
         The variance of sums over a dependency graph: Baldi and Rinott, Annals of Probability 17 (1989) 1646.

@@ -23,19 +23,14 @@ from lightning_pz.probes.linear import principal_axes
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Principal variances of some points and where each point lies along the axes.
-
-    Attributes:
-        eigenvalues: Variances along the principal axes, largest first, (r,).
-        scores: Coordinates of the points along them, (N, r), float64.
-    """
+    """Principal variances of some points, largest first, (r,), and the points' coordinates along the axes, (N, r)."""
 
     eigenvalues: Float[Tensor, " axes"]
     scores: Float[Tensor, "points axes"]
 
 
 def spectrum(points: Points) -> Spectrum:
-    """Return the covariance spectrum of some points, in double precision; axes of rounding errors are left out.
+    """Return the covariance spectrum of some points, in double precision, without axes of rounding errors.
 
     Raises:
         UserError: Fewer than two points, points that are not finite, or all equal.

@@ -50,17 +50,14 @@ def check_fit_settings(config: Any) -> None:
         if not any(type(value) is type(one) and value == one for one in allowed):
             expected = " or ".join(str(one) for one in allowed if one is not None) or "no value"
             raise UserError(f"--{key} expects {expected} in a fit, but got {value}: {why}")
-    _check_precision(config.trainer.precision)
-    _check_checkpoint(config.checkpoint)
-    _check_length(config.trainer, config.data.steps_per_epoch)
-
-
-def _check_precision(given: Any) -> None:
     try:
-        one_of("trainer.precision", _SAME_PRECISION.get(str(given), str(given)), _PRECISIONS)
+        precision = str(config.trainer.precision)
+        one_of("trainer.precision", _SAME_PRECISION.get(precision, precision), _PRECISIONS)
     except UserError as error:
         why = "Weights and checkpoints are float32; mixed precision computes in half of that."
         raise UserError(f"{error} {why}") from None
+    _check_checkpoint(config.checkpoint)
+    _check_length(config.trainer, config.data.steps_per_epoch)
 
 
 def _check_checkpoint(checkpoint: Any) -> None:

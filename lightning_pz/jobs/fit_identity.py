@@ -1,6 +1,6 @@
 """The identity of a fit, kept in its run folder as identity.json and compared before a run is resumed.
 
-Imports nothing heavy, so that `sweeps` can use the list of settings that do not count.
+Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,25 +15,17 @@ import yaml
 from lightning_pz.common.files import write_text
 from lightning_pz.common.identity import first_difference
 
-VOLATILE = (
+_VOLATILE = (
     "logs", "run_name", "ckpt_path", "config", "checkpoint.dirpath", "data.grown.threads", "trainer.accelerator",
     "trainer.default_root_dir", "trainer.detect_anomaly", "trainer.enable_model_summary", "trainer.enable_progress_bar",
     "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
 """Settings that do not change the result: they place a run, show it, or choose what computes it."""
-RESUMABLE = ("trainer.max_time",)
+_RESUMABLE = ("trainer.max_time",)
 """Settings that may change when a run is resumed, besides the volatile ones."""
 _BY_CONTENT = ("env", "policy", "data.pool", "data.recipe", "data.random", "data.grown")
 """Settings that are compared by the content of environment and pool instead."""
 _FILE = "identity.json"
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under their dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
 
 
 def fit_identity(
@@ -58,7 +50,7 @@ def run_difference(folder: Path, wanted: Mapping[str, Any]) -> str | None:
 
     A run from before identities were kept is compared by its config.yaml; keys that it lacks do not count.
     """
-    return first_difference(_found(folder, wanted), wanted, ignore=RESUMABLE, known_only=True)
+    return first_difference(_found(folder, wanted), wanted, ignore=_RESUMABLE, known_only=True)
 
 
 def _found(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +72,6 @@ def _decisive(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     kept = {}
     for key, value in settings.items():
         place = f"{prefix}{key}"
-        if place not in VOLATILE and place not in _BY_CONTENT:
+        if place not in _VOLATILE and place not in _BY_CONTENT:
             kept[key] = _decisive(value, f"{place}.") if isinstance(value, Mapping) else value
     return kept

@@ -98,7 +98,7 @@ def test_the_occupancy_aware_loss_is_half_plain_half_own():
 
 
 def test_a_random_pool_does_not_know_where_policies_went(pool, tmp_path):
-    with pytest.raises(UserError, match="behavior_visited needs to know"):
+    with pytest.raises(UserError, match="behavior_visited needs the states"):
         PolicyPoolDataModule(
             EnvConfig("car", "MountainCarContinuous-v0"), PolicyConfig("tiny", [8, 8]), pool=str(pool.folder),
             with_visited=True,

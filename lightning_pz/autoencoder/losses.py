@@ -17,14 +17,14 @@ _NONE = torch.empty(0)
 
 
 class Reconstruction(NamedTuple):
-    """What a loss compares: a batch of policies with what the decoder makes of them.
+    """A batch of policies, and what the decoder makes of them.
 
     Attributes:
         actions: Reconstructed actions on the states of the batch, (N, M, A), in -1..1.
         target: The policies' own actions there.
         variance: Mean variance of an action over policies, in the same unit squared.
         params: Decoded weights, (N, P).
-        target_params: The policies' own, (N, P); empty unless the loss is `parameters`.
+        target_params: The policies' own, (N, P); empty unless `--model.loss parameters` or the encoder asks for them.
         prior_std: Standard deviation of each weight under the prior, (P,).
         own_actions: Reconstructed actions on states that each policy visited itself, (N, m, A); m is 0 unless the loss is
             `behavior_visited`.

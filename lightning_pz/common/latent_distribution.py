@@ -22,19 +22,16 @@ BANDWIDTH = 0.3
 class LatentDistribution:
     """The latents of a pool's training policies, and points in which they have mean 0 and unit covariance.
 
-    A latent z has the point w with `z = mean + L w`, L the Cholesky factor of the covariance. A draw of the kind
-    `density` is the latent of a random training policy with noise around it, `z_i + h L e`, h the bandwidth: there are
-    policies wherever it falls, also where the pool is several clusters with nothing between them, as grown pools are.
-    A draw of the kind `gaussian` is `mean + L e`.
+    A latent z has the point w with `z = mean + L w`, L the Cholesky factor of the covariance. A draw of the kind `density`
+    is the latent of a random training policy with noise around it, `z_i + h L e`, h the bandwidth: there are policies
+    wherever it falls, also where the pool is several clusters with nothing between them, as grown pools are. A draw of the
+    kind `gaussian` is `mean + L e`.
 
     Attributes:
         mean: Mean of the latents, (k,).
         covariance: Their covariance, (k, k).
         encodings: Some of them, (n, k); none are needed for `gaussian`.
         kind: One of `LATENTS`.
-
-    Raises:
-        UserError: An unknown kind, or a density of no encodings.
 
     References:
         Parzen, "On estimation of a probability density function and mode", 1962; the draw is Efron's smoothed bootstrap.

@@ -41,10 +41,7 @@ class ProbeCallback(L.Callback):
         neighbors: Neighbors of the Levina-Bickel estimate.
         every: Validations from one measurement to the next; the end of training is always measured.
         extra: Estimators of scikit-dimension to add at the end, by name (extra `dimension`).
-        seed: Of surrogates and of what is picked from the policies.
-
-    Raises:
-        UserError: A setting outside its range, or an extra estimator that is not there.
+        seed: Of surrogates and of the choice of policies.
     """
 
     def __init__(

@@ -62,6 +62,8 @@ def test_a_section_a_shipped_default_and_a_section_that_there_is_not(capsys):
     assert f"default: {wanted})" in text.split("--trainer.max_steps", 1)[1].split("--trainer")[0]
     assert "--data.grown.states.probe" in shown(capsys, fit.main, ["--help", "data.grown"])
     assert "--store" in shown(capsys, collect.main, ["--help", "other"])
+    text = shown(capsys, fit.main, ["--env", "mountaincar", "--trainer.strategy.help", "DDPStrategy"])
+    assert "--trainer.strategy.process_group_backend" in text
     with pytest.raises(UserError, match=r"--help expects one of .*Did you mean 'trainer'"):
         fit.main(["--help", "trainr"])
 

@@ -42,7 +42,7 @@ class CommandParser(ArgumentParser):
         self, *, command: str = "", often: Sequence[str] = (), shipped: Path | None = None, **kwargs: Any
     ) -> None:
         super().__init__(prog=f"python -m lightning_pz.{command}", add_help=False, allow_abbrev=False, **kwargs)
-        self._often, self._shipped = often, shipped
+        self._command, self._often, self._shipped = command, often, shipped
         self.add_argument(
             "-h", "--help", action=_Help, help="Show this summary, the options of one section, or `all` of them."
         )
@@ -55,6 +55,8 @@ class CommandParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise `UserError` with the option, what it expects and what came."""
+        if not self.exit_on_error:  # a parser that jsonargparse makes of this class, to try a type
+            super().error(message, ex)
         raise UserError(_sentence(self, " ".join(message.split()))) from ex
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
@@ -77,7 +79,7 @@ class CommandParser(ArgumentParser):
             one_of("help", section, ("all", *known))
             sections = {name: actions for name, actions in sections.items() if f"{name}.".startswith(f"{section}.")}
         places = [action.dest.upper() for action in actions if not action.option_strings]
-        lines = [" ".join(["usage:", self.prog, *places, "[--OPTION VALUE ...]"]), ""]
+        lines = [" ".join(["usage:", self.prog, *places, "[--OPTION VALUE ...]"]), ""] if self._command else []
         lines += _description(self.description or "") if section in ("", "all") else []
         if section:
             for name, actions in sections.items():

@@ -17,39 +17,44 @@ A finished run is never repeated; with `--checkpoint_every` an interrupted one g
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from lightning_pz.common.errors import run_main
-from lightning_pz.envs.presets import EnvConfig
+from lightning_pz.envs.presets import EnvConfig, asks_help, conf_dir, preset_names
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+_OFTEN = (
+    "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "seed", "logs",
+    "progress", "config", "help",
+)  # fmt: skip
+
 
 def make_parser() -> ArgumentParser:
     """Return the parser of all options."""
-    from jsonargparse import ArgumentParser
-
+    from lightning_pz.common.command_line import CommandParser
     from lightning_pz.compression.settings import CompressSettings, RunSettings
 
-    parser = ArgumentParser(prog="python -m lightning_pz.compress", description=__doc__)
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(EnvConfig, "env")
+    parser = CommandParser(command="compress", description=__doc__, often=_OFTEN, shipped=conf_dir() / "compress.yaml")
+    parser.add_argument("--config", action="config", help="YAML file of settings, such as the config.yaml of a run.")
     parser.add_class_arguments(CompressSettings)
     parser.add_class_arguments(RunSettings)
+    parser.add_class_arguments(EnvConfig, "env")
+    presets = ", ".join(sorted({*preset_names("compress"), *preset_names("env")}))
+    parser.explain({"env": f"A preset ({presets}), a registered Gymnasium id, or module:Id."}, "NAME")
     return parser
 
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
+    from lightning_pz.common.command_line import pick
     from lightning_pz.compression.resolve import check_files, expand
     from lightning_pz.compression.settings import CompressSettings, RunSettings
 
     parser = make_parser()
-    config = parser.instantiate(parser.parse_args(expand(arguments)))
-    settings = CompressSettings(**{field.name: config[field.name] for field in fields(CompressSettings)})
-    run = RunSettings(**{field.name: config[field.name] for field in fields(RunSettings)})
+    config = parser.instantiate(parser.parse_args(arguments if asks_help(arguments) else expand(arguments)))
+    settings, run = pick(CompressSettings, config), pick(RunSettings, config)
     check_files(settings)
     # The heavy imports come after all errors in the arguments.
     from lightning_pz.jobs.compress import compress

@@ -19,11 +19,13 @@ from lightning_pz.common.errors import run_main
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from jsonargparse import ArgumentParser
+    from lightning_pz.common.command_line import CommandParser
 
-    parser = ArgumentParser(prog="python -m lightning_pz.report", description=__doc__)
+    parser = CommandParser(command="report", description=__doc__)
     parser.add_argument("folders", nargs="+", type=str, help="Folders of finetune runs, at any level.")
-    parser.add_argument("--out", type=str | None, default=None, help="Folder to write; report/<env> beside finetune.")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="Folder to write; report/<env> beside finetune if null."
+    )
     parser.add_argument(
         "--evaluation",
         nargs="+",
@@ -34,7 +36,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--draws", type=int, default=2000, help="Draws of areas, for leads over all tasks.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of draws and permutations.")
     parser.add_argument(
-        "--at", type=list[int], default=[], help="Environment steps to tell returns at: '[100000, 300000]'."
+        "--at", type=list[int], default=[], help="Environment steps at which to compare returns: '[100000, 300000]'."
     )
     given = parser.parse_args(arguments)
 

@@ -83,7 +83,7 @@ class Fit:
         Raises:
             UserError: A mistyped key, a value out of range, or a run of this name with other settings.
         """
-        from lightning_pz.jobs.fit import build
+        from lightning_pz.jobs.fit import prepare_fit
 
         if self.policy not in preset_names("policy") and "policy.hidden" not in self.settings:
             raise UserError(
@@ -97,7 +97,7 @@ class Fit:
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise UserError(f"{source}: seed_everything expects a whole number, but got {seed!r}")
         with errors_from(source):
-            cli = build(expand_presets("fit", self.arguments()))
+            cli = prepare_fit(expand_presets("fit", self.arguments()))
             if metric is not None and metric.startswith("test_fvu_k"):
                 self._check_metric(cli, metric)
         if any((self.folder / name).is_file() for name in ("identity.json", "config.yaml")) and (
@@ -130,7 +130,7 @@ class Fit:
             UserError: It cannot be done.
             KeyboardInterrupt: The last checkpoint stays.
         """
-        from lightning_pz.jobs.fit import build, train
+        from lightning_pz.jobs.fit import prepare_fit, run_fit
 
         # Another study may want the very same run at this moment.
         with alone(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
@@ -145,9 +145,9 @@ class Fit:
                     shutil.rmtree(self.folder, ignore_errors=True)
                 arguments += ["--run_name", self.name]
             with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
-                cli = build(expand_presets("fit", arguments))
+                cli = prepare_fit(expand_presets("fit", arguments))
                 cli.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
-                result = train(cli)
+                result = run_fit(cli)
         if result is None:
             raise UserError(
                 "a study does its fits in one process each: leave --trainer.devices and --trainer.num_nodes at 1"

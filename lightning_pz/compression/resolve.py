@@ -71,10 +71,11 @@ def check_files(settings: CompressSettings) -> None:
             )
         if settings.policy.endswith(".ckpt") and settings.latent is None:
             raise UserError("--policy with a checkpoint needs --latent, the numbers to decode: --latent '[0.5, -1.2]'")
-        if settings.policy.endswith(".zip"):
-            check_extra("stable_baselines3", "compression", "--policy with a .zip")
-    else:
-        check_extra("stable_baselines3", "compression", f"--algorithm {settings.algorithm}")
+    needs = [name for name in ("policy", "reference") if (getattr(settings, name) or "").endswith(".zip")]
+    if needs or settings.policy is None:
+        check_extra(
+            "stable_baselines3", "compression", f"--{needs[0]}" if needs else f"--algorithm {settings.algorithm}"
+        )
 
 
 def _known() -> str:

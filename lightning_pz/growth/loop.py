@@ -26,7 +26,7 @@ from lightning_pz.growth.rounds import Grower
 from lightning_pz.growth.write_pool import pool_bytes, write_pool
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.identity import check_settings, pool_identity
+from lightning_pz.pool.recipe_identity import check_made_by, pool_identity
 from lightning_pz.pool.states import sample_states
 from lightning_pz.pool.store import Pool, read_pool
 from lightning_pz.search.extras import check_extra
@@ -64,7 +64,7 @@ def grow(
                 _make(folder, spec, layout, recipe, find_tasks(spec.id) if tasks is None else tasks, progress)
         shutil.rmtree(working_folder(folder), ignore_errors=True)
     pool = read_pool(folder)
-    check_settings(pool, spec, layout, recipe)
+    check_made_by(pool, spec, layout, recipe)
     return pool
 
 

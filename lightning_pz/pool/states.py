@@ -1,9 +1,10 @@
-"""State samples: the observations on which behavior is compared, split so that held-out means held out."""
+"""State samples: the observations on which behavior is compared, in parts that share no episode."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_pz.common.checks import one_of
+from lightning_pz.common.checks import at_least, check_choices
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.episodes import VisitedStates, play_episodes
@@ -21,7 +22,6 @@ from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
-SOURCES = ("rollouts", "uniform")
 _MIN_STD = 1e-6
 """Below this a coordinate counts as constant and is only centered, in the environment's units."""
 
@@ -46,15 +46,11 @@ class StateCounts:
     val: int = 256
     test: int = 256
     episodes: int = 64
-    source: str = "rollouts"
+    source: Literal["rollouts", "uniform"] = "rollouts"
 
     def __post_init__(self) -> None:
-        for name in SPLITS:
-            if getattr(self, name) < 2:
-                raise UserError(f"--states.{name} expects at least 2 states, but got {getattr(self, name)}")
-        if self.episodes < 2:
-            raise UserError(f"--states.episodes expects at least 2, but got {self.episodes}")
-        one_of("states.source", self.source, SOURCES)
+        at_least(2, {f"states.{name}": getattr(self, name) for name in (*SPLITS, "episodes")})
+        check_choices(self, "states.")
 
     def check_source(self, spec: EnvSpec) -> None:
         """Raise `UserError` if states are to be drawn from an observation box that is not finite."""
@@ -68,7 +64,7 @@ class StateCounts:
 
     def identity(self) -> dict[str, object]:
         """Return all that decides the sample, as plain data."""
-        # Left out where it is the usual one, so that growths from before this setting can be resumed.
+        # The default source is left out, so that growths from before this setting can be resumed.
         return {name: value for name, value in vars(self).items() if (name, value) != ("source", "rollouts")}
 
     @property
@@ -77,20 +73,17 @@ class StateCounts:
         return self.probe + self.train + self.val + self.test
 
     def slices(self) -> dict[str, slice]:
-        """Where each part lies in the sample, in the order of `SPLITS`."""
+        """Return the place of each part in the sample, in the order of `SPLITS`."""
         ends = np.cumsum([getattr(self, name) for name in SPLITS]).tolist()
         return {name: slice(end - getattr(self, name), end) for name, end in zip(SPLITS, ends, strict=True)}
 
 
 @dataclass(frozen=True)
 class StateSample:
-    """Observations and the statistics by which policies standardize them.
+    """Raw observations, (S, O), parts in the order of `SPLITS`, and the statistics by which policies standardize them, (O,).
 
-    Attributes:
-        states: Raw observations, (S, O), parts in the order of `SPLITS`.
-        mean: Mean of each coordinate, (O,), from the uniform box or from the probe and train states.
-        std: Standard deviation of each coordinate, (O,); 1 where the coordinate is constant.
-        source: `uniform` or `rollouts`.
+    Mean and standard deviation (1 where a coordinate is constant) are those of the uniform box, or of the probe and train
+    states; `source` is `uniform` or `rollouts`.
     """
 
     states: Float[Tensor, "states observation"]
@@ -110,17 +103,9 @@ def sample_states(
 ) -> StateSample:
     """Draw the state sample of an environment.
 
-    By default states that a real Gymnasium environment visits, half under random actions and half under random
-    policies of the prior; no episode gives states to two parts, so that a held-out state never neighbors a training
-    state in time. Uniform over the observation box if `counts.source` says so.
-
-    Args:
-        spec: The environment.
-        counts: Sizes of the parts, and the source.
-        layout: Shape of the random policies.
-        prior: Their distribution.
-        seed: Seed of everything drawn here; policies are drawn from a stream of their own.
-        progress: Show a bar; by default only on a terminal.
+    By default states that a real Gymnasium environment visits, half under random actions and half under random policies of
+    the prior, which are drawn from a stream of their own; no episode gives states to two parts, so that a held-out state
+    never neighbors a training state in time. Uniform over the observation box if `counts.source` says so.
 
     Raises:
         UserError: Episodes too short to fill a part, an observation that is not finite, or a uniform sample of a box that

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
-from lightning_pz.common.checks import LATENTS, at_least, one_of, positive, seeds
+from lightning_pz.common.checks import LATENTS, LatentsKind, at_least, one_of, positive, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.search.algorithm_settings import (
     BaselineSettings,
@@ -15,9 +15,8 @@ from lightning_pz.search.algorithm_settings import (
     RandomLatentSettings,
 )
 
-ALGORITHMS = (
-    "pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg",
-)  # fmt: skip
+Algorithm = Literal["pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg"]
+ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 BASELINES = ("ppo", "sac", "td3", "ddpg")
 STARTS = ("draws", "pool_best", "pool_top")
 _TRIED = ("draws", "pool_top")
@@ -32,7 +31,7 @@ class SearchSettings:
     """One search: what is sought, with what, for how long.
 
     Args:
-        algorithm: One of `ALGORITHMS`.
+        algorithm: What is searched, and how.
         task: Name of the task, or `mypackage.module:function`; several with commas between them, or `all`.
         budget: Environment steps, all that are taken to search; evaluation is apart.
         seed: Seed of the search and of its training episodes.
@@ -68,12 +67,12 @@ class SearchSettings:
         baselines: Settings of `ppo`, `sac`, `td3` and `ddpg`.
     """
 
-    algorithm: str = "pgpe"
+    algorithm: Algorithm = "pgpe"
     task: str = "standard"
     budget: int = 1_000_000
     seed: int = 0
     start: str = "draws"
-    latents: str = "density"
+    latents: LatentsKind = "density"
     anchor: bool = True
     starts: int = 200
     start_share: float = 0.2

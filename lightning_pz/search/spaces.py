@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.policy import Layout, Prior, draw_params, prior_scale
 
 Decode = Callable[[Tensor], Tensor]

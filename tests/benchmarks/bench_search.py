@@ -15,7 +15,7 @@ import torch
 from mujoco.batch import Batch
 
 from lightning_pz.autoencoder.decoders import Decoder
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.envs.simulators import Transition
 from lightning_pz.envs.simulators.mujoco import MujocoSimulator
 from lightning_pz.envs.specs import env_spec

@@ -92,11 +92,13 @@ def test_the_occupancy_aware_loss_is_half_plain_half_own():
     a, b = torch.randn(2, 4, 7, 3, generator=generator)
     own, target = torch.randn(2, 4, 2, 3, generator=generator)
     expected = (((a - b) ** 2).mean() + ((own - target) ** 2).mean()) / 2 / 0.3
-    torch.testing.assert_close(losses.behavior_visited(a, b, own, target, 0.3), expected)
+    torch.testing.assert_close(
+        losses.behavior_visited(losses.Reconstruction(a, b, 0.3, own_actions=own, own_target=target)), expected
+    )
 
 
 def test_a_random_pool_does_not_know_where_policies_went(pool, tmp_path):
-    with pytest.raises(UserError, match="behavior_visited needs to know"):
+    with pytest.raises(UserError, match="behavior_visited needs the states"):
         PolicyPoolDataModule(
             EnvConfig("car", "MountainCarContinuous-v0"), PolicyConfig("tiny", [8, 8]), pool=str(pool.folder),
             with_visited=True,

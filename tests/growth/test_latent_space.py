@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lightning_pz.autoencoder.losses import fvu
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.growth import emitters
 from lightning_pz.growth.latent_space import train_latent_space
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params

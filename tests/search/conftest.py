@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_pz.autoencoder.decoders import Decoder
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale

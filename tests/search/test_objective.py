@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.envs.episodes import record_episodes
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec

@@ -1,7 +1,4 @@
-"""What random latents are drawn from: the density of the latents of a pool. Ground floor: torch only.
-
-The evaluation's random latents, the starts of a search and the search `random_latent` all draw here.
-"""
+"""The distribution that random latents are drawn from, in an evaluation and in a search."""
 
 from __future__ import annotations
 
@@ -25,19 +22,16 @@ BANDWIDTH = 0.3
 class LatentDistribution:
     """The latents of a pool's training policies, and points in which they have mean 0 and unit covariance.
 
-    A latent z and its point w belong together by `z = mean + L w`, L the Cholesky factor of the covariance. Of the kind
-    `density`, a draw is the latent of a random training policy and noise around it, `z_i + h L e`, h the bandwidth: there
-    are policies wherever it falls, also where the pool is several clusters with nothing between them, as grown pools are.
-    Of the kind `gaussian` it is `mean + L e`.
+    A latent z has the point w with `z = mean + L w`, L the Cholesky factor of the covariance. A draw of the kind `density`
+    is the latent of a random training policy with noise around it, `z_i + h L e`, h the bandwidth: there are policies
+    wherever it falls, also where the pool is several clusters with nothing between them, as grown pools are. A draw of the
+    kind `gaussian` is `mean + L e`.
 
     Attributes:
         mean: Mean of the latents, (k,).
         covariance: Their covariance, (k, k).
         encodings: Some of them, (n, k); none are needed for `gaussian`.
         kind: One of `LATENTS`.
-
-    Raises:
-        UserError: An unknown kind, or a density of no encodings.
 
     References:
         Parzen, "On estimation of a probability density function and mode", 1962; the draw is Efron's smoothed bootstrap.
@@ -86,7 +80,7 @@ class LatentDistribution:
         return self._centers[rows] + BANDWIDTH * torch.randn(count, size, generator=generator, dtype=torch.double)
 
     def middle(self) -> Float[Tensor, " latent"]:
-        """Return the point to look at first: the mean, or of a density the encoding nearest to it, where a policy is."""
+        """Return the point to try first: the mean, or of a density the encoding nearest to it, where a policy is."""
         if self.kind == "gaussian":
             return torch.zeros(len(self.mean), dtype=torch.double)
         return self._centers[self._centers.norm(dim=1).argmin()]

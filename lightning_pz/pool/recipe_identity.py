@@ -1,4 +1,4 @@
-"""What decides a pool before it is made: environment, layout and recipe. Its name, and whether one on disk is it."""
+"""The identity of a pool before it is made (environment, layout, recipe): its name, and checks of one on disk."""
 
 from __future__ import annotations
 
@@ -16,43 +16,31 @@ from lightning_pz.pool.store import Pool
 
 
 @runtime_checkable
-class Recipe(Protocol):
-    """How a pool is made, of whatever kind."""
+class PoolRecipe(Protocol):
+    """How a pool is made: its `kind`, a `label` of a few letters for its name, and all that decides the result."""
 
     @property
-    def kind(self) -> str:
-        """`random` or `grown`."""
-        ...
+    def kind(self) -> str: ...
 
     @property
-    def label(self) -> str:
-        """A few letters for the pool's name, the seed among them."""
-        ...
+    def label(self) -> str: ...
 
-    def identity(self) -> dict[str, Any]:
-        """Return all settings that decide the result, as plain data."""
-        ...
+    def identity(self) -> dict[str, Any]: ...
 
 
-def pool_identity(spec: EnvSpec, layout: Layout, recipe: Recipe) -> dict[str, Any]:
+def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str, Any]:
     """Return everything that decides a pool, as plain data; `pool.json` keeps it under `identity`."""
     settings = {"kind": recipe.kind, **recipe.identity()}
     return {"env": dataclasses.asdict(spec), "layout": layout.to_dict(), "recipe": settings}
 
 
-def find_folder(parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: Recipe) -> Path:
-    """Return the folder in which this very pool lies, or is to be made.
+def pool_folder(
+    parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: PoolRecipe
+) -> Path:
+    """Return the folder in which this very pool lies, or is to be made, below the folder of pools.
 
     Its name ends in eight digits of the digest of the identity; what comes before them is for people. A pool from
-    before identities were kept is found under its old name if everything that its `pool.json` tells is as wanted.
-
-    Args:
-        parent: Folder of pools.
-        env_name: Short name of the environment.
-        policy_name: Short name of the policy network.
-        spec: The environment.
-        layout: Shape of the policies.
-        recipe: How the pool is made.
+    before identities were kept is found under its old name if everything that its `pool.json` holds is as wanted.
     """
     wanted = pool_identity(spec, layout, recipe)
     start = f"{env_name}-{policy_name}-{recipe.label}-"
@@ -69,11 +57,8 @@ def known_identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return the identity of a pool on disk, as its `pool.json` keeps it, or rebuilt from one of an earlier version."""
     if "identity" in meta:
         return dict(meta["identity"])
-    if meta["recipe"] == "grown":
-        settings = meta["growth"]["settings"]
-    else:
-        names = ("candidates", "keep", "neighbors", "seed", "prior", "states", "store")
-        settings = {name: meta[name] for name in names}
+    names = ("candidates", "keep", "neighbors", "seed", "prior", "states", "store")
+    settings = meta["growth"]["settings"] if meta["recipe"] == "grown" else {name: meta[name] for name in names}
     if meta["state_source"].startswith("uniform"):
         # Before there was a choice, states were drawn uniformly wherever the observation box is finite.
         settings = {**settings, "states": {**settings["states"], "source": "uniform"}}
@@ -81,7 +66,7 @@ def known_identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"env": env, "layout": meta["layout"], "recipe": {"kind": meta["recipe"], **settings}}
 
 
-def check_settings(pool: Pool, spec: EnvSpec, layout: Layout, recipe: Recipe) -> None:
+def check_made_by(pool: Pool, spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> None:
     """Raise `UserError` with the first difference unless the pool is what these settings make."""
     check_pool(pool, spec, layout)
     if (found := pool.meta["recipe"]) != recipe.kind:

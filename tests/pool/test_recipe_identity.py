@@ -11,8 +11,8 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.identity import check_settings, find_folder
 from lightning_pz.pool.recipe import collect
+from lightning_pz.pool.recipe_identity import check_made_by, pool_folder
 from lightning_pz.pool.store import read_pool
 
 
@@ -26,7 +26,7 @@ def as_of_old(pool, folder):
 
 
 def name(spec, layout, recipe):
-    return find_folder(Path("pools"), "car", "tiny", spec, layout, recipe).name
+    return pool_folder(Path("pools"), "car", "tiny", spec, layout, recipe).name
 
 
 def test_every_part_of_the_content_is_part_of_the_name(car, layout, recipe):
@@ -47,20 +47,20 @@ def test_every_part_of_the_content_is_part_of_the_name(car, layout, recipe):
 
 def test_an_old_pool_is_found_again_where_it_is_what_is_wanted(pool, car, layout, recipe, tmp_path):
     old = as_of_old(pool, tmp_path / f"car-tiny-s{recipe.seed}-01234567")
-    assert find_folder(tmp_path, "car", "tiny", car, layout, recipe) == old
-    check_settings(read_pool(old), car, layout, recipe)
+    assert pool_folder(tmp_path, "car", "tiny", car, layout, recipe) == old
+    check_made_by(read_pool(old), car, layout, recipe)
     for other in (
         (env_spec(car.id, 5), layout, recipe),
         (dataclasses.replace(car, source="of a user's own"), layout, recipe),
         (car, Layout(2, (9,), 1), recipe),
         (car, layout, dataclasses.replace(recipe, keep=0.4)),
     ):
-        assert find_folder(tmp_path, "car", "tiny", *other) != old
+        assert pool_folder(tmp_path, "car", "tiny", *other) != old
 
 
 def test_a_new_pool_does_not_stand_for_one_of_another_name(pool, car, layout, recipe, tmp_path):
     shutil.copytree(pool.folder, tmp_path / f"car-tiny-s{recipe.seed}-01234567")
-    folder = find_folder(tmp_path, "car", "tiny", car, layout, recipe)
+    folder = pool_folder(tmp_path, "car", "tiny", car, layout, recipe)
     assert not folder.exists() and folder.name != f"car-tiny-s{recipe.seed}-01234567"
 
 
@@ -74,4 +74,4 @@ def test_a_folder_of_other_settings_is_refused_with_the_first_difference(pool, c
         with pytest.raises(UserError, match=r"env\.action_high\[0\] is 1\.0, not 2\.0"):
             collect(folder, dataclasses.replace(car, action_high=(2.0,)), layout, recipe, progress=False)
         with pytest.raises(UserError, match="random one"):
-            check_settings(read_pool(folder), car, layout, GrownRecipe())
+            check_made_by(read_pool(folder), car, layout, GrownRecipe())

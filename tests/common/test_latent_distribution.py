@@ -11,7 +11,7 @@ import yaml
 from lightning_pz import evaluate, finetune, fit
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.latents import BANDWIDTH, ENCODINGS, LatentDistribution
+from lightning_pz.common.latent_distribution import BANDWIDTH, ENCODINGS, LatentDistribution
 from lightning_pz.comparison.search_runs import read_search
 from lightning_pz.evaluation.groups import find_pool
 from lightning_pz.evaluation.latents import choose_latents

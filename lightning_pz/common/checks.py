@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+from collections.abc import Sequence
 
 from lightning_pz.common.errors import UserError, nearest
 
@@ -15,6 +16,23 @@ LATENTS = ("density", "gaussian")
 def is_installed(module: str) -> bool:
     """Whether a module can be imported, without importing it."""
     return importlib.util.find_spec(module) is not None
+
+
+def check_extra(packages: str | Sequence[str], extra: str, why: str) -> None:
+    """Raise `UserError` unless optional packages are installed, with the line that installs them.
+
+    Args:
+        packages: The modules, by the names they are imported under.
+        extra: The extra of lightning_pz that brings them; several are joined by commas.
+        why: What needs them, the subject of the sentence: `--algorithm cmaes`.
+    """
+    wanted = [packages] if isinstance(packages, str) else packages
+    missing = [package for package in wanted if not is_installed(package)]
+    if missing:
+        words = "package {}, which is" if len(missing) == 1 else "packages {}, which are"
+        raise UserError(
+            f"{why} needs the {words.format(' and '.join(missing))} not installed: pip install 'lightning_pz[{extra}]'"
+        )
 
 
 def one_of(flag: str, value: str, known: tuple[str, ...]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from lightning_pz.common.checks import check_extra, is_installed
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.guarded import FiniteOnly
 from lightning_pz.envs.specs import import_registrar, make_env
@@ -44,7 +44,7 @@ def register_providers(env_id: str) -> None:
     if provider is None:
         return
     needed = "surrol" if provider.endswith("surrol") else provider
-    if importlib.util.find_spec(needed) is None:
+    if not is_installed(needed):
         what, line = PROVIDERS[needed]
         raise UserError(f"--env {env_id} needs {what}, which is not installed: {line}")
     imported = importlib.import_module(provider)
@@ -104,8 +104,7 @@ def own_limit(env_id: str, env: gymnasium.Env) -> int | None:
 
 
 def _atari(env: gymnasium.Env, env_id: str, reward_clip: bool) -> gymnasium.Env:
-    if importlib.util.find_spec("stable_baselines3") is None or importlib.util.find_spec("cv2") is None:
-        raise UserError(f"--env {env_id} needs more: pip install 'lightning_pz[atari,compression]'")
+    check_extra(("stable_baselines3", "cv2"), "atari,compression", f"--env {env_id}")
     from stable_baselines3.common.atari_wrappers import AtariWrapper
 
     env = AtariWrapper(env, frame_skip=SKIP, terminal_on_life_loss=reward_clip, clip_reward=reward_clip)
@@ -119,8 +118,7 @@ def _small_stacks(env: gymnasium.Env, env_id: str) -> gymnasium.Env:
             f"--env expects images of shape (height, width, 3) in bytes, but {env_id} has {space}: register a wrapped "
             "version that has them"
         )
-    if importlib.util.find_spec("cv2") is None:
-        raise UserError(f"--env {env_id} has images, which need one package more: pip install opencv-python-headless")
+    check_extra("cv2", "atari", f"--env {env_id}, which has images,")
     if provider_of(env_id) == "gymnasium_mariobros":
         env = _with_few_buttons(env)
     env = gymnasium.wrappers.MaxAndSkipObservation(env, SKIP)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lightning_pz.common.checks import is_installed
+from lightning_pz.common.checks import check_extra
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.envs.presets import (
@@ -21,8 +21,6 @@ from lightning_pz.envs.presets import (
     short_name,
     take_option,
 )
-
-INSTALL = "pip install 'lightning_pz[compression]'"
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,11 @@ def check_early(settings: CompressSettings, env: EnvConfig) -> None:
             )
         if settings.policy.endswith(".ckpt") and settings.latent is None:
             raise UserError("--policy with a checkpoint needs --latent, the numbers to decode: --latent '[0.5, -1.2]'")
-    needs = settings.policy is None or settings.policy.endswith(".zip") or settings.reference is not None
-    if needs and not is_installed("stable_baselines3"):
-        raise UserError(f"this needs the package stable_baselines3, which is not installed: {INSTALL}")
+    needs = [name for name in ("policy", "reference") if (getattr(settings, name) or "").endswith(".zip")]
+    if needs or settings.policy is None:
+        check_extra(
+            "stable_baselines3", "compression", f"--{needs[0]}" if needs else f"--algorithm {settings.algorithm}"
+        )
 
 
 def _known() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_pz.common.errors import UserError
+from lightning_pz.common.checks import check_extra
 from lightning_pz.common.files import write_bytes
 from lightning_pz.policy.saved import SavedPolicy
 
@@ -24,11 +24,10 @@ def write_onnx(policy: SavedPolicy, path: Path) -> None:
     Raises:
         UserError: The package `onnx` is not installed.
     """
-    try:
-        import onnx
-        from onnx import helper, numpy_helper
-    except ImportError as error:
-        raise UserError("an ONNX file needs the package onnx: pip install 'lightning_pz[onnx]'") from error
+    check_extra("onnx", "onnx", "an ONNX file")
+    import onnx
+    from onnx import helper, numpy_helper
+
     nodes, constants = [], []
 
     def constant(name: str, value: np.ndarray) -> str:

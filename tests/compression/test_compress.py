@@ -17,7 +17,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_pz import compress
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression import resolve
 from lightning_pz.compression.environments import find_world, play
 from lightning_pz.compression.formats.files import FORMATS, read_network
 from lightning_pz.compression.make_environment import register_providers
@@ -177,7 +176,7 @@ def test_policies_that_do_not_fit(policy_file, tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_missing_is_named_with_the_line_that_installs_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(resolve, "is_installed", lambda module: False)
+    monkeypatch.setattr("lightning_pz.common.checks.is_installed", lambda module: False)
     with pytest.raises(UserError, match=r"pip install 'lightning_pz\[compression\]'"):
         compress.main(["--env", "cartpole", "--logs", str(tmp_path)])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

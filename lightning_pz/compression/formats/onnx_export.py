@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_pz.common.errors import UserError
+from lightning_pz.common.checks import check_extra
 from lightning_pz.compression.methods.quantize import LEVELS, to_int8
 from lightning_pz.compression.network import Plan, Tensors, to_plan
 from lightning_pz.policy.onnx_file import save_graph
@@ -29,11 +29,10 @@ def write_onnx(network: nn.Sequential, shape: tuple[int, ...], path: Path, *, in
     Raises:
         UserError: The package `onnx` is not installed.
     """
-    try:
-        import onnx
-        from onnx import helper
-    except ImportError as error:
-        raise UserError("an ONNX file needs the package onnx: pip install 'lightning_pz[onnx]'") from error
+    check_extra("onnx", "onnx", "an ONNX file")
+    import onnx
+    from onnx import helper
+
     with torch.no_grad():
         size = network(torch.zeros(1, *shape)).shape[1]
     plan, tensors = to_plan(network)

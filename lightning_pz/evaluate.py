@@ -64,12 +64,14 @@ def main(arguments: list[str]) -> None:
     config = parser.parse_args(rest)
     settings = EvaluateConfig(**{name: config[name] for name in EvaluateConfig.__dataclass_fields__})
 
-    from lightning_pz.jobs.evaluate import evaluate_all, evaluate_elsewhere, show
+    from lightning_pz.jobs.evaluate import evaluate_all, evaluate_elsewhere, print_evaluations
 
     if only_elsewhere:
         evaluate_elsewhere(checkpoints, env_id, elsewhere, Path(config.logs))
         return
-    show(evaluate_all(checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, video=config.video))
+    print_evaluations(
+        evaluate_all(checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, video=config.video)
+    )
 
 
 if __name__ == "__main__":

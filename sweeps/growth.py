@@ -138,17 +138,17 @@ def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
 
 
 def _write(rows: Mapping[str, Any], folder: Path) -> None:
-    from lightning_pz.evaluation.table import markdown
+    from lightning_pz.common.tables import Table
     from sweeps.pool_rows import ENDS, as_csv, as_text
 
     write_text(folder / "table.csv", as_csv(rows))
-    write_text(folder / "table.md", f"{markdown(as_text(rows))}\n{ENDS}; a gap is told in units of return.\n")
+    header, *lines = as_text(rows)
+    write_text(folder / "table.md", f"{Table(header, lines).markdown()}\n{ENDS}; a gap is told in units of return.\n")
 
 
 def _show(rows: Mapping[str, Any], folder: Path) -> None:
-    from lightning_pz.evaluation.table import console
+    from lightning_pz.common.tables import Table
     from sweeps.pool_rows import ENDS, as_text
 
-    print(
-        f"\n{console(as_text(rows, short=True))}\n  {ENDS}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}"
-    )
+    header, *lines = as_text(rows, short=True)
+    print(f"\n{Table(header, lines).console()}\n  {ENDS}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}")

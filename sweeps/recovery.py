@@ -118,16 +118,21 @@ def run(study: str, options: RecoveryOptions) -> None:
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
     from lightning_pz.common import plots
     from lightning_pz.evaluation.figures import recovery_curves
-    from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, markdown, rows, write_csv
+    from lightning_pz.evaluation.recovery_table import (
+        RECOVERY_ENDS,
+        average_recovery,
+        recovery_table,
+        short_recovery_table,
+    )
 
-    found = cells(done)
-    write_csv(found, folder / "table.csv")
-    write_text(folder / "table.md", f"{markdown(rows(found, SHOWN, published))}\n{ENDS}\n")
+    found = average_recovery(done)
+    table = short_recovery_table(found, published)
+    write_text(folder / "table.csv", recovery_table(found).csv())
+    write_text(folder / "table.md", f"{table.markdown()}\n{RECOVERY_ENDS}\n")
     figure = recovery_curves(found, published, env_name)
     with replacing(folder / "recovery.png") as temporary:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     plots.plt.close(figure)
-    print()
-    print(console(rows(found, SHOWN, published)))
+    print(f"\n{table.console()}")
     print(f"\n  next: {folder / 'recovery.png'}, and every metric in {folder / 'table.csv'}\n")
     print(folder)

@@ -1,9 +1,9 @@
-"""What a person sees at the terminal: progress switches, short tables, the closing lines of a run."""
+"""Progress switches, and the closing lines that a run prints."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -13,27 +13,12 @@ def tqdm_disable(progress: bool | None) -> bool | None:
 
 
 def is_terminal() -> bool:
-    """Whether progress bars have somebody to look at them."""
+    """Return whether standard error is a terminal, which can show progress bars."""
     return sys.stderr.isatty()
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:
-    """Lay rows out in columns, the first flush left and the others flush right, two spaces between."""
-    lines = [list(header)] if header else []
-    lines += [list(row) for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join([line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)])
-        for line in lines
-    ]
-    if header:
-        text.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join("  " + line.rstrip() for line in text)
-
-
 def show_end(values: Mapping[str, str], next_command: str, folder: Path) -> None:
-    """Print the closing table, the command to type next, and last the folder, for scripts to follow."""
-    print()
-    print(table(list(values.items())))
-    print(f"\n  next: {next_command}\n")
-    print(folder)
+    """Print the closing table, the command to type next, and last the folder, for scripts to read."""
+    from lightning_pz.common.tables import Table  # it imports scipy, and a wrong option should be refused before
+
+    print(f"\n{Table([], list(values.items())).console()}\n\n  next: {next_command}\n\n{folder}")

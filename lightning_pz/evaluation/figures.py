@@ -14,7 +14,7 @@ from lightning_pz.evaluation.groups import Plays
 from lightning_pz.evaluation.latents import GRID_DIM
 
 if TYPE_CHECKING:
-    from lightning_pz.evaluation.table import Cell
+    from lightning_pz.evaluation.recovery_table import Recovery
 
 _COLORS, _LINES = (BLUE, ORANGE, GREEN, RED), ("-", "--", "-.", ":")
 _SLICES = 5
@@ -125,7 +125,7 @@ def latent_map(latents: np.ndarray, returns: dict[str, np.ndarray], title: str) 
     return figure
 
 
-def recovery_curves(cells: Sequence[Cell], published: Mapping[str, Mapping], title: str) -> Figure:
+def recovery_curves(cells: Sequence[Recovery], published: Mapping[str, Mapping], title: str) -> Figure:
     """Draw `recovery_best` with its interval or range against latent size, a panel a task, published numbers hollow.
 
     Args:

@@ -22,7 +22,7 @@ from lightning_pz.common.statistics import Estimate, mean_interval, percentiles,
 Returns = Float[np.ndarray, "_ episodes"]
 Means = Float[np.ndarray, " _"]
 
-METRICS = (
+RECOVERY_METRICS = (
     "recovery_best",
     "recovery_range",
     "reconstruction_gap",
@@ -137,7 +137,7 @@ def bootstrap(groups: Mapping[str, Returns], draws: int, seed: int, count: int =
         picks = {name: generator.integers(len(groups[name]), size=len(groups[name])) for name in _RESAMPLED}
         picks["reconstructed"] = picks["pool"]
         rows.append(recovery({name: returns[picks[name]] for name, returns in groups.items()}, count))
-    return {name: np.array([row[name] for row in rows]) for name in METRICS}
+    return {name: np.array([row[name] for row in rows]) for name in RECOVERY_METRICS}
 
 
 def over_seeds(values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "seeds draws"]) -> Estimate:

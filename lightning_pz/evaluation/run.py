@@ -28,7 +28,7 @@ from lightning_pz.evaluation import figures
 from lightning_pz.evaluation.fresh import FRESH, Champion, champions
 from lightning_pz.evaluation.groups import EvaluateConfig, Plays, find_pool, play, read_returns, write_returns
 from lightning_pz.evaluation.latents import GRID_DIM
-from lightning_pz.evaluation.metrics import METRICS, bootstrap, drop_invalid, recovery
+from lightning_pz.evaluation.metrics import RECOVERY_METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.policy.saved import policy_file
 from lightning_pz.pool.store import Pool
 
@@ -140,7 +140,7 @@ def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict
 def _found(folder: Path, tasks: list[str], config: EvaluateConfig) -> Evaluation:
     """Read what an equal evaluation left behind."""
     kept = json.loads((folder / "summary.json").read_text())
-    if all(f"{task}/{metric}" in kept for task in tasks for metric in METRICS):
+    if all(f"{task}/{metric}" in kept for task in tasks for metric in RECOVERY_METRICS):
         return Evaluation(folder, kept, _read_draws(folder, tasks, config), found=True)
     # Left by a version that knew fewer metrics: all are functions of the episodes, which lie there.
     values, draws = _measure(read_returns(folder / "returns.csv"), config)
@@ -205,7 +205,7 @@ def _measure(plays: Plays, config: EvaluateConfig) -> tuple[dict[str, Any], dict
                 )
         measured = recovery(groups, config.best)
         draws[task] = bootstrap(groups, config.draws, config.latent_seed, config.best)
-        for metric in METRICS:
+        for metric in RECOVERY_METRICS:
             low, high = map(float, percentiles(draws[task][metric]))
             kind = BOOTSTRAP if np.isfinite([low, high]).all() else NONE
             values |= Estimate(measured[metric], low, high, kind).keys(f"{task}/{metric}")
@@ -227,7 +227,7 @@ def _read_draws(folder: Path, tasks: list[str], config: EvaluateConfig) -> dict[
     if not path.is_file():
         return _measure(read_returns(folder / "returns.csv"), config)[1]
     with np.load(path) as kept:
-        return {task: {metric: kept[f"{task}/{metric}"] for metric in METRICS} for task in tasks}
+        return {task: {metric: kept[f"{task}/{metric}"] for metric in RECOVERY_METRICS} for task in tasks}
 
 
 def _save_measures(folder: Path, summary: dict[str, Any], draws: dict[str, dict[str, np.ndarray]]) -> None:

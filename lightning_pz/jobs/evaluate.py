@@ -1,31 +1,30 @@
-"""The evaluate job behind its entry point: checkpoints in, run folders and one table out."""
+"""The evaluate job: checkpoints in, run folders and one table out."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.common.console import is_terminal, table
+from lightning_pz.common.console import is_terminal
 from lightning_pz.common.files import file_digest, safe_name, write_text
 from lightning_pz.common.identity import digest
-from lightning_pz.common.statistics import read_estimate
+from lightning_pz.common.statistics import UNKNOWN, read_estimate
+from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluation.elsewhere import POLICIES, transfer_fvu
 from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.groups import EvaluateConfig, read_returns
-from lightning_pz.evaluation.metrics import METRICS
+from lightning_pz.evaluation.metrics import RECOVERY_METRICS
+from lightning_pz.evaluation.recovery_table import RECOVERY_ENDS, average_recovery, short_recovery_table
 from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
-from lightning_pz.evaluation.table import ENDS, SHOWN, cells, console, rows
 from lightning_pz.evaluation.video import film
 from lightning_pz.pool.of_checkpoint import is_pool_of
-from lightning_pz.pool.store import Pool, read_pool
+from lightning_pz.pool.store import read_pool
 
 _SIZES_SHOWN = 6
 
@@ -40,7 +39,7 @@ def evaluate_all(
     *,
     video: bool = False,
 ) -> list[Evaluation]:
-    """Evaluate checkpoints one after another and say how long each took.
+    """Evaluate checkpoints one after another and print how long each took.
 
     Raises:
         UserError: Bad checkpoints, tasks or pools.
@@ -57,44 +56,22 @@ def evaluate_all(
     return done
 
 
-def show(done: Sequence[Evaluation]) -> None:
+def print_evaluations(done: Sequence[Evaluation]) -> None:
     """Print one checkpoint's metrics, or one table of several, and last the folder."""
     first = done[0]
-    print()
     if len(done) == 1:
-        print(table(*_one(first)))
+        metrics, tasks = (*RECOVERY_METRICS, *FRESH.values()), list(first.draws)
+        found = [[read_estimate(first.summary, f"{task}/{metric}") or UNKNOWN for task in tasks] for metric in metrics]
+        rows = [[metric, *row] for metric, row in zip(metrics, found, strict=True)]
+        print(f"\n{Table(['', *tasks], rows).console()}")
     else:
-        print(console(rows(cells(done), SHOWN)))
-        print(f"\n  {ENDS}")
-    _tell(done)
-    print(f"\n  next: tensorboard --logdir {first.folder.parent}\n")
-    print(first.folder if len(done) == 1 else first.folder.parent)
-
-
-def _one(evaluation: Evaluation) -> tuple[list[list[str]], list[str]]:
-    """Return rows and header of one checkpoint's table: a row a metric, a column a task."""
-    summary, tasks = evaluation.summary, list(evaluation.draws)
-
-    def text(key: str) -> str:
-        found = read_estimate(summary, key)
-        if found is None:
-            return "none"
-        digits = 2 if abs(found.value) < 20 else 0
-        return f"{found.value:.{digits}f}{found.ends(f'.{digits}f')}"
-
-    return [[metric, *(text(f"{task}/{metric}") for task in tasks)] for metric in (*METRICS, *FRESH.values())], [
-        "",
-        *tasks,
-    ]
-
-
-def _tell(done: Sequence[Evaluation]) -> None:
-    """Say what a table alone would hide."""
-    invalid = sum(evaluation.summary["invalid_policies"] for evaluation in done)
-    if invalid:
+        print(f"\n{short_recovery_table(average_recovery(done)).console()}\n\n  {RECOVERY_ENDS}")
+    if invalid := sum(evaluation.summary["invalid_policies"] for evaluation in done):
         print(f"\n  note: {invalid} policies had an episode that turned non-finite and are left out")
     if any(evaluation.summary[f"{task}/recovery_best"] is None for evaluation in done for task in evaluation.draws):
         print("\n  note: `none` is a ratio without a range: all held-out policies of the pool earn the same")
+    print(f"\n  next: tensorboard --logdir {first.folder.parent}\n")
+    print(first.folder if len(done) == 1 else first.folder.parent)
 
 
 def _film(evaluation: Evaluation, model: BehaviorAutoencoder) -> None:
@@ -122,38 +99,25 @@ def evaluate_elsewhere(checkpoints: Sequence[str], env_id: str | None, pools: Se
     loaded = load_checkpoints(checkpoints, env_id)
     opened = [read_pool(Path(folder)) for folder in pools]
     found = [
-        (_run_name(path), is_pool_of(pool, model.hparams["description"]), pool, transfer_fvu(model, pool))
+        (path.resolve().parent.parent.name, pool.folder.name, is_pool_of(pool, model.hparams["description"]), transfer_fvu(model, pool))
         for path, model in loaded
         for pool in opened
-    ]
+    ]  # fmt: skip
     folder = logs / "evaluate" / env_name(loaded[0][1].env["id"])
     # Named by what was measured, so that no answer takes the place of another one.
     content = [[file_digest(path) for path, _ in loaded], [pool.digest for pool in opened], POLICIES]
     path = folder / f"elsewhere-{digest(content)[:8]}.csv"
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["run", "pool", "whose", "latents", "fvu"])
-    for run, own, pool, curve in found:
-        whose = "own" if own else "other"
-        writer.writerows([run, pool.folder.name, whose, size, f"{value:.6g}"] for size, value in curve.items())
-    write_text(path, file.getvalue())
-    print("\nFVU of the policies of a pool, encoded and decoded, by how many latent numbers are kept\n")
-    print(table(*_elsewhere_rows(found)))
-    print(f"\n  next: every number in {path}\n\n{folder}")
-
-
-def _run_name(checkpoint: Path) -> str:
-    return checkpoint.resolve().parent.parent.name
-
-
-def _elsewhere_rows(found: Sequence[tuple[str, bool, Pool, Mapping[int, float]]]) -> tuple[list[list[str]], list[str]]:
-    """Return rows and header of the table, at no more latent sizes than a terminal has room for."""
+    every = [
+        [run, pool, "own" if own else "other", size, f"{value:.6g}"]
+        for run, pool, own, curve in found
+        for size, value in curve.items()
+    ]
+    write_text(path, Table(["run", "pool", "whose", "latents", "fvu"], every).csv())
     sizes = sorted({size for *_, curve in found for size in curve})
     if len(sizes) > _SIZES_SHOWN:
         sizes = [size for size in sizes if size & (size - 1) == 0 or size == sizes[-1]][-_SIZES_SHOWN:]
-    rows = [
-        [run, pool.folder.name + (" (own)" if own else "")]
-        + [f"{curve[size]:.3f}" if size in curve else "" for size in sizes]
-        for run, own, pool, curve in found
-    ]
-    return rows, ["run", "pool", *(f"k={size}" for size in sizes)]
+    header = ["run", "pool", *(f"k={size}" for size in sizes)]
+    rows = [[run, pool + " (own)" * own, *map(curve.get, sizes)] for run, pool, own, curve in found]
+    table = Table(header, rows, dict.fromkeys(header, ".3f"))
+    print("\nFVU of the policies of a pool, encoded and decoded, by how many latent numbers are kept\n")
+    print(f"{table.console(names=2)}\n\n  next: every number in {path}\n\n{folder}")

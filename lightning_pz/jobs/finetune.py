@@ -12,8 +12,9 @@ from tqdm import tqdm
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.checks import is_installed
-from lightning_pz.common.console import show_end, table, tqdm_disable
+from lightning_pz.common.console import show_end, tqdm_disable
 from lightning_pz.common.files import file_digest, safe_name
+from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import env_name, resolve_env
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.jobs.finetune_run import Job, Result, build, find_folder
@@ -116,10 +117,8 @@ def _show(
         if own:
             rows.append(_row(task, own))
     if rows:
-        print()
-        print(
-            table(rows, ["task", "runs", "return", "lowest", "highest", "steps", "seconds", "invalid", "there already"])
-        )
+        header = ["task", "runs", "return", "lowest", "highest", "steps", "seconds", "invalid", "there already"]
+        print(f"\n{Table(header, rows).console()}")
     for result in ended:
         if result.summary is not None and "ended" in result.summary:
             print(f"\nnote: {result.folder} ended before its budget: {result.summary['ended']}")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_pz.common.checks import at_least
-from lightning_pz.common.console import table
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
+from lightning_pz.common.tables import Table
 from lightning_pz.comparison import tables
 from lightning_pz.comparison.analysis import Task, analyze
 from lightning_pz.comparison.evaluations import PoolBest, find_pools, logs_root
@@ -89,7 +89,7 @@ def show(made: Report) -> None:
     whole = made.rounds[0]
     rows = tables.console_rows(made.tasks, whole.wins)
     print()
-    print(table(rows[1:], rows[0]))
+    print(Table(rows[0], rows[1:]).console(2))
     print()
     if any(win.verdict == FEW for win in whole.wins):
         print("  open: with so few seeds no difference could be told from chance")

@@ -13,18 +13,19 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from lightning_pz.common.checks import at_least
-from lightning_pz.common.console import show_end, table
+from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import resolve_env
 from sweeps.fits import check_fits
 from sweeps.options import SearchOptions, words_of
-from sweeps.optuna_study import confirm, tables
+from sweeps.optuna_study import confirm
 from sweeps.optuna_study.contents import contents_of
 from sweeps.optuna_study.plan import Plan
 from sweeps.optuna_study.reading import naming
 from sweeps.optuna_study.searches import Asked
 from sweeps.optuna_study.space import to_params
 from sweeps.optuna_study.study import Shared
+from sweeps.optuna_study.trial_tables import points_table, write_trials
 from sweeps.optuna_study.trials import Context, finetune_arguments, make_pruner, run_trial, work
 from sweeps.optuna_study.workers import hear_interrupts, is_orphan, side_by_side
 
@@ -146,7 +147,7 @@ def _work(job: _Job, phase: str, parent: int | None) -> None:
     def after() -> None:
         if phase == "search":
             with shared.gate():
-                tables.write(plan, shared.trials(), context.folder)
+                write_trials(plan, shared.trials(), context.folder)
         else:
             confirm.write(plan, shared, context)
 
@@ -162,25 +163,17 @@ def _show(job: _Job, shared: Shared) -> None:
     """Print counts, the values by point, and last the folder."""
     trials, folder = shared.trials(), job.context.folder
     with shared.gate():
-        tables.write(job.plan, trials, folder)
+        write_trials(job.plan, trials, folder)
     for trial in trials:
         if trial.state is TrialState.FAIL:
             print(f"trial {trial.number} failed: {trial.user_attrs.get('reason')}", file=sys.stderr)
-    by_point = tables.grouped(job.plan, trials)
-    if by_point:
-        if job.plan.sampler == "tpe":
-            by_point = sorted(by_point, key=lambda item: item[1], reverse=job.plan.direction == "maximize")[:10]
-        header = ["policy", *(key.removeprefix("model.") for key in job.plan.search), "trials", "mean", "SD"]
-        lines = [[*(_cell(value) for value in point), *tables.spread(values)] for point, values in by_point]
+    points = points_table(job.plan, trials, most=10 if job.plan.sampler == "tpe" else None)
+    if points.rows:
         print(f"\n{job.plan.metric if job.plan.finetune is None else 'return'} by settings:\n")
-        print(table(lines, header))
+        print(points.console())
     counts = {state.name.lower(): sum(trial.state is state for trial in trials) for state in TrialState}
     show_end(
         {"study": job.context.name} | {name: str(count) for name, count in counts.items() if count},
         f"{folder / 'trials.md'}; live: optuna-dashboard {job.options.storage or folder / 'journal.log'}",
         folder,
     )
-
-
-def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

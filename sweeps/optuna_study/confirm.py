@@ -13,10 +13,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.stats import wilcoxon
 
 from lightning_pz.common.files import write_text
+from lightning_pz.common.tables import Table
 from sweeps.optuna_study.plan import Plan
 from sweeps.optuna_study.space import from_params
 from sweeps.optuna_study.study import Shared
-from sweeps.optuna_study.tables import markdown
 from sweeps.optuna_study.trials import Context
 
 
@@ -102,4 +102,4 @@ def write(plan: Plan, shared: Shared, context: Context) -> None:
             *paired, str(trial.user_attrs.get("settings")),
         ])  # fmt: skip
     with shared.gate():
-        write_text(context.folder / "confirm.md", "\n".join(markdown(lines, header)) + "\n")
+        write_text(context.folder / "confirm.md", Table(header, lines).markdown())

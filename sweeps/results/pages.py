@@ -12,7 +12,7 @@ from pathlib import Path
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from sweeps.options import ResultsOptions
-from sweeps.results.table import markdown, read_table
+from sweeps.results.page_table import PageTable
 
 FOLDER = Path(__file__).parent
 _MARK = re.compile(r"^\{\{ table ([a-z0-9-]+) \}\}$", re.MULTILINE)
@@ -33,7 +33,7 @@ def render(folder: Path = FOLDER) -> dict[Path, str]:
         if not path.is_file():
             raise UserError(f"{{{{ table {match[1]} }}}} expects {path}, but there is no such file")
         used.add(match[1])
-        return markdown(read_table(path)).rstrip("\n")
+        return PageTable.read(path).markdown().rstrip("\n")
 
     for template in sorted((folder / "templates").glob("*.md")):
         text = _MARK.sub(table, template.read_text())

@@ -13,8 +13,8 @@ from lightning_pz.comparison.figures import learning_curves
 from lightning_pz.comparison.runs import Run
 from lightning_pz.compression.figures import trade_off
 from lightning_pz.evaluation.figures import recovery_curves
-from lightning_pz.evaluation.metrics import METRICS
-from lightning_pz.evaluation.table import Cell as TableCell
+from lightning_pz.evaluation.metrics import RECOVERY_METRICS
+from lightning_pz.evaluation.recovery_table import Recovery
 
 RUN = Run(
     Path("run"), "mountaincar", "MountainCarContinuous-v0", "small", "left", "pgpe", "", 0, 10, 10, 1.0, 0.0, np.arange(2),
@@ -72,11 +72,11 @@ def test_bands_of_few_runs_are_their_range_point_by_point():
 
 
 def test_recovery_names_its_bars():
-    values = {metric: Estimate(0.8, 0.7, 1.0, RANGE) for metric in METRICS}
-    found = [TableCell("small", k, "left", (0, 1), values) for k in (1, 2)]
-    alone = {metric: Estimate(0.8, math.nan, math.nan, NONE) for metric in METRICS}
+    values = {metric: Estimate(0.8, 0.7, 1.0, RANGE) for metric in RECOVERY_METRICS}
+    found = [Recovery("small", k, "left", (0, 1), values) for k in (1, 2)]
+    alone = {metric: Estimate(0.8, math.nan, math.nan, NONE) for metric in RECOVERY_METRICS}
     assert recovery_curves(found, {}, "title").get_suptitle() == "title (bars: range)"
-    assert recovery_curves([TableCell("small", 1, "left", (0,), alone)], {}, "title").get_suptitle() == "title"
+    assert recovery_curves([Recovery("small", 1, "left", (0,), alone)], {}, "title").get_suptitle() == "title"
 
 
 def test_compression_names_its_bars_and_draws_runs_of_one_episode():

@@ -9,10 +9,10 @@ SMALL = ["--policies", "12", "--episodes", "2", "--draws", "20", "--best", "3", 
 def evaluate(checkpoint, logs, *arguments):
     """Run the command on one checkpoint or more; return what it found."""
     results = []
-    original = command.show
-    command.show = lambda done: (results.extend(done), original(done))
+    original = command.print_evaluations
+    command.print_evaluations = lambda done: (results.extend(done), original(done))
     try:
         main(["--checkpoint", str(checkpoint), *SMALL, "--logs", str(logs), *arguments])
     finally:
-        command.show = original
+        command.print_evaluations = original
     return results

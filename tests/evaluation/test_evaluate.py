@@ -1,6 +1,7 @@
 """The evaluate command on a real tiny checkpoint: what it writes, that it repeats, and what it refuses."""
 
 import csv
+import io
 import json
 import shutil
 import sys
@@ -15,8 +16,8 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation.groups import GROUPS, find_pool, held_out_rows, read_returns, write_returns
-from lightning_pz.evaluation.metrics import METRICS
-from lightning_pz.evaluation.table import cells, rows
+from lightning_pz.evaluation.metrics import RECOVERY_METRICS
+from lightning_pz.evaluation.recovery_table import average_recovery, recovery_table, short_recovery_table
 from lightning_pz.evaluation.video import film
 from lightning_pz.pool.batches import split_rows
 from tests.evaluation.conftest import evaluate
@@ -35,7 +36,7 @@ def done(checkpoint, tmp_path_factory):
 def test_summary_has_every_metric_with_its_interval(done):
     summary = json.loads((done.folder / "summary.json").read_text())
     for task in ("standard", "left", "speed", "height"):
-        for metric in METRICS:
+        for metric in RECOVERY_METRICS:
             value, low, high = (summary[f"{task}/{metric}{end}"] for end in ("", "_low", "_high"))
             assert low <= high and np.isfinite(value)
             assert summary[f"{task}/{metric}_interval"] == "bootstrap"
@@ -82,7 +83,7 @@ def test_an_equal_evaluation_is_found_again_and_gives_the_same_numbers(done, che
     again = evaluate(checkpoint, done.folder.parents[2])[0]
     assert again.found and again.folder == done.folder and again.summary == done.summary
     for task, draws in done.draws.items():
-        for metric in METRICS:
+        for metric in RECOVERY_METRICS:
             np.testing.assert_array_equal(again.draws[task][metric], draws[metric])
 
 
@@ -126,13 +127,15 @@ def test_several_checkpoints_give_one_table(done, checkpoint, tmp_path, capsys):
     both = evaluate(checkpoint, done.folder.parents[2], "--checkpoint", str(copy), "--tasks", "[standard, left]")
     printed = capsys.readouterr().out
     assert "standard" in printed and "(lowest to highest), their range" in printed
-    found = cells(both)
+    found = average_recovery(both)
     assert [(cell.task, cell.seeds) for cell in found] == [("standard", (0, 7)), ("left", (0, 7))]
     mean, low, high, kind = found[0].values["recovery_best"]
     assert kind == "range" and low <= mean <= high
     assert mean == pytest.approx(done.summary["standard/recovery_best"])  # the same networks twice
-    lines = rows(found, ["recovery_best"], {"standard": {"small": {2: 0.93}}})
-    assert lines[1][-1] == "0.93" and lines[2][-1] == ""
+    lines = short_recovery_table(found, {"standard": {"small": {2: 0.93}}}).markdown().splitlines()
+    assert lines[2].endswith("| 0.93 |") and lines[3].endswith("|  |")
+    (first, _) = csv.DictReader(io.StringIO(recovery_table(found).csv()))
+    assert (first["latent_dim"], first["best_latent_interval"]) == ("2", "range")
 
 
 def test_a_policy_that_turns_non_finite_is_counted_and_the_rest_go_on(checkpoint, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from scipy.stats import t as t_of
 
 from lightning_pz.common.statistics import mean_interval, percentiles
 from lightning_pz.evaluation.metrics import (
-    METRICS,
+    RECOVERY_METRICS,
     bootstrap,
     drop_invalid,
     over_seeds,
@@ -36,7 +36,7 @@ def test_equal_groups_recover_everything():
     values = recovery(returns)
     assert values["recovery_best"] == values["recovery_range"] == 1
     assert values["reconstruction_gap"] == values["wasserstein"] == values["wasserstein_reconstructed"] == 0
-    assert tuple(values) == METRICS
+    assert tuple(values) == RECOVERY_METRICS
 
 
 def test_a_pool_that_earns_the_same_everywhere_has_no_ratio():

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.tables import Table
 from sweeps.__main__ import main
+from sweeps.results.page_table import ABOUT, PageTable
 from sweeps.results.pages import FOLDER, render
-from sweeps.results.table import ABOUT, Table, markdown, read_table, write_table
 
 HEAD = dict.fromkeys(ABOUT, "x") | {"command": "python -m a; python -m b", "interval": "none"}
 
@@ -23,17 +24,13 @@ def test_the_pages_are_what_the_command_renders(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "tables").glob("*.csv")), ids=lambda path: path.stem)
 def test_tables_are_read_and_written_alike(path: Path) -> None:
-    assert write_table(read_table(path)) == path.read_text()
+    assert PageTable.read(path).file_text() == path.read_text()
 
 
 def test_intervals_ranges_thousands_and_the_highest() -> None:
     header = ["task", "one", "one_low", "one_high", "two", "two_from", "two_to"]
-    table = Table(
-        HEAD | {"bold": "max"},
-        header,
-        [["a", "1234.5", "-2000", "3", "0.50", "0.1", "0.9"], ["b", "none", "", "", "7", "", ""]],
-    )
-    lines = markdown(table).splitlines()
+    rows = [["a", "1234.5", "-2000", "3", "0.50", "0.1", "0.9"], ["b", "none", "", "", "7", "", ""]]
+    lines = PageTable(HEAD | {"bold": "max"}, Table(header, rows)).markdown().splitlines()
     assert lines[0] == "| task | one | two |"
     assert lines[2] == "| a | **1,234.5** [-2,000, 3] | 0.50 (0.1 to 0.9) |"
     assert lines[3] == "| b | none | **7** |"
@@ -47,13 +44,14 @@ def test_broken_tables_and_idle_ones_are_refused(tmp_path: Path) -> None:
     template.write_text("{{ table one }}\n")
     with pytest.raises(UserError, match=r"one\.csv, but there is no such file"):
         render(tmp_path)
+    text = PageTable(HEAD, Table(["x"], [["1"]])).file_text()
     path.write_text("# command: a\nx\n1\n")
     with pytest.raises(UserError, match="expects the lines command, made"):
         render(tmp_path)
-    path.write_text(write_table(Table(HEAD, ["x"], [["1"]])) + "1,2\n")
+    path.write_text(text + "1,2\n")
     with pytest.raises(UserError, match="line 9: expected 1 cells, but got 2"):
         render(tmp_path)
-    path.write_text(write_table(Table(HEAD, ["x"], [["1"]])))
+    path.write_text(text)
     assert "| 1 |" in render(tmp_path)[tmp_path / "page.md"]
     template.write_text("no table\n")
     with pytest.raises(UserError, match="holds one, but no template"):

@@ -1,0 +1,80 @@
+"""Means of several checkpoints over training seeds, and the table of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_pz.common.statistics import FEWEST, Estimate
+from lightning_pz.common.tables import Table
+from lightning_pz.evaluation.metrics import RECOVERY_METRICS, over_seeds
+from lightning_pz.evaluation.run import Evaluation
+
+RECOVERY_ENDS = f"[95 % interval] over seeds and policies; below {FEWEST} seeds (lowest to highest), their range; of one seed neither"
+"""What the brackets in the table are."""
+_SHOWN = ("recovery_best", "reconstruction_gap", "best_in_pool", "best_latent")
+_SIZES = {"small": 0, "medium": 1, "large": 2}
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Metrics of one policy size and latent size on one task, over training seeds.
+
+    Attributes:
+        policy: Name of the policy preset.
+        latent_dim: k.
+        task: Name of the task.
+        seeds: Training seeds behind it.
+        values: Mean over seeds with its interval or range, by metric; NaN where a ratio has no range to compare with.
+    """
+
+    policy: str
+    latent_dim: int
+    task: str
+    seeds: tuple[int, ...]
+    values: dict[str, Estimate]
+
+
+def average_recovery(evaluations: Sequence[Evaluation]) -> list[Recovery]:
+    """Combine evaluations that differ in the training seed alone, task by task in the order of the tasks."""
+
+    def key(evaluation: Evaluation) -> tuple[int, str, int, int]:
+        s = evaluation.summary
+        return _SIZES.get(s["policy"], len(_SIZES)), s["policy"], s["latent_dim"], s["seed"]
+
+    found = []
+    for (_, policy, k), group in itertools.groupby(sorted(evaluations, key=key), lambda e: key(e)[:3]):
+        members = list(group)
+        for task in members[0].draws:
+            values = {}
+            for metric in RECOVERY_METRICS:
+                means = np.array([member.summary[f"{task}/{metric}"] for member in members], dtype=float)  # None: NaN
+                values[metric] = over_seeds(means, np.stack([m.draws[task][metric] for m in members]))
+            found.append(Recovery(policy, k, task, tuple(m.summary["seed"] for m in members), values))
+    tasks = list(evaluations[0].draws)
+    return sorted(found, key=lambda one: tasks.index(one.task))
+
+
+def recovery_table(found: Sequence[Recovery]) -> Table:
+    """Return every metric."""
+    rows = [[r.task, r.policy, r.latent_dim, len(r.seeds), *r.values.values()] for r in found]
+    return Table(["task", "policy", "latent_dim", "seeds", *RECOVERY_METRICS], rows)
+
+
+def short_recovery_table(found: Sequence[Recovery], published: Mapping[str, Mapping] | None = None) -> Table:
+    """Return a few metrics, narrow enough for a terminal.
+
+    Args:
+        found: A row each.
+        published: Recovery that a paper reports, by task, policy and latent size, for a column beside ours.
+    """
+    rows = [
+        [r.task, r.policy, r.latent_dim, len(r.seeds), *(r.values[metric] for metric in _SHOWN)]
+        + ([published.get(r.task, {}).get(r.policy, {}).get(r.latent_dim)] if published else [])
+        for r in found
+    ]
+    header = ["task", "policy", "k", "seeds", *_SHOWN, *(["published"] if published else [])]
+    return Table(header, rows, {"published": ".2f"})

@@ -6,11 +6,15 @@ import importlib.util
 import math
 import re
 from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lightning_pz.common.errors import UserError, nearest
 
-LATENTS = ("density", "gaussian")
+LatentsKind = Literal["density", "gaussian"]
 """What random latents are drawn from; see `lightning_pz.common.latents`."""
+LATENTS = get_args(LatentsKind)
+RecipeKind = Literal["random", "grown"]
+"""How a pool is made: `random` is the paper's, `grown` searches without reward."""
 
 
 def is_installed(module: str) -> bool:
@@ -33,6 +37,18 @@ def check_extra(packages: str | Sequence[str], extra: str, why: str) -> None:
         raise UserError(
             f"{why} needs the {words.format(' and '.join(missing))} not installed: pip install 'lightning_pz[{extra}]'"
         )
+
+
+def check_choices(settings: Any, prefix: str = "") -> None:
+    """Raise `UserError` for the first field of a dataclass that is none of its `Literal` type's words.
+
+    Args:
+        settings: The dataclass.
+        prefix: What precedes the fields' names on the command line, such as `states.`.
+    """
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal:
+            one_of(prefix + name, getattr(settings, name), get_args(hint))
 
 
 def one_of(flag: str, value: str, known: tuple[str, ...]) -> None:

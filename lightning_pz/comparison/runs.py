@@ -97,7 +97,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
     for path in places.values():
         try:
             runs.append(read_run(path))
-        except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
+        except (UserError, OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
             left_out.append((path, _reason(error)))
     finite = {(run.env, run.task) for run in runs if np.isfinite(run.returns).any()}
     for run in runs:

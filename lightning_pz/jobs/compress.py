@@ -20,7 +20,8 @@ from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
-from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.known_folders import Identity, claim
+from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
@@ -38,7 +39,6 @@ from lightning_pz.compression.settings import RESUME, CompressSettings
 from lightning_pz.compression.training.distill import behavior, distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.run_folder import RunFolder
 
 _BEHAVIOR_EPISODES = 5
 
@@ -54,11 +54,12 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
     original = _original(settings, world)
     config = {"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs}
     parent = Path(run.logs) / "compress" / env.name
-    folder = RunFolder.claim([parent], _name(settings), Identity(identity(world, settings)))
+    own = Identity(identity(world, settings))
+    folder = RunFolder(claim([parent], _name(settings), own), own)
     with folder.lock(), one_thread():
         if folder.summary is None:
             folder.begin(config)
-            folder.finish(_run(world, original, settings, folder.path, run.progress))
+            folder.write_summary(_run(world, original, settings, folder.path, run.progress))
             shutil.rmtree(folder.path / RESUME, ignore_errors=True)
         assert folder.summary is not None
         # After the summary, so that no figure can cost a training; the last one of them tells that all are there.

@@ -1,4 +1,4 @@
-"""From settings to a search: the one place that knows every algorithm by name."""
+"""Makes the search that settings ask for; the one place that knows every algorithm by name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.search.baselines import BaselineSearch
+from lightning_pz.search.generation import Search
 from lightning_pz.search.gradient import GradientSearch
 from lightning_pz.search.objective import Objective
 from lightning_pz.search.optimizers.cmaes import Cmaes
 from lightning_pz.search.optimizers.pgpe import Pgpe
-from lightning_pz.search.optimizers.protocol import Optimizer, Search
+from lightning_pz.search.optimizers.protocol import Optimizer
 from lightning_pz.search.optimizers.random_latent import RandomLatent
 from lightning_pz.search.population import PopulationSearch
 from lightning_pz.search.settings import BASELINES, SearchSettings
@@ -36,17 +37,16 @@ def make_search(
         objective: Returns of policies on the task.
         latents: The decoder's whitened latents.
         weights: The weights themselves, for what searches without a decoder.
-        given: Weights of policies to begin at, (n, P), unless `start` is `draws`: the one, or those to try.
-        anchor: From decoded weights and those of the policies they were decoded from, each (n, P), to what is to be
-            added to the former; for searches in latents that begin at given policies, nothing if None.
-        latent_sigma: First standard deviation of `pgpe` or `cmaes` on the latents, in theirs; the settings' if None. An
-            offset of weights beside the latents and weights after a release keep the settings' own `sigma`.
+        given: Weights of the policies to begin at or to try, (n, P); None if `start` is `draws`.
+        anchor: From decoded weights and those of the policies they were decoded from, each (n, P), to what is added to
+            the former, for searches in latents that begin at given policies; nothing if None.
+        latent_sigma: First standard deviation of `pgpe` or `cmaes` in the latents; the settings' if None. An offset of
+            weights beside the latents and weights after a release keep the settings' own `sigma`.
 
     Raises:
-        UserError: A setting outside its range, or a missing extra.
+        UserError: A missing extra, or a seed that the algorithm cannot take.
     """
     s = settings
-    s.check()
     starts = {"starts": s.count_starts(objective.problem.spec.horizon), "start_episodes": s.start_episodes}
     if s.algorithm in BASELINES:
         return BaselineSearch(s.algorithm, s.baselines, objective.problem, seed=s.seed, budget=s.budget)
@@ -58,13 +58,13 @@ def make_search(
     if s.algorithm == "parameter_pgpe":
         space = weights
     elif s.algorithm == "pgpe" and s.widen is not None:
-        # One sigma serves all coordinates, so the offset's unit makes up for that of the latents.
+        # One sigma serves all coordinates, so the unit of the offset compensates for that of the latents.
         share = s.widen if latent_sigma is None else s.widen * s.pgpe.sigma / latent_sigma
         space = widened_space(latents, weights, share)
     elif s.algorithm == "cmaes":
         episodes = s.cmaes.episodes
     elif s.algorithm == "random_latent":
-        # Its own generations are what the starts of the others are.
+        # Its own generations play the part of the others' starts.
         episodes, starts["starts"] = s.random_latent.episodes, 0
     points, shift = None, None
     if s.start != "draws":

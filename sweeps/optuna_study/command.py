@@ -12,7 +12,6 @@ from typing import Any
 
 from optuna.trial import Trial, TrialState
 
-from lightning_pz.common.checks import at_least
 from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import resolve_env
@@ -87,9 +86,7 @@ def _check(job: _Job) -> None:
         from lightning_pz.jobs.finetune_settings import check_task
 
         with naming(f"{context.source}: finetune"):
-            jobs, search = parse(finetune_arguments(plan, context, Path("best.ckpt")))
-            at_least(1, {"seeds": jobs.seeds})
-            search.check()
+            _, search = parse(finetune_arguments(plan, context, Path("best.ckpt")))
             check_task(resolve_env(context.env)["env"]["id"], search.task)
         if search.task == "all" or "," in search.task:
             raise UserError(f"{context.source}: a study expects one task for finetune, but got {search.task}")

@@ -127,7 +127,7 @@ def test_no_earlier_digest_stands_for_what_it_left_out(fitted, tmp_path, own_tas
 
     def earlier(**changes):
         settings = dataclasses.replace(SearchSettings(), **changes)
-        return single_run.identity_of(single_run.Job(0, "x.ckpt", "abc", settings, "logs", 1), model).earlier
+        return single_run.identity_of(single_run.SearchJob(0, "x.ckpt", "abc", settings, "logs", 1), model).earlier
 
     assert len(earlier()) == len(earlier(task="left")) == len(earlier(behavior_step=0.1)) == 1
     assert not earlier(start=str(tmp_path / "policy.npz")) and not earlier(task="own_task_to_edit:f")
@@ -141,7 +141,7 @@ def test_no_earlier_digest_stands_for_what_it_left_out(fitted, tmp_path, own_tas
 
 def test_an_environment_that_has_changed_is_refused_or_another_run(fitted, monkeypatch):
     model = load_autoencoder(fitted.summary["checkpoint"])
-    job = single_run.Job(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
+    job = single_run.SearchJob(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
     before = single_run.identity_of(job, model)
     registered = gymnasium.registry["MountainCarContinuous-v0"]
     kind = gymnasium.envs.registration.load_env_creator(registered.entry_point)
@@ -169,7 +169,7 @@ def test_versions_of_what_simulates_count(fitted, monkeypatch):
     from lightning_pz.envs import played
 
     model = load_autoencoder(fitted.summary["checkpoint"])
-    job = single_run.Job(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
+    job = single_run.SearchJob(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
     before = single_run.identity_of(job, model)
     monkeypatch.setattr(played.importlib.metadata, "version", lambda package: "99")
     assert single_run.identity_of(job, model).digest != before.digest
@@ -180,9 +180,9 @@ def test_a_folder_of_starts_names_its_files_as_evaluate_does(fitted, tmp_path, o
     model = load_autoencoder(fitted.summary["checkpoint"])
     task = "own_task_to_edit:f"
     policy_at(model, 0.1).save(tmp_path / f"{safe_name(task)}.npz")
-    single_run.build(model, SearchSettings(start=f"{tmp_path}/", task=task), 1)
+    single_run.build_search(model, SearchSettings(start=f"{tmp_path}/", task=task), 1)
     with pytest.raises(UserError, match=r"there is none at .*left\.npz"):
-        single_run.build(model, SearchSettings(start=f"{tmp_path}/", task="left"), 1)
+        single_run.build_search(model, SearchSettings(start=f"{tmp_path}/", task="left"), 1)
 
 
 @pytest.mark.parametrize(

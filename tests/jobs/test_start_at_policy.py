@@ -30,13 +30,13 @@ def test_a_search_begins_at_a_policy_from_a_file(fitted, tmp_path, capsys):
     for start in (str(tmp_path / "best"), str(tmp_path / "best" / "left.npz")):
         settings = SearchSettings(task="left", start=start, anchor=False)
         for algorithm in ("pgpe", "cmaes", "parameter_pgpe"):
-            _, search = single_run.build(model, dataclasses.replace(settings, algorithm=algorithm), 1)
+            _, search = single_run.build_search(model, dataclasses.replace(settings, algorithm=algorithm), 1)
             state = search.begin()
             assert search.cost(state) <= settings.pgpe.population * 999  # no starts are tried
             with torch.no_grad():
                 expected = params[0] if algorithm == "parameter_pgpe" else model.decoder(code)[0]
             torch.testing.assert_close(search.incumbent(state).params, expected, rtol=1e-4, atol=1e-4)
-    _, search = single_run.build(model, SearchSettings(task="left", start=start), 1)
+    _, search = single_run.build_search(model, SearchSettings(task="left", start=start), 1)
     states = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         own, left, kept = (
@@ -64,7 +64,7 @@ def test_a_policy_of_another_pool_keeps_its_behavior(fitted, tmp_path):
     )
     saved.save(tmp_path / "left.npz")
     settings = SearchSettings(algorithm="parameter_pgpe", task="left", start=str(tmp_path / "left.npz"))
-    _, search = single_run.build(model, settings, 1)
+    _, search = single_run.build_search(model, settings, 1)
     found = search.incumbent(search.begin())
     states = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.5, 0.03])
     torch.testing.assert_close(found.act(states), saved.act(states), atol=1e-4, rtol=1e-3)
@@ -79,4 +79,4 @@ def test_a_start_that_does_not_fit_is_refused(fitted, tmp_path):
     policy.save(tmp_path / "other.npz")
     for start, sentence in (("other.npz", "but the decoder makes"), ("none.npz", "there is none at")):
         with pytest.raises(UserError, match=sentence):
-            single_run.build(model, SearchSettings(start=str(tmp_path / start)), 1)
+            single_run.build_search(model, SearchSettings(start=str(tmp_path / start)), 1)

@@ -6,8 +6,8 @@ import torch
 
 from lightning_pz.envs.exploring import noisy
 from lightning_pz.envs.forward import BatchForward
-from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.gradient import GradientSearch, advantages, chain, likelihood_gradient, rewards_to_go
+from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import SearchSpace
 
 

@@ -1,4 +1,4 @@
-"""Policy gradients with parameter-based exploration: symmetric pairs, ranks, a sigma that follows its gradient.
+"""Policy gradients with parameter-based exploration (PGPE): symmetric pairs, ranks, a sigma that follows its gradient.
 
 References:
     Sehnke et al. 2010, Parameter-exploring Policy Gradients: the likelihood gradients and step sizes in
@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.search.algorithm_settings import PgpeSettings
-from lightning_pz.search.optimizers.center_steps import Adam, ClipUp, adam, adam_step, clipup, clipup_step
+from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp, adam, adam_step, clipup, clipup_step
 from lightning_pz.search.optimizers.protocol import centered_ranks, generator_from, generator_state
+from lightning_pz.search.settings import PgpeSettings
 
 
 class PgpeState(NamedTuple):
@@ -24,7 +24,7 @@ class PgpeState(NamedTuple):
     Attributes:
         center: Its mean, (d,) float64.
         sigma: Its standard deviations, (d,).
-        mover: State of what moves the center.
+        mover: State of ClipUp or Adam, which moves the center.
         generator: State of the random generator, uint8.
     """
 
@@ -60,9 +60,9 @@ def sigma_gradient(
 ) -> Float[Tensor, " size"]:
     """Estimate the gradient by sigma: `mean(((f+ + f-)/2 - b) (eps^2 - 1)/sigma)`; arguments as above.
 
-    It is the *sum* of a pair that tells a wide distribution from a narrow one: with the difference in its place
-    the mean is zero for every function, and sigma walks at random. A baseline b that does not depend on the noise
-    adds no bias, since eps^2 - 1 has mean 0; the mean fitness of the generation adds one of 1 / pairs.
+    The *sum* of a pair distinguishes a wide distribution from a narrow one; with the difference in its place the mean is
+    zero for every function, and sigma walks at random. A baseline b that does not depend on the noise adds no bias, since
+    eps^2 - 1 has mean 0; the mean fitness of the generation adds a bias of 1 / pairs.
     """
     return ((plus + minus) / 2 - baseline) @ (noise.square() - 1) / len(noise) / sigma
 
@@ -78,7 +78,6 @@ class Pgpe:
     """
 
     def __init__(self, settings: PgpeSettings) -> None:
-        settings.check()
         self.settings = settings
 
     @property
@@ -117,10 +116,11 @@ class Pgpe:
         by_center = center_gradient(noise, plus, minus, sigma) * sigma.square()
         by_sigma = sigma_gradient(noise, plus, minus, sigma, 0.0) * sigma.square()
         mover: ClipUp | Adam
-        if isinstance(state.mover, ClipUp):
-            mover, step = clipup_step(state.mover, by_center)
-        else:
-            mover, step = adam_step(state.mover, by_center)
+        mover, step = (
+            clipup_step(state.mover, by_center)
+            if isinstance(state.mover, ClipUp)
+            else adam_step(state.mover, by_center)
+        )
         bound = self.settings.sigma_max_change * sigma
         change = torch.minimum(torch.maximum(self.settings.sigma_rate * by_sigma, -bound), bound)
         return PgpeState(state.center + step, sigma + change, mover, state.generator)

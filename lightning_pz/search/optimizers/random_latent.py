@@ -1,4 +1,4 @@
-"""The best of as many random latents as the budget allows: what every search has to beat."""
+"""The best of as many random latents as the budget allows, which every search has to beat."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.search.algorithm_settings import RandomLatentSettings
 from lightning_pz.search.optimizers.protocol import generator_from, generator_state
+from lightning_pz.search.settings import RandomLatentSettings
 
 
 class RandomState(NamedTuple):
-    """What has been found so far.
+    """The best point so far.
 
     Attributes:
         best: The best point, (d,) float64; the start before any was tried.
-        fitness: Its fitness, minus infinity before that.
+        fitness: Its fitness; minus infinity before any was tried.
         generator: State of the random generator, uint8.
     """
 
@@ -36,7 +36,6 @@ class RandomLatent:
     """
 
     def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
-        settings.check()
         self.settings, self._sample = settings, sample
 
     @property
@@ -69,5 +68,5 @@ class RandomLatent:
         return state.best
 
     def sigma(self, state: RandomState) -> float:
-        """Return the standard deviation of the points, which is about 1 always."""
+        """Return the standard deviation of the points, which is always about 1."""
         return 1.0

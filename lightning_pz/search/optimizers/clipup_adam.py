@@ -1,4 +1,4 @@
-"""What moves the center of a search distribution: ClipUp and Adam, ascending, as pure functions on state."""
+"""ClipUp and Adam, which move the center of a search uphill, as pure functions on state."""
 
 from __future__ import annotations
 

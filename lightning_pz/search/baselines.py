@@ -6,7 +6,8 @@ own. Actors see raw observations, as by default.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.guarded import FiniteOnly
 from lightning_pz.envs.specs import make_env
 from lightning_pz.envs.tasks import TaskWrapper
-from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.generation import Generation
 from lightning_pz.search.objective import EVALUATION_SEEDS, Problem
@@ -50,8 +50,8 @@ class BaselineSearch:
         UserError: The package is not installed, or the seed belongs to an evaluation or test episode.
     """
 
-    resumable = False
-    state_types: tuple[type, ...] = ()
+    resumable: ClassVar[bool] = False
+    state_types: ClassVar[tuple[type, ...]] = ()
 
     def __init__(self, algorithm: str, settings: BaselineSettings, problem: Problem, *, seed: int, budget: int) -> None:
         check_algorithm_package(algorithm)
@@ -64,7 +64,6 @@ class BaselineSearch:
         self.seed, self.budget = seed, budget
 
     def begin(self) -> BaselineState:
-        """Make environment and learner; see `Search.begin`."""
         import stable_baselines3
         from stable_baselines3.common.logger import Logger
         from stable_baselines3.common.monitor import Monitor
@@ -89,11 +88,9 @@ class BaselineSearch:
 
     @property
     def least_budget(self) -> int:
-        """Steps of one chunk; see `Search.least_budget`."""
         return _PPO_ROLLOUT if self.algorithm == "ppo" else self.settings.chunk
 
     def cost(self, state: BaselineState) -> int:
-        """Return the steps of the next chunk; see `Search.cost`."""
         return self.least_budget
 
     def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
@@ -115,8 +112,7 @@ class BaselineSearch:
         return state, Generation(model.num_timesteps - before, np.array(returns, dtype=np.float64), float("nan"))
 
     def incumbent(self, state: BaselineState) -> SavedPolicy:
-        """Return the current deterministic policy; see `Search.incumbent`."""
-        policy, layout = state.model.policy, self.problem.network.layout
+        policy, network = state.model.policy, self.problem.network
         if self.algorithm == "ppo":
             parts, activation, squash = [policy.mlp_extractor.policy_net, policy.action_net], "tanh", "clip"
         elif self.algorithm == "sac":
@@ -125,13 +121,11 @@ class BaselineSearch:
             parts, activation, squash = [policy.actor.mu], "relu", "tanh"
         layers = [module for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
         flat = torch.cat([tensor.detach().flatten() for layer in layers for tensor in (layer.weight, layer.bias)])
-        size, network = layout.observation_size, self.problem.network
-        return SavedPolicy(
-            Layout(size, layout.hidden, layout.action_size, activation),
-            flat.float().clone(),
-            torch.zeros(size),
-            torch.ones(size),
-            network.action_low.cpu(),
-            network.action_high.cpu(),
-            squash,
+        size = network.layout.observation_size
+        return replace(
+            SavedPolicy.of(network, flat),
+            layout=replace(network.layout, activation=activation),
+            observation_mean=torch.zeros(size),
+            observation_std=torch.ones(size),
+            squash=squash,
         )

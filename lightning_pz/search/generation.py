@@ -5,7 +5,8 @@ A search may wrap an optimizer (`population`), follow a gradient (`gradient`) or
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -41,8 +42,8 @@ class Search(Protocol):
         state_types: Types of its states, for the loader of saved states.
     """
 
-    resumable: bool
-    state_types: tuple[type, ...]
+    resumable: ClassVar[bool]
+    state_types: ClassVar[tuple[type, ...]]
 
     @property
     def least_budget(self) -> int:
@@ -66,47 +67,44 @@ class Search(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
 class SearchFromStarts:
     """What searches share whose first generation tries starts, and which may release the decoder.
 
-    Their states count `generation` and `steps`, and say whether they are `released`.
+    Their states have `generation` and `steps`, which count, and `released`.
 
-    Args:
+    Attributes:
         objective: Returns of policies.
-        weights: The parameter space, to continue in without the decoder.
-        seed: Of starts, noise and episodes.
-        episodes: Episodes of a generation, all policies together.
+        weights: The parameter space, to continue in after a release.
+        seed: Of starts, optimizer, noise and episodes.
         starts: How many are tried in the first generation; none if 0.
         start_episodes: Episodes per start.
         release_at: Environment steps after which the decoder is released; never if None.
     """
 
-    resumable = True
+    objective: Objective
+    weights: SearchSpace
+    seed: int
+    starts: int
+    start_episodes: int
+    release_at: int | None = None
+    resumable: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        objective: Objective,
-        weights: SearchSpace | None,
-        *,
-        seed: int,
-        episodes: int,
-        starts: int,
-        start_episodes: int,
-        release_at: int | None,
-    ) -> None:
-        self.objective, self.weights, self.seed, self.release_at = objective, weights, seed, release_at
-        self.starts, self.start_episodes = starts, start_episodes
-        horizon = objective.problem.spec.horizon
-        self._start_cost, self._generation_cost = starts * start_episodes * horizon, episodes * horizon
+    @property
+    def generation_episodes(self) -> int:
+        """Episodes of a generation, all policies together."""
+        raise NotImplementedError
 
     @property
     def least_budget(self) -> int:
-        """Steps that the starts and one generation may take; see `Search.least_budget`."""
-        return self._start_cost + self._generation_cost
+        return self._cost(True) + self._cost(False)
 
     def cost(self, state: Any) -> int:
-        """Return the most steps of the next generation; see `Search.cost`."""
-        return self._start_cost if self.starts and not state.generation else self._generation_cost
+        return self._cost(bool(self.starts) and not state.generation)
+
+    def _cost(self, is_start: bool) -> int:
+        episodes = self.starts * self.start_episodes if is_start else self.generation_episodes
+        return episodes * self.objective.problem.spec.horizon
 
     def try_starts(self, params: Float[Tensor, "starts params"]) -> PolicyReturns:
         """Play the episodes of the starts, (n, P)."""

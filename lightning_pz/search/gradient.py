@@ -10,7 +10,8 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from lightning_pz.envs.forward import BatchForward
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.generation import Generation, SearchFromStarts
-from lightning_pz.search.objective import Objective, episode_seeds, seed_of
+from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.clipup_adam import Adam, adam, adam_step
 from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import Decode, SearchSpace
@@ -131,51 +132,34 @@ class GradientState(NamedTuple):
     mover: Adam
 
 
+@dataclass(frozen=True, kw_only=True)
 class GradientSearch(SearchFromStarts):
-    """Policy gradient on several decoded policies, behind `lightning_pz.search.generation.Search`.
+    """Policy gradient on several decoded policies, the best of the starts, behind `lightning_pz.search.generation.Search`.
 
-    Args:
+    Attributes:
         settings: Policies, episodes, noise, rates.
         latents: The latent space.
-        weights: The parameter space, to continue in after a release.
-        objective: Returns of policies and episodes with noise.
-        seed: Of starts, noise and episodes.
-        starts: Starts to try, of which the best are improved.
-        start_episodes: Episodes per start.
-        release_at: Environment steps after which the decoder is released; never if None.
     """
 
-    state_types: tuple[type, ...] = (GradientState, Adam)
-    weights: SearchSpace
+    state_types: ClassVar[tuple[type, ...]] = (GradientState, Adam)
+    settings: GradientSettings
+    latents: SearchSpace
 
-    def __init__(
-        self,
-        settings: GradientSettings,
-        latents: SearchSpace,
-        weights: SearchSpace,
-        objective: Objective,
-        *,
-        seed: int,
-        starts: int,
-        start_episodes: int,
-        release_at: int | None = None,
-    ) -> None:
-        super().__init__(
-            objective, weights, seed=seed, episodes=settings.policies * settings.episodes, starts=starts,
-            start_episodes=start_episodes, release_at=release_at,
-        )  # fmt: skip
-        self.settings, self.latents = settings, latents
-        network = objective.problem.network
-        self._noise = settings.noise * (network.action_high - network.action_low) / 2
+    @property
+    def generation_episodes(self) -> int:
+        return self.settings.policies * self.settings.episodes
+
+    @property
+    def _noise(self) -> Float[Tensor, " action"]:
+        network = self.objective.problem.network
+        return self.settings.noise * (network.action_high - network.action_low) / 2
 
     def begin(self) -> GradientState:
-        """Return the first state; see `Search.begin`."""
         points = torch.zeros(0, self.latents.size, dtype=torch.double)
         mover = adam(points, self.settings.learning_rate)
         return GradientState(0, 0, False, points, torch.zeros(0, dtype=torch.double), mover)
 
     def step(self, state: GradientState) -> tuple[GradientState, Generation]:
-        """Take one generation; see `Search.step`."""
         if not state.generation:
             return self._start()
         if self.is_release_due(state):

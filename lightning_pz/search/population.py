@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.generation import Generation, SearchFromStarts
-from lightning_pz.search.objective import Objective, episode_seeds, seed_of
+from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp
 from lightning_pz.search.optimizers.cmaes import CmaesState
 from lightning_pz.search.optimizers.pgpe import PgpeState
@@ -39,6 +40,7 @@ class PopulationState(NamedTuple):
     shift: Tensor | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class PopulationSearch(SearchFromStarts):
     """An optimizer behind `lightning_pz.search.generation.Search`.
 
@@ -46,49 +48,28 @@ class PopulationSearch(SearchFromStarts):
     it begins at the first given point, or at the origin. After a release it begins again, in weights, at the decoded
     incumbent.
 
-    Args:
+    Attributes:
         optimizer: Asks for points and learns how good they were.
         space: What the points are.
-        objective: Returns of policies.
-        seed: Of starts, optimizer and episodes.
         episodes: Episodes per policy and generation.
-        starts: How many to try; none if 0.
-        start_episodes: Episodes per start.
         given: Points to begin at, the best first, (n, d); drawn if None.
         anchor: From given points, (n, d), to what is added to weights decoded around each, (n, P); nothing if None.
-        weights: The parameter space, to continue in after a release.
-        release_at: Environment steps after which the decoder is released; never if None.
         released: The optimizer after the release, its lengths in units of the parameter space; `optimizer` if None.
     """
 
-    state_types: tuple[type, ...] = (PopulationState, PgpeState, ClipUp, Adam, CmaesState, RandomState)
+    state_types: ClassVar[tuple[type, ...]] = (PopulationState, PgpeState, ClipUp, Adam, CmaesState, RandomState)
+    optimizer: Optimizer
+    space: SearchSpace
+    episodes: int
+    given: Float[Tensor, "points size"] | None = None
+    anchor: Callable[[Tensor], Tensor] | None = None
+    released: Optimizer | None = None
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        space: SearchSpace,
-        objective: Objective,
-        *,
-        seed: int,
-        episodes: int,
-        starts: int,
-        start_episodes: int,
-        given: Float[Tensor, "points size"] | None = None,
-        anchor: Callable[[Tensor], Tensor] | None = None,
-        weights: SearchSpace | None = None,
-        release_at: int | None = None,
-        released: Optimizer | None = None,
-    ) -> None:
-        super().__init__(
-            objective, weights, seed=seed, episodes=optimizer.population * episodes, starts=starts,
-            start_episodes=start_episodes, release_at=release_at,
-        )  # fmt: skip
-        self.optimizer, self.space, self.episodes = optimizer, space, episodes
-        self.given, self.anchor = given, anchor
-        self.released = optimizer if released is None else released
+    @property
+    def generation_episodes(self) -> int:
+        return self.optimizer.population * self.episodes
 
     def begin(self) -> PopulationState:
-        """Return the first state; see `Search.begin`."""
         if self.starts:
             return PopulationState(0, None)
         start = torch.zeros(self.space.size, dtype=torch.double) if self.given is None else self.given[0]
@@ -97,7 +78,6 @@ class PopulationSearch(SearchFromStarts):
 
     @torch.no_grad()
     def step(self, state: PopulationState) -> tuple[PopulationState, Generation]:
-        """Take one generation; see `Search.step`."""
         if state.inner is None:
             return self._start()
         if self.is_release_due(state):
@@ -123,22 +103,21 @@ class PopulationSearch(SearchFromStarts):
 
     def _release(self, state: PopulationState) -> PopulationState:
         """Turn the incumbent into weights; the optimizer begins again around them."""
-        assert self.weights is not None and self.weights.encode is not None
+        assert self.weights.encode is not None
         center = self.weights.encode(self._decode(state, self.optimizer.incumbent(state.inner)[None]))[0]
-        return state._replace(inner=self.released.begin(center, seed_of(self.seed, 2)), released=True, shift=None)
+        state = state._replace(released=True, shift=None)
+        return state._replace(inner=self._optimizer(state).begin(center, seed_of(self.seed, 2)))
 
     def _optimizer(self, state: PopulationState) -> Optimizer:
-        return self.released if state.released else self.optimizer
+        return self.optimizer if self.released is None or not state.released else self.released
 
     def _decode(self, state: PopulationState, points: Tensor) -> Tensor:
         if state.released:
-            assert self.weights is not None
             return self.weights.decode(points)
         decoded = self.space.decode(points)
         return decoded if state.shift is None else decoded + state.shift
 
     @torch.no_grad()
     def incumbent(self, state: PopulationState) -> SavedPolicy:
-        """Return the decoded incumbent of the optimizer; see `Search.incumbent`."""
         point = self._optimizer(state).incumbent(state.inner)
         return SavedPolicy.of(self.objective.problem.network, self._decode(state, point[None])[0])

@@ -1,7 +1,4 @@
-"""Every setting of a search, as dataclasses for the command line. Imports no torch.
-
-A length is in standard deviations of the searched space: of the pool's latents, or of each weight under the prior.
-"""
+"""Settings of a search. Lengths are in standard deviations: of the pool's latents, or of each weight under the prior."""
 
 from __future__ import annotations
 
@@ -92,8 +89,7 @@ class CmaesSettings:
     sigma: float = 0.15
 
     def __post_init__(self) -> None:
-        if self.population is not None and self.population < 2:
-            raise UserError(f"--cmaes.population expects at least 2 policies, but got {self.population}")
+        at_least(2, _flags(self, "cmaes", "population"))
         at_least(1, _flags(self, "cmaes", "episodes"))
         positive(_flags(self, "cmaes", "sigma"))
 
@@ -165,19 +161,17 @@ class SearchSettings:
         task: Name of the task, or `mypackage.module:function`; several with commas between them, or `all`.
         budget: Environment steps of the search, starts included; evaluation is apart.
         seed: Seed of the search and of its training episodes.
-        start: Where the search begins, a word, a FILE.npz or a FOLDER/: `draws` tries some decoded latents (or draws of
-            the prior) and counts their steps; `pool_best` is the policy of the grown pool that earned most in the
-            episode in which it was found (`pgpe`, `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no
-            step; `pool_top` tries `starts` of those that earned most, since the best on paper may be another after
-            encoding and over a whole episode; a file `.../policy.npz` is the policy in it, and a folder with a slash in
-            its name the policy `<task>.npz` in it, used in the same way; the steps that found them are not counted.
+        start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their steps;
+            `pool_best` is the policy of the grown pool that earned most in the episode in which it was found (`pgpe`,
+            `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no step; `pool_top` tries `starts` of those
+            that earned most, since another may be best after encoding and over a whole episode; a file
+            `.../policy.npz`, or a folder with a slash in its name and `<task>.npz` in it, is used like `pool_best`.
         latents: What random latents are drawn from, those of `random_latent` and of `draws`: `density` (a kernel density
             over encoded training policies) or `gaussian` (with their mean and covariance).
         anchor: `pgpe`, `cmaes` from a given policy: shift all weights that the decoder gives, so that the first latent
-            behaves like this policy on states of the pool; takes no step. Without it the search begins at what encoding
-            and decoding leave of the policy.
-        starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried before the search
-            begins at the best of them; their steps count.
+            behaves like this policy on states of the pool, which takes no step; or begin at its reconstruction.
+        starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried, to begin at the best
+            of them; their steps count.
         start_share: Share of the budget that trying them may take, which lowers their number.
         start_episodes: Episodes of each start.
         evaluate_every: Environment steps between evaluations of the incumbent; every generation if null.
@@ -185,10 +179,8 @@ class SearchSettings:
         test_episodes: Episodes on which the final policy is measured; they choose nothing.
         patience: Evaluations without a better one after which the search stops; never if null.
         checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
-        release_decoder_at: `gradient`, `pgpe`: environment steps after which the search continues in weights; never if
-            null.
-        widen: `pgpe`: search an offset of all weights beside the latent, with this share of its spread; the latent alone
-            if null.
+        release_decoder_at: `gradient`, `pgpe`: environment steps after which weights are searched; never if null.
+        widen: `pgpe`: also search an offset of all weights, whose unit is this share of a weight's spread; not if null.
         behavior_step: Root mean square change of the action, in half action boxes, that the first `sigma` of `pgpe` or
             `cmaes` makes along the decoder's steepest direction; replaces their `sigma` unless null.
         pgpe: Settings of `pgpe` and `parameter_pgpe`.
@@ -277,19 +269,19 @@ class SearchSettings:
 
         `start` is the option's text: the content of a file is not in it.
         """
-        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
+        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
         # Left out where they are not used, so that runs made before these settings existed are found again.
-        if self.algorithm != "gradient" and self.release_decoder_at is None:
-            drop.add("release_decoder_at")
-        drop |= {name for name in ("widen", "behavior_step") if getattr(self, name) is None}
-        if self.start == "draws":
-            drop.add("start")
-        if not self.draws_latents or self.latents == "gaussian":
-            drop.add("latents")
-        if not self.encodes_start:
-            drop.add("anchor")
+        unused = {
+            "release_decoder_at": self.algorithm != "gradient" and self.release_decoder_at is None,
+            "widen": self.widen is None,
+            "behavior_step": self.behavior_step is None,
+            "start": self.start == "draws",
+            "latents": not self.draws_latents or self.latents == "gaussian",
+            "anchor": not self.encodes_start,
+        }
+        drop |= {name for name, is_unused in unused.items() if is_unused}
         if self.algorithm in ("random_latent", *BASELINES) or self.start not in ("draws", "pool_top"):
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}

@@ -85,7 +85,10 @@ def test_a_released_search_does_not_carry_it_into_weights(fitted):
     "settings, sentence",
     [
         ({"behavior_step": 0.0}, "--behavior_step expects a number above 0"),
-        ({"behavior_step": 0.1, "algorithm": "parameter_pgpe"}, "--behavior_step 0.1 goes with --algorithm pgpe or cmaes"),
+        (
+            {"behavior_step": 0.1, "algorithm": "parameter_pgpe"},
+            "--behavior_step 0.1 goes with --algorithm pgpe or cmaes",
+        ),
     ],
 )
 def test_bad_settings(settings, sentence):

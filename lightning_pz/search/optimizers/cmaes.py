@@ -50,15 +50,9 @@ class Cmaes:
     def __init__(self, settings: CmaesSettings, size: int, *, diagonal: bool = False) -> None:
         check_algorithm_package("cmaes")
         self.settings, self.size, self.diagonal = settings, size, diagonal
-        self._population = settings.population or 4 + int(3 * math.log(max(2, size)))
-
-    @property
-    def population(self) -> int:
-        """Points per generation."""
-        return self._population
+        self.population = settings.population or 4 + int(3 * math.log(max(2, size)))
 
     def begin(self, start: Float[Tensor, " size"], seed: int) -> CmaesState:
-        """Return the first state; see `Optimizer.begin`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about plotting, which is not used here
             import cma
@@ -73,7 +67,6 @@ class Cmaes:
         return CmaesState(strategy.pickle_dumps(), torch.zeros(0, len(x0), dtype=torch.double))
 
     def ask(self, state: CmaesState) -> tuple[CmaesState, Float[Tensor, "points size"]]:
-        """Return points; see `Optimizer.ask`."""
         strategy = _load(state)
         asked = torch.from_numpy(np.array(strategy.ask()))
         return CmaesState(strategy.pickle_dumps(), asked), asked[:, : self.size].clone()
@@ -81,7 +74,6 @@ class Cmaes:
     def tell(
         self, state: CmaesState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
     ) -> CmaesState:
-        """Adapt mean, step size and covariance; see `Optimizer.tell`."""
         strategy = _load(state)
         strategy.tell(list(state.asked.numpy()), (-centered_ranks(fitness)).tolist())  # it minimizes
         return CmaesState(strategy.pickle_dumps(), state.asked)

@@ -78,15 +78,9 @@ class Pgpe:
     """
 
     def __init__(self, settings: PgpeSettings) -> None:
-        self.settings = settings
-
-    @property
-    def population(self) -> int:
-        """Points per generation."""
-        return self.settings.population
+        self.settings, self.population = settings, settings.population
 
     def begin(self, start: Float[Tensor, " size"], seed: int) -> PgpeState:
-        """Return the first state; see `Optimizer.begin`."""
         s, size = self.settings, len(start)
         center = start.double()
         radius = s.sigma * size**0.5
@@ -98,7 +92,6 @@ class Pgpe:
         return PgpeState(center, torch.full_like(center, s.sigma), mover, generator_state(seed))
 
     def ask(self, state: PgpeState) -> tuple[PgpeState, Float[Tensor, "points size"]]:
-        """Return symmetric pairs; see `Optimizer.ask`."""
         generator = generator_from(state.generator)
         noise = torch.randn(self.population // 2, len(state.center), generator=generator, dtype=torch.double)
         spread = noise * state.sigma
@@ -108,7 +101,6 @@ class Pgpe:
     def tell(
         self, state: PgpeState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
     ) -> PgpeState:
-        """Move center and sigma; see `Optimizer.tell`."""
         noise = (points[0::2] - state.center) / state.sigma
         ranks = centered_ranks(fitness)
         plus, minus, sigma = ranks[0::2], ranks[1::2], state.sigma
@@ -126,9 +118,7 @@ class Pgpe:
         return PgpeState(state.center + step, sigma + change, mover, state.generator)
 
     def incumbent(self, state: PgpeState) -> Float[Tensor, " size"]:
-        """Return the center."""
         return state.center
 
     def sigma(self, state: PgpeState) -> float:
-        """Return the mean standard deviation."""
         return float(state.sigma.mean())

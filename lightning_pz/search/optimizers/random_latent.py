@@ -36,19 +36,12 @@ class RandomLatent:
     """
 
     def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
-        self.settings, self._sample = settings, sample
-
-    @property
-    def population(self) -> int:
-        """Points per generation."""
-        return self.settings.population
+        self.population, self._sample = settings.population, sample
 
     def begin(self, start: Float[Tensor, " size"], seed: int) -> RandomState:
-        """Return the first state; see `Optimizer.begin`."""
         return RandomState(start.double(), -torch.inf, generator_state(seed))
 
     def ask(self, state: RandomState) -> tuple[RandomState, Float[Tensor, "points size"]]:
-        """Return points; see `Optimizer.ask`."""
         generator = generator_from(state.generator)
         points = self._sample(self.population, generator)
         return state._replace(generator=generator.get_state()), points
@@ -56,7 +49,6 @@ class RandomLatent:
     def tell(
         self, state: RandomState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
     ) -> RandomState:
-        """Keep the best; see `Optimizer.tell`."""
         clean = torch.where(torch.isfinite(fitness), fitness, -torch.inf)
         number = int(clean.argmax())
         if float(clean[number]) <= state.fitness:
@@ -64,7 +56,6 @@ class RandomLatent:
         return state._replace(best=points[number].clone(), fitness=float(clean[number]))
 
     def incumbent(self, state: RandomState) -> Float[Tensor, " size"]:
-        """Return the best point so far."""
         return state.best
 
     def sigma(self, state: RandomState) -> float:

@@ -1,4 +1,4 @@
-"""What settings must be, and what must be installed, told in sentences. Ground floor: imports nothing heavy."""
+"""Checks of settings and of installed packages, with a sentence for what is wrong. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from lightning_pz.common.errors import UserError, nearest
 
 LatentsKind = Literal["density", "gaussian"]
-"""What random latents are drawn from; see `lightning_pz.common.latents`."""
+"""What random latents are drawn from; see `lightning_pz.common.latent_distribution`."""
 LATENTS = get_args(LatentsKind)
 RecipeKind = Literal["random", "grown"]
 """How a pool is made: `random` is the paper's, `grown` searches without reward."""
@@ -42,9 +42,7 @@ def check_extra(packages: str | Sequence[str], extra: str, why: str) -> None:
 def check_choices(settings: Any, prefix: str = "") -> None:
     """Raise `UserError` for the first field of a dataclass that is none of its `Literal` type's words.
 
-    Args:
-        settings: The dataclass.
-        prefix: What precedes the fields' names on the command line, such as `states.`.
+    The prefix, such as `states.`, precedes the fields' names on the command line.
     """
     for name, hint in get_type_hints(type(settings)).items():
         if get_origin(hint) is Literal:
@@ -65,11 +63,11 @@ def at_least(least: int, values: dict[str, int]) -> None:
 
 
 LARGEST_SEED = 2**32 - 1
-"""What NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take."""
+"""The largest seed that NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take."""
 
 
 def seeds(values: dict[str, int], count: int = 1) -> None:
-    """Raise `UserError` for the first flag from whose value on there are not so many seeds."""
+    """Raise `UserError` for the first flag whose value and the next `count - 1` are not all seeds."""
     for flag, value in values.items():
         if not 0 <= value <= LARGEST_SEED - (count - 1):
             more = "" if count == 1 else f" ({count} of them, one after another)"
@@ -77,7 +75,7 @@ def seeds(values: dict[str, int], count: int = 1) -> None:
 
 
 def check_horizon(horizon: int | None) -> None:
-    """Raise `UserError` for a horizon that is given and below 1."""
+    """Raise `UserError` for a horizon below 1."""
     at_least(1, {} if horizon is None else {"env.horizon": horizon})
 
 
@@ -89,7 +87,7 @@ def positive(values: dict[str, float]) -> None:
 
 
 def plain_name(flag: str, value: str) -> None:
-    """Raise `UserError` unless a text can name a file or a folder that stays where it is put."""
+    """Raise `UserError` unless a text can name a file or a folder without leaving its parent."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}", value):
         raise UserError(
             f"--{flag} expects a name for folders, of at most 120 letters, digits and _ . + = -, the first a letter, a "

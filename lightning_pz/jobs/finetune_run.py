@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,15 +101,12 @@ def build_search(
     # Once: opening a pool reads all of it, to compare its digests.
     opened = find_pool(model, pool) if settings.start in STARTS or settings.anchors else None
     given, visited = given_policies(network, settings, opened)
-    if not settings.anchors or opened is None:
-        return objective, make_search(settings, objective, latents, weights, given, latent_sigma=sigma)
-    span = StateCounts(**opened.meta["states"]).slices()["train"]
-    states = network.standardize(torch.from_numpy(opened.arrays["states"][span].copy()))
-    visited, scale = network.standardize(visited), prior_scale(prior, layout)
-
-    def anchor(decoded: Tensor, params: Tensor) -> Tensor:
-        return anchoring_shift(layout, decoded, params, states, visited, scale)
-
+    anchor = None
+    if settings.anchors and opened is not None:
+        span = StateCounts(**opened.meta["states"]).slices()["train"]
+        states = network.standardize(torch.from_numpy(opened.arrays["states"][span].copy()))
+        around = {"states": states, "visited": network.standardize(visited), "scale": prior_scale(prior, layout)}
+        anchor = partial(anchoring_shift, layout, **around)
     return objective, make_search(settings, objective, latents, weights, given, anchor, sigma)
 
 

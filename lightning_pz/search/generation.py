@@ -1,7 +1,4 @@
-"""The protocol of a search, which the loop drives one generation at a time, and what searches from starts share.
-
-A search may wrap an optimizer (`population`), follow a gradient (`gradient`) or wrap another library (`baselines`).
-"""
+"""The protocol of a search, which the loop drives one generation at a time, and the base of searches from starts."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ class Generation(NamedTuple):
 
 @runtime_checkable
 class Search(Protocol):
-    """One algorithm on one task, one generation at a time.
+    """One algorithm on one task: an optimizer of points, a policy gradient, or another library.
 
     Attributes:
         resumable: Whether a state can be saved and resumed. If not, an interrupted run begins again.

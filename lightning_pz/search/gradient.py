@@ -25,6 +25,7 @@ from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.generation import Generation, SearchFromStarts
 from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.clipup_adam import Adam, adam, adam_step
+from lightning_pz.search.optimizers.protocol import Points
 from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import Decode, SearchSpace
 
@@ -32,11 +33,7 @@ _CHUNK_STATES = 1 << 14
 """States whose activations are kept at a time for the backward pass."""
 
 
-def chain(
-    decode: Decode,
-    points: Float[Tensor, "policies size"],
-    gradient: Callable[[Tensor], Tensor],
-) -> Float[Tensor, "policies size"]:
+def chain(decode: Decode, points: Points, gradient: Callable[[Tensor], Tensor]) -> Points:
     """Return the gradient with respect to the points, `(dg/dz)^T grad_theta J` for each policy.
 
     Args:
@@ -95,10 +92,10 @@ def likelihood_gradient(
         network: What the policies share.
         params: Their weights, (G, P).
         observations: Raw, (G, M, O).
-        actions: Chosen there, before clipping, (G, M, A), in the action's units.
+        actions: Chosen there, before clipping, (G, M, A), in the action's units, as `noise`.
         weights: Advantages, (G, M).
         mask: Which states were played; the others are padding.
-        noise: Standard deviation of the exploration, (A,), in the action's units.
+        noise: Standard deviation of the exploration, (A,).
     """
     leaf = params.detach().requires_grad_()
     share = weights * mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
@@ -167,28 +164,28 @@ class GradientSearch(SearchFromStarts):
         played: list[Episodes] = []
 
         def gradient(params: Tensor) -> Tensor:
-            episodes = self._play(params, state.generation)
-            played.append(episodes)
-            return self._gradient(params, episodes)
+            played.append(self._play(params, state.generation))
+            return self._gradient(params, played[0])
 
         by_point = chain(self._space(state).decode, state.points, gradient)
         mover, step = adam_step(state.mover, by_point)
-        returns = played[0].returns().reshape(len(state.points), -1)
-        invalid = np.isnan(returns).any(axis=1)
-        mean = np.where(invalid, np.nan, returns.sum(axis=1) / returns.shape[1])
-        latest = torch.from_numpy(np.where(invalid, -np.inf, mean))
-        scores = torch.where(torch.isfinite(state.scores), 0.5 * state.scores + 0.5 * latest, latest)
-        following = GradientState(
-            state.generation + 1, state.steps + played[0].steps, state.released, state.points + step, scores, mover
+        steps, returns = played[0].steps, played[0].returns().reshape(len(state.points), -1)
+        is_invalid = np.isnan(returns).any(axis=1)
+        mean = np.where(is_invalid, np.nan, returns.sum(axis=1) / returns.shape[1])
+        latest = torch.from_numpy(np.where(is_invalid, -np.inf, mean))
+        following = state._replace(
+            generation=state.generation + 1,
+            steps=state.steps + steps,
+            points=state.points + step,
+            scores=torch.where(torch.isfinite(state.scores), 0.5 * state.scores + 0.5 * latest, latest),
+            mover=mover,
         )
-        is_lost = not np.isfinite(returns).any()
-        return following, Generation(played[0].steps, mean, self.settings.noise, is_lost)
+        return following, Generation(steps, mean, self.settings.noise, not np.isfinite(returns).any())
 
     @torch.no_grad()
     def incumbent(self, state: GradientState) -> SavedPolicy:
-        """Return the policy with the best running mean, without noise; see `Search.incumbent`."""
-        best = int(state.scores.argmax())
-        params = self._space(state).decode(state.points[best : best + 1])[0]
+        """Return the policy with the best running mean, without noise."""
+        params = self._space(state).decode(state.points[state.scores.argmax()][None])[0]
         return SavedPolicy.of(self.objective.problem.network, params)
 
     @torch.no_grad()
@@ -197,10 +194,9 @@ class GradientSearch(SearchFromStarts):
         returns = self.try_starts(self.latents.decode(points))
         fitness = torch.from_numpy(returns.mean).nan_to_num(nan=-torch.inf)
         best = fitness.argsort(descending=True, stable=True)[: self.settings.policies]
-        chosen = points[best].clone()
-        following = GradientState(
-            1, returns.steps, False, chosen, fitness[best], adam(chosen, self.settings.learning_rate)
-        )
+        points = points[best].clone()
+        mover = adam(points, self.settings.learning_rate)
+        following = GradientState(1, returns.steps, False, points, fitness[best], mover)
         return following, Generation(returns.steps, returns.mean, self.settings.noise, returns.is_lost)
 
     @torch.no_grad()

@@ -108,16 +108,26 @@ def search_until_done(
     state = folder.load_state([*types, *former]) if search.resumable else None
     progress = Progress(**state) if state else Progress(search.begin())
     start, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
+    every = settings.evaluate_every or 1
+    seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))
     on_steps(progress.env_steps)
     # Rows after the purge step belong to generations that the resumed run will take again.
     with SummaryWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
         try:
             while _has_next(progress, search, settings):
                 inner, generation = search.step(progress.search)
-                following = _advance(progress, inner, generation)
-                last = following.env_steps + search.cost(inner) > settings.budget or following.is_barren
-                if last or _is_due(following, settings):
-                    following = _evaluate(following, search, objective, settings, generation, start)
+                following = replace(
+                    progress,
+                    search=inner,
+                    env_steps=progress.env_steps + generation.steps,
+                    invalid=progress.invalid + int((~np.isfinite(generation.returns)).sum()),
+                    barren=progress.barren + 1 if generation.is_lost else 0,
+                )
+                is_last = following.is_barren or following.env_steps + search.cost(inner) > settings.budget
+                if is_last or following.env_steps // every > following.evaluated_at // every:
+                    policy = search.incumbent(inner)
+                    value = float(objective.measure(policy, seeds).mean[0])
+                    following = _evaluated(following, policy, value, generation, time.perf_counter() - start)
                     _log(writer, following.rows[-1])
                 # Only now, so that an interruption at any point leaves a generation either whole or undone.
                 progress = replace(following, seconds=time.perf_counter() - start)
@@ -175,35 +185,11 @@ def _has_next(progress: Progress, search: Search, settings: SearchSettings) -> b
     return progress.env_steps + search.cost(progress.search) <= settings.budget
 
 
-def _is_due(progress: Progress, settings: SearchSettings) -> bool:
-    every = settings.evaluate_every
-    return every is None or progress.env_steps // every > progress.evaluated_at // every
-
-
-def _advance(progress: Progress, state: Any, generation: Generation) -> Progress:
-    return replace(
-        progress,
-        search=state,
-        env_steps=progress.env_steps + generation.steps,
-        invalid=progress.invalid + int((~np.isfinite(generation.returns)).sum()),
-        barren=progress.barren + 1 if generation.is_lost else 0,
-    )
-
-
-def _evaluate(
-    progress: Progress,
-    search: Search,
-    objective: Objective,
-    settings: SearchSettings,
-    generation: Generation,
-    start: float,
+def _evaluated(
+    progress: Progress, policy: SavedPolicy, value: float, generation: Generation, seconds: float
 ) -> Progress:
-    policy = search.incumbent(progress.search)
-    seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))
-    value = float(objective.measure(policy, seeds).mean[0])
     returns = generation.returns[np.isfinite(generation.returns)]
     mean, best = (float(returns.mean()), float(returns.max())) if len(returns) else (math.nan, math.nan)
-    seconds = time.perf_counter() - start
     row = [float(progress.env_steps), seconds, value, mean, best, generation.sigma, float(progress.invalid)]
     # A first incumbent is better than none, even one whose return is not finite.
     better = value > progress.best_return or progress.best is None

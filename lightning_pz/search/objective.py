@@ -63,7 +63,7 @@ class PolicyReturns(NamedTuple):
 
 
 class Objective:
-    """Returns of policies on one task. Keeps its simulator from generation to generation.
+    """Returns of policies on one task; the simulator is kept from generation to generation.
 
     Args:
         problem: The task.

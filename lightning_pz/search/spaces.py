@@ -23,7 +23,7 @@ class SearchSpace:
     Attributes:
         size: Coordinates of a point, d.
         decode: From points to weights.
-        draw: From a number n and a seed to n points to begin at, (n, d) float64.
+        draw: From a number n and a seed to n points to begin at, (n, d) float64; the middle of the latents is the first.
         encode: From weights, (n, P), to points, (n, d) float64; None if there is no way back.
         sample: From a number n and a generator to n random points, (n, d) float64; None without a distribution.
     """
@@ -50,7 +50,6 @@ def latent_space(
         return decoder(latents.to_latents(points))
 
     def draw(count: int, seed: int) -> Tensor:
-        """The middle first, then random points."""
         points = latents.sample(count, torch.Generator().manual_seed(seed))
         points[0] = latents.middle()
         return points
@@ -64,10 +63,7 @@ def latent_space(
 
 
 def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
-    """Return the weights themselves (the identity decoder), in standard deviations of the prior.
-
-    A weight that the prior holds at zero stays there.
-    """
+    """Return the weights themselves, in standard deviations of the prior; one that the prior holds at zero stays there."""
     scale = prior_scale(prior, layout).double()
 
     def decode(points: Tensor) -> Tensor:

@@ -1,9 +1,4 @@
-"""Where a search begins: given policies, a decoder shifted to them, and a first step sized by behavior.
-
-A decoder returns the policies of its pool with an error. A shift of the decoded weights, one vector for all latents,
-removes the error at one latent and keeps the decoder's directions around it. It is found by distillation, which takes no
-environment step.
-"""
+"""Where a search begins: given policies, a decoder shifted to them, and a first step sized by behavior."""
 
 from __future__ import annotations
 
@@ -37,10 +32,7 @@ def start_file(settings: SearchSettings) -> Path:
 def given_policies(network: PolicyNetwork, settings: SearchSettings, pool: Pool | None) -> tuple[Tensor, Tensor]:
     """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O).
 
-    Args:
-        network: What the decoder's policies share.
-        settings: Their `start` is not `draws`.
-        pool: The checkpoint's pool, for `pool_best` and `pool_top`.
+    The network is what the decoder's policies share; the pool is needed for `pool_best` and `pool_top`.
 
     Raises:
         UserError: The policy is missing or belongs to another network, or the pool does not know its best ones.
@@ -70,9 +62,11 @@ def anchoring_shift(
 ) -> Float[Tensor, "policies params"]:
     """Return the shift of each decoded policy that makes it act like the policy it was decoded from, (n, P).
 
-    It minimizes the mean squared action difference, half of it on states that such policies visit, from a shift of 0, so
-    it stays near the weights that the decoder gives. The difference of the two policies' weights would not do: many
-    weights act alike, and the decoder's directions are meaningful only around its own.
+    A decoder returns the policies of its pool with an error. A shift, one vector for all latents, removes it at one latent
+    and keeps the decoder's directions around it. Distillation without environment steps finds it: it minimizes the mean
+    squared action difference, half of it on states that such policies visit, from a shift of 0, so it stays near the
+    decoder's weights. The difference of the two policies' weights would not do: many weights act alike, and the
+    decoder's directions are meaningful only around its own.
 
     Args:
         layout: Shape of the policies.
@@ -107,14 +101,8 @@ def behavior_sigma(
 ) -> float | None:
     """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents; None without it.
 
-    The constant is a mean over 32 latents of the pool, always the same ones. It is a length in the latents alone: weights
-    have the settings' own `sigma`.
-
-    Args:
-        settings: Of the search.
-        layout: Shape of the policies.
-        states: Standardized states on which behavior is compared, (S, O).
-        latents: The decoder's whitened latents.
+    The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O). Weights have
+    the settings' own `sigma`.
 
     Raises:
         UserError: A decoder that ignores its latent.

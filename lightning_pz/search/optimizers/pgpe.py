@@ -14,8 +14,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp, adam, adam_step, clipup, clipup_step
-from lightning_pz.search.optimizers.protocol import centered_ranks, generator_from, generator_state
+from lightning_pz.search.optimizers.protocol import (
+    Fitness,
+    Point,
+    Points,
+    centered_ranks,
+    generator_from,
+    generator_state,
+)
 from lightning_pz.search.settings import PgpeSettings
+
+Noise = Float[Tensor, "pairs size"]
+Pairs = Float[Tensor, " pairs"]
 
 
 class PgpeState(NamedTuple):
@@ -34,13 +44,8 @@ class PgpeState(NamedTuple):
     generator: Tensor
 
 
-def center_gradient(
-    noise: Float[Tensor, "pairs size"],
-    plus: Float[Tensor, " pairs"],
-    minus: Float[Tensor, " pairs"],
-    sigma: Float[Tensor, " size"],
-) -> Float[Tensor, " size"]:
-    """Estimate the gradient of the expected fitness by the center: `mean((f+ - f-)/2 * eps/sigma)`.
+def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Point) -> Point:
+    """Estimate the gradient of the expected fitness with respect to the center: `mean((f+ - f-)/2 * eps/sigma)`.
 
     Args:
         noise: eps, standard normal; the points were `center + sigma eps` and `center - sigma eps`.
@@ -51,14 +56,8 @@ def center_gradient(
     return ((plus - minus) / 2) @ noise / len(noise) / sigma
 
 
-def sigma_gradient(
-    noise: Float[Tensor, "pairs size"],
-    plus: Float[Tensor, " pairs"],
-    minus: Float[Tensor, " pairs"],
-    sigma: Float[Tensor, " size"],
-    baseline: Float[Tensor, ""] | float,
-) -> Float[Tensor, " size"]:
-    """Estimate the gradient by sigma: `mean(((f+ + f-)/2 - b) (eps^2 - 1)/sigma)`; arguments as above.
+def sigma_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Point, baseline: float) -> Point:
+    """Estimate the gradient with respect to sigma: `mean(((f+ + f-)/2 - b) (eps^2 - 1)/sigma)`; arguments as above.
 
     The *sum* of a pair distinguishes a wide distribution from a narrow one; with the difference in its place the mean is
     zero for every function, and sigma walks at random. A baseline b that does not depend on the noise adds no bias, since
@@ -80,7 +79,7 @@ class Pgpe:
     def __init__(self, settings: PgpeSettings) -> None:
         self.settings, self.population = settings, settings.population
 
-    def begin(self, start: Float[Tensor, " size"], seed: int) -> PgpeState:
+    def begin(self, start: Point, seed: int) -> PgpeState:
         s, size = self.settings, len(start)
         center = start.double()
         radius = s.sigma * size**0.5
@@ -91,16 +90,14 @@ class Pgpe:
         )
         return PgpeState(center, torch.full_like(center, s.sigma), mover, generator_state(seed))
 
-    def ask(self, state: PgpeState) -> tuple[PgpeState, Float[Tensor, "points size"]]:
+    def ask(self, state: PgpeState) -> tuple[PgpeState, Points]:
         generator = generator_from(state.generator)
         noise = torch.randn(self.population // 2, len(state.center), generator=generator, dtype=torch.double)
         spread = noise * state.sigma
         points = torch.stack([state.center + spread, state.center - spread], dim=1).flatten(0, 1)
         return state._replace(generator=generator.get_state()), points
 
-    def tell(
-        self, state: PgpeState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
-    ) -> PgpeState:
+    def tell(self, state: PgpeState, points: Points, fitness: Fitness) -> PgpeState:
         noise = (points[0::2] - state.center) / state.sigma
         ranks = centered_ranks(fitness)
         plus, minus, sigma = ranks[0::2], ranks[1::2], state.sigma
@@ -117,7 +114,7 @@ class Pgpe:
         change = torch.minimum(torch.maximum(self.settings.sigma_rate * by_sigma, -bound), bound)
         return PgpeState(state.center + step, sigma + change, mover, state.generator)
 
-    def incumbent(self, state: PgpeState) -> Float[Tensor, " size"]:
+    def incumbent(self, state: PgpeState) -> Point:
         return state.center
 
     def sigma(self, state: PgpeState) -> float:

@@ -13,6 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 State = TypeVar("State", bound=tuple)
+Point = Float[Tensor, " size"]
+Points = Float[Tensor, "points size"]
+Fitness = Float[Tensor, " points"]
 
 
 @runtime_checkable
@@ -27,15 +30,15 @@ class Optimizer(Protocol[State]):
         """Points per generation, n."""
         ...
 
-    def begin(self, start: Float[Tensor, " size"], seed: int) -> State:
+    def begin(self, start: Point, seed: int) -> State:
         """Return the first state, searching around `start`, (d,) float64."""
         ...
 
-    def ask(self, state: State) -> tuple[State, Float[Tensor, "points size"]]:
+    def ask(self, state: State) -> tuple[State, Points]:
         """Return the state to give to `tell`, and the points to try, (n, d) float64."""
         ...
 
-    def tell(self, state: State, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]) -> State:
+    def tell(self, state: State, points: Points, fitness: Fitness) -> State:
         """Return the next state.
 
         Args:
@@ -45,7 +48,7 @@ class Optimizer(Protocol[State]):
         """
         ...
 
-    def incumbent(self, state: State) -> Float[Tensor, " size"]:
+    def incumbent(self, state: State) -> Point:
         """Return the point that is the search's answer so far, (d,)."""
         ...
 
@@ -54,7 +57,7 @@ class Optimizer(Protocol[State]):
         ...
 
 
-def centered_ranks(fitness: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
+def centered_ranks(fitness: Fitness) -> Fitness:
     """Return ranks from -0.5 (worst) to 0.5 (best), equal ones sharing their mean; non-finite values rank last.
 
     References:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.search.optimizers.protocol import generator_from, generator_state
+from lightning_pz.search.optimizers.protocol import Fitness, Point, Points, generator_from, generator_state
 from lightning_pz.search.settings import RandomLatentSettings
 
 
@@ -38,24 +37,22 @@ class RandomLatent:
     def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
         self.population, self._sample = settings.population, sample
 
-    def begin(self, start: Float[Tensor, " size"], seed: int) -> RandomState:
+    def begin(self, start: Point, seed: int) -> RandomState:
         return RandomState(start.double(), -torch.inf, generator_state(seed))
 
-    def ask(self, state: RandomState) -> tuple[RandomState, Float[Tensor, "points size"]]:
+    def ask(self, state: RandomState) -> tuple[RandomState, Points]:
         generator = generator_from(state.generator)
         points = self._sample(self.population, generator)
         return state._replace(generator=generator.get_state()), points
 
-    def tell(
-        self, state: RandomState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
-    ) -> RandomState:
+    def tell(self, state: RandomState, points: Points, fitness: Fitness) -> RandomState:
         clean = torch.where(torch.isfinite(fitness), fitness, -torch.inf)
         number = int(clean.argmax())
         if float(clean[number]) <= state.fitness:
             return state
         return state._replace(best=points[number].clone(), fitness=float(clean[number]))
 
-    def incumbent(self, state: RandomState) -> Float[Tensor, " size"]:
+    def incumbent(self, state: RandomState) -> Point:
         return state.best
 
     def sigma(self, state: RandomState) -> float:

@@ -11,7 +11,7 @@ leaves a run folder `logs/finetune/<env>/<task>/<algorithm>-<checkpoint>-seed<N>
     policy.onnx      the same: raw observation in, action out (extra onnx)
     events.*         for TensorBoard, environment steps on the x axis
 
-An interrupted command goes on where it was when given again; a finished run is never repeated.
+The same command resumes an interrupted run and never repeats a finished one.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from lightning_pz.jobs.finetune_settings import check_early
+    from lightning_pz.jobs.finetune_settings import check_command
 
     jobs, search = parse(arguments)
-    check_early(jobs, search)
-    # Only now the heavy imports: what the arguments alone can tell has been told by here.
+    check_command(jobs, search)
+    # Heavy imports come after the checks.
     from lightning_pz.jobs.finetune import finetune
 
     finetune(jobs, search)

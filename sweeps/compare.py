@@ -19,8 +19,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import merge, resolve_env
 from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
-from lightning_pz.search.extras import check_extra
-from lightning_pz.search.settings import ALGORITHMS
+from lightning_pz.search.settings import ALGORITHMS, check_algorithm_package
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompareOptions
@@ -163,8 +162,7 @@ def _check(grid: Comparison, logs: str, path: str) -> None:
     for algorithm, env in grid.cells():
         with errors_from(f"{path}: {algorithm} on {env}"):
             _, search = parse(grid.commands(algorithm, env, logs)[0])
-            search.check()
-            check_extra(search.algorithm)
+            check_algorithm_package(search.algorithm)
             check_task(resolve_env(env)["env"]["id"], search.task)
     for env, compared in grid.environments.items():
         check_evaluate(compared.evaluate, f"{path}: environments.{env}")

@@ -19,8 +19,9 @@ from lightning_pz.common.checks import is_installed
 from lightning_pz.common.console import show_end
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
-from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.known_folders import Identity, claim
 from lightning_pz.common.plotting import save_figure
+from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
@@ -37,7 +38,6 @@ from lightning_pz.compression.settings import RESUME, CompressSettings, RunSetti
 from lightning_pz.compression.training.distill import distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.policy.onnx_file import write_onnx
-from lightning_pz.search.run_folder import RunFolder
 
 _BEHAVIOR_EPISODES = 5
 _SOURCES = {"lightning_pz.compression.residual_cnn.ResidualCNN": "65e314598cfedc34"}
@@ -55,11 +55,12 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
     original = None if path is None else open_policy(path, world, settings.normalization, settings.latent)
     config = {"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs}
     parent = Path(run.logs) / "compress" / env.name
-    folder = RunFolder.claim([parent], _name(settings), Identity(identity(world, settings)))
+    own = Identity(identity(world, settings))
+    folder = RunFolder(claim([parent], _name(settings), own), own)
     with folder.lock(), one_thread():
         if folder.summary is None:
             folder.begin(config)
-            folder.finish(_run(world, original, settings, folder.path, run.progress))
+            folder.write_summary(_run(world, original, settings, folder.path, run.progress))
             shutil.rmtree(folder.path / RESUME, ignore_errors=True)
         assert folder.summary is not None
         # After the summary, so that no figure can cost a training; the last figure shows that all are there.

@@ -13,7 +13,6 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from lightning_pz.common.checks import at_least
 from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.tables import Table
@@ -62,9 +61,7 @@ def check_run(run: StudyRun) -> None:
         from lightning_pz.jobs.finetune_settings import check_task
 
         with errors_from(f"{run.source}: finetune"):
-            jobs, search = parse(run.finetune_arguments(Path("best.ckpt")))
-            at_least(1, {"seeds": jobs.seeds})
-            search.check()
+            _, search = parse(run.finetune_arguments(Path("best.ckpt")))
             check_task(resolve_env(run.env)["env"]["id"], search.task)
         if search.task == "all" or "," in search.task:
             raise UserError(f"{run.source}: a study expects one task for finetune, but got {search.task}")

@@ -15,12 +15,11 @@ from lightning_pz.common.latent_distribution import BANDWIDTH, ENCODINGS, Latent
 from lightning_pz.comparison.search_runs import read_search
 from lightning_pz.evaluation.groups import find_pool
 from lightning_pz.evaluation.latents import choose_latents
-from lightning_pz.jobs.finetune_run import build
+from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.pool.batches import split_rows
-from lightning_pz.search.algorithm_settings import RandomLatentSettings
 from lightning_pz.search.objective import seed_of
 from lightning_pz.search.optimizers.random_latent import RandomLatent
-from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.settings import RandomLatentSettings, SearchSettings
 from lightning_pz.search.spaces import latent_space
 from tests.conftest import TINY_FIT
 
@@ -103,7 +102,7 @@ def test_bad_kinds():
     with pytest.raises(UserError, match="--latents expects one of density, gaussian"):
         LatentDistribution(torch.zeros(2), torch.eye(2), None, "normal")
     with pytest.raises(UserError, match="Did you mean 'gaussian'"):
-        SearchSettings(latents="gausian").check()
+        SearchSettings(latents="gausian")
     with pytest.raises(UserError, match="earlier version, which kept none: give --latents gaussian"):
         LatentDistribution(torch.zeros(2), torch.eye(2), torch.empty(0, 2), "density")
 
@@ -193,7 +192,7 @@ def test_what_a_search_tries_first_is_drawn_from_the_distribution_of_evaluate(fi
     model = load_autoencoder(fitted.summary["checkpoint"])
     settings = SearchSettings(algorithm=algorithm, task="height", starts=4, budget=30_000, latents=kind)
     settings = dataclasses.replace(settings, random_latent=RandomLatentSettings(population=4))
-    _, search = build(model, settings, 1)
+    _, search = build_search(model, settings, 1)
 
     def stops(params, seeds):
         raise Asked(params)

@@ -1,5 +1,7 @@
 """A small Mountain Car problem and an untrained decoder, which are enough to search."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -21,6 +23,12 @@ def network(car: EnvSpec) -> PolicyNetwork:
 @pytest.fixture(scope="session")
 def problem(network: PolicyNetwork, car: EnvSpec) -> Problem:
     return Problem(network, car, "standard", find_task(car.id, "standard"))
+
+
+@pytest.fixture(scope="session")
+def short_problem(network: PolicyNetwork, car: EnvSpec) -> Problem:
+    """The same with episodes of 60 steps, where their length does not matter."""
+    return Problem(network, replace(car, horizon=60), "standard", find_task(car.id, "standard"))
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lightning_pz.envs.forward import BatchForward, noisy
-from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.gradient import GradientSearch, advantages, chain, likelihood_gradient, rewards_to_go
+from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import SearchSpace
 
 
@@ -96,9 +96,14 @@ def test_exploration_noise_has_the_asked_spread_and_does_not_shift(network):
     assert abs(draws.mean()) < 0.02 and draws.std() == pytest.approx(0.3, rel=0.05)
 
 
+def gradient_search(settings, latents, weights, objective, **more):
+    given = {"settings": settings, "latents": latents, "weights": weights, "objective": objective}
+    return GradientSearch(**given, seed=0, start_episodes=1, **more)
+
+
 def test_it_improves_the_return_on_mountain_car(latents, weights, objective):
     settings = GradientSettings(policies=2, episodes=4, learning_rate=0.2)
-    search = GradientSearch(settings, latents, weights, objective, seed=0, starts=2, start_episodes=1)
+    search = gradient_search(settings, latents, weights, objective, starts=2)
     state, _ = search.step(search.begin())
 
     def returns(points):
@@ -115,7 +120,7 @@ def test_it_improves_the_return_on_mountain_car(latents, weights, objective):
 
 def test_releasing_the_decoder_goes_on_from_the_decoded_policy(latents, weights, objective):
     settings = GradientSettings(policies=2, episodes=2, parameter_learning_rate=1e-9)
-    search = GradientSearch(settings, latents, weights, objective, seed=0, starts=3, start_episodes=1, release_at=3500)
+    search = gradient_search(settings, latents, weights, objective, starts=3, release_at=3500)
     state, _ = search.step(search.begin())
     assert not state.released and state.steps < 3500
     state, _ = search.step(state)

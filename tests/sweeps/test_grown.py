@@ -198,8 +198,7 @@ def test_the_shipped_grids_pass_the_parsers(tmp_path):
     grid = load_comparison(conf_dir() / "sweep" / "grown.yaml")
     for name, env in grid.cells():
         for command in grid.commands(name, env, "logs"):
-            jobs, search = parse(command)
-            search.check()
+            jobs, _ = parse(command)
             assert jobs.seeds == 1
     assert len(grid.commands("sac", "halfcheetah", "logs")) == 2 and ("sac", "hopper") not in grid.cells()
     for env, world in grid.environments.items():

@@ -1,4 +1,4 @@
-"""What moves the center of a search distribution: ClipUp and Adam, ascending, as pure functions on state."""
+"""ClipUp and Adam, which move the center of a search uphill, as pure functions on state."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from lightning_pz.search.optimizers.protocol import Point
 
 
 class ClipUp(NamedTuple):
@@ -33,7 +35,7 @@ class Adam(NamedTuple):
     """Adam for ascent.
 
     Attributes:
-        first: Running mean of the gradient, (d,) or any shape.
+        first: Running mean of the gradient, of any shape.
         second: Running mean of its square.
         taken: Steps taken.
         rate: Learning rate.
@@ -58,7 +60,7 @@ def adam(like: Tensor, rate: float) -> Adam:
     return Adam(torch.zeros_like(like), torch.zeros_like(like), 0, rate)
 
 
-def clipup_step(state: ClipUp, gradient: Float[Tensor, " size"]) -> tuple[ClipUp, Float[Tensor, " size"]]:
+def clipup_step(state: ClipUp, gradient: Point) -> tuple[ClipUp, Point]:
     """Return the next state and the step to add to the center; a zero gradient adds nothing."""
     norm = gradient.norm()
     push = state.rate * gradient / norm if norm > 0 else torch.zeros_like(gradient)

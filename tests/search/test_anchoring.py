@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params, prior_scale
-from lightning_pz.search.anchor import anchor
+from lightning_pz.search.starts import anchoring_shift
 
 LAYOUT = Layout(3, (8,), 2)
 SCALE = prior_scale(Prior(), LAYOUT)
@@ -27,7 +27,7 @@ def difference(a, b, states):
 
 def test_it_acts_like_the_given_policy_on_states_that_it_has_not_seen(given, states):
     params, decoded = given
-    shift = anchor(LAYOUT, decoded, params, states[:200], states[:0], SCALE)
+    shift = anchoring_shift(LAYOUT, decoded, params, states[:200], states[:0], SCALE)
     before, after = difference(decoded, params, states[200:]), difference(decoded + shift, params, states[200:])
     assert (after < before / 5).all()
     # Not by taking over the weights: it stays where the decoder's directions mean something.
@@ -38,33 +38,36 @@ def test_visited_states_count_as_much_as_all_others(given, states):
     params, decoded = given
     # Far from the sample, where its actions say nothing.
     visited = 3 + 0.1 * states[:8]
-    plain = anchor(LAYOUT, decoded, params, states[:200], states[:0], SCALE)
-    shift = anchor(LAYOUT, decoded, params, states[:200], visited, SCALE)
+    plain = anchoring_shift(LAYOUT, decoded, params, states[:200], states[:0], SCALE)
+    shift = anchoring_shift(LAYOUT, decoded, params, states[:200], visited, SCALE)
     assert (difference(decoded + shift, params, visited) < difference(decoded + plain, params, visited) / 5).all()
 
 
 def test_a_policy_that_is_right_already_stays(given, states):
-    shift = anchor(LAYOUT, given[0], given[0], states, states[:0], SCALE)
+    shift = anchoring_shift(LAYOUT, given[0], given[0], states, states[:0], SCALE)
     assert not shift.any()
 
 
 def test_each_policy_is_on_its_own_and_the_result_is_always_the_same(given, states):
     params, decoded = given
-    together = anchor(LAYOUT, decoded, params, states, states[:5], SCALE)
+    together = anchoring_shift(LAYOUT, decoded, params, states, states[:5], SCALE)
     torch.testing.assert_close(
-        anchor(LAYOUT, decoded[1:2], params[1:2], states, states[:5], SCALE), together[1:2], rtol=1e-3, atol=1e-4
+        anchoring_shift(LAYOUT, decoded[1:2], params[1:2], states, states[:5], SCALE),
+        together[1:2],
+        rtol=1e-3,
+        atol=1e-4,
     )
-    assert torch.equal(anchor(LAYOUT, decoded, params, states, states[:5], SCALE), together)
+    assert torch.equal(anchoring_shift(LAYOUT, decoded, params, states, states[:5], SCALE), together)
 
 
 def test_a_weight_that_the_prior_holds_at_zero_stays(given, states):
     scale = SCALE.clone()
     scale[-2:] = 0
-    shift = anchor(LAYOUT, given[1], given[0], states, states[:0], scale)
+    shift = anchoring_shift(LAYOUT, given[1], given[0], states, states[:0], scale)
     assert not shift[:, -2:].any() and shift[:, :-2].any()
 
 
 def test_no_gradient_is_left_behind_and_none_is_needed(given, states):
     with torch.no_grad():
-        shift = anchor(LAYOUT, given[1], given[0], states, states[:0], SCALE)
+        shift = anchoring_shift(LAYOUT, given[1], given[0], states, states[:0], SCALE)
     assert not shift.requires_grad and given[1].grad is None

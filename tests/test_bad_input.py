@@ -65,6 +65,7 @@ def test_what_can_be_told_from_the_arguments(main, arguments, sentence, tmp_path
         (["--model.latent_dim", "0"], "at least 1, but got 0"),
         (["--model.latent_dim", "129"], "1 to 128, the numbers in a fingerprint"),
         (["--model.encoder", "behaviour"], "Did you mean 'behavior'"),
+        (["--model.bottleneck", "nestd"], "Did you mean 'nested'"),
         (["--model.loss", "mse"], "expects one of behavior, behavior_rms, behavior_visited, parameters"),
         (["--data.pool", "nowhere"], "pool.json"),
         (["--data.random.keep", "0"], "--keep expects"),

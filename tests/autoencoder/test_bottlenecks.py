@@ -188,7 +188,7 @@ def test_checkpoints_from_before_there_were_bottlenecks_load(fitted, tmp_path):
 
 
 def test_a_negative_weight_is_refused():
-    with pytest.raises(UserError, match="--model.kl_weight expects"):
+    with pytest.raises(UserError, match=r"--model\.kl_weight expects"):
         BehaviorAutoencoder(kl_weight=-1.0)
 
 

@@ -86,6 +86,7 @@ def test_help_and_a_mistake_need_no_torch(module):
     ("words", "sentence"),
     [
         (["--algorithm", "pgp"], "--algorithm expects one of pgpe, .*, but got 'pgp'. Did you mean 'pgpe'"),
+        (["--latents", "gausian"], r"--latents expects one of density, gaussian.* Did you mean 'gaussian'"),
         (["--budget", "many"], "--budget expects a whole number, but got 'many'"),
         (["--widen", "x"], "--widen expects a number, but got 'x'"),
         (["--pgpe.populatoin", "4"], "there is no option --pgpe.populatoin. Did you mean '--pgpe.population'"),

@@ -73,18 +73,15 @@ class FitCLI(LightningCLI):
         parser.add_argument("--policy", type=PolicyConfig)
         explain_presets(parser)
         parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
-        parser.add_argument(
-            "--run_name", type=str | None, default=None, help="Name of the run folder; numbered if null."
+        name = "Name of the run folder; numbered if null."
+        parser.add_argument("--run_name", type=str | None, default=None, help=name)
+        resume = (
+            "Resume from this checkpoint in its run folder; `last` finds the newest run of these settings. A run of other "
+            "settings, environment or pool is refused, for best.ckpt would become a mixture of two; only trainer.max_time "
+            "and settings that do not change the result may differ (trainer.accelerator, trainer.enable_progress_bar, "
+            "trainer.log_every_n_steps, logs, threads)."
         )
-        parser.add_argument(
-            "--ckpt_path",
-            type=str | None,
-            default=None,
-            help="Resume from this checkpoint in its run folder; `last` finds the newest run of these settings. A run of "
-            "other settings, environment or pool is refused, for best.ckpt would become a mixture of two; only "
-            "trainer.max_time and settings that do not change the result may differ (trainer.accelerator, "
-            "trainer.enable_progress_bar, trainer.log_every_n_steps, logs, threads).",
-        )
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help=resume)
         for kind, key in ((BestCheckpoint, "checkpoint"), (EarlyStopping, "early_stopping"), (ProbeCallback, "probes")):
             parser.add_lightning_class_args(kind, key)
         parser.set_defaults({
@@ -143,8 +140,7 @@ class FitCLI(LightningCLI):
 
     def identity(self) -> dict[str, Any]:
         """Return everything that decides the result, before there is a pool."""
-        data: PolicyPoolDataModule = self.datamodule
-        settings = dict(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+        settings, data = dict(yaml.safe_load(self.parser.dump(self.config, skip_none=False))), self.datamodule
         return fit_identity(settings, dataclasses.asdict(data.spec), data.pool_identity(), self.trainer.world_size)
 
     def find_run(self) -> None:
@@ -174,9 +170,8 @@ class FitCLI(LightningCLI):
         if self.trainer.is_global_zero:
             os.environ[_RUN_VARIABLE] = str(self.run_folder)
         self.trainer.checkpoint_callback.dirpath = os.path.realpath(self.run_folder / "checkpoints")  # type: ignore[union-attr]
-        self.trainer.logger = TensorBoardLogger(
-            self.run_folder.parent, name="", version=self.run_folder.name, default_hp_metric=False
-        )
+        folder = self.run_folder
+        self.trainer.logger = TensorBoardLogger(folder.parent, name="", version=folder.name, default_hp_metric=False)
 
     def save_config(self) -> None:
         """Write config.yaml, from which the run can be repeated, and identity.json, unless they are there."""

@@ -114,8 +114,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         Raises:
             UserError: A given pool is missing or broken.
         """
-        given, own = self.given, self.own
-        known = known_identity(read_meta(self.folder)) if given else pool_identity(self.spec, self.layout, own)
+        own = pool_identity(self.spec, self.layout, self.own)
+        known = known_identity(read_meta(self.folder)) if self.given else own
         return {key: known[key] for key in ("layout", "recipe")}
 
     def _make_random(self) -> Pool:
@@ -200,8 +200,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PolicyBatch]:
         """Serve random policies on a random state batch."""
-        part, batch = self.train, (self.batch_size, self.states_per_step, self.steps_per_epoch, self.seed)
-        return _loader(part, TrainBatches(len(part), len(part.states), *batch))
+        sizes = (self.batch_size, self.states_per_step, self.steps_per_epoch, self.seed)
+        return _loader(self.train, TrainBatches(len(self.train), len(self.train.states), *sizes))
 
     def val_dataloader(self) -> list[DataLoader[PolicyBatch]]:
         """Serve held-out policies on held-out states, then as many training policies on training states."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,17 +93,13 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
     row_bytes += 4 * layout.num_params * (recipe.store == "params")
     with new_folder(folder, kept_at_most * row_bytes) as temporary:
         sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
-        network = PolicyNetwork(
-            layout, sample.mean, sample.std, torch.tensor(spec.action_low), torch.tensor(spec.action_high)
-        )
-        states = network.standardize(sample.states)
+        box = (torch.tensor(spec.action_low), torch.tensor(spec.action_high))
+        states = PolicyNetwork(layout, sample.mean, sample.std, *box).standardize(sample.states)
         probe = recipe.states.probe
         candidates = np.arange(recipe.candidates)
         fingerprints = torch.empty(recipe.candidates, probe, spec.action_size)
-        act_table(
-            recipe.prior, layout, recipe.seed, candidates, states[:probe], fingerprints,
-            description="candidates", progress=progress,
-        )  # fmt: skip
+        draw = partial(act_table, recipe.prior, layout, recipe.seed, progress=progress)
+        draw(candidates, states[:probe], fingerprints, description="candidates")
         if not torch.isfinite(fingerprints).all():
             raise UserError("candidates take actions that are not finite: lower --prior.gain or --prior.bias_scale")
         distinct = first_of_each(fingerprints.flatten(1))
@@ -116,22 +113,16 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
         indices = candidates[distinct[kept].numpy()]
         contrast = float(scores[kept].median() / scores.median())
         arrays = {"indices": indices, "states": sample.states, "novelty": scores[kept]}
-        for name, array in {**arrays, "fingerprints": fingerprints[distinct[kept]]}.items():
+        for name, array in {"fingerprints": fingerprints[distinct[kept]], **arrays}.items():
             write_array(temporary, name, np.asarray(array))
         del fingerprints
-        actions = np.lib.format.open_memmap(
-            temporary / "actions.npy", mode="w+", dtype=np.float16,
-            shape=(len(indices), len(states) - probe, spec.action_size),
-        )  # fmt: skip
-        act_table(
-            recipe.prior, layout, recipe.seed, indices, states[probe:], torch.from_numpy(actions),
-            description="actions", progress=progress,
-        )  # fmt: skip
+        shape: tuple[int, ...] = (len(indices), len(states) - probe, spec.action_size)
+        actions = np.lib.format.open_memmap(temporary / "actions.npy", mode="w+", dtype=np.float16, shape=shape)
+        draw(indices, states[probe:], torch.from_numpy(actions), description="actions")
         actions.flush()
         if recipe.store == "params":
-            stored = np.lib.format.open_memmap(
-                temporary / "params.npy", mode="w+", dtype=np.float32, shape=(len(indices), layout.num_params)
-            )
+            shape = (len(indices), layout.num_params)
+            stored = np.lib.format.open_memmap(temporary / "params.npy", mode="w+", dtype=np.float32, shape=shape)
             for span, params in drawn_chunks(recipe.prior, layout, recipe.seed, indices):
                 stored[span] = params.numpy()
             stored.flush()

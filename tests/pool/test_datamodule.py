@@ -78,7 +78,7 @@ def test_two_processes_share_a_step():
         assert np.array_equal(columns, columns0) and np.array_equal(columns, columns1)
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 0}, {"val_share": 0.6}, {"recipe": "grow"}])
+@pytest.mark.parametrize("change", [{"batch_size": 0}, {"val_share": 0.6}])
 def test_bad_settings_are_refused(change):
     with pytest.raises(UserError, match=r"--data\.\w+ expects"):
         PolicyPoolDataModule(EnvConfig("car", "MountainCarContinuous-v0"), PolicyConfig(), **change)

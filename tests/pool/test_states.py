@@ -70,8 +70,6 @@ def test_the_source_is_part_of_what_a_pool_is(car, layout, tmp_path):
     assert collect(tmp_path / "pool", car, layout, recipe, progress=False).meta == pool.meta
     with pytest.raises(UserError, match=r"recipe\.states\.source is \"uniform\", not"):
         collect(tmp_path / "pool", car, layout, other, progress=False)
-    with pytest.raises(UserError, match=r"states.source expects one of rollouts, uniform"):
-        StateCounts(source="box")
 
 
 def test_a_pool_from_before_the_source_was_named_is_found_where_it_was_uniform(car, layout, tmp_path):

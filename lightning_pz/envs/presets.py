@@ -212,8 +212,8 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
         settings = merge(settings, preset.get(command, {}))
     # Presets named on the command line beat a --config file; a --config file beats the shipped defaults.
     last = [named] if configs and presets else []
-    first, *last = [
+    first, *after = (
         f"--config={yaml.safe_dump(part, default_flow_style=True, width=10**9).strip()}"
         for part in (merge(settings, named), *last)
-    ]
-    return [first, *rest, *last]
+    )
+    return [first, *rest, *after]

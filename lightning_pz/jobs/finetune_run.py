@@ -22,7 +22,7 @@ from lightning_pz.common.files import file_digest, safe_name, slug
 from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.threads import one_thread
-from lightning_pz.envs.played import environment_now, is_as_it_was, task_sources, versions
+from lightning_pz.envs.identity import environment_now, is_as_it_was, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task

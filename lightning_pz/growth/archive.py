@@ -58,7 +58,7 @@ def join(parts: list[Archive]) -> Archive:
     return Archive(**{name: np.concatenate([p.arrays()[name] for p in parts]) for name in parts[0].arrays()})
 
 
-def nearest(
+def nearest_others(
     points: Float[np.ndarray, "points size"],
 ) -> tuple[Float[np.ndarray, " points"], Int[np.ndarray, " points"]]:
     """Return the distance to the nearest other point and its number, exact, for each point."""
@@ -91,7 +91,7 @@ def thin_out(points: Float[np.ndarray, "points size"], size: int, alike: float =
     """
     rows = np.arange(len(points))
     while len(rows) > 1:
-        distance, other = nearest(points[rows])
+        distance, other = nearest_others(points[rows])
         order = np.argsort(distance, kind="stable")
         close = int((distance <= alike).sum())
         surplus = max(len(rows) - size, 0)

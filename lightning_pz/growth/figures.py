@@ -1,4 +1,4 @@
-"""What is told of a growth: coverage, effective dimension and return ceilings over steps, and where outcomes lie."""
+"""Reports a growth: coverage, effective dimension and return ceilings over steps, and where outcomes lie."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from lightning_pz.common import plots
-from lightning_pz.growth.outcomes import effective_dimension, whiten
+from lightning_pz.growth.outcomes import effective_dimension, fit_whitening
 from lightning_pz.growth.rounds import Growth
 
 _RAYS = 256
@@ -28,13 +28,13 @@ def coverage(
     In standard deviations of the first, random policies, along uniform directions of their whitened outcome space.
     Of n Gaussian points it is the expected maximum of n normal numbers: 3.2 for a thousand.
     """
-    frame = whiten(first, scales)
+    frame = fit_whitening(first, scales)
     rays = np.random.default_rng(0).standard_normal((_RAYS, len(frame.kept)))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     return float((frame(outcomes) @ rays.T).max(0).mean())
 
 
-def measure(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[str, Any]:
+def history_row(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[str, Any]:
     """Return one row of the history, flat: steps, policies, coverage, effective dimension, ceiling of each task."""
     archive = growth.archive
     row = {
@@ -49,8 +49,10 @@ def measure(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[str, A
     return row | {f"ceiling/{task}": float(value) for task, value in zip(tasks, best, strict=True)}
 
 
-def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]], scales: np.ndarray) -> None:
-    """Add a round to the TensorBoard events in a folder; what a killed run said of this round is overwritten."""
+def log_round(
+    folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]], scales: np.ndarray
+) -> None:
+    """Add a round to the TensorBoard events in a folder, over what a killed run wrote of this round."""
     from torch.utils.tensorboard import SummaryWriter
 
     steps = row["steps"]
@@ -64,43 +66,45 @@ def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[st
         plots.plt.close(figure)
 
 
-def keep(
+def write_figures(
     working: Path, pool: Path, growth: Growth, history: list[dict[str, Any]], env_id: str, scales: np.ndarray
 ) -> None:
-    """Leave events and figures in the folder of the finished pool."""
+    """Copy events to the folder of the finished pool and draw its figures."""
     # TensorBoard reads files in the order of their names, which end in second, process and an unpadded count.
-    written = sorted((working / "events").glob("events.*"), key=lambda path: _numbers(path.name))
+    written = sorted((working / "events").glob("events.*"), key=lambda path: [*map(int, re.findall(r"\d+", path.name))])
     for place, path in enumerate(written):
         shutil.copy2(path, pool / f"events.out.tfevents.{place:06d}.growth")
-    figures = {"outcomes": outcome_scatter(growth, scales), "growth": curves(history, env_id)}
+    figures = {"outcomes": outcome_scatter(growth, scales), "growth": growth_curves(history, env_id)}
     for name, figure in figures.items():
         plots.save(figure, pool / "figures" / f"{name}.png")
         plots.plt.close(figure)
 
 
-def _numbers(name: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", name)]
+def _axes(columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    figure, axes = plots.plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    for one in axes[0]:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes[0]
 
 
 def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Figure:
     """Draw outcomes along their two principal axes, colored by the round in which they were found."""
     archive = growth.archive
-    frame = whiten(growth.first, scales)
+    frame = fit_whitening(growth.first, scales)
     points = frame(archive.outcomes)
     centered = points - points.mean(0)
-    axes_found = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :2]
-    if axes_found.shape[1] == 1:
-        axes_found = np.concatenate([axes_found, np.zeros_like(axes_found)], axis=1)
+    principal = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :2]
+    if principal.shape[1] == 1:
+        principal = np.concatenate([principal, np.zeros_like(principal)], axis=1)
     # Signs of eigenvectors are arbitrary: the largest entry is made positive, so that frames of a film agree.
-    axes_found = axes_found * np.sign(axes_found[np.abs(axes_found).argmax(0), [0, 1]] + 1e-300)
-    flat = centered @ axes_found
-    figure, axes = plots.plt.subplots(figsize=(5.2, 4.0), layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
+    principal = principal * np.sign(principal[np.abs(principal).argmax(0), [0, 1]] + 1e-300)
+    flat = centered @ principal
+    figure, axes = _axes(1, 5.2, 4.0)
     # Drawn in random order, so that no round hides another.
     shown = np.random.default_rng(0).permutation(len(flat))[:most]
     x, y = flat[shown].T
-    dots = axes.scatter(x, y, c=archive.rounds[shown], s=5, cmap="viridis", linewidths=0, vmin=0)
-    axes.set(
+    dots = axes[0].scatter(x, y, c=archive.rounds[shown], s=5, cmap="viridis", linewidths=0, vmin=0)
+    axes[0].set(
         xlabel="first principal outcome (sd of random policies)", ylabel="second principal outcome",
         title=f"{len(archive):,} kept policies after {growth.steps / 1e6:.1f} M steps",
     )  # fmt: skip
@@ -108,20 +112,14 @@ def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Fig
     return figure
 
 
-def curves(history: list[dict[str, Any]], title: str) -> Figure:
+def growth_curves(history: list[dict[str, Any]], title: str) -> Figure:
     """Draw coverage with effective dimension, and the best return in the pool of each task, against steps."""
     steps = [row["steps"] / 1e6 for row in history]
     tasks = [name for name in history[0] if name.startswith("ceiling/")]
-    figure, (left, right) = plots.plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("environment steps (M)")
-    left.plot(steps, [row["coverage"] for row in history], color=plots.BLUE, marker="o", markersize=3, label="coverage")
-    left.plot(
-        steps, [row["effective_dimension"] for row in history], color=plots.ORANGE, linestyle="--", marker="s",
-        markersize=3, label="effective dimension",
-    )  # fmt: skip
-    left.set(ylim=(0, None), ylabel="sd of random policies; dimensions", title=title)
+    figure, (left, right) = _axes(2, 9.0, 3.6)
+    for name, color, style in (("coverage", plots.BLUE, "o-"), ("effective_dimension", plots.ORANGE, "s--")):
+        left.plot(steps, [row[name] for row in history], style, color=color, ms=3, label=name.replace("_", " "))
+    left.set(ylim=(0, None), ylabel="sd of random policies; dimensions", title=title, xlabel="environment steps (M)")
     left.legend(frameon=False, fontsize=8)
     colors = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.GRAY)
     for number, name in enumerate(tasks):
@@ -129,7 +127,9 @@ def curves(history: list[dict[str, Any]], title: str) -> Figure:
             steps, [row[name] for row in history], color=colors[number % 5], linestyle=("-", "--", ":", "-.")[number % 4],
             label=name.removeprefix("ceiling/"),
         )  # fmt: skip
-    right.set(ylabel="return of one growth episode", title="best in the pool (report only)")
+    right.set(
+        ylabel="return of one growth episode", title="best in the pool (report only)", xlabel="environment steps (M)"
+    )
     if tasks:
         right.legend(frameon=False, fontsize=8)
     return figure

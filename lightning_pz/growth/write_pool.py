@@ -1,4 +1,4 @@
-"""From a growth to a pool folder: the state sample follows the policies, and everything says where it came from."""
+"""Writes a finished growth as a pool folder, with a state sample that follows its policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every batch simulator offers, and what one step of it hands over. Imports no torch."""
+"""The protocol of batch simulators, and the transition that a step returns. Imports no torch."""
 
 from __future__ import annotations
 

@@ -65,16 +65,8 @@ class MountainCarSimulator:
         after[:, 0], after[:, 1] = position, velocity
         after = after.astype(np.float64)
         put_rows(self._state, active, after)
-        return Transition(
-            single.astype(np.float64),
-            actions,
-            after,
-            rewards,
-            terminated,
-            Physics(state[:, :1], state[:, 1:]),
-            Physics(after[:, :1], after[:, 1:]),
-            1.0,
-        )
+        before, later = (Physics(both[:, :1], both[:, 1:]) for both in (state, after))
+        return Transition(single.astype(np.float64), actions, after, rewards, terminated, before, later, 1.0)
 
 
 class PendulumSimulator:
@@ -112,16 +104,10 @@ class PendulumSimulator:
         new_angle = angle + new_velocity * dt
         put_rows(self._angle, active, new_angle)
         put_rows(self._velocity, active, new_velocity)
-        return Transition(
-            self._observe(angle, velocity),
-            actions,
-            self._observe(new_angle, new_velocity),
-            -costs,
-            np.zeros(len(active), dtype=bool),
-            Physics(angle[:, None], velocity[:, None]),
-            Physics(new_angle[:, None], new_velocity[:, None]),
-            dt,
-        )
+        seen, next_seen = self._observe(angle, velocity), self._observe(new_angle, new_velocity)
+        before = Physics(angle[:, None], velocity[:, None])
+        after = Physics(new_angle[:, None], new_velocity[:, None])
+        return Transition(seen, actions, next_seen, -costs, np.zeros(len(active), dtype=bool), before, after, dt)
 
     @staticmethod
     def _observe(angle: np.ndarray, velocity: np.ndarray) -> np.ndarray:

@@ -76,16 +76,8 @@ class MujocoSimulator:
         if failed is not None:
             next_observations[np.isin(active, failed)] = np.nan
         self._slots, self._now, self._observations = active.copy(), after, next_observations
-        return Transition(
-            observations,
-            actions,
-            next_observations.copy(),
-            rewards,
-            terminated,
-            Physics(before["qpos"], before["qvel"]),
-            Physics(after["qpos"].copy(), after["qvel"].copy()),
-            self._dt,
-        )
+        physics = Physics(before["qpos"], before["qvel"]), Physics(after["qpos"].copy(), after["qvel"].copy())
+        return Transition(observations, actions, next_observations.copy(), rewards, terminated, *physics, self._dt)
 
     def _draw(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return self._formulas.noise(seeding.np_random(int(seed))[0], *self._rest)

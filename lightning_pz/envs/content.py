@@ -1,4 +1,4 @@
-"""What an environment is beyond its id: spaces, constructor arguments, wrappers, and the user's own source."""
+"""Describes an environment beyond its id: spaces, constructor arguments, wrappers, and the user's own source."""
 
 from __future__ import annotations
 
@@ -46,8 +46,15 @@ def own_source(env: gymnasium.Env) -> str:
     That is the environment's class, every wrapper around it and the entry point. What comes from an installed package is
     left out, for its id has a version; the digest is empty if nothing is left.
     """
-    parts: list[Callable[..., Any]] = [type(layer) for layer in _layers(env)]
-    if env.spec is not None and callable(entry := _entry_point(env.spec.entry_point)):
+    layer, parts = env, list[Callable[..., Any]]([type(env)])
+    while isinstance(layer, gymnasium.Wrapper):
+        layer = layer.env
+        parts.append(type(layer))
+    entry = env.spec.entry_point if env.spec is not None else None
+    if isinstance(entry, str):  # package.module:Class, imported by now
+        module, _, name = entry.partition(":")
+        entry = getattr(sys.modules.get(module), name, None)
+    if callable(entry):
         parts.append(entry)
     own = {part: None for part in parts if is_users_own(sys.modules.get(getattr(part, "__module__", "")))}
     return digest([source_digest(part) for part in own])[:16] if own else ""
@@ -59,21 +66,6 @@ def _space(space: gymnasium.Space) -> list[Any]:
     # Corners of images are as many numbers as pixels.
     corners = digest([space.low.tolist(), space.high.tolist()])
     return [list(space.shape), str(space.dtype), corners]
-
-
-def _layers(env: gymnasium.Env) -> list[gymnasium.Env]:
-    layers = [env]
-    while isinstance(layers[-1], gymnasium.Wrapper):
-        layers.append(layers[-1].env)
-    return layers
-
-
-def _entry_point(entry: Any) -> Any:
-    """Return what an entry point such as `package.module:Class` names; it has been imported by now."""
-    if not isinstance(entry, str):
-        return entry
-    module, _, name = entry.partition(":")
-    return getattr(sys.modules.get(module), name, None)
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,9 @@ _COMPACT_BELOW = 0.75
 """Move weights together when this share of the loaded policies, or less, is still needed."""
 
 
+_controller = functools.cache(ThreadpoolController)
+
+
 def one_blas_thread() -> contextlib.AbstractContextManager:
     """Keep NumPy's matrix products on one thread within a `with` block.
 
@@ -34,28 +37,10 @@ def one_blas_thread() -> contextlib.AbstractContextManager:
     return _controller().limit(limits=1, user_api="blas")
 
 
-@functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _silu(x: np.ndarray) -> np.ndarray:
-    # x sigmoid(x) without an exponential that overflows.
-    return x * (0.5 * np.tanh(0.5 * x) + 0.5)
-
-
-def _relu(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0, out=x)
-
-
-def _tanh(x: np.ndarray) -> np.ndarray:
-    return np.tanh(x, out=x)
-
-
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "tanh": _tanh,
-    "relu": _relu,
-    "silu": _silu,
+    "tanh": lambda x: np.tanh(x, out=x),
+    "relu": lambda x: np.maximum(x, 0, out=x),
+    "silu": lambda x: x * (0.5 * np.tanh(0.5 * x) + 0.5),  # x sigmoid(x) without an exponential that overflows
     "linear": lambda x: x,
 }
 
@@ -76,10 +61,7 @@ class BatchForward:
         layers = layout.unpack(params.detach().to("cpu").float().contiguous())
         # (N, in, out) in memory, so that a product with one row reads each weight once, in order.
         self._layers = [
-            (
-                np.ascontiguousarray(weight.mT.numpy()),
-                np.ascontiguousarray(bias[:, None, :].numpy()),
-            )
+            (np.ascontiguousarray(weight.mT.numpy()), np.ascontiguousarray(bias[:, None, :].numpy()))
             for weight, bias in layers
         ]
         self._mean = network.observation_mean.cpu().numpy()
@@ -113,7 +95,7 @@ class BatchForward:
             keep = np.searchsorted(self._loaded, needed)
             self._layers = [(weight[keep], bias[keep]) for weight, bias in self._layers]
             self._loaded = needed
-        x = self._gather(observations, self._loaded).astype(np.float32)
+        x = (observations if len(self._loaded) == len(observations) else observations[self._loaded]).astype(np.float32)
         x -= self._mean
         x /= self._std
         for weight, bias in self._layers[:-1]:
@@ -127,10 +109,6 @@ class BatchForward:
         if len(needed) == len(self._loaded):
             return x
         return x[np.searchsorted(self._loaded, needed)]
-
-    @staticmethod
-    def _gather(observations: np.ndarray, policies: np.ndarray) -> np.ndarray:
-        return observations if len(policies) == len(observations) else observations[policies]
 
 
 def noisy(forward: BatchForward, noise: np.ndarray, generator: np.random.Generator) -> Act:

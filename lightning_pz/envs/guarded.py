@@ -1,7 +1,7 @@
-"""What stands between the package and anyone's environment: the one place where its habits become the protocol's.
+"""Wraps environments so that all of them keep the protocol.
 
-`make_env` wraps every environment in `Guarded`, so that all loops that play an episode see the same: arrays of the
-caller's own, plain numbers, actions of the box's type and within it, and one sentence where the environment fails.
+`make_env` wraps every environment in `Guarded`: observations are arrays of the caller's own, rewards and ends plain
+numbers, actions of the box's type and within it, and a failure ends in one sentence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Guarded(gymnasium.Wrapper):
 
     Args:
         env: The environment.
-        env_id: What a person calls it.
+        env_id: Its name in errors.
     """
 
     def __init__(self, env: gymnasium.Env, env_id: str) -> None:
@@ -41,11 +41,7 @@ class Guarded(gymnasium.Wrapper):
         return self.env.spec
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
-        """Begin an episode.
-
-        Raises:
-            UserError: The environment raises, or returns something else than an observation and a dictionary.
-        """
+        """Begin an episode; a `UserError` if the environment raises or breaks the protocol."""
         self._seed, self._steps = seed, 0
         result = self._call(lambda: self.env.reset(seed=seed, options=options))
         if not (isinstance(result, tuple) and len(result) == 2):
@@ -53,11 +49,7 @@ class Guarded(gymnasium.Wrapper):
         return self._observation(result[0], self.env.observation_space), result[1]
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
-        """Advance by one step.
-
-        Raises:
-            UserError: The environment raises, or returns something else than Gymnasium's five values.
-        """
+        """Advance by one step; a `UserError` if the environment raises or breaks the protocol."""
         self._steps += 1
         action = self._action(action)
         result = self._call(lambda: self.env.step(action))
@@ -69,7 +61,7 @@ class Guarded(gymnasium.Wrapper):
         return seen, self._number(reward, "the reward"), *ends, info
 
     def _action(self, action: Any) -> Any:
-        """Return an action as the box has it, the caller's array untouched whatever the environment does to it."""
+        """Return a copy of an action within the box and of its type."""
         space = self.env.action_space
         if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
             return action
@@ -89,13 +81,10 @@ class Guarded(gymnasium.Wrapper):
         if array.shape != space.shape or array.dtype.kind not in "biuf":
             came = f"shape {array.shape}" if array.dtype.kind in "biuf" else _short(observation)
             raise self._wrong(f"an observation must be numbers of shape {space.shape}, as its space says", came)
-        if (
-            array.dtype.kind == "f"
-            and space.dtype.kind != "f"
-            and np.any(np.isfinite(array) & (array != np.rint(array)))
-        ):
+        real = array.dtype.kind == "f"
+        if real and space.dtype.kind != "f" and np.any(np.isfinite(array) & (array != np.rint(array))):
             raise self._wrong(f"observations must be whole numbers, as a space of {space.dtype} says", _short(array))
-        if array.dtype.kind == "f" and array.dtype.itemsize > 4:
+        if real and array.dtype.itemsize > 4:
             array[np.abs(array) > _LARGEST] = np.inf
         return array
 
@@ -115,7 +104,7 @@ class Guarded(gymnasium.Wrapper):
             raise
         except Exception as error:
             raise UserError(
-                f"{self._id} raised {told(error)}, {self._place()}: mend the environment; "
+                f"{self._id} raised {one_line(error)}, {self._place()}: mend the environment; "
                 "gymnasium.utils.env_checker.check_env finds most such faults"
             ) from error
 
@@ -128,12 +117,12 @@ class Guarded(gymnasium.Wrapper):
 
 
 class FiniteOnly(gymnasium.Wrapper):
-    """An environment that refuses what is not finite: a learner takes such numbers in and is lost without a word.
+    """An environment that refuses observations and rewards that are not finite, by which a learner would silently diverge.
 
     Args:
-        env: The environment, any wrapper of it included.
-        where: What to call it, and the task if there is one.
-        advice: What a person can do about it.
+        env: The environment, wrappers included.
+        where: Its name in errors, with the task if there is one.
+        advice: What to do about it, for errors.
     """
 
     def __init__(self, env: gymnasium.Env, where: str, advice: str) -> None:
@@ -142,11 +131,7 @@ class FiniteOnly(gymnasium.Wrapper):
         self._seed: int | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
-        """Begin an episode.
-
-        Raises:
-            UserError: The first observation is not finite.
-        """
+        """Begin an episode; a `UserError` if its first observation is not finite."""
         # Learners seed the first of many episodes alone.
         self._seed, self._steps = self._seed if seed is None else seed, 0
         observation, info = self.env.reset(seed=seed, options=options)
@@ -154,11 +139,7 @@ class FiniteOnly(gymnasium.Wrapper):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
-        """Advance by one step.
-
-        Raises:
-            UserError: The observation or the reward is not finite.
-        """
+        """Advance by one step; a `UserError` if the observation or the reward is not finite."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._steps += 1
         self._check("an observation", observation)
@@ -176,7 +157,7 @@ class FiniteOnly(gymnasium.Wrapper):
                 )
 
 
-def told(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Return an exception in one line: its type, its message, and the file and line that raised it."""
     message = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)

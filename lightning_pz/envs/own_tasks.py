@@ -1,4 +1,4 @@
-"""Tasks of a user's own: imported by name, checked in what they return, named when they fail. Imports no torch."""
+"""Imports tasks of a user's own by name, checks what they return and names them when they fail. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.envs.guarded import told
+from lightning_pz.envs.guarded import one_line
 from lightning_pz.envs.simulators.protocol import Transition
 
 TaskFunction = Callable[[Transition], np.ndarray]
@@ -17,7 +17,7 @@ TaskFunction = Callable[[Transition], np.ndarray]
 
 
 def import_task(path: str, env_id: str) -> TaskFunction:
-    """Return the function that `mypackage.module:function` names, wrapped so that a wrong answer is explained.
+    """Return the function that `mypackage.module:function` names, with checks around it.
 
     Raises:
         UserError: It cannot be imported, or is no function.
@@ -29,7 +29,7 @@ def import_task(path: str, env_id: str) -> TaskFunction:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise UserError(
-            f"task {path!r}: importing {module_name!r} failed with {told(error)}. Run from the folder that holds it, or "
+            f"task {path!r}: importing {module_name!r} failed with {one_line(error)}. Run from the folder that holds it, or "
             "install the package"
         ) from error
     function = getattr(module, function_name, None)
@@ -77,7 +77,7 @@ def earn(
 
 
 def _checked(path: str, env_id: str, function: Callable[[Transition], Any]) -> TaskFunction:
-    """Wrap a user's task so that an exception and a wrong answer are explained."""
+    """Wrap a user's task so that exceptions and wrong results end in a `UserError`."""
 
     def task(transition: Transition) -> np.ndarray:
         count = len(transition.rewards)
@@ -86,16 +86,14 @@ def _checked(path: str, env_id: str, function: Callable[[Transition], Any]) -> T
         except UserError:
             raise
         except Exception as error:
-            raise TaskError(f"task {path!r} raised {told(error)} on {env_id}") from error
+            raise TaskError(f"task {path!r} raised {one_line(error)} on {env_id}") from error
         expected = f"task {path!r} must return one reward per simulation, an array of {count} numbers"
         try:
             rewards = np.asarray(result, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise UserError(f"{expected}, but returned {type(result).__name__}: {error}") from error
         if rewards.shape != (count,):
-            raise UserError(
-                f"{expected}, but returned shape {rewards.shape}: reduce over the last axis, keep the first"
-            )
+            raise UserError(f"{expected}, but returned shape {rewards.shape}: reduce over the last axis only")
         return rewards
 
     task.__wrapped__ = function  # type: ignore[attr-defined]  # for `inspect.unwrap`, which leads to its source

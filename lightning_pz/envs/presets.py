@@ -1,8 +1,8 @@
-"""Preset look-up: turns `--env halfcheetah --policy medium` into configuration. Imports no torch."""
+"""Turns presets, such as `--env halfcheetah --policy medium`, into settings. Imports no torch."""
 
 from __future__ import annotations
 
-import itertools
+import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -152,34 +152,23 @@ def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]
     Raises:
         UserError: The option stands last, without a value.
     """
-    value, rest, i = None, [], 0
-    while i < len(arguments):
-        if arguments[i] == name:
-            if i + 1 == len(arguments):
-                raise UserError(f"{name} expects a value, but nothing came after it")
-            value, i = arguments[i + 1], i + 2
-        elif arguments[i].startswith(name + "="):
-            value, i = arguments[i].split("=", 1)[1], i + 1
-        else:
-            rest.append(arguments[i])
-            i += 1
-    return value, rest
+    values, rest = _take(arguments, name, action="append")
+    return values[-1] if values else None, rest
 
 
 def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
     """Take every `--name A B --name C` out of the arguments, up to the next flag each time."""
-    values, rest, i = [], [], 0
-    while i < len(arguments):
-        word, i = arguments[i], i + 1
-        if word.startswith(name + "="):
-            values.append(word.split("=", 1)[1])
-        elif word == name:
-            while i < len(arguments) and not arguments[i].startswith("--"):
-                values.append(arguments[i])
-                i += 1
-        else:
-            rest.append(word)
-    return values, rest
+    return _take(arguments, name, action="extend", nargs="*")
+
+
+def _take(arguments: list[str], name: str, **how: Any) -> tuple[list[str], list[str]]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(name, dest="values", default=[], **how)
+    try:
+        found, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UserError(f"{name} expects a value, but nothing came after it") from error
+    return found.values, rest
 
 
 def given_configs(arguments: list[str]) -> list[str]:
@@ -188,8 +177,7 @@ def given_configs(arguments: list[str]) -> list[str]:
     Raises:
         UserError: One is no file, or cannot be read as UTF-8.
     """
-    configs = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
-    configs += [word.split("=", 1)[1] for word in arguments if word.startswith("--config=")]
+    configs, _ = _take(arguments, "--config", action="append")
     for path in configs:
         if not Path(path).is_file():
             raise UserError(f"--config expects a YAML file, but there is none at {path}")
@@ -231,12 +219,13 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
     presets = [resolve_env(env)] if env else []
     if policy or not configs:
         presets.append(load_preset("policy", policy or "medium"))
+    named = {key: value for preset in presets for key, value in preset.items() if key in ("env", "policy")}
     for preset in presets:
-        own = {key: value for key, value in preset.items() if key in ("env", "policy")}
-        settings = merge(merge(settings, own), preset.get(command, {}))
+        settings = merge(settings, preset.get(command, {}))
     # Presets named on the command line beat a --config file; a --config file beats the shipped defaults.
-    text = [f"--config={yaml.safe_dump(settings, default_flow_style=True, width=10**9).strip()}"]
-    if configs and presets:
-        named = {key: value for preset in presets for key, value in preset.items() if key in ("env", "policy")}
-        return text + rest + [f"--config={yaml.safe_dump(named, default_flow_style=True, width=10**9).strip()}"]
-    return text + rest
+    last = [named] if configs and presets else []
+    first, *after = (
+        f"--config={yaml.safe_dump(part, default_flow_style=True, width=10**9).strip()}"
+        for part in (merge(settings, named), *last)
+    )
+    return [first, *rest, *after]

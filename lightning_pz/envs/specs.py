@@ -1,4 +1,4 @@
-"""What the rest of the package needs to know of a Gymnasium environment. Imports no torch."""
+"""Looks Gymnasium environments up and checks that policies can act in them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gymnasium.spaces import Box
 from lightning_pz.common.checks import check_horizon
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.content import own_source, registered_kwargs
-from lightning_pz.envs.guarded import Guarded, told
+from lightning_pz.envs.guarded import Guarded, one_line
 
 UNLIMITED_HORIZON = 1000
 """Steps of an episode where neither the user nor the environment sets a limit."""
@@ -61,7 +61,7 @@ class EnvSpec:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
-        """Make a specification from plain data as it is kept in pools and checkpoints, where tuples are lists."""
+        """Make a specification from the plain data of pools and checkpoints, where tuples are lists."""
         fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in plain.items()}
         return cls(**fields)
 
@@ -73,28 +73,35 @@ class EnvSpec:
 
 
 def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
-    """Call `gymnasium.make`, explain in a sentence when there is no such environment, and guard what it returns.
+    """Call `gymnasium.make` and guard what it returns.
 
     Gymnasium's own checker is left out: it warns, and asserts, where `Guarded` explains.
 
     Raises:
         UserError: No environment of that id is registered, it needs a package that is not installed, or it cannot be made.
     """
-    entry = _find(env_id)
+    name = import_registrar(env_id)
+    # Gymnasium would take the newest version for an id without one, and another one tomorrow.
+    if name not in gymnasium.registry:
+        raise UserError(
+            f"--env expects a preset or a registered Gymnasium id, version and all (or module:Id), but got {env_id!r}."
+            + nearest(name, gymnasium.registry.keys())
+        )
+    entry = gymnasium.registry[name]
     try:
         with _quiet_model_compiler(entry):
             return Guarded(gymnasium.make(env_id, **{"disable_env_checker": True, **kwargs}), env_id)
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise UserError(f"--env {env_id} needs a package that is not installed: {error}") from error
-    except ImportError as error:  # Gymnasium's own MuJoCo v2 and v3 among others
-        raise UserError(f"--env {env_id} needs a package that is not installed: {error}" + _newer(env_id)) from error
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:  # Gymnasium's MuJoCo v2 and v3 among others
+        known = [
+            spec for spec in gymnasium.registry.values() if (spec.namespace, spec.name) == (entry.namespace, entry.name)
+        ]
+        newest = max(known, key=lambda spec: spec.version or 0)
+        hint = "" if newest.version == entry.version else f" Did you mean {newest.id!r}?"
+        raise UserError(f"--env {env_id} needs a package that is not installed: {error}{hint}") from error
     except Exception as error:
-        advice = "mend its constructor"
-        if isinstance(error, TypeError):
-            advice = (
-                "its constructor gets what it was registered with: gymnasium.register(id, entry_point, kwargs={...})"
-            )
-        raise UserError(f"--env {env_id} cannot be made, for it raised {told(error)}: {advice}") from error
+        arguments = "pass its constructor's arguments by gymnasium.register(id, entry_point, kwargs={...})"
+        advice = arguments if isinstance(error, TypeError) else "mend its constructor"
+        raise UserError(f"--env {env_id} cannot be made: it raised {one_line(error)}; {advice}") from error
 
 
 def import_registrar(env_id: str) -> str:
@@ -109,53 +116,26 @@ def import_registrar(env_id: str) -> str:
             importlib.import_module(module)
         except Exception as error:
             raise UserError(
-                f"--env {env_id}: importing {module!r}, which is to register the environment, failed with {told(error)}. Run "
-                "from the folder that holds it, or install the package"
+                f"--env {env_id}: importing {module!r}, which is to register the environment, failed with "
+                f"{one_line(error)}. Run from the folder that holds it, or install the package"
             ) from error
     return name
 
 
-def _find(env_id: str) -> gymnasium.envs.registration.EnvSpec:
-    """Return what is registered under an id, after importing the module in front of its colon, if there is one.
-
-    Raises:
-        UserError: The module cannot be imported, or nothing is registered under exactly this id.
-    """
-    name = import_registrar(env_id)
-    # Gymnasium would take the newest version for an id without one, and another one tomorrow.
-    if name not in gymnasium.registry:
-        raise UserError(
-            f"--env expects a preset or a registered Gymnasium id, version and all (or module:Id), but got {env_id!r}."
-            + nearest(name, gymnasium.registry.keys())
-        )
-    return gymnasium.registry[name]
-
-
-def _newer(env_id: str) -> str:
-    """Return a hint at the newest version of the same environment, or an empty string."""
-    namespace, name, version = gymnasium.envs.registration.parse_env_id(env_id.rpartition(":")[2])
-    known = [spec for spec in gymnasium.registry.values() if (spec.namespace, spec.name) == (namespace, name)]
-    newest = max(known, key=lambda spec: spec.version or 0)
-    return "" if newest.version == version else f" Did you mean {newest.id!r}?"
-
-
 @contextlib.contextmanager
 def _quiet_model_compiler(spec: gymnasium.envs.registration.EnvSpec) -> Iterator[None]:
-    """Drop what MuJoCo says of attributes in Gymnasium's own models; hand its other warnings to Python.
-
-    Only while a model is compiled, for warnings of the physics come from threads of MuJoCo's.
-    """
+    """Turn MuJoCo's warnings into Python's while a model is compiled, but for old attributes in Gymnasium's own models."""
     if "mujoco" not in str(spec.entry_point):
         yield
         return
     import mujoco
 
-    def tell(message: str) -> None:
+    def warn(message: str) -> None:
         if "is deprecated" not in message:
             warnings.warn(f"MuJoCo: {message}", RuntimeWarning, stacklevel=2)
 
     before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(tell)
+    mujoco.set_mju_user_warning(warn)
     try:
         yield
     finally:
@@ -170,8 +150,8 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         horizon: Steps per episode; the environment's own limit, or 1,000 where it has none, if not given.
 
     Raises:
-        UserError: Unknown id; observations that are not a flat Box; actions that are not a flat Box of real numbers, finite
-            and with room in each coordinate; a horizon below 1.
+        UserError: Unknown id; observations that are not a flat Box; actions that are not a flat, finite Box of real numbers
+            in which every coordinate can vary; a horizon below 1.
     """
     check_horizon(horizon)
     env = make_env(env_id)
@@ -183,9 +163,7 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         kwargs, source = registered_kwargs(env), own_source(env)
     finally:
         env.close()
-    observations, actions = (
-        _box(env_id, what, space) for what, space in zip(("observation", "action"), spaces, strict=True)
-    )
+    observations, actions = map(_box, (env_id, env_id), ("observation", "action"), spaces)
     _check_actions(env_id, actions)
     return EnvSpec(
         id=env_id,
@@ -226,9 +204,10 @@ def _check_actions(env_id: str, box: Box) -> None:
     with np.errstate(over="ignore"):
         low, high = box.low.astype(np.float32), box.high.astype(np.float32)
         wide = high - low
-    if not (np.isfinite(wide) & (wide > 0)).all():
-        number = int(np.flatnonzero(~(np.isfinite(wide) & (wide > 0)))[0])
+    bad = np.flatnonzero(~(np.isfinite(wide) & (wide > 0)))
+    if len(bad):
+        number = int(bad[0])
         raise UserError(
-            f"--env {env_id} has an action box whose coordinate {number} goes from {box.low[number]:g} to {box.high[number]:g}, "
-            f"in which float32 numbers have {'no room' if wide[number] == 0 else 'no end'}: {_BOUNDED}"
+            f"--env {env_id} has an action box whose coordinate {number} ranges from {box.low[number]:g} to "
+            f"{box.high[number]:g}, a range {'of zero' if wide[number] == 0 else 'too large'} in float32: {_BOUNDED}"
         )

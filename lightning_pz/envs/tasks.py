@@ -25,6 +25,11 @@ _FOREARM, _UPPER_ARM = 0.11, 0.1
 """Reacher: fingertip to elbow, elbow to shoulder, in m."""
 
 
+def standard(transition: Transition) -> np.ndarray:
+    """Return Gymnasium's own reward, in its unit and range."""
+    return transition.rewards
+
+
 def _control_cost(weight: float, transition: Transition) -> np.ndarray:
     # In the precision of the actions, as Gymnasium has it, so that sums agree to the last bit.
     return weight * np.square(transition.actions).sum(axis=-1)
@@ -36,22 +41,22 @@ def _rate(transition: Transition, coordinate: int) -> np.ndarray:
     return (after[:, coordinate] - before[:, coordinate]) / transition.dt
 
 
-def standard(transition: Transition) -> np.ndarray:
-    """Return Gymnasium's own reward, in its unit and range."""
-    return transition.rewards
+def _move(coordinate: int, sign: int, weight: float) -> TaskFunction:
+    """Move one generalized position q up or down: `sign (q' - q) / dt - weight sum a^2`, in its unit per second."""
+    return lambda transition: sign * _rate(transition, coordinate) - _control_cost(weight, transition)
 
 
-def mountaincar_left(transition: Transition) -> np.ndarray:
+def _left(transition: Transition) -> np.ndarray:
     """Be far left: `-pi/6 - x' - 0.1 a^2`, distance left of the valley's floor in m; -1.2 to 0.68."""
     return -np.pi / 6 - transition.after.positions[:, 0] - _control_cost(0.1, transition)
 
 
-def mountaincar_speed(transition: Transition) -> np.ndarray:
+def _fast(transition: Transition) -> np.ndarray:
     """Be fast in either direction: `|v'| / 0.07 - 0.1 a^2`, as a share of the speed limit; -0.1 to 1."""
     return np.abs(transition.after.velocities[:, 0]) / 0.07 - _control_cost(0.1, transition)
 
 
-def mountaincar_height(transition: Transition) -> np.ndarray:
+def _high(transition: Transition) -> np.ndarray:
     """Be high up: `0.45 sin(3 x') + 0.55 - 0.1 a^2`, height of the track in m as Gymnasium draws it; 0 to 1.
 
     Reaching the goal ends the episode and with it this reward, so the best policies stay on a hillside.
@@ -59,19 +64,7 @@ def mountaincar_height(transition: Transition) -> np.ndarray:
     return np.sin(3 * transition.after.positions[:, 0]) * 0.45 + 0.55 - _control_cost(0.1, transition)
 
 
-def _reach(positions: np.ndarray) -> np.ndarray:
-    """Distance of Reacher's fingertip from its shoulder in m, (n,), by the law of cosines."""
-    product = 2 * _UPPER_ARM * _FOREARM * np.cos(positions[:, 1])
-    return np.sqrt(_UPPER_ARM**2 + _FOREARM**2 + product)
-
-
-def _radial_velocity(after: Physics) -> np.ndarray:
-    """Velocity of the fingertip away from the shoulder in m/s, (n,): only the elbow moves it that way."""
-    elbow, rate = after.positions[:, 1], after.velocities[:, 1]
-    return -_UPPER_ARM * _FOREARM * np.sin(elbow) * rate / _reach(after.positions)
-
-
-def reacher_speed(transition: Transition) -> np.ndarray:
+def _fingertip_speed(transition: Transition) -> np.ndarray:
     """Move the fingertip fast: `|velocity of the fingertip| - sum a^2`, m/s; -2 to about 30.
 
     With shoulder rate w1, elbow angle q2 and rate w2, and w = w1 + w2, the squared speed is
@@ -85,35 +78,19 @@ def reacher_speed(transition: Transition) -> np.ndarray:
     return np.sqrt(np.maximum(squared, 0)) - _control_cost(1.0, transition)
 
 
-def reacher_clockwise(transition: Transition) -> np.ndarray:
-    """Turn the arm clockwise, seen from above: `-(q1' - q1) / dt - sum a^2`, rad/s; within +-140."""
-    return -_rate(transition, 0) - _control_cost(1.0, transition)
-
-
-def reacher_counterclockwise(transition: Transition) -> np.ndarray:
-    """Turn the arm the other way: `(q1' - q1) / dt - sum a^2`, rad/s at the shoulder; within +-140."""
-    return _rate(transition, 0) - _control_cost(1.0, transition)
-
-
-def reacher_radial(transition: Transition) -> np.ndarray:
+def _fingertip_radial(transition: Transition) -> np.ndarray:
     """Move the fingertip out and in: `|d/dt distance from the shoulder| - sum a^2`, m/s; -2 to about 20.
 
-    Turning the whole arm earns nothing; only bending and stretching the elbow does.
+    Turning the whole arm earns nothing; only bending and stretching the elbow does. The distance is by the law of cosines.
     """
-    return np.abs(_radial_velocity(transition.after)) - _control_cost(1.0, transition)
+    elbow, rate = transition.after.positions[:, 1], transition.after.velocities[:, 1]
+    product = 2 * _UPPER_ARM * _FOREARM * np.cos(elbow)
+    distance = np.sqrt(_UPPER_ARM**2 + _FOREARM**2 + product)
+    velocity = -_UPPER_ARM * _FOREARM * np.sin(elbow) * rate / distance
+    return np.abs(velocity) - _control_cost(1.0, transition)
 
 
-def hopper_forward(transition: Transition) -> np.ndarray:
-    """Move forward: `(x' - x) / dt - 0.001 sum a^2`, m/s; about -5 to 5. No bonus for being upright."""
-    return _rate(transition, 0) - _control_cost(1e-3, transition)
-
-
-def hopper_backward(transition: Transition) -> np.ndarray:
-    """Move backward: `-(x' - x) / dt - 0.001 sum a^2`, m/s; about -5 to 5. No bonus for being upright."""
-    return -_rate(transition, 0) - _control_cost(1e-3, transition)
-
-
-def hopper_jump(transition: Transition) -> np.ndarray:
+def _jump(transition: Transition) -> np.ndarray:
     """Rise: `max(0, (z' - z) / dt) - 0.001 sum a^2`, m/s upward of the torso; about 0 to 5.
 
     Times dt this adds up to the meters climbed in all jumps; standing and falling earn nothing.
@@ -121,62 +98,35 @@ def hopper_jump(transition: Transition) -> np.ndarray:
     return np.maximum(_rate(transition, 1), 0) - _control_cost(1e-3, transition)
 
 
-def halfcheetah_forward(transition: Transition) -> np.ndarray:
-    """Run forward: `(x' - x) / dt - 0.1 sum a^2`, m/s; about -10 to 15. On HalfCheetah this is *standard*."""
-    return _rate(transition, 0) - _control_cost(0.1, transition)
-
-
-def halfcheetah_backward(transition: Transition) -> np.ndarray:
-    """Run backward: `-(x' - x) / dt - 0.1 sum a^2`, m/s; about -15 to 10."""
-    return -_rate(transition, 0) - _control_cost(0.1, transition)
-
-
-def halfcheetah_frontflip(transition: Transition) -> np.ndarray:
-    """Turn head over heels, nose down first: `(pitch' - pitch) / dt - 0.1 sum a^2`, rad/s; within about +-20.
-
-    The pitch joint turns about the y axis, which takes the nose (+x) downward when positive.
-    """
-    return _rate(transition, 2) - _control_cost(0.1, transition)
-
-
-def halfcheetah_backflip(transition: Transition) -> np.ndarray:
-    """Turn over backward, nose up first: `-(pitch' - pitch) / dt - 0.1 sum a^2`, rad/s; within about +-20."""
-    return -_rate(transition, 2) - _control_cost(0.1, transition)
-
-
 TASKS: dict[str, dict[str, TaskFunction]] = {
-    "MountainCarContinuous": {
-        "standard": standard,
-        "left": mountaincar_left,
-        "speed": mountaincar_speed,
-        "height": mountaincar_height,
-    },
+    "MountainCarContinuous": {"standard": standard, "left": _left, "speed": _fast, "height": _high},
     "Reacher": {
         "standard": standard,
-        "speed": reacher_speed,
-        "clockwise": reacher_clockwise,
-        "counterclockwise": reacher_counterclockwise,
-        "radial": reacher_radial,
+        "speed": _fingertip_speed,
+        "clockwise": _move(0, -1, 1.0),  # the shoulder, seen from above, rad/s; within +-140
+        "counterclockwise": _move(0, 1, 1.0),
+        "radial": _fingertip_radial,
     },
     "Hopper": {
         "standard": standard,
-        "forward": hopper_forward,
-        "backward": hopper_backward,
-        "jump": hopper_jump,
+        "forward": _move(0, 1, 1e-3),  # along x, m/s; about -5 to 5; no bonus for being upright
+        "backward": _move(0, -1, 1e-3),
+        "jump": _jump,
     },
     "HalfCheetah": {
         "standard": standard,
-        "forward": halfcheetah_forward,
-        "backward": halfcheetah_backward,
-        "frontflip": halfcheetah_frontflip,
-        "backflip": halfcheetah_backflip,
+        "forward": _move(0, 1, 0.1),  # along x, m/s; about -10 to 15; the same as standard
+        "backward": _move(0, -1, 0.1),  # about -15 to 10
+        # The pitch about the y axis, which takes the nose (+x) down when positive, rad/s; within about +-20.
+        "frontflip": _move(2, 1, 0.1),
+        "backflip": _move(2, -1, 0.1),
     },
 }
 """Named tasks by Gymnasium id without its version."""
 
 
 def task_names(env_id: str) -> tuple[str, ...]:
-    """Return the names of an environment's tasks; just `standard` for one that we do not know."""
+    """Return the names of an environment's tasks; just `standard` where `TASKS` has none."""
     return tuple(_tasks_of(env_id))
 
 
@@ -188,9 +138,7 @@ def find_task(env_id: str, name: str) -> TaskFunction:
         name: One of `task_names(env_id)`, or where to import a function from, which gets a `Transition`.
 
     Raises:
-        UserError: No such task, or the function cannot be imported. The function that is returned for a
-            user's task raises it too, when the rewards have the wrong shape or are no numbers; call it through
-            `earn`, which says in which step of which episode.
+        UserError: No such task, or the function cannot be imported.
     """
     if ":" in name:
         return import_task(name, env_id)
@@ -209,13 +157,13 @@ def find_tasks(env_id: str, names: Iterable[str] | None = None) -> dict[str, Tas
 
 
 def _tasks_of(env_id: str) -> dict[str, TaskFunction]:
-    unknown: dict[str, TaskFunction] = {"standard": standard}
     try:
         namespace, name, version = parse_env_id(env_id)
     except gymnasium.error.Error:  # module:Id
-        return unknown
+        return {"standard": standard}
     # Hopper-v5, but neither mine/Hopper-v5 nor Hopper-variant-v0.
-    return unknown if namespace is not None or version is None else TASKS.get(name, unknown)
+    known = TASKS if namespace is None and version is not None else {}
+    return known.get(name, {"standard": standard})
 
 
 class TaskWrapper(gymnasium.Wrapper):
@@ -246,15 +194,9 @@ class TaskWrapper(gymnasium.Wrapper):
         observation, reward, terminated, truncated, info = self.env.step(action)
         previous, self._observation = self._observation, np.array(observation, dtype=np.float64)
         transition = Transition(
-            observations=previous[None],
-            actions=np.asarray(action)[None],
-            next_observations=self._observation[None],
-            rewards=np.array([reward], dtype=np.float64),
-            terminated=np.array([terminated]),
-            before=before,
-            after=self._physics(),
-            dt=control_seconds(self.env),
-        )
+            previous[None], np.asarray(action)[None], self._observation[None], np.array([reward], dtype=np.float64),
+            np.array([terminated]), before, self._physics(), control_seconds(self.env),
+        )  # fmt: skip
         info = {**info, "standard_reward": reward}
         reward = float(earn(self._task, transition, self._steps, [self._seed], [0])[0])
         self._steps += 1

@@ -1,4 +1,4 @@
-"""What stays: policies whose outcomes lie apart, at most so many, chosen the same way every time."""
+"""Keeps policies whose outcomes lie apart, at most so many, by a deterministic choice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALIKE = 1e-3
 
 @dataclass(frozen=True)
 class Archive:
-    """Policies with where they came from and where they went; row i of every array is policy i.
+    """Policies with their origins and outcomes; row i of every array is policy i.
 
     Attributes:
         numbers: In the order of being played, over the whole growth, (N,) int64.
@@ -58,7 +58,7 @@ def join(parts: list[Archive]) -> Archive:
     return Archive(**{name: np.concatenate([p.arrays()[name] for p in parts]) for name in parts[0].arrays()})
 
 
-def nearest(
+def nearest_others(
     points: Float[np.ndarray, "points size"],
 ) -> tuple[Float[np.ndarray, " points"], Int[np.ndarray, " points"]]:
     """Return the distance to the nearest other point and its number, exact, for each point."""
@@ -78,7 +78,7 @@ def nearest(
 def thin_out(points: Float[np.ndarray, "points size"], size: int, alike: float = _ALIKE) -> Int[np.ndarray, " kept"]:
     """Choose at most `size` points that lie apart; near-duplicates go in any case.
 
-    The closest pairs lose their younger member, pair after pair, until there is room. So a dense cluster becomes a
+    The closest pairs lose their younger member, pair after pair, until few enough are left. So a dense cluster becomes a
     sparse one, where keeping only the most novel would have emptied it.
 
     Args:
@@ -91,7 +91,7 @@ def thin_out(points: Float[np.ndarray, "points size"], size: int, alike: float =
     """
     rows = np.arange(len(points))
     while len(rows) > 1:
-        distance, other = nearest(points[rows])
+        distance, other = nearest_others(points[rows])
         order = np.argsort(distance, kind="stable")
         close = int((distance <= alike).sum())
         surplus = max(len(rows) - size, 0)

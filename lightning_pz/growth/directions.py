@@ -1,4 +1,4 @@
-"""In which directions of outcome space to grow next: such that the pool is thin there, and few are alike."""
+"""Chooses directions of outcome space along which the pool is thin, few of them alike."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Thinness = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def draw_directions(count: int, size: int, generator: np.random.Generator) -> Directions:
     """Draw unit vectors with random signs, from sparse to dense: the number of coordinates is log-uniform.
 
-    A dense direction asks for many things at once and a single coordinate for one; nobody knows beforehand which of
-    them behaviors follow.
+    A dense direction asks for many things at once, a single coordinate for one; which of them behaviors follow is
+    unknown beforehand.
     """
     drawn = np.zeros((count, size))
     for row in drawn:
@@ -58,7 +58,7 @@ def _rarity(far: np.ndarray) -> np.ndarray:
 
 
 THINNESS = {"covering": far_thinness, "frontier": frontier_thinness}
-"""Ways to tell how thin a pool is along a direction, by the choice of directions that uses them."""
+"""Measures of how thin a pool is along a direction, by the choice of directions that uses them."""
 
 
 def covering_directions(
@@ -76,7 +76,7 @@ def covering_directions(
         outcomes: Of the pool, whitened.
         count: How many, even.
         generator: Draws the candidates.
-        thinness: Tells how thin the pool is along a direction.
+        thinness: Measures how thin the pool is along a direction.
     """
     candidates = draw_directions(_CANDIDATES, outcomes.shape[1], generator)
     thin = thinness(outcomes, candidates) + thinness(outcomes, -candidates)

@@ -1,7 +1,7 @@
 """Climbing along several outcome directions at once: one optimizer each, one batch of policies for all.
 
-An emitter is an `Optimizer` of `lightning_pz.search.optimizers.protocol`, so PGPE and CMA-ES fit without a change; what it is
-told is not a return but how far a policy's outcome lies along its direction.
+An emitter is an `Optimizer` of `lightning_pz.search.optimizers.protocol`, such as PGPE or CMA-ES; its fitness is not a return
+but how far a policy's outcome lies along its direction.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def tell(
 
 @torch.no_grad()
 def release(emitters: Emitters, optimizer: Optimizer, weights: SearchSpace, seeds: list[int]) -> Emitters:
-    """Let the decoder go: begin again in weights, with the optimizer for them, where each emitter stands."""
+    """Begin again in weights, without the decoder, where each emitter stands."""
     assert weights.encode is not None
     centers = torch.stack(list(incumbents(emitters)))
     return begin(optimizer, weights, weights.encode(emitters.space.decode(centers)), seeds)

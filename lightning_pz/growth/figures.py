@@ -1,4 +1,4 @@
-"""What is told of a growth: coverage, effective dimension and return ceilings over steps, and where outcomes lie."""
+"""Reports a growth: coverage, effective dimension and return ceilings over steps, and where outcomes lie."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lightning_pz.common.plotting import legend, look, panels, save_figure, single
-from lightning_pz.growth.outcomes import effective_dimension, whiten
+from lightning_pz.growth.outcomes import effective_dimension, fit_whitening
 from lightning_pz.growth.rounds import Growth
 
 _RAYS = 256
@@ -29,13 +29,13 @@ def coverage(
     In standard deviations of the first, random policies, along uniform directions of their whitened outcome space.
     Of n Gaussian points it is the expected maximum of n normal numbers: 3.2 for a thousand.
     """
-    frame = whiten(first, scales)
+    frame = fit_whitening(first, scales)
     rays = np.random.default_rng(0).standard_normal((_RAYS, len(frame.kept)))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     return float((frame(outcomes) @ rays.T).max(0).mean())
 
 
-def measure(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[str, Any]:
+def history_row(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[str, Any]:
     """Return one row of the history, flat: steps, policies, coverage, effective dimension, ceiling of each task."""
     archive = growth.archive
     row = {
@@ -50,8 +50,10 @@ def measure(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[str, A
     return row | {f"ceiling/{task}": float(value) for task, value in zip(tasks, best, strict=True)}
 
 
-def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]], scales: np.ndarray) -> None:
-    """Add a round to the TensorBoard events in a folder; what a killed run said of this round is overwritten."""
+def log_round(
+    folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]], scales: np.ndarray
+) -> None:
+    """Add a round to the TensorBoard events in a folder, over what a killed run wrote of this round."""
     from torch.utils.tensorboard import SummaryWriter
 
     steps = row["steps"]
@@ -63,34 +65,30 @@ def log(folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[st
         writer.add_figure("outcomes", outcome_scatter(growth, scales), steps)
 
 
-def keep(
+def write_figures(
     working: Path, pool: Path, growth: Growth, history: list[dict[str, Any]], env_id: str, scales: np.ndarray
 ) -> None:
-    """Leave events and figures in the folder of the finished pool."""
+    """Copy events to the folder of the finished pool and draw its figures."""
     # TensorBoard reads files in the order of their names, which end in second, process and an unpadded count.
-    written = sorted((working / "events").glob("events.*"), key=lambda path: _numbers(path.name))
+    written = sorted((working / "events").glob("events.*"), key=lambda path: [*map(int, re.findall(r"\d+", path.name))])
     for place, path in enumerate(written):
         shutil.copy2(path, pool / f"events.out.tfevents.{place:06d}.growth")
     save_figure(outcome_scatter(growth, scales), pool / "figures" / "outcomes")
-    save_figure(curves(history, env_id), pool / "figures" / "growth")
-
-
-def _numbers(name: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", name)]
+    save_figure(growth_curves(history, env_id), pool / "figures" / "growth")
 
 
 def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Figure:
     """Draw outcomes along their two principal axes, colored by the round in which they were found."""
     archive = growth.archive
-    frame = whiten(growth.first, scales)
+    frame = fit_whitening(growth.first, scales)
     points = frame(archive.outcomes)
     centered = points - points.mean(0)
-    axes_found = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :2]
-    if axes_found.shape[1] == 1:
-        axes_found = np.concatenate([axes_found, np.zeros_like(axes_found)], axis=1)
+    principal = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :2]
+    if principal.shape[1] == 1:
+        principal = np.concatenate([principal, np.zeros_like(principal)], axis=1)
     # Signs of eigenvectors are arbitrary: the largest entry is made positive, so that frames of a film agree.
-    axes_found = axes_found * np.sign(axes_found[np.abs(axes_found).argmax(0), [0, 1]] + 1e-300)
-    flat = centered @ axes_found
+    principal = principal * np.sign(principal[np.abs(principal).argmax(0), [0, 1]] + 1e-300)
+    flat = centered @ principal
     figure, axes = single(width=5.2, height=4.0)
     # Drawn in random order, so that no round hides another.
     shown = np.random.default_rng(0).permutation(len(flat))[:most]
@@ -100,11 +98,11 @@ def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Fig
         xlabel="first principal outcome (sd of random policies)", ylabel="second principal outcome",
         title=f"{len(archive):,} kept policies after {growth.steps / 1e6:.1f} M steps",
     )  # fmt: skip
-    figure.colorbar(dots, label="round (0: random policies)", ticks=MaxNLocator(integer=True))
+    figure.colorbar(dots, ax=axes, label="round (0: random policies)", ticks=MaxNLocator(integer=True))
     return figure
 
 
-def curves(history: list[dict[str, Any]], title: str) -> Figure:
+def growth_curves(history: list[dict[str, Any]], title: str) -> Figure:
     """Draw coverage with effective dimension, and the best return in the pool of each task, against steps."""
     steps = [row["steps"] / 1e6 for row in history]
     tasks = [name for name in history[0] if name.startswith("ceiling/")]

@@ -1,7 +1,7 @@
-"""A quick autoencoder of the pool so far, for a round that begins in its latent space.
+"""Trains a quick autoencoder of the pool so far, for a round that begins in its latent space.
 
-The networks and the loss are those of `lightning_pz.autoencoder`; the loop is a plain one, since neither checkpoints nor
-logs are wanted of a decoder that is let go within the round.
+Networks and loss are those of `lightning_pz.autoencoder`; the loop is a plain one, since a decoder that serves one round
+needs neither checkpoints nor logs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The grown recipe: random policies first, then round after round, and in the end a pool folder.
+"""Grows a pool: random policies first, then round after round, and in the end a pool folder.
 
-It can be killed at any time: the same command goes on from the last whole round, to the same pool.
+After a kill the same command resumes from the last whole round, to the same pool.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lightning_pz.common.threads import one_thread
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
 from lightning_pz.growth import figures as report
-from lightning_pz.growth.resume import load, save, working_folder
-from lightning_pz.growth.rounds import Grower
+from lightning_pz.growth.resume import load_growth, save_growth, working_folder
+from lightning_pz.growth.rounds import Grower, Growth
 from lightning_pz.growth.write_pool import pool_bytes, write_pool
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
@@ -44,12 +44,11 @@ def grow(
     """Grow the pool unless it is there already, and open it.
 
     Args:
-        folder: Where it is to lie. An unfinished growth is kept beside it.
+        folder: The pool's. An unfinished growth is kept beside it.
         spec: The environment.
         layout: Shape of the policies.
         recipe: How to grow it.
-        tasks: Tasks whose returns are taken down for the report; all that are known of the environment if None. They
-            reach nothing else.
+        tasks: Tasks whose returns are recorded for the report alone; all named ones of the environment if None.
         progress: Show a bar; by default only on a terminal.
 
     Raises:
@@ -95,39 +94,31 @@ def _make(
     )
     working = working_folder(folder)
     identity = {**pool_identity(spec, layout, recipe), "tasks": list(tasks)}
+    history: list[dict[str, Any]] = []
     with tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar:
+        grower = Grower(spec, network, recipe, sample, tasks, bar.update)
+        scales = grower.embedding.scales
 
-        def on_steps(steps: int) -> None:
-            bar.update(steps)
+        def keep(growth: Growth) -> Growth:
+            history.append(report.history_row(growth, list(tasks), scales))
+            report.log_round(working, growth, history[-1], history, scales)
+            seconds = round(time.perf_counter() - started, 2)
+            save_growth(working, growth, {"history": history, "seconds": seconds}, identity)
+            return growth
 
-        grower = Grower(spec, network, recipe, sample, tasks, on_steps)
-        found = load(working, identity)
-        told: dict[str, Any] = {"history": [], "seconds": 0.0}
+        found = load_growth(working, identity)
         if found is not None:
-            growth, told = found
-            started -= told["seconds"]
+            growth, before = found
+            history, started = before["history"], started - before["seconds"]
             bar.update(growth.steps)
         else:
-            growth = grower.begin()
-            told = _tell(working, growth, told, grower, started)
-            save(working, growth, told, identity)
+            growth = keep(grower.begin())
         while True:
-            bar.set_postfix(round=growth.rounds, coverage=f"{told['history'][-1]['coverage']:.1f}")
+            bar.set_postfix(round=growth.rounds, coverage=f"{history[-1]['coverage']:.1f}")
             if not grower.can_afford_round(growth):
                 break
-            growth = grower.round(growth)
-            told = _tell(working, growth, told, grower, started)
-            save(working, growth, told, identity)
+            growth = keep(grower.round(growth))
     with new_folder(folder, pool_bytes(spec, recipe, layout.num_params)) as temporary:
-        told["seconds"] = round(time.perf_counter() - started, 2)
-        about = {"tasks": list(tasks), "history": told["history"], "seconds": told["seconds"]}
+        about = {"tasks": list(tasks), "history": history, "seconds": round(time.perf_counter() - started, 2)}
         write_pool(temporary, growth, spec, network, recipe, sample, grower.embedding, about, progress)
-        report.keep(working, temporary, growth, told["history"], spec.id, grower.embedding.scales)
-
-
-def _tell(working: Path, growth: Any, told: dict[str, Any], grower: Grower, started: float) -> dict[str, Any]:
-    """Add a round to the history and to TensorBoard."""
-    row = report.measure(growth, list(grower.tasks), grower.embedding.scales)
-    history = [*told["history"], row]
-    report.log(working, growth, row, history, grower.embedding.scales)
-    return {"history": history, "seconds": round(time.perf_counter() - started, 2)}
+        report.write_figures(working, temporary, growth, history, spec.id, scales)

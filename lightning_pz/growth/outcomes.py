@@ -1,4 +1,4 @@
-"""Outcomes: where a policy went in its own episode, as a vector, and the space in which they are compared.
+"""Outcomes: vectors that describe where policies went in their own episodes, and their whitening.
 
 References:
     Rahimi and Recht 2007, Random Features for Large-Scale Kernel Machines. Gretton et al. 2012, A Kernel Two-Sample
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -28,25 +27,12 @@ _RIDGE = 1e-2
 """Added to the correlation matrix before it is inverted, so that mere noise is not blown up to unit size."""
 
 
-class FourierFeatures(NamedTuple):
-    """Random features whose inner products approximate a Gaussian kernel.
+def fourier_features(
+    size: int, features: int, bandwidth: float, seed: int
+) -> Callable[[Float[np.ndarray, "points size"]], Float[np.ndarray, "points features"]]:
+    """Draw F random Fourier features `sqrt(2 / F) cos(x w + b)` of points x, (N, D).
 
-    Attributes:
-        frequencies: (D, F), standard normal over the bandwidth.
-        phases: (F,), uniform on a circle.
-    """
-
-    frequencies: np.ndarray
-    phases: np.ndarray
-
-    def __call__(self, points: Float[np.ndarray, "points size"]) -> Float[np.ndarray, "points features"]:
-        """Return `sqrt(2 / F) cos(x w + b)`, (N, F); their inner product estimates `exp(-|x - y|^2 / (2 h^2))`."""
-        scale = np.sqrt(2 / len(self.phases))
-        return scale * np.cos(points @ self.frequencies + self.phases)
-
-
-def fourier_features(size: int, features: int, bandwidth: float, seed: int) -> FourierFeatures:
-    """Draw random Fourier features of a Gaussian kernel.
+    Their inner product estimates the Gaussian kernel `exp(-|x - y|^2 / (2 h^2))`.
 
     Args:
         size: Numbers in a point, D.
@@ -55,9 +41,9 @@ def fourier_features(size: int, features: int, bandwidth: float, seed: int) -> F
         seed: Of the draw.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, 0)))
-    return FourierFeatures(
-        generator.standard_normal((size, features)) / bandwidth, generator.uniform(0, 2 * np.pi, features)
-    )
+    frequencies = generator.standard_normal((size, features)) / bandwidth
+    phases, scale = generator.uniform(0, 2 * np.pi, features), np.sqrt(2 / features)
+    return lambda points: scale * np.cos(points @ frequencies + phases)
 
 
 @dataclass(frozen=True)
@@ -151,16 +137,13 @@ class OutcomeObserver:
         self._means[active] += before / self._counts[active]
         if self._squares is not None:
             self._squares[active] += before * (features - self._means[active])
-        self._remember(step.number, active, observations)
-
-    def _remember(self, step: int, active: np.ndarray, observations: np.ndarray) -> None:
-        """Reservoir sampling: with m places, step t takes a random one with probability m / (t + 1)."""
+        # Reservoir sampling: with m places, step t takes a random one with probability m / (t + 1).
         slots, places = self._visited.shape[:2]
         # For every slot, playing or not, so that an ended episode does not shift another's draws.
-        draws = self._generator.integers(0, step + 1, size=slots)[active]
-        if step == 0:
+        draws = self._generator.integers(0, step.number + 1, size=slots)[active]
+        if step.number == 0:
             self._visited[active] = observations[:, None, :]
-        place = np.full(len(active), step) if step < places else draws
+        place = np.full(len(active), step.number) if step.number < places else draws
         kept = place < places
         self._visited[active[kept], place[kept]] = observations[kept]
 
@@ -168,7 +151,7 @@ class OutcomeObserver:
         """Return the outcome of each episode, (S, D) float32."""
         parts = [self._means]
         if self._squares is not None:
-            parts.append(np.sqrt(self._squares / np.maximum(self._counts, 1)))
+            parts += [np.sqrt(self._squares / np.maximum(self._counts, 1))]
         return np.concatenate([*parts, self._counts / self._horizon], axis=1).astype(np.float32)
 
     def visited(self) -> np.ndarray:
@@ -197,7 +180,7 @@ class Whitening:
         return (outcomes - self.mean) @ self.matrix.T
 
 
-def whiten(outcomes: Outcomes, scales: Float[np.ndarray, " outcome"], what: str = "the outcomes") -> Whitening:
+def fit_whitening(outcomes: Outcomes, scales: Float[np.ndarray, " outcome"], what: str = "the outcomes") -> Whitening:
     """Fit the whitening of some outcomes, leaving out coordinates that hardly vary.
 
     Args:
@@ -213,8 +196,8 @@ def whiten(outcomes: Outcomes, scales: Float[np.ndarray, " outcome"], what: str 
     kept = np.flatnonzero(std > _STILL * scales)
     if len(values) < 2 or not len(kept):
         raise UserError(
-            f"{what} of {len(values)} random policies are all the same or nearly so, so there is no direction to grow in: do episodes "
-            "end at once? Look at the environment, or raise --prior.gain"
+            f"{what} of {len(values)} random policies are all the same or nearly so, which leaves no direction to grow in: "
+            "do episodes end at once? Check the environment, or raise --prior.gain"
         )
     scaled = (values[:, kept] - mean[kept]) / std[kept]
     correlation = scaled.T @ scaled / len(scaled)

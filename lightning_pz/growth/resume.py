@@ -1,4 +1,4 @@
-"""A growth on disk between two rounds, so that it goes on where it was after a kill."""
+"""Saves a growth between two rounds, so that it can resume after a kill."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def working_folder(pool: Path) -> Path:
     return pool.with_name(f".{pool.name}.growing")
 
 
-def save(folder: Path, growth: Growth, told: dict[str, Any], identity: Any) -> None:
+def save_growth(folder: Path, growth: Growth, report: dict[str, Any], identity: Any) -> None:
     """Write a growth as `round-NNNN`, whole or not at all, and drop the one before.
 
     Args:
         folder: The working folder.
         growth: What to write.
-        told: More to keep, plain data: history and seconds.
+        report: More to keep, plain data: history and seconds.
         identity: Mapping of plain data that decides the result; another growth is refused.
     """
     target = folder / f"round-{growth.rounds:04d}"
     arrays = growth.archive.arrays() | {name: getattr(growth, name) for name in _WHOLE}
-    state = {"identity": identity, "numbers": {name: getattr(growth, name) for name in _NUMBERS}, "told": told}
+    state = {"identity": identity, "numbers": {name: getattr(growth, name) for name in _NUMBERS}, "told": report}
     with new_folder(target) as temporary:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
@@ -49,8 +49,8 @@ def save(folder: Path, growth: Growth, told: dict[str, Any], identity: Any) -> N
             shutil.rmtree(older, ignore_errors=True)
 
 
-def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
-    """Return the newest saved growth with what was told of it, or None if there is none.
+def load_growth(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
+    """Return the newest saved growth with its report, or None if there is none.
 
     Raises:
         UserError: It is of other settings, or broken.
@@ -65,8 +65,8 @@ def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
         names = (*Archive.__dataclass_fields__, *_WHOLE)
         arrays = {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
         whole = {name: arrays.pop(name) for name in _WHOLE}
+        report = state["told"]
         growth = Growth(archive=Archive(**arrays), **whole, **state["numbers"])
-        told = state["told"]
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}): delete {folder} to begin again"
@@ -76,7 +76,7 @@ def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
             f"{folder} holds an unfinished growth with other settings: {difference}. Finish it with those, give another "
             "--pool, or delete it"
         )
-    return growth, told
+    return growth, report
 
 
 def _difference(kept: Any, identity: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""The rounds of a growth: choose directions, climb them all at once, keep what went somewhere new."""
+"""Takes the rounds of a growth: choose directions, climb them all at once, keep what went somewhere new."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lightning_pz.growth import emitters
 from lightning_pz.growth.archive import Archive, join, thin_out
 from lightning_pz.growth.directions import THINNESS, covering_directions, random_directions
 from lightning_pz.growth.latent_space import train_latent_space
-from lightning_pz.growth.outcomes import OutcomeObserver, make_embedding, whiten
+from lightning_pz.growth.outcomes import OutcomeObserver, fit_whitening, make_embedding
 from lightning_pz.growth.variation import IsoLineVariation
 from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.grown_recipe import GrownRecipe
@@ -45,7 +45,7 @@ class Growth:
         archive: What has been kept so far.
         functionals: For each direction that was climbed, the vector whose inner product with a raw outcome was
             climbed, (K, D) float64.
-        first: Outcomes of the first policies, (n, D): their whitening is the fixed frame in which coverage is told.
+        first: Outcomes of the first policies, (n, D), whose whitening is the frame in which coverage is measured.
         rounds: Rounds so far; the first policies are round 0.
         steps: Environment steps so far.
         played: Policies played so far.
@@ -71,8 +71,8 @@ class Grower:
         network: What the policies share.
         recipe: Settings.
         sample: The state sample on which latent rounds compare behavior.
-        tasks: Reward functions by name whose returns are taken down for the report; they reach nothing else.
-        on_steps: Told of environment steps as they are taken.
+        tasks: Reward functions by name whose returns are recorded for the report alone.
+        on_steps: Called with environment steps as they are taken.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Grower:
         recipe: GrownRecipe,
         sample: StateSample,
         tasks: Mapping[str, TaskFunction],
-        on_steps: Callable[[int], None] = lambda steps: None,
+        on_steps: Callable[[int], object] = lambda steps: None,
     ) -> None:
         self.spec, self.network, self.recipe, self.sample = spec, network, recipe, sample
         self.tasks, self.on_steps = tasks, on_steps
@@ -102,7 +102,7 @@ class Grower:
         params = draw_params(self.recipe.prior, self.network.layout, self.recipe.seed, range(self.recipe.first))
         archive, steps = self._play(params, generation=0, numbers=0, origin=0, directions=-1, round_number=0)
         self._check_finite(len(archive), self.recipe.first, "the first")
-        whiten(archive.outcomes, self.embedding.scales, f"the outcomes on {self.spec.id}")
+        fit_whitening(archive.outcomes, self.embedding.scales, f"the outcomes on {self.spec.id}")
         empty = np.empty((0, archive.outcomes.shape[1]))
         invalid = self.recipe.first - len(archive)
         return Growth(archive, empty, archive.outcomes.copy(), 0, steps, self.recipe.first, 1, invalid)
@@ -119,7 +119,7 @@ class Grower:
         """
         r, archive = self.recipe, growth.archive
         number = growth.rounds + 1
-        whitening = whiten(archive.outcomes, self.embedding.scales)
+        whitening = fit_whitening(archive.outcomes, self.embedding.scales)
         white = whitening(archive.outcomes)
         directions = self._choose(white, number)
         # Variation goes along no direction.
@@ -150,7 +150,7 @@ class Grower:
         new = sum(len(part) for part in parts[1:])
         self._check_finite(new, played - growth.played, f"round {number}'s")
         joined = join(parts)
-        white = whiten(joined.outcomes, self.embedding.scales)(joined.outcomes)
+        white = fit_whitening(joined.outcomes, self.embedding.scales)(joined.outcomes)
         kept = joined.take(thin_out(white, r.size))
         return Growth(
             kept,
@@ -166,8 +166,8 @@ class Grower:
     def _check_finite(self, found: int, played: int, whose: str) -> None:
         if not found:
             raise UserError(
-                f"not one of {whose} {played} policies stayed finite on {self.spec.id}: in every episode an observation or an "
-                "action was NaN or infinite. Look for what makes the environment overflow, or lower --sigma or --prior.gain"
+                f"not one of {whose} {played} policies stayed finite on {self.spec.id}: in every episode an observation or "
+                "an action was NaN or infinite. Find what makes the environment overflow, or lower --sigma or --prior.gain"
             )
 
     def _begins_in_latent(self, growth: Growth) -> bool:

@@ -1,4 +1,4 @@
-"""Variation of MAP-Elites in the place of climbing: new policies out of pairs of kept ones, wherever that leads.
+"""Variation of MAP-Elites instead of climbing: new policies from pairs of kept ones.
 
 References:
     Vassiliades and Mouret 2018, Discovering the Elite Hypervolume by Leveraging Interspecies Correlation: Iso+LineDD,
@@ -65,7 +65,7 @@ class IsoLineVariation:
     def tell(
         self, state: VariationState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
     ) -> VariationState:
-        """Learn nothing; what is new stays in the archive, and is a parent from the next round on."""
+        """Learn nothing; new policies in the archive are parents from the next round on."""
         return state
 
     def incumbent(self, state: VariationState) -> Float[Tensor, " size"]:

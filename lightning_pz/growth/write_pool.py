@@ -1,4 +1,4 @@
-"""From a growth to a pool folder: the state sample follows the policies, and everything says where it came from."""
+"""Writes a finished growth as a pool folder, with a state sample that follows its policies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.growth.outcomes import Embedding, whiten
+from lightning_pz.growth.outcomes import Embedding, fit_whitening
 from lightning_pz.growth.rounds import ORIGINS, Growth
 from lightning_pz.growth.state_sample import follow
 from lightning_pz.policy import PolicyNetwork
@@ -62,7 +62,7 @@ def write_pool(
             f"only {len(archive)} policies with different outcomes were found, but novelty compares each with "
             f"{recipe.neighbors} neighbors: raise --steps, or lower --neighbors"
         )
-    whitening = whiten(archive.outcomes, embedding.scales)
+    whitening = fit_whitening(archive.outcomes, embedding.scales)
     scores = novelty(torch.from_numpy(whitening(archive.outcomes)).float(), recipe.neighbors, progress=progress)
     first = torch.from_numpy(whitening(growth.first)).float()
     states = follow(sample, archive, recipe)

@@ -21,7 +21,9 @@ def first_config(arguments):
     return yaml.safe_load(arguments[0].removeprefix("--config="))
 
 
-@pytest.mark.parametrize("policy", preset_names("policy"))
+@pytest.mark.parametrize(
+    "policy", [pytest.param(name, marks=[pytest.mark.slow] * (name == "large")) for name in preset_names("policy")]
+)
 def test_every_policy_preset_runs_a_step(policy, tmp_path):
     # Some of what the presets set is made smaller; that they set it is tested below.
     result = fit.main([
@@ -41,19 +43,9 @@ def test_every_environment_preset_makes_a_pool(env, tmp_path, capsys):
 
 def test_every_file_in_conf_is_covered_here():
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
-    commands = {
-        "fit.yaml",
-        "collect.yaml",
-        "collect-grown.yaml",
-        "finetune.yaml",
-        "evaluate.yaml",
-        "compress.yaml",
-        "sweep/recovery.yaml",
-        "sweep/compare.yaml",
-        "sweep/grown.yaml",
-        "sweep/growth.yaml",
+    commands = {f"{name}.yaml" for name in ("fit", "collect", "collect-grown", "finetune", "evaluate", "compress")} | {
+        f"sweep/{study}.yaml" for study in ("recovery", "compare", "grown", "growth", *SEARCHES)
     }
-    commands |= {f"sweep/{study}.yaml" for study in SEARCHES}
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
     # tests/compression/test_compress.py parses these.
     presets |= {f"compress/{name}.yaml" for name in preset_names("compress")}

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from lightning_pz.growth.archive import nearest, thin_out
+from lightning_pz.growth.archive import nearest_others, thin_out
 
 
 def test_nearest_neighbors_are_those_of_scikit_learn():
     points = np.random.default_rng(0).standard_normal((1500, 6))
-    distance, number = nearest(points)
+    distance, number = nearest_others(points)
     expected, indices = NearestNeighbors(n_neighbors=2).fit(points).kneighbors()
     indices, expected = indices[:, 0], expected[:, 0]
     np.testing.assert_allclose(distance, expected, atol=1e-4)
@@ -31,7 +31,7 @@ def test_it_is_bounded_and_what_stays_lies_further_apart_than_a_random_choice(si
     assert np.array_equal(kept, thin_out(points, size))
     if size > 1:
         random = generator.choice(700, size, replace=False)
-        assert nearest(points[kept])[0].min() > 2 * nearest(points[random])[0].min()
+        assert nearest_others(points[kept])[0].min() > 2 * nearest_others(points[random])[0].min()
 
 
 def test_a_dense_cluster_is_thinned_not_emptied():

@@ -62,7 +62,7 @@ def test_it_goes_on_after_a_kill_to_the_same_pool(grown, tmp_path, car, layout, 
         def dies_at_the_end(*_):
             raise SystemExit
 
-        patch.setattr(loop_module.report, "keep", dies_at_the_end)
+        patch.setattr(loop_module.report, "write_figures", dies_at_the_end)
         with pytest.raises(SystemExit):
             grow(folder, car, layout, grown_recipe, progress=False)
     resumed = grow(folder, car, layout, grown_recipe, progress=False)

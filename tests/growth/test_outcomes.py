@@ -16,9 +16,9 @@ from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.growth.outcomes import (
     OutcomeObserver,
     effective_dimension,
+    fit_whitening,
     fourier_features,
     make_embedding,
-    whiten,
 )
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
@@ -125,7 +125,7 @@ def test_whitened_outcomes_have_unit_covariance_and_still_coordinates_are_left_o
     outcomes = np.concatenate(
         [mixed[:, :2], 4.0 + 0.05 * generator.standard_normal((5000, 1)), mixed[:, 2:]], axis=1
     ).astype(np.float32)
-    whitening = whiten(outcomes, np.ones(4))
+    whitening = fit_whitening(outcomes, np.ones(4))
     assert whitening.kept.tolist() == [0, 1, 3]
     white = whitening(outcomes)
     np.testing.assert_allclose(np.cov(white.T), np.eye(3), atol=0.06)
@@ -136,7 +136,7 @@ def test_whitened_outcomes_have_unit_covariance_and_still_coordinates_are_left_o
 
 def test_outcomes_that_are_all_the_same_are_refused():
     with pytest.raises(UserError, match="do episodes end at once"):
-        whiten(np.ones((10, 3), dtype=np.float32), np.ones(3), "the outcomes")
+        fit_whitening(np.ones((10, 3), dtype=np.float32), np.ones(3), "the outcomes")
 
 
 def test_effective_dimension_of_known_spectra():

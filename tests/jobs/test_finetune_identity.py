@@ -19,7 +19,7 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import safe_name
 from lightning_pz.common.identity import digest
-from lightning_pz.envs.played import is_as_it_was
+from lightning_pz.envs.identity import is_as_it_was
 from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings
@@ -157,12 +157,10 @@ def test_an_environment_that_has_changed_is_refused_or_another_run(checkpoint, m
 
 
 def test_versions_of_what_simulates_count(checkpoint, monkeypatch):
-    from lightning_pz.envs import played
-
     model = load_autoencoder(checkpoint)
     job = single_run.SearchJob(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
     before = single_run.identity_of(job, model)
-    monkeypatch.setattr(played.importlib.metadata, "version", lambda package: "99")
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "99")
     assert single_run.identity_of(job, model).digest != before.digest
 
 

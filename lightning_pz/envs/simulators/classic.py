@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from lightning_pz.envs.simulators.numerics import scalar_cos, scalar_square
-from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, put, rows
+from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, put_rows, take_rows
 from lightning_pz.envs.specs import EnvSpec
 
 _MAX_SPEED = np.float32(0.07)
@@ -48,33 +48,25 @@ class MountainCarSimulator:
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
         """Advance the active slots by one step; see `Simulator.step`."""
-        state = rows(self._state, active)
+        state = take_rows(self._state, active)
         single = state.astype(np.float32)
         force = actions[:, 0]
         position, velocity = _move(single[:, 0], single[:, 1], force)
         if self._any_fresh:
-            fresh = rows(self._fresh, active)
+            fresh = take_rows(self._fresh, active)
             first_position, first_velocity = _move_fresh(state[:, 0], state[:, 1], force)
             position = np.where(fresh, first_position, position)
             velocity = np.where(fresh, first_velocity, velocity)
-            put(self._fresh, active, np.zeros(len(active), dtype=bool))
+            put_rows(self._fresh, active, np.zeros(len(active), dtype=bool))
             self._any_fresh = bool(self._fresh.any())
         terminated = (position >= _GOAL) & (velocity >= 0)
         rewards = terminated * 100.0 - _action_square(force) * 0.1
         after = np.empty((len(active), 2), dtype=np.float32)
         after[:, 0], after[:, 1] = position, velocity
         after = after.astype(np.float64)
-        put(self._state, active, after)
-        return Transition(
-            single.astype(np.float64),
-            actions,
-            after,
-            rewards,
-            terminated,
-            Physics(state[:, :1], state[:, 1:]),
-            Physics(after[:, :1], after[:, 1:]),
-            1.0,
-        )
+        put_rows(self._state, active, after)
+        before, later = (Physics(both[:, :1], both[:, 1:]) for both in (state, after))
+        return Transition(single.astype(np.float64), actions, after, rewards, terminated, before, later, 1.0)
 
 
 class PendulumSimulator:
@@ -102,7 +94,7 @@ class PendulumSimulator:
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
         """Advance the active slots by 0.05 s; see `Simulator.step`."""
         dt = 0.05
-        angle, velocity = rows(self._angle, active), rows(self._velocity, active)
+        angle, velocity = take_rows(self._angle, active), take_rows(self._velocity, active)
         torque = np.clip(actions[:, 0], -2.0, 2.0)
         wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
         squared = torque**2 if torque.dtype == np.float32 else scalar_square(torque)
@@ -110,18 +102,12 @@ class PendulumSimulator:
         new_velocity = velocity + (15.0 * np.sin(angle) + 3.0 * torque) * dt
         new_velocity = np.clip(new_velocity, -8, 8)
         new_angle = angle + new_velocity * dt
-        put(self._angle, active, new_angle)
-        put(self._velocity, active, new_velocity)
-        return Transition(
-            self._observe(angle, velocity),
-            actions,
-            self._observe(new_angle, new_velocity),
-            -costs,
-            np.zeros(len(active), dtype=bool),
-            Physics(angle[:, None], velocity[:, None]),
-            Physics(new_angle[:, None], new_velocity[:, None]),
-            dt,
-        )
+        put_rows(self._angle, active, new_angle)
+        put_rows(self._velocity, active, new_velocity)
+        seen, next_seen = self._observe(angle, velocity), self._observe(new_angle, new_velocity)
+        before = Physics(angle[:, None], velocity[:, None])
+        after = Physics(new_angle[:, None], new_velocity[:, None])
+        return Transition(seen, actions, next_seen, -costs, np.zeros(len(active), dtype=bool), before, after, dt)
 
     @staticmethod
     def _observe(angle: np.ndarray, velocity: np.ndarray) -> np.ndarray:

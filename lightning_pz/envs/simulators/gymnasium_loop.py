@@ -1,6 +1,6 @@
-"""Any other environment: Gymnasium itself, one after another.
+"""Simulates any other environment by Gymnasium itself, one after another in this process.
 
-A plain loop in this process. Worker processes cost more than they bring for environments whose step takes
+Worker processes cost more than they bring for environments whose step takes
 microseconds: `AsyncVectorEnv` made a quarter of the steps of a plain loop on two cores.
 """
 

@@ -10,7 +10,7 @@ from gymnasium.utils import seeding
 from mujoco.batch import Batch, SimulationError
 
 from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
-from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, put, rows
+from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, put_rows, take_rows
 from lightning_pz.envs.specs import EnvSpec, make_env
 
 
@@ -68,24 +68,16 @@ class MujocoSimulator:
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
         """Advance the active slots by one control step; see `Simulator.step`."""
         before, observations = self._before(active)
-        put(self._control, active, actions)
+        put_rows(self._control, active, actions)
         failed = self._advance(active)
-        after = {name: rows(field, active) for name, field in self._fields.items()}
+        after = {name: take_rows(field, active) for name, field in self._fields.items()}
         rewards, terminated = self._formulas.outcome(before, after, actions, self._dt)
         next_observations = self._formulas.observe(after)
         if failed is not None:
             next_observations[np.isin(active, failed)] = np.nan
         self._slots, self._now, self._observations = active.copy(), after, next_observations
-        return Transition(
-            observations,
-            actions,
-            next_observations.copy(),
-            rewards,
-            terminated,
-            Physics(before["qpos"], before["qvel"]),
-            Physics(after["qpos"].copy(), after["qvel"].copy()),
-            self._dt,
-        )
+        physics = Physics(before["qpos"], before["qvel"]), Physics(after["qpos"].copy(), after["qvel"].copy())
+        return Transition(observations, actions, next_observations.copy(), rewards, terminated, *physics, self._dt)
 
     def _draw(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return self._formulas.noise(seeding.np_random(int(seed))[0], *self._rest)
@@ -98,7 +90,7 @@ class MujocoSimulator:
         if len(self._slots) and np.array_equal(self._slots[np.minimum(keep, len(self._slots) - 1)], active):
             return {name: field[keep] for name, field in self._now.items()}, self._observations[keep]
         # A slot that sat out the last call: read its state back.
-        before = {name: rows(field, active) for name, field in self._fields.items()}
+        before = {name: take_rows(field, active) for name, field in self._fields.items()}
         return before, self._formulas.observe(before)
 
     def _advance(self, active: np.ndarray) -> np.ndarray | None:

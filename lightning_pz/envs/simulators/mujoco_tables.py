@@ -1,4 +1,4 @@
-"""What tells the MuJoCo environments of Gymnasium apart: observation, reward, termination, reset noise.
+"""Formulas of Gymnasium's MuJoCo environments: observation, reward, termination, reset noise.
 
 Each piece is a pure function on the rows of the active simulations and repeats the arithmetic of Gymnasium's
 `-v5` class in the same order and precision, default settings, so that results agree to the last bit.
@@ -43,22 +43,14 @@ def _control_cost(weight: float, actions: np.ndarray) -> np.ndarray:
     return weight * np.square(actions).sum(axis=-1)
 
 
-def _uniform(scale: float) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """Uniform noise on positions and velocities."""
+def _noise(scale: float, normal: bool = False) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Uniform noise on positions; uniform or normal noise on velocities."""
 
     def noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         positions = qpos + generator.uniform(low=-scale, high=scale, size=len(qpos))
+        if normal:
+            return positions, qvel + scale * generator.standard_normal(len(qvel))
         return positions, qvel + generator.uniform(low=-scale, high=scale, size=len(qvel))
-
-    return noise
-
-
-def _mixed(scale: float) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """Uniform noise on positions, normal noise on velocities."""
-
-    def noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        positions = qpos + generator.uniform(low=-scale, high=scale, size=len(qpos))
-        return positions, qvel + scale * generator.standard_normal(len(qvel))
 
     return noise
 
@@ -74,6 +66,10 @@ def _reacher_noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.nd
     velocities = qvel + generator.uniform(low=-0.005, high=0.005, size=len(qvel))
     velocities[-2:] = 0
     return positions, velocities
+
+
+# Body numbers in Gymnasium's models (0 is the world).
+_FINGERTIP, _TARGET, _TORSO = 3, 4, 1
 
 
 def _observe_from(first: int, clip: float | None = None) -> Callable[[Fields], np.ndarray]:
@@ -93,7 +89,7 @@ def _observe_ant(fields: Fields) -> np.ndarray:
 
 def _observe_reacher(fields: Fields) -> np.ndarray:
     theta = np.ascontiguousarray(fields["qpos"][:, :2])
-    offset = (_body(fields, _FINGERTIP) - _body(fields, _TARGET))[:, :2]
+    offset = (fields["xpos"][:, _FINGERTIP] - fields["xpos"][:, _TARGET])[:, :2]
     parts = [np.cos(theta), np.sin(theta), fields["qpos"][:, 2:], fields["qvel"][:, :2], offset]
     return np.concatenate(parts, axis=1)
 
@@ -105,27 +101,15 @@ def _observe_double_pendulum(fields: Fields) -> np.ndarray:
     return np.concatenate([fields["qpos"][:, :1], np.sin(angles), np.cos(angles), velocities, force], axis=1)
 
 
-# Body numbers in Gymnasium's models (0 is the world).
-_FINGERTIP, _TARGET, _TORSO = 3, 4, 1
-
-
-def _body(fields: Fields, body: int) -> np.ndarray:
-    return fields["xpos"][:, body]
-
-
 def _forward_speed(before: Fields, after: Fields, dt: float) -> np.ndarray:
     return (after["qpos"][:, 0] - before["qpos"][:, 0]) / dt
-
-
-def _never(fields: Fields) -> np.ndarray:
-    return np.zeros(len(fields["qpos"]), dtype=bool)
 
 
 def _run(weight: float) -> Callable[[Fields, Fields, np.ndarray, float], Outcome]:
     """HalfCheetah, Swimmer: speed along x less the control cost; no termination."""
 
     def outcome(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
-        return _forward_speed(before, after, dt) - _control_cost(weight, actions), _never(after)
+        return _forward_speed(before, after, dt) - _control_cost(weight, actions), np.zeros(len(actions), dtype=bool)
 
     return outcome
 
@@ -147,11 +131,15 @@ def _hop(
     return outcome
 
 
+def _finite(fields: Fields) -> np.ndarray:
+    return np.isfinite(np.concatenate([fields["qpos"], fields["qvel"]], axis=1)).all(axis=1)
+
+
 def _ant(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
     # Gymnasium reads the torso's Cartesian position, which lags one substep behind `qpos`.
-    speed = (_body(after, _TORSO)[:, 0] - _body(before, _TORSO)[:, 0]) / dt
+    speed = (after["xpos"][:, _TORSO, 0] - before["xpos"][:, _TORSO, 0]) / dt
     z = after["qpos"][:, 2]
-    finite = np.isfinite(after["qpos"]).all(axis=1) & np.isfinite(after["qvel"]).all(axis=1)
+    finite = _finite(after)
     healthy = finite & (z >= 0.2) & (z <= 1.0)
     forces = np.clip(after["cfrc_ext"], -1.0, 1.0).reshape(len(z), -1)
     contact_cost = 5e-4 * np.square(forces).sum(axis=-1)
@@ -159,14 +147,14 @@ def _ant(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outco
 
 
 def _reach(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
-    offset = _body(after, _FINGERTIP) - _body(after, _TARGET)
+    offset = after["xpos"][:, _FINGERTIP] - after["xpos"][:, _TARGET]
     # vecdot uses the dot product of numpy.linalg.norm, fused multiply-adds included.
     distance = np.sqrt(np.vecdot(offset, offset))
-    return -distance - np.square(actions).sum(axis=-1), _never(after)
+    return -distance - np.square(actions).sum(axis=-1), np.zeros(len(actions), dtype=bool)
 
 
 def _balance(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
-    finite = np.isfinite(after["qpos"]).all(axis=1) & np.isfinite(after["qvel"]).all(axis=1)
+    finite = _finite(after)
     terminated = ~finite | (np.abs(after["qpos"][:, 1]) > 0.2)
     return (~terminated).astype(np.float64), terminated
 
@@ -180,22 +168,20 @@ def _balance_double(before: Fields, after: Fields, actions: np.ndarray, dt: floa
     return 10.0 * ~terminated - distance_penalty - velocity_penalty, terminated
 
 
-_INFINITY = float("inf")
-
 MUJOCO_FORMULAS: dict[str, MujocoFormulas] = {
-    "HalfCheetah-v5": MujocoFormulas(_observe_from(1), _run(0.1), _mixed(0.1)),
-    "Swimmer-v5": MujocoFormulas(_observe_from(2), _run(1e-4), _uniform(0.1)),
+    "HalfCheetah-v5": MujocoFormulas(_observe_from(1), _run(0.1), _noise(0.1, normal=True)),
+    "Swimmer-v5": MujocoFormulas(_observe_from(2), _run(1e-4), _noise(0.1)),
     "Hopper-v5": MujocoFormulas(
-        _observe_from(1, 10.0), _hop((0.7, _INFINITY), (-0.2, 0.2), state_limit=100.0), _uniform(5e-3)
+        _observe_from(1, 10.0), _hop((0.7, np.inf), (-0.2, 0.2), state_limit=100.0), _noise(5e-3)
     ),
     "Walker2d-v5": MujocoFormulas(
-        _observe_from(1, 10.0), _hop((0.8, 2.0), (-1.0, 1.0), state_limit=_INFINITY), _uniform(5e-3)
+        _observe_from(1, 10.0), _hop((0.8, 2.0), (-1.0, 1.0), state_limit=np.inf), _noise(5e-3)
     ),
-    "InvertedPendulum-v5": MujocoFormulas(_observe_from(0), _balance, _uniform(0.01)),
+    "InvertedPendulum-v5": MujocoFormulas(_observe_from(0), _balance, _noise(0.01)),
     "InvertedDoublePendulum-v5": MujocoFormulas(
-        _observe_double_pendulum, _balance_double, _mixed(0.1), outputs=("site_xpos", "qfrc_constraint")
+        _observe_double_pendulum, _balance_double, _noise(0.1, normal=True), outputs=("site_xpos", "qfrc_constraint")
     ),
     "Reacher-v5": MujocoFormulas(_observe_reacher, _reach, _reacher_noise, outputs=("xpos",)),
-    "Ant-v5": MujocoFormulas(_observe_ant, _ant, _mixed(0.1), outputs=("xpos",), contact_forces=True),
+    "Ant-v5": MujocoFormulas(_observe_ant, _ant, _noise(0.1, normal=True), outputs=("xpos",), contact_forces=True),
 }
 """The environments that run on MuJoCo's native batch stepping, by Gymnasium id."""

@@ -1,4 +1,4 @@
-"""What every batch simulator offers, and what one step of it hands over. Imports no torch."""
+"""The protocol of batch simulators, and the transition that a step returns. Imports no torch."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ def check_seeds(seeds: Sequence[int], size: int) -> None:
         raise ValueError(f"this simulator has {size} slots and takes one seed for each, but got {len(seeds)}")
 
 
-def rows(array: np.ndarray, active: np.ndarray) -> np.ndarray:
+def take_rows(array: np.ndarray, active: np.ndarray) -> np.ndarray:
     """Copy the active rows; a plain copy where all are active, which is several times faster."""
     return array.copy() if len(active) == len(array) else array[active]
 
 
-def put(array: np.ndarray, active: np.ndarray, values: np.ndarray) -> None:
-    """Write the active rows; the counterpart of `rows`."""
+def put_rows(array: np.ndarray, active: np.ndarray, values: np.ndarray) -> None:
+    """Write the active rows; the counterpart of `take_rows`."""
     array[slice(None) if len(active) == len(array) else active] = values

@@ -1,7 +1,8 @@
-"""What decides the return of an episode beside policy and seed: the environment as it is now, tasks, versions."""
+"""Reads what decides the return of an episode beside policy and seed: environment, tasks, versions."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import inspect
 import sys
@@ -14,33 +15,31 @@ from lightning_pz.common.identity import digest, first_difference, source_digest
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
 
-_MATTER = ("gymnasium", "mujoco")
-
 
 def environment_now(made_for: Mapping[str, Any], path: object) -> dict[str, Any]:
-    """Return the environment of a checkpoint as it is today, as plain data, checked to be one its policies can act in.
+    """Return the environment of a checkpoint as it is now, as plain data, checked to be one its policies can act in.
 
     Args:
         made_for: The environment as the checkpoint keeps it; its horizon holds.
         path: The checkpoint, for the error.
 
     Raises:
-        UserError: There is no such environment any more, or it has other boxes, sizes or arguments than it had.
+        UserError: The environment is gone, or has other boxes, sizes or arguments than it had.
     """
     now = asdict(env_spec(made_for["id"], made_for["horizon"]))
-    told = first_difference(made_for, now, ignore=["source"], known_only=True)
-    if told is not None:
+    difference = first_difference(made_for, now, ignore=["source"], known_only=True)
+    if difference is not None:
         raise UserError(
-            f"{path} was made for {made_for['id']} as it was then, which has changed since ({told}): bring the "
-            "environment back, give the new one an id of its own, or fit again"
+            f"{path} was made for {made_for['id']} as it was then, which has changed since ({difference}): restore the "
+            "environment, give the new one an id of its own, or fit again"
         )
     return now
 
 
 def is_as_it_was(made_for: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Return whether an environment is surely the one of a checkpoint, though an earlier version kept less of it."""
-    told = all(key in made_for or not now[key] for key in ("kwargs", "source"))
-    return told and first_difference(made_for, now, known_only=True) is None
+    known = all(key in made_for or not now[key] for key in ("kwargs", "source"))
+    return known and first_difference(made_for, now, known_only=True) is None
 
 
 def task_sources(env_id: str, names: Iterable[str]) -> dict[str, str]:
@@ -49,23 +48,19 @@ def task_sources(env_id: str, names: Iterable[str]) -> dict[str, str]:
     Raises:
         UserError: There is no such task.
     """
-    return {name: _source(env_id, name) for name in names}
+    found = {}
+    for name in names:
+        task = find_task(env_id, name)
+        # A partial or an object of another module is what the named module makes of it.
+        parts = [sys.modules[name.partition(":")[0]], inspect.unwrap(task)] if ":" in name else []
+        found[name] = digest([source_digest(part) for part in parts])[:16] if parts else ""
+    return found
 
 
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of the packages that simulate, and of more that are named, where they are installed."""
     found = {}
-    for package in (*_MATTER, *packages):
-        try:
+    for package in ("gymnasium", "mujoco", *packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
-
-
-def _source(env_id: str, name: str) -> str:
-    task = find_task(env_id, name)
-    if ":" not in name:
-        return ""
-    # A partial or an object of another module is what the named module makes of it.
-    return digest([source_digest(sys.modules[name.partition(":")[0]]), source_digest(inspect.unwrap(task))])[:16]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from lightning_pz.common import plots
 from lightning_pz.common.statistics import UNKNOWN, ends_are, read_estimate
@@ -46,7 +46,8 @@ def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
     ]
     figure, axes = _bars({_FORMATS[name]: size for name, size in sizes.items()}, labels, plots.BLUE)
     axes.set(xscale="log", xlabel="size of the file", title=title, xlim=(min(values) / 3, max(values) * 12))
-    _label_bytes(axes)
+    axes.xaxis.set_major_formatter(EngFormatter("B"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
@@ -111,7 +112,8 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
     ylabel = f"return (bars: {bars})" if bars else "return"
     axes.set(xscale="log", xlabel="size of the compressed file", ylabel=ylabel, title=title)
     axes.margins(x=0.15, y=0.15)
-    _label_bytes(axes)
+    axes.xaxis.set_major_formatter(EngFormatter("B"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
@@ -130,12 +132,3 @@ def _bars(values: Mapping[str, float | int], labels: Sequence[str], color: str) 
     )
     axes.invert_yaxis()
     return figure, axes
-
-
-def _label_bytes(axes: Any) -> None:
-    axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-
-
-def _bytes(value: float | int | np.number, _: object = None) -> str:
-    return f"{value / 1000:,.1f} kB".replace(".0 kB", " kB") if value >= 1000 else f"{value:.0f} B"

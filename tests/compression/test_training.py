@@ -59,7 +59,9 @@ def test_stored_weights_beside_the_module_train_as_parametrized_ones(method):
         compressor = Compressor(network, settings, 0.01)
         optimizer = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=1e-3)
         if way == "parametrize":
-            compressor.parametrize()
+            for name, module in compressor.layers.items():
+                parametrize.register_parametrization(module, "weight", compressor.stacks[name])
+                compressor.weights[name] = module.parametrizations.weight.original
         else:
             shadow = Shadow(compressor, optimizer)
         for step in range(settings.total_steps()):

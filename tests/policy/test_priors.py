@@ -60,5 +60,5 @@ def test_no_biases():
 @pytest.mark.parametrize("change", [{"initializer": "fan_in"}, {"gain": -1.0}, {"bias_scale": float("nan")}])
 def test_bad_priors_are_refused(change):
     # A test checks types as well, and they come first.
-    with pytest.raises((UserError, TypeCheckError), match="expects|Expected"):
+    with pytest.raises((UserError, TypeCheckError), match=r"expects|Expected"):
         Prior(**change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import zipfile
@@ -19,9 +20,7 @@ from lightning_pz.compression.settings import SB3_ALGORITHMS
 
 def algorithm_class(name: str) -> Any:
     """Return the class of an algorithm: `SAC` for `sac`."""
-    import stable_baselines3
-
-    return getattr(stable_baselines3, name.upper())
+    return getattr(importlib.import_module("stable_baselines3"), name.upper())
 
 
 def algorithm_of(path: str | Path) -> str:

@@ -45,9 +45,9 @@ class Compressed:
 class Compressor:
     """Compresses the layers of a network during a training that is run elsewhere.
 
-    In a training of N steps (and, with int8, N `int8_share` more) pruning goes on between `ramp.begin` and `ramp.end`;
-    gates are there from the start, their penalty between the same shares; at `ramp.end` gates become final and factors
-    replace layers; from N on, weights are rounded to int8.
+    A training has N steps, with int8 N `int8_share` more. Between `ramp.begin` and `ramp.end` weights are pruned; gates
+    exist from the start, their penalty between the same shares. At `ramp.end` gates become final and factors replace
+    layers. From N on, weights are rounded to int8.
 
     Args:
         network: The policy's network; its layers are compressed.

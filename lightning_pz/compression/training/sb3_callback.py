@@ -44,7 +44,7 @@ class CompressionCallback(BaseCallback):
             self.shadow.settle()
 
     def _on_rollout_end(self) -> None:
-        # Counting zeros after every step of an off-policy algorithm would cost more than it tells.
+        # Counting zeros after every step of an off-policy algorithm would slow it down.
         every, steps = max(1, self.total // 500), self.num_timesteps
         if steps % every < max(1, self.training_env.num_envs) or steps % 2048 == 0:
             for name, value in self.compressor.scalars().items():

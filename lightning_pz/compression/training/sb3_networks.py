@@ -45,11 +45,7 @@ def algorithm_of(path: str | Path) -> str:
 
 
 def load_policy_of(path: str | Path, algorithm: str) -> Any:
-    """Return a model to act, not to learn: without a replay buffer, which may take gigabytes, or need an environment.
-
-    Raises:
-        UserError: It does not load.
-    """
+    """Return a model to act, not to learn: without a replay buffer, which may take gigabytes, or need an environment."""
     buffer: dict[str, Any] = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
     return load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
 

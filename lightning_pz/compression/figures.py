@@ -39,11 +39,9 @@ def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
         sizes: Bytes by format; `float32` is the reference.
         title: The environment and method.
     """
-    values = list(sizes.values())
-    ratios = [f"{_bytes(value)}, {sizes['float32'] / value:.1f} times smaller" for value in values]
-    labels = [
-        _bytes(value) if value >= sizes["float32"] else ratio for value, ratio in zip(values, ratios, strict=True)
-    ]
+    values, size = list(sizes.values()), EngFormatter("B", places=1)
+    ratios = [sizes["float32"] / value for value in values]
+    labels = [f"{size(v)}, {r:.1f} times smaller" if r > 1 else size(v) for v, r in zip(values, ratios, strict=True)]
     figure, axes = _bars({_FORMATS[name]: size for name, size in sizes.items()}, labels, plots.BLUE)
     axes.set(xscale="log", xlabel="size of the file", title=title, xlim=(min(values) / 3, max(values) * 12))
     axes.xaxis.set_major_formatter(EngFormatter("B"))

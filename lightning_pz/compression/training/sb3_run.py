@@ -167,10 +167,11 @@ def check_algorithm(world: World, algorithm: str) -> None:
 
 def _load(place: Path) -> dict[str, Any] | None:
     """Return the state that `_save` wrote, or None where there is none."""
-    if not (place / "state.pt").is_file():
+    path = place / "state.pt"
+    if not path.is_file():
         return None
-    with _explained(place / "state.pt"):
-        return torch.load(place / "state.pt", weights_only=True)
+    with _explained(path):
+        return torch.load(path, weights_only=True)
 
 
 def _stacked(recent: deque[np.ndarray]) -> torch.Tensor:

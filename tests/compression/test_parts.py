@@ -62,7 +62,7 @@ def test_gates_and_their_gradients_match_the_formula_and_finite_differences(gene
     assert torch.autograd.gradcheck(open_probability, location)
 
 
-def test_gates_start_open_as_asked_and_noise_is_drawn_only_when_told(generator):
+def test_gates_start_open_as_asked_and_noise_is_drawn_only_on_request(generator):
     gates = HardConcrete((50, 40), start=0.8)
     assert gates.expected_open().item() == pytest.approx(0.8 * 2000, rel=1e-5)
     weight = torch.ones(50, 40)

@@ -12,7 +12,7 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
     figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
     events.*          for TensorBoard
 
-A finished run is never repeated; with `--checkpoint_every` an interrupted one goes on where it was.
+A finished run is never repeated; with `--checkpoint_every` an interrupted one resumes where it stopped.
 """
 
 from __future__ import annotations

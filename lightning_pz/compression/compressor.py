@@ -8,19 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.formats.codecs import SPARSE, encode
 from lightning_pz.compression.measures import output_fvu, outputs
+from lightning_pz.compression.methods import low_rank
 from lightning_pz.compression.methods.l0 import HardConcrete
-from lightning_pz.compression.methods.low_rank import (
-    rank_by_count,
-    rank_by_energy,
-    rank_by_error,
-    split_low_rank,
-    truncate,
-)
 from lightning_pz.compression.methods.quantize import ActivationInt8
 from lightning_pz.compression.methods.schedule import kept_counts
 from lightning_pz.compression.methods.stack import Stack, check_finite, layers_of
@@ -52,9 +45,9 @@ class Compressed:
 class Compressor:
     """Compresses the layers of a network during a training that is run elsewhere.
 
-    A training of N steps (and, with int8, N `int8_share` more) goes: pruning between `ramp.begin` and `ramp.end`; gates
-    from the start, their penalty between the same shares; at `ramp.end` gates become final and factors replace layers;
-    from N on, weights are rounded to int8. The rest of each stage is fine-tuning.
+    A training has N steps, with int8 N `int8_share` more. Between `ramp.begin` and `ramp.end` weights are pruned; gates
+    exist from the start, their penalty between the same shares. At `ramp.end` gates become final and factors replace
+    layers. From N on, weights are rounded to int8.
 
     Args:
         network: The policy's network; its layers are compressed.
@@ -63,7 +56,7 @@ class Compressor:
         states: Makes observations, (S, ...), on which a rank by behavior error is chosen.
 
     Attributes:
-        weights: Stored weights by layer, before masks and rounding: the layers' own, or copies kept elsewhere.
+        weights: Stored weights by layer, before masks and rounding: the layers' own, until a `Shadow` keeps copies.
         gates_closed: Share of the gates that were closed when they became final.
         extra: Moves gates or factors.
         settled: Whether gates are final and ranks chosen.
@@ -73,11 +66,7 @@ class Compressor:
     """
 
     def __init__(
-        self,
-        network: nn.Sequential,
-        settings: CompressSettings,
-        learning_rate: float,
-        states: States | None = None,
+        self, network: nn.Sequential, settings: CompressSettings, learning_rate: float, states: States | None = None
     ) -> None:
         check_finite(network)
         self.network, self.settings, self.learning_rate, self.states = network, settings, learning_rate, states
@@ -105,17 +94,6 @@ class Compressor:
                 stack.add_gates(settings.l0.start)
             self._make_extra()
             self.draw()
-
-    def parametrize(self) -> None:
-        """Pass every layer's weight through its stack, by `torch.nn.utils.parametrize`."""
-        for name, module in self.layers.items():
-            parametrize.register_parametrization(module, "weight", self.stacks[name])
-            self.weights[name] = module.parametrizations.weight.original  # type: ignore[union-attr, assignment]
-
-    def unparametrize(self) -> None:
-        """Make the layers plain again, with the weights that they work with."""
-        for module in self.layers.values():
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
     def train(self, mode: bool) -> None:
         """Switch between noisy gates and those of the finished network."""
@@ -178,7 +156,7 @@ class Compressor:
             if stack.factors is not None:
                 factors[name] = stack.factors.values()
         self.train(True)
-        return whole, split_low_rank(whole, factors)
+        return whole, low_rank.split_low_rank(whole, factors)
 
     @torch.no_grad()
     def scalars(self) -> dict[str, float]:
@@ -267,18 +245,18 @@ class Compressor:
         if rules.rank is not None:
             return rules.rank
         if rules.params is not None:
-            return rank_by_count(tuple(matrix.shape), rules.params)
+            return low_rank.rank_by_count(tuple(matrix.shape), rules.params)
         if wanted is None or self.states is None:
-            return rank_by_energy(matrix, rules.energy)
+            return low_rank.rank_by_energy(matrix, rules.energy)
         trial, states = self.finished()[0], self.states()
         layer = layers_of(trial)[name]
 
         def error(rank: int) -> float:
-            left, right = truncate(matrix, rank)
+            left, right = low_rank.truncate(matrix, rank)
             layer.weight.copy_((left @ right).view_as(layer.weight))
             return output_fvu(outputs(trial, states), wanted)
 
-        return rank_by_error(min(matrix.shape), error, bound)
+        return low_rank.rank_by_error(min(matrix.shape), error, bound)
 
 
 def _is_smaller(matrix: Tensor, rank: int) -> bool:
@@ -287,4 +265,4 @@ def _is_smaller(matrix: Tensor, rank: int) -> bool:
     def size(part: Tensor) -> int:
         return min(len(encode(part.cpu().numpy(), codec)) for codec in ("dense", *SPARSE))
 
-    return sum(size(part) for part in truncate(matrix, rank)) < size(matrix)
+    return sum(size(part) for part in low_rank.truncate(matrix, rank)) < size(matrix)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from lightning_pz.common.plotting import BLUE, GRAY, GREEN, legend, look, single
 from lightning_pz.common.statistics import UNKNOWN, ends_are, read_estimate
@@ -37,14 +37,13 @@ def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
         sizes: Bytes by format; `float32` is the reference.
         title: The environment and method.
     """
-    values = list(sizes.values())
-    ratios = [f"{_bytes(value)}, {sizes['float32'] / value:.1f} times smaller" for value in values]
-    labels = [
-        _bytes(value) if value >= sizes["float32"] else ratio for value, ratio in zip(values, ratios, strict=True)
-    ]
+    values, size = list(sizes.values()), EngFormatter("B", places=1)
+    ratios = [sizes["float32"] / value for value in values]
+    labels = [f"{size(v)}, {r:.1f} times smaller" if r > 1 else size(v) for v, r in zip(values, ratios, strict=True)]
     figure, axes = _bars({_FORMATS[name]: size for name, size in sizes.items()}, labels, BLUE)
     axes.set(xscale="log", xlabel="size of the file", title=title, xlim=(min(values) / 3, max(values) * 12))
-    _label_bytes(axes)
+    axes.xaxis.set_major_formatter(EngFormatter("B"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
@@ -109,7 +108,8 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
     ylabel = f"return (bars: {bars})" if bars else "return"
     axes.set(xscale="log", xlabel="size of the compressed file", ylabel=ylabel, title=title)
     axes.margins(x=0.15, y=0.15)
-    _label_bytes(axes)
+    axes.xaxis.set_major_formatter(EngFormatter("B"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     legend(figure, loc="outside lower center", ncols=2)
     return figure
 
@@ -122,12 +122,3 @@ def _bars(values: Mapping[str, float | int], labels: Sequence[str], color: str) 
     )
     axes.invert_yaxis()
     return figure, axes
-
-
-def _label_bytes(axes: Any) -> None:
-    axes.xaxis.set_major_formatter(FuncFormatter(_bytes))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-
-
-def _bytes(value: float | int | np.number, _: object = None) -> str:
-    return f"{value / 1000:,.1f} kB".replace(".0 kB", " kB") if value >= 1000 else f"{value:.0f} B"

@@ -40,11 +40,11 @@ def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.S
 
 
 def was_normalized(model: Any) -> bool | None:
-    """Return whether a Stable-Baselines3 model was trained under `VecNormalize`; None where its zip does not tell.
+    """Return whether a Stable-Baselines3 model was trained under `VecNormalize`; None where its zip leaves it open.
 
     Beside the last observation a zip keeps one that is called original. A learner without a replay buffer keeps it under
     `VecNormalize` alone. One with a replay buffer keeps it always, and then it is the observation before the last: only a
-    type of its own, or a last observation alone outside the space, tells that the last was normalized.
+    type of its own, or a last observation alone outside the space, shows that the last was normalized.
     """
     original, last = getattr(model, "_last_original_obs", None), getattr(model, "_last_obs", None)
     if original is None or last is None:
@@ -61,7 +61,7 @@ def was_normalized(model: Any) -> bool | None:
         )
         return model.observation_space.contains(first)
 
-    # An environment may leave its own space; then that tells nothing.
+    # An environment may leave its own space; then the last observation proves nothing.
     return True if inside(original) and not inside(last) else None
 
 

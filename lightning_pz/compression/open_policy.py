@@ -103,20 +103,16 @@ def _from_zip(path: str, world: World, normalization: str | None) -> nn.Sequenti
         if world.is_image:
             raise UserError(f"--normalization expects observations that are vectors, but {world.id} has images")
         return with_statistics(network, normalization, world.shape[0])
-    normalized, near = was_normalized(model), statistics_near(path)
-    beside = ", ".join(map(str, near))
-    if normalized:
-        print(
-            f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give "
-            "the statistics with --normalization FILE" + (f"; found beside it: {beside}" if near else ""),
-            file=sys.stderr,
-        )
-    elif normalized is None and near:
-        print(
-            f"warning: statistics of VecNormalize lie beside {path} ({beside}): if it was trained with them, give them with "
-            "--normalization FILE, for it plays raw observations here",
-            file=sys.stderr,
-        )
+    normalized, beside = was_normalized(model), ", ".join(map(str, statistics_near(path)))
+    warning = (
+        f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give the "
+        "statistics with --normalization FILE" + (f"; found beside it: {beside}" if beside else "")
+        if normalized
+        else f"warning: statistics of VecNormalize lie beside {path} ({beside}): if it was trained with them, give them with "
+        "--normalization FILE, for it plays raw observations here"
+    )
+    if normalized or (normalized is None and beside):
+        print(warning, file=sys.stderr)
     return network
 
 

@@ -68,15 +68,13 @@ class LowRankSettings:
 
     def __post_init__(self) -> None:
         _inner_share("low_rank.energy", self.energy)
-        rules = {name: value for name in ("rank", "params", "error") if (value := getattr(self, name)) is not None}
+        rules = [name for name in ("rank", "params", "error") if getattr(self, name) is not None]
         if len(rules) > 1:
             raise UserError(f"--low_rank expects one rule for the rank, but got {' and '.join(rules)}: leave one null")
-        if self.rank is not None:
-            at_least(1, {"low_rank.rank": self.rank})
+        at_least(1, {} if self.rank is None else {"low_rank.rank": self.rank})
+        positive({} if self.error is None else {"low_rank.error": self.error})
         if self.params is not None:
             _inner_share("low_rank.params", self.params)
-        if self.error is not None:
-            positive({"low_rank.error": self.error})
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class DistillSettings:
 
 @dataclass(frozen=True)
 class CompressSettings:
-    """One compression: what is made small, how, and by what training.
+    """One compression: the policy, the method and the training.
 
     Args:
         algorithm: Stable-Baselines3's; read from the file with --policy.
@@ -175,9 +173,8 @@ class CompressSettings:
         one_of("distribution", self.distribution, DISTRIBUTIONS)
         self._check_method()
         shares({"sparsity": self.sparsity})
-        at_least(
-            1, {"steps": self.steps, "checkpoint_every": 1 if self.checkpoint_every is None else self.checkpoint_every}
-        )
+        at_least(1, {"steps": self.steps})
+        at_least(1, {} if self.checkpoint_every is None else {"checkpoint_every": self.checkpoint_every})
         positive({"int8_share": self.int8_share})
         seeds({"seed": self.seed})
         _measured("episodes", self.episodes, least=2)

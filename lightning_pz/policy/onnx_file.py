@@ -26,7 +26,7 @@ def write_onnx(
 
     Args:
         plan: The network; see `lightning_pz.policy.network_plan`. Its last weight belongs to its last layer.
-        tensors: What the plan names.
+        tensors: The tensors that the plan names.
         shape: Of one observation. The input is `observation` (batch, *shape), the output `action` (batch, A), float32.
         path: The file.
         quantize: Returns int8 levels and scales of a weight, to be stored in its place; None stores float32.

@@ -1,4 +1,4 @@
-"""The command as a person types it: what it leaves behind, what it repeats, what it refuses."""
+"""The command as typed: the files it leaves, the runs it finds again, the mistakes it refuses."""
 
 import json
 import subprocess
@@ -152,7 +152,7 @@ def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, ca
         (["--config", "nowhere.yaml"], "there is none at nowhere.yaml"),
     ],
 )
-def test_what_can_be_told_from_the_arguments(arguments, sentence, tmp_path, monkeypatch):
+def test_mistakes_in_the_arguments_are_refused(arguments, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=sentence):
         compress.main(arguments)

@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.environments import find_world
+from lightning_pz.compression.environments import World, find_world
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.jobs import compress as compressing
 from tests.compression.conftest import run
@@ -45,3 +45,10 @@ def test_a_class_of_ones_own_counts_by_its_source(tmp_path, monkeypatch):
     model = {"ppo": {"policy_kwargs": {"activation_fn": "torch.nn.Nope"}}}
     with pytest.raises(UserError, match=r"--model.ppo.policy_kwargs.activation_fn expects a class"):
         compressing.identity(world, CompressSettings(algorithm="ppo", model=model))
+
+
+def test_a_class_of_this_package_keeps_its_digest_when_its_file_is_edited():
+    kwargs = {"features_extractor_class": "lightning_pz.compression.residual_cnn.ResidualCNN"}
+    settings = CompressSettings(algorithm="dqn", model={"dqn": {"policy_kwargs": kwargs}})
+    world = World("PongNoFrameskip-v4", 27_000, (4, 84, 84), 6, True)
+    assert compressing.identity(world, settings)["sources"] == {"features_extractor_class": "65e314598cfedc34"}

@@ -47,8 +47,8 @@ def test_statistics_of_a_normalized_policy_become_its_first_layers(normalized, t
     assert "VecNormalize" not in capsys.readouterr().err
     other = outputs(open_policy(str(path), world), raw).numpy()
     assert np.abs(other - wanted).max() > 1e-3
-    told = capsys.readouterr().err
-    assert told.startswith("warning: ") and "--normalization" in told and str(statistics) in told
+    warned = capsys.readouterr().err
+    assert warned.startswith("warning: ") and "--normalization" in warned and str(statistics) in warned
 
     command = ["--env", name, "--policy", path, "--method", "int8", "--logs", tmp_path / "logs"]
     folder, summary = run(capsys, *command, "--normalization", statistics)
@@ -65,7 +65,7 @@ def test_statistics_of_a_normalized_policy_become_its_first_layers(normalized, t
 @pytest.mark.parametrize("name", ["Pendulum-v1", "InvertedPendulum-v5", "MountainCarContinuous-v0"])
 def test_only_what_was_normalized_is_called_so(kind, more, name, tmp_path, capsys):
     arch = {"policy_kwargs": {"net_arch": [8]}, "device": "cpu", "batch_size": 16}
-    world, path, told = find_world(name), tmp_path / "model.zip", []
+    world, path, warned = find_world(name), tmp_path / "model.zip", []
     for wrap in (lambda env: env, VecNormalize):
         env = wrap(DummyVecEnv([lambda: gymnasium.make(name)]))
         env.seed(0)
@@ -73,9 +73,9 @@ def test_only_what_was_normalized_is_called_so(kind, more, name, tmp_path, capsy
         model.learn(40)
         model.save(path)
         open_policy(str(path), world)
-        told.append(capsys.readouterr().err)
-    assert told[0] == ""
-    assert told[1].startswith(f"warning: {path} was trained under VecNormalize")
+        warned.append(capsys.readouterr().err)
+    assert warned[0] == ""
+    assert warned[1].startswith(f"warning: {path} was trained under VecNormalize")
 
 
 def test_where_a_zip_does_not_tell_statistics_beside_it_do(point_mass, tmp_path, capsys):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.methods.l0 import HardConcrete, gate, open_probability, steady_gate
+from lightning_pz.compression.methods.l0 import HardConcrete, gate, open_probability
 from lightning_pz.compression.methods.low_rank import Factors, rank_by_count, rank_by_energy, rank_by_error, truncate
 from lightning_pz.compression.methods.prune import Mask, magnitude_mask
 from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, from_int8, to_int8
@@ -58,11 +58,11 @@ def test_gates_and_their_gradients_match_the_formula_and_finite_differences(gene
     s = 1 / (1 + np.exp(-(np.log(u / (1 - u)) + location.detach().numpy()) / (2 / 3)))
     assert gate(location, uniform).tolist() == pytest.approx(np.clip(s * 1.2 - 0.1, 0, 1).tolist())
     assert torch.autograd.gradcheck(lambda a: gate(a, uniform), location)
-    assert torch.autograd.gradcheck(steady_gate, location)
+    assert torch.autograd.gradcheck(gate, location)
     assert torch.autograd.gradcheck(open_probability, location)
 
 
-def test_gates_start_open_as_asked_and_noise_is_drawn_only_when_told(generator):
+def test_gates_start_open_as_asked_and_noise_is_drawn_only_on_request(generator):
     gates = HardConcrete((50, 40), start=0.8)
     assert gates.expected_open().item() == pytest.approx(0.8 * 2000, rel=1e-5)
     weight = torch.ones(50, 40)
@@ -75,7 +75,7 @@ def test_gates_start_open_as_asked_and_noise_is_drawn_only_when_told(generator):
     third = gates(weight).clone()
     gates.draw(torch.Generator().manual_seed(7))
     assert torch.equal(gates(weight), third)
-    assert torch.equal(gates.eval()(weight), steady_gate(gates.log_alpha))
+    assert torch.equal(gates.eval()(weight), gate(gates.log_alpha))
     assert torch.equal(gates.open(), gates(weight) > 0)
 
 

@@ -1,4 +1,4 @@
-"""What decides a result is in its name, a number means what it says, and what cannot be right is told."""
+"""All that decides a result is in its identity, numbers mean what they say, and impossible input is refused."""
 
 import json
 
@@ -251,7 +251,7 @@ def test_first_observations_of_whole_numbers_do_not_cut_the_others(monkeypatch):
     assert played.observations.tolist() == [[0], [0.5], [0.5]] and played.returns.tolist() == [3]
 
 
-def test_what_is_not_finite_is_told_with_seed_and_step(write_policy, point_mass, tmp_path, capsys):
+def test_a_number_that_is_not_finite_is_named_with_seed_and_step(write_policy, point_mass, tmp_path, capsys):
     name = point_mass(limit=10, bad_at=4)
     with pytest.raises(UserError, match=r"PointMass\d+-v0 .*reward.* not finite, in step 4 .*seed \d+"):
         run(capsys, "--env", name, "--policy", write_policy(), "--logs", tmp_path / "logs")

@@ -59,7 +59,9 @@ def test_stored_weights_beside_the_module_train_as_parametrized_ones(method):
         compressor = Compressor(network, settings, 0.01)
         optimizer = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=1e-3)
         if way == "parametrize":
-            compressor.parametrize()
+            for name, module in compressor.layers.items():
+                parametrize.register_parametrization(module, "weight", compressor.stacks[name])
+                compressor.weights[name] = module.parametrizations.weight.original
         else:
             shadow = Shadow(compressor, optimizer)
         for step in range(settings.total_steps()):
@@ -192,7 +194,7 @@ def test_scalars_reach_tensorboard_and_follow_the_ramp(tmp_path):
 
 
 @pytest.mark.parametrize("algorithm, env, method", [("sac", "Pendulum-v1", "prune+int8"), ("ppo", "CartPole-v1", "l0+low_rank"), ("dqn", "CartPole-v1", "l0+int8")])  # fmt: skip
-def test_a_training_that_goes_on_equals_a_straight_one(algorithm, env, method, tmp_path):
+def test_a_resumed_training_equals_a_straight_one(algorithm, env, method, tmp_path):
     # Ranks by behavior error depend on what was seen before the cut.
     more = {"low_rank": LowRankSettings(error=0.3)} if "low_rank" in method else {}
     world, settings = find_world(env), quick(algorithm, method, 192, checkpoint_every=128, **more)
@@ -213,7 +215,7 @@ def test_a_training_that_goes_on_equals_a_straight_one(algorithm, env, method, t
 @pytest.mark.parametrize(
     "kwargs", [{}, {"features_extractor_class": ResidualCNN, "features_extractor_kwargs": {"channels": (4, 4)}}]
 )
-def test_networks_of_images_are_read_off_right(kwargs):
+def test_networks_of_images_are_read_right(kwargs):
     env = FakeImageEnv(screen_height=40, screen_width=40, n_channels=1, discrete=True)
     model = DQN("CnnPolicy", env, policy_kwargs=kwargs, buffer_size=10, device="cpu")
     network = network_of(model)

@@ -113,11 +113,11 @@ def broken_files(folder):
         yield folder / f"{name}.npz", sentence
 
 
-def test_every_broken_file_is_told_from_a_policy(tmp_path):
+def test_every_broken_file_is_refused(tmp_path):
     for path, sentence in broken_files(tmp_path):
-        with pytest.raises(UserError, match=sentence) as told:
+        with pytest.raises(UserError, match=sentence) as refused:
             load_policy(path)
-        assert str(path) in str(told.value)
+        assert str(path) in str(refused.value)
 
 
 def test_weights_of_another_type_are_the_same_policy(tmp_path):

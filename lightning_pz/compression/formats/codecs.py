@@ -60,9 +60,8 @@ def decode(content: bytes, codec: str, shape: tuple[int, int], dtype: np.dtype) 
         return np.frombuffer(content, dtype).reshape(shape).copy()
     flat = np.zeros(shape[0] * shape[1], dtype)
     if codec == "csr":
-        kind = np.dtype(_smallest(flat.size))
+        kind, column_kind = _smallest(flat.size), _smallest(shape[1])
         starts = np.frombuffer(content, kind, shape[0] + 1).astype(np.int64)
-        column_kind = np.dtype(_smallest(shape[1]))
         columns = np.frombuffer(content, column_kind, starts[-1], starts.size * kind.itemsize).astype(np.int64)
         places = np.repeat(np.arange(shape[0]), np.diff(starts)) * shape[1] + columns
         values = content[starts.size * kind.itemsize + columns.size * column_kind.itemsize :]
@@ -84,9 +83,9 @@ def decode(content: bytes, codec: str, shape: tuple[int, int], dtype: np.dtype) 
     return flat.reshape(shape)
 
 
-def _smallest(largest: int) -> str:
+def _smallest(largest: int) -> np.dtype:
     """Return the smallest unsigned type for numbers up to `largest`."""
-    return next(kind for kind, bits in (("<u1", 8), ("<u2", 16), ("<u4", 32)) if largest < 1 << bits)
+    return np.min_scalar_type(largest).newbyteorder("<")
 
 
 def _deflate(content: bytes) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +28,20 @@ from lightning_pz.policy.network_plan import Tensors, weight_names
 _MAGIC, _VERSION = b"LPZC", 1
 
 
-@dataclass(frozen=True)
-class Format:
-    """How weights are written; biases and statistics are always dense, float16 where weights are, else float32. A tensor
-    that leaves the range of float16 stays float32.
-
-    Attributes:
-        dtype: NumPy type of the weights; int8 comes with one float32 scale per matrix or channel.
-        sparse: Whether each weight takes the smallest of the codecs, or all its numbers.
-    """
-
-    dtype: str
-    sparse: bool
-
-
 FORMATS = {
-    "float32": Format("<f4", False),
-    "float16": Format("<f2", False),
-    "int8": Format("i1", False),
-    "sparse": Format("<f4", True),
-    "sparse_float16": Format("<f2", True),
-    "sparse_int8": Format("i1", True),
+    "float32": ("<f4", False),
+    "float16": ("<f2", False),
+    "int8": ("i1", False),
+    "sparse": ("<f4", True),
+    "sparse_float16": ("<f2", True),
+    "sparse_int8": ("i1", True),
 }
-"""By name. A network that was factorized has low-rank factors in all but those named `float32` and `float16`."""
+"""By name, the NumPy type of the weights, and whether each takes the smallest of the codecs or all its numbers.
+
+Int8 comes with one float32 scale per matrix or channel. Biases and statistics are dense, float16 where weights are, else
+float32; so are tensors that leave the range of float16. A factorized network has low-rank factors in all formats but
+`float32` and `float16`.
+"""
 
 
 def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None) -> int:
@@ -73,7 +63,7 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
     weights = set(weight_names(plan))
     heads, blobs = [], []
     for tensor_name, tensor in tensors.items():
-        head, content = _write_tensor(tensor, FORMATS[name], tensor_name in weights)
+        head, content = _write_tensor(tensor, *FORMATS[name], tensor_name in weights)
         heads.append([tensor_name, *head])
         blobs.append(content)
     body = b"".join(blobs)
@@ -132,24 +122,24 @@ def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
     return network, header["meta"] | {"format": header["format"]}
 
 
-def _write_tensor(tensor: Tensor, way: Format, is_weight: bool) -> tuple[list[Any], bytes]:
+def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> tuple[list[Any], bytes]:
     """Return (shape, type, codec, number of scales, bytes) and the bytes."""
     shape = list(tensor.shape)
     # Half of a precision has too short a range for some observations: a deviation of 1e-9 would become 0.
     halved = tensor.half()
     short = torch.isfinite(halved).all() and (is_weight or torch.equal(halved == 0, tensor == 0))
-    kind = way.dtype if way.dtype != "<f2" or short else "<f4"
+    kind = dtype if dtype != "<f2" or short else "<f4"
     if not is_weight:
         kind = "<f4" if kind == "i1" else kind
         content = tensor.numpy().astype(kind).tobytes()
         return [shape, kind, "dense", 0, len(content)], content
     scales = b""
-    if way.dtype == "i1":
+    if dtype == "i1":
         levels, scale = to_int8(tensor)
         matrix, scales = levels.flatten(1).numpy(), scale.numpy().astype("<f4").tobytes()
     else:
         matrix = tensor.flatten(1).numpy().astype(kind)
-    ways = {codec: encode(matrix, codec) for codec in (("dense", *SPARSE) if way.sparse else ("dense",))}
+    ways = {codec: encode(matrix, codec) for codec in (("dense", *SPARSE) if sparse else ("dense",))}
     codec, numbers = min(ways.items(), key=lambda item: len(item[1]))
     content = scales + numbers
     return [shape, kind, codec, len(scales) // 4, len(content)], content

@@ -19,22 +19,17 @@ _EDGE = 1e-6
 """Uniform numbers keep this far from 0 and 1, where their logit is infinite."""
 
 
-def gate(log_alpha: Float[Tensor, "..."], uniform: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return gates `clip(s (r - l) + l, 0, 1)`, `s = sigmoid((logit(u) + log_alpha) / beta)`, stretch (l, r).
+def gate(log_alpha: Float[Tensor, "..."], uniform: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
+    """Return gates `clip(s (r - l) + l, 0, 1)`, stretch (l, r).
 
     Args:
         log_alpha: Location of each gate; large is open.
-        uniform: Uniform numbers in (0, 1), of the same shape.
+        uniform: Uniform numbers in (0, 1), of the same shape, for `s = sigmoid((logit(u) + log_alpha) / beta)`; without
+            them `s = sigmoid(log_alpha)`, as in a finished network.
     """
     low, high = STRETCH
-    s = torch.sigmoid((torch.logit(uniform) + log_alpha) / TEMPERATURE)
+    s = torch.sigmoid(log_alpha if uniform is None else (torch.logit(uniform) + log_alpha) / TEMPERATURE)
     return (s * (high - low) + low).clamp(0, 1)
-
-
-def steady_gate(log_alpha: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return the gates that a finished network has: `clip(sigmoid(log_alpha) (r - l) + l, 0, 1)`."""
-    low, high = STRETCH
-    return (torch.sigmoid(log_alpha) * (high - low) + low).clamp(0, 1)
 
 
 def open_probability(log_alpha: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -46,7 +41,7 @@ def open_probability(log_alpha: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 class HardConcrete(nn.Module):
     """A parametrization with one gate per weight: `w = theta * gate`.
 
-    In training mode gates are noisy, with noise that `draw` renews; otherwise they are `steady_gate`.
+    In training mode gates are noisy, with noise that `draw` renews.
 
     Args:
         shape: Of the weight.
@@ -70,7 +65,7 @@ class HardConcrete(nn.Module):
 
     def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return the gated weight."""
-        return weight * (gate(self.log_alpha, self.uniform) if self.training else steady_gate(self.log_alpha))
+        return weight * gate(self.log_alpha, self.uniform if self.training else None)
 
     def expected_open(self) -> Float[Tensor, ""]:
         """Return the expected number of open gates, the L0 penalty."""
@@ -79,4 +74,4 @@ class HardConcrete(nn.Module):
     @torch.no_grad()
     def open(self) -> Tensor:
         """Return which gates of the finished network are open, bool of the weight's shape."""
-        return steady_gate(self.log_alpha) > 0
+        return gate(self.log_alpha) > 0

@@ -27,10 +27,9 @@ def weight_scale(weight: Float[Tensor, "out ..."]) -> Float[Tensor, " _"]:
 def fake_int8(weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
     """Return the weight rounded to the levels, as floats; the gradient passes through the rounding unchanged."""
     scale = weight_scale(weight)
+    zero = torch.zeros_like(scale, dtype=torch.int32)
     if weight.ndim > 2:
-        zero = torch.zeros(len(scale), dtype=torch.int32, device=weight.device)
         return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -LEVELS, LEVELS)
-    zero = torch.zeros(1, dtype=torch.int32, device=weight.device)
     return torch.fake_quantize_per_tensor_affine(weight, scale, zero, -LEVELS, LEVELS)
 
 

@@ -1,10 +1,9 @@
-"""Compression of a network whose parameters must keep their order: stored weights live beside it.
+"""Training of a compressed network whose stored weights live beside it.
 
-`torch.nn.utils.parametrize` moves a weight behind the bias in the order of parameters. Stable-Baselines3 updates target
-networks by position, so that a parametrized network would silently overwrite its target's biases with weights. Here
-the module keeps its parameters, in their order, and always holds the weights that it works with: masked, gated,
-rounded. The stored weights, which are trained, replace them only during the optimizer's step. The training is the same:
-a test compares the two.
+The module always holds the weights that it works with: masked, gated, rounded. The stored weights, which are trained,
+replace them only during the optimizer's step. `torch.nn.utils.parametrize` would do the same (a test compares the two), but
+it moves a weight behind the bias in the order of parameters: Stable-Baselines3 updates target networks by position, and
+would overwrite its target's biases with weights.
 """
 
 from __future__ import annotations

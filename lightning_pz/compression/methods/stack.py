@@ -1,4 +1,4 @@
-"""One parametrization for all methods: turns a layer's stored weight into the one that it works with."""
+"""All methods on one weight: turns a layer's stored weight into the one that it works with."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ LAYERS = (nn.Linear, nn.Conv2d)
 
 class Stack(nn.Module):
     """`w = int8(mask(gates(theta)))`, each part where it is switched on; or `int8(left) @ int8(right)`.
-
-    It fits `torch.nn.utils.parametrize`; `lightning_pz.compression.methods.shadow` uses it without touching the module.
 
     Args:
         weight: The layer's weight as it is at the start.

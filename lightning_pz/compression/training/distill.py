@@ -14,6 +14,7 @@ from lightning_pz.compression.compressor import Compressed, Compressor
 from lightning_pz.compression.environments import World, play_world
 from lightning_pz.compression.measures import compare_behavior, outputs
 from lightning_pz.compression.methods.quantize import ActivationInt8
+from lightning_pz.compression.methods.shadow import Shadow
 from lightning_pz.compression.modules import Residual, ToBox, copy_of
 from lightning_pz.compression.seeds import HELD_OUT_SEEDS, visit_seeds
 from lightning_pz.compression.settings import CompressSettings
@@ -50,16 +51,15 @@ def distill(
     wanted = targets(teacher, states.float(), world)
     variance = float((wanted - wanted.mean(0)).square().sum(1).mean()) or 1.0
     compressor = Compressor(student, settings, options.learning_rate, lambda: states[:RANK_STATES].float())
-    compressor.parametrize()
-    own = {id(parameter) for stack in compressor.stacks.values() for parameter in stack.parameters()}
-    weights = [parameter for parameter in student.parameters() if id(parameter) not in own]
-    optimizer = torch.optim.Adam(weights, lr=options.learning_rate)
+    optimizer = torch.optim.Adam(student.parameters(), lr=options.learning_rate)
+    shadow = Shadow(compressor, optimizer)
     base, total = settings.base_steps(), settings.total_steps()
     every = max(1, base // (options.rounds + 1))
     student.train()
     for step in tqdm(range(total), unit="step", disable=tqdm_disable(progress)):
         _set_rates(optimizer, compressor, _rate(options.learning_rate, step, base, total))
-        compressor.advance(step)
+        if compressor.advance(step):
+            shadow.write()
         if step and step % every == 0 and step < base and step // every <= options.rounds:
             seeds = visit_seeds(settings.seed, step // every, options.episodes)
             again = play_world(compressor.finished()[0], world, seeds, keep=True)
@@ -69,24 +69,16 @@ def distill(
         batch = torch.randint(len(states), (options.batch_size,), generator=generator)
         got = targets(student, states[batch].float(), world, grad=True)
         loss = (got - wanted[batch]).square().sum(1).mean() / variance
-        penalty = compressor.penalty()
-        optimizers = [optimizer] if compressor.extra is None else [optimizer, compressor.extra]
-        for one in optimizers:
-            one.zero_grad(set_to_none=True)
-        (loss if penalty is None else loss + penalty).backward()
-        for one in optimizers:
-            one.step()
-        compressor.draw()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
         if step % max(1, total // 200) == 0:
             log({"distill/loss": float(loss.detach())} | compressor.scalars(), step)
         if step % max(1, total // 20) == 0 or step == total - 1:
             found = compare_behavior(compressor.finished()[0], teacher, held_out, discrete=world.discrete)
             log({"behavior_fvu": found["fvu"]}, step)
     compressor.advance(total)
-    student.eval()
-    whole, final = compressor.finished()
-    compressor.unparametrize()
-    return Compressed(whole, final, compressor, env_steps)
+    return Compressed(*compressor.finished(), compressor, env_steps)
 
 
 def targets(network: nn.Sequential, states: Tensor, world: World, *, grad: bool = False) -> Tensor:

@@ -6,49 +6,11 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Shaped
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
 from tqdm import tqdm
 
 from lightning_pz.compression.compressor import Compressor
 from lightning_pz.compression.methods.shadow import Shadow
-
-
-class RecentObservations:
-    """Keeps the newest observations that a learner acted on, whatever buffer it has.
-
-    A rollout buffer is rows of zeros until it fills, and a replay buffer begins with the results of random actions.
-
-    Args:
-        most: How many to keep.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._seen: deque[np.ndarray] = deque(maxlen=most)
-
-    def add(self, observations: Any) -> None:
-        """Keep one step's observations of all environments, (E, ...), or a mapping of such, joined in its order."""
-        if isinstance(observations, dict):
-            # Goals and observation side by side, in the order in which the policy joins them.
-            observations = np.concatenate([part.reshape(len(part), -1) for part in observations.values()], axis=1)
-        self._seen.extend(np.array(observations))
-
-    def states(self) -> Shaped[Tensor, "states ..."]:
-        """Return them, oldest first, in their own type.
-
-        Raises:
-            ValueError: There are none.
-        """
-        if not self._seen:
-            raise ValueError("no observation was seen yet")
-        return torch.from_numpy(np.stack(list(self._seen)))
-
-    def restore(self, states: Shaped[Tensor, "states ..."]) -> None:
-        """Replace them by a result of `states`."""
-        self._seen.clear()
-        self._seen.extend(states.numpy())
 
 
 class CompressionCallback(BaseCallback):
@@ -61,16 +23,13 @@ class CompressionCallback(BaseCallback):
         shadow: Of its optimizer.
         total: Environment steps of the whole training, of which one call to `learn` may be a part.
         bar: Counts environment steps.
-        recent: Takes observations as long as the compressor needs them; None where it never does.
+        recent: Takes the observations acted on, as vectors or images, as long as the compressor needs them; None where it
+            never does. No buffer holds them: a rollout buffer is rows of zeros until it fills, and a replay buffer begins
+            with the results of random actions.
     """
 
     def __init__(
-        self,
-        compressor: Compressor,
-        shadow: Shadow,
-        total: int,
-        bar: tqdm,
-        recent: RecentObservations | None = None,
+        self, compressor: Compressor, shadow: Shadow, total: int, bar: tqdm, recent: deque[np.ndarray] | None = None
     ) -> None:
         super().__init__()
         self.compressor, self.shadow, self.total, self.bar = compressor, shadow, total, bar
@@ -85,7 +44,7 @@ class CompressionCallback(BaseCallback):
             self.shadow.settle()
 
     def _on_rollout_end(self) -> None:
-        # Counting zeros after every step of an off-policy algorithm would cost more than it tells.
+        # Counting zeros after every step of an off-policy algorithm would slow it down.
         every, steps = max(1, self.total // 500), self.num_timesteps
         if steps % every < max(1, self.training_env.num_envs) or steps % 2048 == 0:
             for name, value in self.compressor.scalars().items():
@@ -96,8 +55,12 @@ class CompressionCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.recent is not None and not self.compressor.settled:
-            # The observation that this step acted on; the next one takes its place after this call.
-            self.recent.add(self.model._last_obs)
+            # The observations that this step acted on; the next ones take their place after this call.
+            seen: Any = self.model._last_obs
+            if isinstance(seen, dict):
+                # Goals and observation side by side, in the order in which the policy joins them.
+                seen = np.concatenate([part.reshape(len(part), -1) for part in seen.values()], axis=1)
+            self.recent.extend(np.array(seen))
         if self.compressor.advance(self.num_timesteps):
             self.shadow.settle()
         self.bar.update(self.num_timesteps - self.bar.n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import zipfile
@@ -19,9 +20,7 @@ from lightning_pz.compression.settings import SB3_ALGORITHMS
 
 def algorithm_class(name: str) -> Any:
     """Return the class of an algorithm: `SAC` for `sac`."""
-    import stable_baselines3
-
-    return getattr(stable_baselines3, name.upper())
+    return getattr(importlib.import_module("stable_baselines3"), name.upper())
 
 
 def algorithm_of(path: str | Path) -> str:
@@ -46,11 +45,7 @@ def algorithm_of(path: str | Path) -> str:
 
 
 def load_policy_of(path: str | Path, algorithm: str) -> Any:
-    """Return a model to act, not to learn: without a replay buffer, which may take gigabytes, or need an environment.
-
-    Raises:
-        UserError: It does not load.
-    """
+    """Return a model to act, not to learn: without a replay buffer, which may take gigabytes, or need an environment."""
     buffer: dict[str, Any] = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
     return load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
 

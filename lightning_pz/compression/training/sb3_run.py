@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
@@ -31,7 +33,7 @@ from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.seeds import segment_seed
 from lightning_pz.compression.settings import RESUME, CompressSettings
 from lightning_pz.compression.training.distill import RANK_STATES
-from lightning_pz.compression.training.sb3_callback import CompressionCallback, RecentObservations
+from lightning_pz.compression.training.sb3_callback import CompressionCallback
 from lightning_pz.compression.training.sb3_networks import algorithm_class, load_model, network_of, optimizer_of
 
 CLASS_ARGUMENTS = ("features_extractor_class", "activation_fn")
@@ -62,31 +64,37 @@ def train_sb3(
     check_algorithm(world, settings.algorithm)
     options = copy.deepcopy(settings.model.get(settings.algorithm, {}))
     envs, hindsight = options.pop("n_envs", 1), options.pop("hindsight", False)
-    env = _make_envs(world, envs, flatten=not hindsight)
+
+    def make_env() -> Monitor:
+        return Monitor(make_world_env(world.id, reward_clip=True, flatten=not hindsight, horizon=world.horizon))
+
+    env = DummyVecEnv([make_env for _ in range(envs)])
     if hindsight:
         options |= {"policy": "MultiInputPolicy", "replay_buffer_class": HerReplayBuffer}
     place = folder / RESUME
     saved = _load(place)
     number = 0 if saved is None else saved["segments"]
-    model = (
-        make_model(world, settings, options, env)
-        if saved is None
-        else _load_learner(place, number, settings.algorithm, env)
-    )
+    if saved is None:
+        model = make_model(world, settings, options, env)
+    else:
+        model = load_model(place / f"model-{number}.zip", settings.algorithm, env=env)
+        if (replay := place / f"replay-{number}.pkl").is_file():
+            with _explained(replay):
+                model.load_replay_buffer(replay)
     model.set_logger(configure(str(folder), ["tensorboard"]))
 
     optimizer, network = optimizer_of(model), network_of(model)
     to_plan(network)  # Refuses now, not after the training, what no file can hold.
     by_error = settings.has("low_rank") and settings.low_rank.error is not None
-    recent = RecentObservations(RANK_STATES) if by_error else None
-    states = None if recent is None else lambda: recent.states().float()
+    recent: deque[np.ndarray] | None = deque(maxlen=RANK_STATES) if by_error else None
+    states = None if recent is None else lambda: _stacked(recent).float()
     compressor = Compressor(network, settings, float(optimizer.param_groups[0]["lr"]), states)
     shadow = Shadow(compressor, optimizer)
     if saved is not None:
         compressor.restore(saved["compressor"])
         shadow.settle()
         if recent is not None and saved["recent"] is not None:
-            recent.restore(saved["recent"])
+            recent.extend(saved["recent"].numpy())
     total = settings.total_steps()
     segment = settings.checkpoint_every or total
     steps = 0 if saved is None else model.num_timesteps
@@ -157,27 +165,17 @@ def check_algorithm(world: World, algorithm: str) -> None:
         raise UserError(f"--algorithm dqn chooses among actions, but {world.id} has a box of them: use sac, td3 or ppo")
 
 
-def _make_envs(world: World, count: int, *, flatten: bool) -> VecEnv:
-    def make() -> Monitor:
-        return Monitor(make_world_env(world.id, reward_clip=True, flatten=flatten, horizon=world.horizon))
-
-    return DummyVecEnv([make for _ in range(count)])
-
-
 def _load(place: Path) -> dict[str, Any] | None:
     """Return the state that `_save` wrote, or None where there is none."""
-    if not (place / "state.pt").is_file():
+    path = place / "state.pt"
+    if not path.is_file():
         return None
-    with _explained(place / "state.pt"):
-        return torch.load(place / "state.pt", weights_only=True)
+    with _explained(path):
+        return torch.load(path, weights_only=True)
 
 
-def _load_learner(place: Path, number: int, algorithm: str, env: VecEnv) -> Any:
-    model = load_model(place / f"model-{number}.zip", algorithm, env=env)
-    if (replay := place / f"replay-{number}.pkl").is_file():
-        with _explained(replay):
-            model.load_replay_buffer(replay)
-    return model
+def _stacked(recent: deque[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(list(recent)))
 
 
 @contextlib.contextmanager
@@ -191,7 +189,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _save(
-    place: Path, number: int, model: Any, compressor: Compressor, shadow: Shadow, recent: RecentObservations | None
+    place: Path, number: int, model: Any, compressor: Compressor, shadow: Shadow, recent: deque[np.ndarray] | None
 ) -> None:
     """Write the state of the training; `state.pt` comes last and says which files count."""
     place.mkdir(parents=True, exist_ok=True)
@@ -199,7 +197,7 @@ def _save(
     model.save(place / f"model-{number}.zip")
     if getattr(model, "replay_buffer", None) is not None:
         model.save_replay_buffer(place / f"replay-{number}.pkl")
-    seen = None if recent is None or compressor.settled else recent.states()
+    seen = None if recent is None or compressor.settled else _stacked(recent)
     with replacing(place / "state.pt") as temporary:
         torch.save({"segments": number, "compressor": compressor.state(), "recent": seen}, temporary)
     for old in (*place.glob(f"*-{number - 1}.zip"), *place.glob(f"*-{number - 1}.pkl")):

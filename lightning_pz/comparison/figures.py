@@ -28,12 +28,7 @@ def contender_places(tasks: Sequence[Task]) -> dict[str, int]:
 
 
 def learning_curves(task: Task, places: dict[str, int]) -> Figure:
-    """Draw return against environment steps: interquartile mean and band of each contender.
-
-    Args:
-        task: What to draw.
-        places: Of the looks of all contenders, so that each looks the same in every figure of a report.
-    """
+    """Draw return against environment steps: interquartile mean and band of each contender, in the look at its place."""
     figure, axes = single(width=6.2)
     for entry in task.entries:
         label = f"{entry.contender} ({len(entry.runs)})"
@@ -63,12 +58,8 @@ def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Fi
     """Draw all tasks in one: normalized return against the share of the budget, and the areas beneath.
 
     Left, the interquartile mean over the runs of all tasks, equally many of each; a contender is drawn as far as it was
-    given budget on every task, and once each of its runs has been evaluated. Right, the area under each run's own curve.
-
-    Args:
-        tasks: All tasks.
-        result: The round of the whole budget.
-        places: Of the looks of all contenders.
+    given budget on every task, and once each of its runs has been evaluated. Right, the area under each run's own curve,
+    in the round of the whole budget.
     """
     ranked = sorted(result.standings, key=lambda standing: standing.area.value)
     named = [standing.contender for standing in ranked]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,17 +122,12 @@ def average_pools(pools: Sequence[PoolBest]) -> PoolBest:
         return pools[0]
     grown = [pool.growth_steps for pool in pools]
     tasks = [task for task in pools[0].best if all(task in pool.best for pool in pools)]
-    return PoolBest(
-        path=pools[0].path,
-        env_id=pools[0].env_id,
-        policy=pools[0].policy,
+    medians = [task for task in tasks if all(task in pool.median for pool in pools)]
+    return replace(
+        pools[0],
         policies=sum(pool.policies for pool in pools),
         best={task: estimate([np.array([pool.best[task].value for pool in pools])]) for task in tasks},
-        median={
-            task: float(np.mean([pool.median[task] for pool in pools]))
-            for task in tasks
-            if all(task in pool.median for pool in pools)
-        },
+        median={task: float(np.mean([pool.median[task] for pool in pools])) for task in medians},
         growth_steps=None if None in grown else int(np.mean([steps for steps in grown if steps is not None])),
     )
 

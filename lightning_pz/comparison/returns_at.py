@@ -31,12 +31,8 @@ class ReturnsAt:
 def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[ReturnsAt]:
     """Return every task after each number of steps that some contender's budget reaches.
 
-    A contender whose budget ends before, or that has a run without a finite return by then, takes no part.
-
-    Args:
-        tasks: Analyzed tasks.
-        at: Environment steps.
-        seed: Seed of the permutation test.
+    A contender whose budget ends before, or that has a run without a finite return by then, takes no part. The seed is of
+    the permutation test.
     """
     found = []
     for task in tasks:

@@ -53,7 +53,7 @@ def champions(
     Args:
         model: The trained autoencoder.
         pool: The pool it was trained on.
-        played: What all policies did; chooses the best.
+        played: Returns of all policies, which choose the best.
         tasks: Reward functions by name.
         config: How many fresh episodes.
         progress: Draw a progress bar.

@@ -12,6 +12,7 @@ Algorithms are compared at equal environment steps. Unfinished and broken runs a
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from lightning_pz.common.errors import run_main
@@ -21,30 +22,19 @@ def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
     from jsonargparse import ArgumentParser
 
+    from lightning_pz.comparison.settings import ReportSettings
+
     parser = ArgumentParser(prog="python -m lightning_pz.report", description=__doc__)
     parser.add_argument("folders", nargs="+", type=str, help="Folders of finetune runs, at any level.")
-    parser.add_argument("--out", type=str | None, default=None, help="Folder to write; report/<env> beside finetune.")
-    parser.add_argument(
-        "--evaluation",
-        nargs="+",
-        type=str,
-        default=[],
-        help="summary.json of evaluate, for the best policy in the pool; found beside finetune if not given.",
-    )
-    parser.add_argument("--draws", type=int, default=2000, help="Draws of areas, for leads over all tasks.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of draws and permutations.")
-    parser.add_argument(
-        "--at", type=list[int], default=[], help="Environment steps to tell returns at: '[100000, 300000]'."
-    )
+    about = "summary.json files of evaluate, for the best policy in the pool; found beside finetune if not given."
+    parser.add_argument("--evaluation", nargs="+", type=str, default=[], help=about)
+    parser.add_class_arguments(ReportSettings, skip={"evaluation"})
     given = parser.parse_args(arguments)
+    settings = ReportSettings(**{field.name: given[field.name] for field in fields(ReportSettings)})
 
     from lightning_pz.jobs.report import print_report, report
 
-    out = None if given.out is None else Path(given.out)
-    evaluations = [Path(path) for path in given.evaluation]
-    print_report(
-        report([Path(folder) for folder in given.folders], out, evaluations, given.draws, given.seed, given.at)
-    )
+    print_report(report([Path(folder) for folder in given.folders], settings))
 
 
 if __name__ == "__main__":

@@ -203,6 +203,7 @@ def _search(
     evaluations: Mapping[str, Sequence[Path]],
 ) -> None:
     """Run every cell, and report after each, so that there is something to look at from the first one on."""
+    from lightning_pz.comparison.settings import ReportSettings
     from lightning_pz.jobs.finetune import finetune
     from lightning_pz.jobs.report import print_report, report
 
@@ -214,5 +215,5 @@ def _search(
             folders += [result.folder for result in finetune(*parse([*command, f"--checkpoint={checkpoint}"]))]
         searched = sorted({env for _, env in cells[:number]})
         pools = [path for env in searched for path in evaluations[env]]
-        made = report(folders, out, pools, draws=2000, seed=0, at=grid.at)
+        made = report(folders, ReportSettings(out=str(out), evaluation=[str(path) for path in pools], at=grid.at))
     print_report(made)

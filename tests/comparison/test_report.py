@@ -111,7 +111,7 @@ def test_reading_changes_no_run(runs, tmp_path):
     [
         (["nowhere"], "there is none at nowhere"),
         (["RUNS", "--draws", "10"], "--draws expects at least 100"),
-        (["RUNS", "--seed", "-1"], "--seed expects at least 0"),
+        (["RUNS", "--seed", "-1"], "--seed expects a seed from 0"),
         (["RUNS", "--evaluation", "nothing.json"], "--evaluation expects a summary.json"),
         (["RUNS", "--out", "FILE"], "--out expects a folder"),
     ],

@@ -1,4 +1,4 @@
-"""Learning curves, drawn so that they can be told apart in gray as well."""
+"""Figures of a comparison: learning curves that stay distinct in gray print."""
 
 from __future__ import annotations
 

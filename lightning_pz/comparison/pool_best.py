@@ -55,7 +55,7 @@ def find_pools(runs: Sequence[SearchRun], given: Sequence[Path]) -> dict[str, Po
 
     Given summaries count alone, and several of one environment, such as pools grown with several seeds, are averaged.
     Otherwise, of those below `evaluate/<env>` in the logs folder that holds the runs, the one that played the most
-    policies is taken for each pool that the runs searched (for all pools together, where no run tells its pool).
+    policies is taken for each pool that the runs searched (for all pools together, where the pool of no run is known).
 
     Args:
         runs: What is compared.

@@ -162,8 +162,8 @@ def report_page(
         parts += [
             "## Returns on the way\n",
             f"Return of the incumbent after so many environment steps, on the evaluation episodes, interquartile mean over "
-            f"seeds {_ENDS}. Bold: the highest of a row; `~`: the runs do not tell it from that "
-            "one (permutation test, p > 0.05).\n",
+            f"seeds {_ENDS}. Bold: the highest of a row; `~`: the runs show no difference from "
+            "it (permutation test, p > 0.05).\n",
             at.markdown(),
         ]
     parts.append("## Learning curves\n")

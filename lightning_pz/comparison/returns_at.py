@@ -24,7 +24,7 @@ class ReturnsAt:
     returns: dict[str, Float[np.ndarray, " runs"]]  # return of each run's incumbent then, by contender, (runs,)
     estimates: dict[str, Estimate]  # their interquartile means, by contender
     leader: str  # the contender with the highest
-    # contenders that the runs do not tell from the leader (permutation test, p > 0.05), the leader among them
+    # contenders not shown to differ from the leader (permutation test, p > 0.05), the leader among them
     alike: frozenset[str]
 
 
@@ -55,7 +55,7 @@ def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[Retu
 def returns_at_table(found: Sequence[ReturnsAt]) -> Table:
     """Return a row per task and number of steps with a column per contender.
 
-    The highest number of a row is bold; `~` marks those that the runs do not tell from it.
+    The highest number of a row is bold; `~` marks those not shown to differ from it.
     """
     names = list(dict.fromkeys(name for one in found for name in one.returns))
 

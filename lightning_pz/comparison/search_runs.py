@@ -160,7 +160,7 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
     """Return the runs by (environment, task) and then by contender, seeds ascending.
 
     A contender is an algorithm with its settings, such as `latent PGPE from the pool's best`. An algorithm that was
-    run from several checkpoints of one environment makes a contender of each, whose name tells the checkpoint. Where
+    run from several checkpoints of one environment makes a contender of each, with the checkpoint in its name. Where
     every seed of the search has a checkpoint trained with that very seed, these checkpoints are one.
 
     Raises:
@@ -187,7 +187,7 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
 
 
 def _checkpoint_notes(runs: Sequence[SearchRun]) -> list[str]:
-    """Return what tells the checkpoint of each run from those of other contenders with the same algorithm."""
+    """Return words that distinguish the checkpoint of each run from those of other contenders of the same algorithm."""
     kinds = [(run.fit[0], run.label) for run in runs]
     own = {}
     for kind in set(kinds):

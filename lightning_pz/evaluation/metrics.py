@@ -4,7 +4,7 @@ Returns have one row per policy and one column per episode; every policy plays t
 with an invalid episode (NaN) is left out of every metric; callers count those.
 
 References:
-    The ratios are those of Tenedini et al., arXiv 2509.22566, with the two readings of "recovery" told apart.
+    The ratios are those of Tenedini et al., arXiv 2509.22566, with the two readings of "recovery" kept apart.
     Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The bootstrap of
     a maximum cannot exceed the maximum that was seen, so intervals of the best are short at the top.
 """
@@ -137,7 +137,7 @@ def over_seeds(values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "se
     """Return the mean over training seeds with its 95 % interval over seeds and policies, below four seeds their range.
 
     Student's interval over the seeds, widened by the bootstrap over policies: seeds of one pool share its held-out
-    policies, so that their spread does not tell how much depends on these policies. Where each seed has a pool of its own,
+    policies, so that their spread does not show how much depends on these policies. Where each seed has a pool of its own,
     the policies count twice, and the interval is somewhat wide.
     """
     low, high = percentiles(draws.mean(0))

@@ -58,7 +58,7 @@ def print_report(made: Report) -> None:
     whole = made.rounds[0]
     print(f"\n{page.console_table(made.tasks, whole.wins).console(names=2)}\n")
     if any(win.verdict == FEW for win in whole.wins):
-        print("  open: with so few seeds no difference could be told from chance")
+        print("  open: with so few seeds no difference could be distinguished from chance")
     for env in dict.fromkeys(task.env for task in made.tasks):
         pool = made.pools.get(env)
         used = f"{pool.policies:,} policies, {pool.path}" if pool else "unknown; run python -m lightning_pz.evaluate"

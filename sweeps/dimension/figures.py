@@ -164,7 +164,7 @@ def _probed(results: Sequence[Findings]) -> dict[_Population, Findings]:
 
 
 def _looks(results: Sequence[Findings]) -> dict[_Population, tuple[str, str]]:
-    """Return label and color of every population; policy size and its color where that tells them apart."""
+    """Return label and color of every population; policy size alone where no two share it."""
     found = list(dict.fromkeys(map(_population, results)))
     if len({policy for policy, _ in found}) == len(found):
         return {(p, prior): (p, _COLORS.get(p, look(3 + i).color)) for i, (p, prior) in enumerate(found)}

@@ -13,15 +13,14 @@ from matplotlib.ticker import EngFormatter
 
 from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels, single
 from lightning_pz.common.statistics import NONE, ends_are
-from lightning_pz.comparison.analysis import Curve, Task, contenders_of, curve_of
+from lightning_pz.comparison.analysis import Curve, Task, curve_of
 from lightning_pz.comparison.labels import ALGORITHM_LABELS
 from lightning_pz.comparison.wins import Round
 
 
-def contender_places(tasks: Sequence[Task]) -> dict[str, int]:
+def contender_places(names: Sequence[str]) -> dict[str, int]:
     """Return the place of each contender's look: plain algorithms have the same in every report, others what is free."""
     plain = {label: place for place, label in enumerate(ALGORITHM_LABELS.values())}
-    names = contenders_of(tasks)
     places = {name: plain[name] for name in names if name in plain}
     free = (place for place in itertools.count() if place not in places.values())
     return places | {name: next(free) for name in names if name not in plain}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning_pz.common.files import write_text
 from lightning_pz.comparison import report_page as page
-from lightning_pz.comparison.analysis import Task, analyze
+from lightning_pz.comparison.analysis import Task, analyze, contenders_of
 from lightning_pz.comparison.pool_best import PoolBest, find_pools, logs_root
 from lightning_pz.comparison.returns_at import ReturnsAt, returns_at, returns_at_table
 from lightning_pz.comparison.search_runs import Found, find_runs, group_runs
@@ -116,7 +116,7 @@ def _write(made: Report) -> None:
     }
     for name, content in files.items():
         write_text(made.folder / name, content)
-    places = contender_places(made.tasks)
+    places = contender_places(contenders_of(made.tasks))
     figures = {page.figure_name(task): learning_curves(task, places) for task in made.tasks}
     for name, figure in (figures | {"overview": overview(made.tasks, made.rounds[0], places)}).items():
         save_figure(figure, made.folder / "figures" / name, ("png", "pdf"), dpi=200)

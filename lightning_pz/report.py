@@ -19,34 +19,20 @@ from lightning_pz.common.errors import run_main
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from lightning_pz.common.command_line import CommandParser
+    from lightning_pz.common.command_line import CommandParser, pick
+    from lightning_pz.comparison.settings import ReportSettings
 
     parser = CommandParser(command="report", description=__doc__)
     parser.add_argument("folders", nargs="+", type=str, help="Folders of finetune runs, at any level.")
-    parser.add_argument(
-        "--out", type=str | None, default=None, help="Folder to write; report/<env> beside finetune if null."
-    )
-    parser.add_argument(
-        "--evaluation",
-        nargs="+",
-        type=str,
-        default=[],
-        help="summary.json of evaluate, for the best policy in the pool; found beside finetune if not given.",
-    )
-    parser.add_argument("--draws", type=int, default=2000, help="Draws of areas, for leads over all tasks.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of draws and permutations.")
-    parser.add_argument(
-        "--at", type=list[int], default=[], help="Environment steps at which to compare returns: '[100000, 300000]'."
-    )
+    about = "summary.json files of evaluate, for the best policy in the pool; found beside finetune if not given."
+    parser.add_argument("--evaluation", nargs="+", type=str, default=[], help=about)
+    parser.add_class_arguments(ReportSettings, skip={"evaluation"})
     given = parser.parse_args(arguments)
+    settings = pick(ReportSettings, given)
 
     from lightning_pz.jobs.report import print_report, report
 
-    out = None if given.out is None else Path(given.out)
-    evaluations = [Path(path) for path in given.evaluation]
-    print_report(
-        report([Path(folder) for folder in given.folders], out, evaluations, given.draws, given.seed, given.at)
-    )
+    print_report(report([Path(folder) for folder in given.folders], settings))
 
 
 if __name__ == "__main__":

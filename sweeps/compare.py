@@ -172,6 +172,7 @@ def _search(
     grid: Comparison, fits: Mapping[str, list[Fit]], logs: str, out: Path, evaluations: Mapping[str, list[Path]]
 ) -> None:
     """Run every cell, and write the report after each."""
+    from lightning_pz.comparison.settings import ReportSettings
     from lightning_pz.jobs.finetune import finetune
     from lightning_pz.jobs.report import print_report, report
 
@@ -183,5 +184,5 @@ def _search(
             folders += [result.folder for result in finetune(*parse([*command, f"--checkpoint={fit.checkpoint}"]))]
         searched = sorted({env for _, env in cells[:number]})
         pools = [path for env in searched for path in evaluations[env]]
-        made = report(folders, out, pools, draws=2000, seed=0, at=grid.at)
+        made = report(folders, ReportSettings(out=str(out), evaluation=[str(path) for path in pools], at=grid.at))
     print_report(made)

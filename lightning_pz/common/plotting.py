@@ -30,7 +30,7 @@ LOOKS = (
     Look(PURPLE, (0, (8, 2, 1, 2, 1, 2)), "v"), Look(SKY, (0, (10, 3)), "P"), Look(GRAY, _DOTTED, "*"),
     Look(BROWN, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "X"), Look(BLACK, (0, (1, 3)), "<"), Look(OLIVE, "-", ">"),
 )  # fmt: skip
-"""Looks that can be told apart, also in gray."""
+"""Looks that stay distinct in gray print."""
 
 
 def look(place: int) -> Look:

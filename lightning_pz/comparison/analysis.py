@@ -86,11 +86,7 @@ def contenders_of(tasks: Sequence[Task]) -> list[str]:
 def analyze(
     grouped: Mapping[tuple[str, str], Mapping[str, Sequence[SearchRun]]], pools: Mapping[str, PoolBest]
 ) -> list[Task]:
-    """Return every task's numbers.
-
-    Args:
-        grouped: Runs by (environment, task) and contender.
-        pools: Evaluation of the pool, by environment.
+    """Return every task's numbers, from runs by (environment, task) and contender, and pools by environment.
 
     Raises:
         UserError: No evaluation of a task is finite.
@@ -99,12 +95,7 @@ def analyze(
 
 
 def aggregate_area(entries: Sequence[Entry], horizons: Sequence[int]) -> Estimate:
-    """Return one contender's interquartile mean area over the runs of all tasks, stratified over tasks.
-
-    Args:
-        entries: The contender on each task.
-        horizons: The horizon of each task, environment steps.
-    """
+    """Return one contender's interquartile mean area over the runs of all tasks, stratified over tasks."""
     return estimate(balanced([entry.areas[h] for entry, h in zip(entries, horizons, strict=True)]))
 
 
@@ -157,15 +148,9 @@ def _best(contenders: Mapping[str, Sequence[SearchRun]], pool: Estimate | None) 
     Curves count, not test episodes: all algorithms play the same evaluation episodes, so a return that one of them
     reached there is one that the others could have reached.
     """
-    found = [
-        (float(np.nanmax(run.returns)), f"{name}, seed {run.seed}")
-        for name, members in contenders.items()
-        for run in members
-        if np.isfinite(run.returns).any()
-    ]
-    if pool is not None:
-        found.append((pool.value, "the pool"))
-    return max(found, key=lambda pair: pair[0])
+    runs = [(name, run) for name, members in contenders.items() for run in members if np.isfinite(run.returns).any()]
+    found = [(float(np.nanmax(run.returns)), f"{name}, seed {run.seed}") for name, run in runs]
+    return max(found + ([(pool.value, "the pool")] if pool else []), key=lambda pair: pair[0])
 
 
 def _analyze_contender(

@@ -21,12 +21,7 @@ _Returns = Float[np.ndarray, " evaluations"]
 def on_grid(steps: _Steps, returns: _Returns, grid: Shaped[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
     """Return the curve at the grid's steps: the last evaluation before or at each, NaN before the first.
 
-    No value is interpolated: between two evaluations the earlier incumbent stands.
-
-    Args:
-        steps: Environment steps of the evaluations, ascending.
-        returns: Their returns.
-        grid: Environment steps at which the curve is read.
+    No value is interpolated: between two evaluations the earlier incumbent stands. Steps are environment steps, ascending.
     """
     place = np.searchsorted(steps, grid, side="right") - 1
     return np.where(place >= 0, returns[np.maximum(place, 0)], np.nan)
@@ -46,12 +41,7 @@ def area(steps: _Steps, scores: _Returns, horizon: int) -> float:
 
     It is the mean score of the incumbent over the budget, 1 for a run that has the best known return from the first
     step. Before the first evaluation there is no incumbent, and the score is 0, that of the floor: steps that an
-    algorithm spends before it has a policy to show are not free.
-
-    Args:
-        steps: Environment steps of the evaluations, ascending.
-        scores: Normalized returns.
-        horizon: Environment steps, above 0; later evaluations do not count.
+    algorithm spends before it has a policy to show are not free. The horizon, in environment steps, is above 0.
     """
     edges = np.minimum(np.append(steps, horizon), horizon)
     return float((scores * np.diff(edges)).sum() / horizon)

@@ -1,4 +1,4 @@
-"""Learning curves, drawn so that they can be told apart in gray as well."""
+"""Figures of a comparison: learning curves that stay distinct in gray print."""
 
 from __future__ import annotations
 
@@ -13,27 +13,21 @@ from matplotlib.ticker import EngFormatter
 
 from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels, single
 from lightning_pz.common.statistics import NONE, ends_are
-from lightning_pz.comparison.analysis import Curve, Task, contenders_of, curve_of
+from lightning_pz.comparison.analysis import Curve, Task, curve_of
 from lightning_pz.comparison.labels import ALGORITHM_LABELS
 from lightning_pz.comparison.wins import Round
 
 
-def contender_places(tasks: Sequence[Task]) -> dict[str, int]:
+def contender_places(names: Sequence[str]) -> dict[str, int]:
     """Return the place of each contender's look: plain algorithms have the same in every report, others what is free."""
     plain = {label: place for place, label in enumerate(ALGORITHM_LABELS.values())}
-    names = contenders_of(tasks)
     places = {name: plain[name] for name in names if name in plain}
     free = (place for place in itertools.count() if place not in places.values())
     return places | {name: next(free) for name in names if name not in plain}
 
 
 def learning_curves(task: Task, places: dict[str, int]) -> Figure:
-    """Draw return against environment steps: interquartile mean and band of each contender.
-
-    Args:
-        task: What to draw.
-        places: Of the looks of all contenders, so that each looks the same in every figure of a report.
-    """
+    """Draw return against environment steps: interquartile mean and band of each contender, in the look at its place."""
     figure, axes = single(width=6.2)
     for entry in task.entries:
         label = f"{entry.contender} ({len(entry.runs)})"
@@ -63,12 +57,8 @@ def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Fi
     """Draw all tasks in one: normalized return against the share of the budget, and the areas beneath.
 
     Left, the interquartile mean over the runs of all tasks, equally many of each; a contender is drawn as far as it was
-    given budget on every task, and once each of its runs has been evaluated. Right, the area under each run's own curve.
-
-    Args:
-        tasks: All tasks.
-        result: The round of the whole budget.
-        places: Of the looks of all contenders.
+    given budget on every task, and once each of its runs has been evaluated. Right, the area under each run's own curve,
+    in the round of the whole budget.
     """
     ranked = sorted(result.standings, key=lambda standing: standing.area.value)
     named = [standing.contender for standing in ranked]

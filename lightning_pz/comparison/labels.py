@@ -15,11 +15,11 @@ _STARTS = {"draws": "", "pool_best": " from the pool's record holder", "pool_top
 
 
 def search_label(settings: SearchSettings, start_mark: str = "") -> str:
-    """Return what tells a search from others of its task: the algorithm, and what differs from its defaults.
+    """Return the name of a search: its algorithm, its start, and the settings that make it another method.
 
     Args:
         settings: Of the search.
-        start_mark: A few letters that tell the policy file at which it begins from others of that name.
+        start_mark: A few letters that distinguish the policy file at which it begins from others of that name.
     """
     file = f" from {Path(settings.start).stem} {start_mark}".rstrip()
     label = ALGORITHM_LABELS[settings.algorithm] + _STARTS.get(settings.start, file)

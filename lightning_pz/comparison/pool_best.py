@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ def find_pools(runs: Sequence[SearchRun], given: Sequence[Path]) -> dict[str, Po
 
     Given summaries count alone, and several of one environment, such as pools grown with several seeds, are averaged.
     Otherwise, of those below `evaluate/<env>` in the logs folder that holds the runs, the one that played the most
-    policies is taken for each pool that the runs searched (for all pools together, where no run tells its pool).
+    policies is taken for each pool that the runs searched (for all pools together, where the pool of no run is known).
 
     Args:
         runs: What is compared.
@@ -89,8 +89,8 @@ def _searched(pools: Sequence[PoolBest], runs: Sequence[SearchRun]) -> list[Pool
 
     A grown pool holds other policies than a random one; the best of it is no reference for searches elsewhere.
     """
-    of_checkpoint = {pool.checkpoint: pool.pool.digest for pool in pools if pool.checkpoint}
-    marks = [_mark_of_run(run, of_checkpoint) for run in runs]
+    digests = {pool.checkpoint: pool.pool.digest for pool in pools if pool.checkpoint}
+    marks = [_mark_of_run(run, digests) for run in runs]
     known = [mark for mark in marks if mark != UNMARKED]
     found: list[PoolBest] = []
     for pool in sorted(pools, key=lambda pool: pool.policies)[::-1]:
@@ -101,9 +101,10 @@ def _searched(pools: Sequence[PoolBest], runs: Sequence[SearchRun]) -> list[Pool
     return found
 
 
-def _mark_of_run(run: SearchRun, of_checkpoint: dict[str, str | None]) -> PoolMark:
-    digest = run.identity.get("pool") or of_checkpoint.get(run.identity.get("checkpoint", ""))
-    root = logs_root(run)
+def _mark_of_run(run: SearchRun, digests: dict[str, str | None]) -> PoolMark:
+    """Return the pool behind a run, given those of evaluated checkpoints: checkpoints of early versions digest another way."""
+    pool, root = run.identity.get("pool"), logs_root(run)
+    digest = digests.get(run.identity.get("checkpoint", ""), pool if pool in digests.values() else None)
     return PoolMark(digest, None if root is None else _pool_name(root, run.env, run.checkpoint))
 
 
@@ -122,17 +123,12 @@ def average_pools(pools: Sequence[PoolBest]) -> PoolBest:
         return pools[0]
     grown = [pool.growth_steps for pool in pools]
     tasks = [task for task in pools[0].best if all(task in pool.best for pool in pools)]
-    return PoolBest(
-        path=pools[0].path,
-        env_id=pools[0].env_id,
-        policy=pools[0].policy,
+    medians = [task for task in tasks if all(task in pool.median for pool in pools)]
+    return replace(
+        pools[0],
         policies=sum(pool.policies for pool in pools),
         best={task: estimate([np.array([pool.best[task].value for pool in pools])]) for task in tasks},
-        median={
-            task: float(np.mean([pool.median[task] for pool in pools]))
-            for task in tasks
-            if all(task in pool.median for pool in pools)
-        },
+        median={task: float(np.mean([pool.median[task] for pool in pools])) for task in medians},
         growth_steps=None if None in grown else int(np.mean([steps for steps in grown if steps is not None])),
     )
 
@@ -187,16 +183,14 @@ def _medians(path: Path, tasks: list[str]) -> dict[str, float]:
 
 def _read_given(path: Path) -> PoolBest:
     file = path / "summary.json" if path.is_dir() else path
-    expected = "--evaluation expects a summary.json that python -m lightning_pz.evaluate wrote, but"
     try:
         return read_pool_best(file)
-    except OSError as error:
+    except BROKEN as error:
+        why = f"is none ({type(error).__name__}: {error}): give another"
+        if isinstance(error, OSError):
+            why = f"cannot be read ({error.strerror}): correct the path"
         raise UserError(
-            f"{expected} {file} cannot be read ({error.strerror}): correct the path, or leave it out"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{expected} {file} is none ({type(error).__name__}: {error}): give another, or leave it out"
+            f"--evaluation expects a summary.json that python -m lightning_pz.evaluate wrote, but {file} {why}, or leave it out"
         ) from error
 
 

@@ -162,8 +162,8 @@ def report_page(
         parts += [
             "## Returns on the way\n",
             f"Return of the incumbent after so many environment steps, on the evaluation episodes, interquartile mean over "
-            f"seeds {_ENDS}. Bold: the highest of a row; `~`: the runs do not tell it from that "
-            "one (permutation test, p > 0.05).\n",
+            f"seeds {_ENDS}. Bold: the highest of a row; `~`: the runs show no difference from "
+            "it (permutation test, p > 0.05).\n",
             at.markdown(),
         ]
     parts.append("## Learning curves\n")
@@ -200,12 +200,7 @@ def figure_name(task: Task) -> str:
 
 
 def reach_text(steps: np.ndarray, short: bool = False) -> str:
-    """Return the median over runs and how many reached it; a censored run is never averaged.
-
-    Args:
-        steps: Environment steps of each run, infinity where it was not reached.
-        short: Round to three digits, for a terminal.
-    """
+    """Return the median over runs, (runs,), and how many are finite; a censored run is never averaged."""
     middle, count = float(np.median(steps)), f"{int(np.isfinite(steps).sum())}/{len(steps)}"
     if not math.isfinite(middle):
         return f"{'-' if short else 'not reached'} {count}"

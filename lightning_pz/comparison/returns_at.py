@@ -24,19 +24,15 @@ class ReturnsAt:
     returns: dict[str, Float[np.ndarray, " runs"]]  # return of each run's incumbent then, by contender, (runs,)
     estimates: dict[str, Estimate]  # their interquartile means, by contender
     leader: str  # the contender with the highest
-    # contenders that the runs do not tell from the leader (permutation test, p > 0.05), the leader among them
+    # contenders not shown to differ from the leader (permutation test, p > 0.05), the leader among them
     alike: frozenset[str]
 
 
 def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[ReturnsAt]:
     """Return every task after each number of steps that some contender's budget reaches.
 
-    A contender whose budget ends before, or that has a run without a finite return by then, takes no part.
-
-    Args:
-        tasks: Analyzed tasks.
-        at: Environment steps.
-        seed: Seed of the permutation test.
+    A contender whose budget ends before, or that has a run without a finite return by then, takes no part. The seed is of
+    the permutation test.
     """
     found = []
     for task in tasks:
@@ -59,7 +55,7 @@ def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[Retu
 def returns_at_table(found: Sequence[ReturnsAt]) -> Table:
     """Return a row per task and number of steps with a column per contender.
 
-    The highest number of a row is bold; `~` marks those that the runs do not tell from it.
+    The highest number of a row is bold; `~` marks those not shown to differ from it.
     """
     names = list(dict.fromkeys(name for one in found for name in one.returns))
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,7 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
     """Return the runs by (environment, task) and then by contender, seeds ascending.
 
     A contender is an algorithm with its settings, such as `latent PGPE from the pool's best`. An algorithm that was
-    run from several checkpoints of one environment makes a contender of each, whose name tells the checkpoint. Where
+    run from several checkpoints of one environment makes a contender of each, with the checkpoint in its name. Where
     every seed of the search has a checkpoint trained with that very seed, these checkpoints are one.
 
     Raises:
@@ -187,7 +187,7 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
 
 
 def _checkpoint_notes(runs: Sequence[SearchRun]) -> list[str]:
-    """Return what tells the checkpoint of each run from those of other contenders with the same algorithm."""
+    """Return words that distinguish the checkpoint of each run from those of other contenders of the same algorithm."""
     kinds = [(run.fit[0], run.label) for run in runs]
     own = {}
     for kind in set(kinds):
@@ -201,15 +201,14 @@ def _checkpoint_notes(runs: Sequence[SearchRun]) -> list[str]:
 
 
 def _check_contender(name: str, runs: list[SearchRun]) -> None:
-    seen: dict[int, SearchRun] = {}
+    seen: dict[int, Path] = {}
     for run in runs:
         _check_equal(f"all runs of {name}", runs[0], run, sorted({*runs[0].settings, *run.settings}))
-        if run.seed in seen:
+        if (other := seen.setdefault(run.seed, run.folder)) is not run.folder:
             raise UserError(
-                f"expected one run of {name} per seed, but seed {run.seed} is in {seen[run.seed].folder} and in "
-                f"{run.folder}: give only one of them"
+                f"expected one run of {name} per seed, but seed {run.seed} is in {other} and in {run.folder}: give only "
+                "one of them"
             )
-        seen[run.seed] = run
 
 
 def _check_equal(name: str, one: SearchRun, other: SearchRun, keys: Sequence[str]) -> None:
@@ -235,20 +234,17 @@ def _read_curve(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _settings(kind: type, values: dict[str, Any]) -> Any:
     """Build nested settings from plain values; unknown keys are of the command, not of the search."""
-    given: dict[str, Any] = {}
-    defaults = kind()
-    for field in fields(kind):
-        if field.name in values:
-            default, value = getattr(defaults, field.name), values[field.name]
-            given[field.name] = _settings(type(default), value) if is_dataclass(default) else value
-    return kind(**given)
+    known = {name: default for name, default in vars(kind()).items() if name in values}
+    return kind(**{
+        name: _settings(type(default), values[name]) if is_dataclass(default) else values[name]
+        for name, default in known.items()
+    })  # fmt: skip
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
-    return flat
+    nested = {key: value for key, value in values.items() if isinstance(value, dict)}
+    inner = {f"{key}.{name}": value for key, own in nested.items() for name, value in own.items()}
+    return {key: value for key, value in values.items() if key not in nested} | inner
 
 
 def _reason(error: Exception) -> str:

@@ -27,7 +27,7 @@ class Win:
     probability: float
     paired: bool  # whether both have the same seeds, which are then compared seed by seed
     p_value: float  # two-sided, of a permutation test; NaN without a runner-up
-    verdict: str  # `win`, `tie`, `too few seeds` (no outcome of so few runs could be told from chance) or `alone`
+    verdict: str  # `win`, `tie`, `too few seeds` (no outcome of so few runs could differ from chance) or `alone`
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _draw_leads(tasks: Sequence[Task], horizons: Sequence[int], draws: int, seed
         entries = [entry for entry in task.entries if horizon in entry.area]
         spreads = [spread([entry.areas[horizon]]) for entry in entries]
         means = np.stack([s.value + s.error * generator.standard_t(float(s.freedom), draws) for s in spreads])
-        # A single run does not tell where its mean lies, and then it is unknown who leads.
+        # The mean behind a single run is unknown, and then so is the leader.
         first = np.where(np.isnan(means).any(axis=0), np.nan, means == means.max(axis=0))
         for entry, share in zip(entries, first / first.sum(axis=0), strict=True):
             counts[entry.contender] = counts[entry.contender] + share

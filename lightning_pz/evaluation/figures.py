@@ -28,12 +28,7 @@ _Means = Mapping[str, Mapping[str, np.ndarray]]  # mean returns by task and grou
 
 
 def evaluation_figures(played: Plays, title: str) -> dict[str, Figure]:
-    """Return all figures by name.
-
-    Args:
-        played: What the groups did.
-        title: What was evaluated.
-    """
+    """Return all figures by name."""
     means = {task: {group: played.returns[group][task].mean(1) for group in _GROUPS} for task in played.tasks}
     latents = played.latents["latents"]
     figures = {"returns": return_distributions(means), "coordinates": coordinates(latents, means)}

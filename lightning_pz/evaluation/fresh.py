@@ -1,7 +1,7 @@
-"""The best policies measured again on episodes that did not choose them.
+"""Measures the best policies again, on episodes that did not choose them.
 
-The largest of many noisy means flatters whoever has it: of 2,000 policies on ten episodes the best looks better than it
-is. What a search must beat is the policy, not its luck.
+The largest of many noisy means is too large: of 2,000 policies on ten episodes the best looks better than it is. A search
+must beat the policy, not its luck.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def champions(
     Args:
         model: The trained autoencoder.
         pool: The pool it was trained on.
-        played: What all policies did; chooses the best.
+        played: Returns of all policies, which choose the best.
         tasks: Reward functions by name.
         config: How many fresh episodes.
         progress: Draw a progress bar.

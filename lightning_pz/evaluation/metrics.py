@@ -4,7 +4,7 @@ Returns have one row per policy and one column per episode; every policy plays t
 with an invalid episode (NaN) is left out of every metric; callers count those.
 
 References:
-    The ratios are those of Tenedini et al., arXiv 2509.22566, with the two readings of "recovery" told apart.
+    The ratios are those of Tenedini et al., arXiv 2509.22566, with the two readings of "recovery" kept apart.
     Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The bootstrap of
     a maximum cannot exceed the maximum that was seen, so intervals of the best are short at the top.
 """
@@ -19,25 +19,18 @@ from scipy.stats import wasserstein_distance
 
 from lightning_pz.common.statistics import Estimate, mean_interval, percentiles, quotient, widened
 
-Returns = Float[np.ndarray, "_ episodes"]
-Means = Float[np.ndarray, " _"]
+_Returns = Float[np.ndarray, "_ episodes"]
+_Means = Float[np.ndarray, " _"]
 
 RECOVERY_METRICS = (
-    "recovery_best",
-    "recovery_range",
-    "reconstruction_gap",
-    "best_own_return",
-    "wasserstein",
-    "wasserstein_reconstructed",
-    "best_in_pool",
-    "best_latent",
-    "best_random",
-)
+    "recovery_best", "recovery_range", "reconstruction_gap", "best_own_return", "wasserstein",
+    "wasserstein_reconstructed", "best_in_pool", "best_latent", "best_random",
+)  # fmt: skip
 """Names of what `recovery` returns, in the order of tables."""
 _RESAMPLED = ("pool", "latents", "random")
 
 
-def recovery_best(pool: Means, decoded: Means) -> float:
+def recovery_best(pool: _Means, decoded: _Means) -> float:
     """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; 1 is as good as the pool.
 
     NaN where all policies of the better half earn the same, but for rounding.
@@ -46,7 +39,7 @@ def recovery_best(pool: Means, decoded: Means) -> float:
     return quotient(float(decoded.max()) - floor, float(pool.max()) - floor, _size(pool))
 
 
-def recovery_range(pool: Means, decoded: Means) -> float:
+def recovery_range(pool: _Means, decoded: _Means) -> float:
     """Return `(max - min) of decoded returns / (max - min) of the pool's`; NaN where all of it earn the same."""
     return quotient(float(np.ptp(decoded)), float(np.ptp(pool)), _size(pool))
 
@@ -79,17 +72,17 @@ def reconstruction_gap(
     return float(np.mean(gaps)), float(np.mean(earned))
 
 
-def wasserstein(pool: Means, decoded: Means) -> float:
+def wasserstein(pool: _Means, decoded: _Means) -> float:
     """Return the 1-Wasserstein distance between two sets of returns over the range of the pool's; 0 is the same."""
     return quotient(float(wasserstein_distance(pool, decoded)), float(np.ptp(pool)), _size(pool))
 
 
-def _size(returns: Means) -> float:
+def _size(returns: _Means) -> float:
     """Return how large returns are, for what rounding makes of them."""
     return float(np.abs(returns).max())
 
 
-def recovery(groups: Mapping[str, Returns], count: int = 50) -> dict[str, float]:
+def recovery(groups: Mapping[str, _Returns], count: int = 50) -> dict[str, float]:
     """Return all metrics of one task.
 
     Args:
@@ -112,14 +105,14 @@ def recovery(groups: Mapping[str, Returns], count: int = 50) -> dict[str, float]
     }
 
 
-def drop_invalid(groups: Mapping[str, Returns]) -> dict[str, Returns]:
+def drop_invalid(groups: Mapping[str, _Returns]) -> dict[str, _Returns]:
     """Leave out policies with an invalid episode; `pool` and `reconstructed` lose the same rows."""
     valid = {name: np.isfinite(returns).all(1) for name, returns in groups.items()}
     valid["pool"] = valid["reconstructed"] = valid["pool"] & valid["reconstructed"]
     return {name: returns[valid[name]] for name, returns in groups.items()}
 
 
-def bootstrap(groups: Mapping[str, Returns], draws: int, seed: int, count: int = 50) -> dict[str, np.ndarray]:
+def bootstrap(groups: Mapping[str, _Returns], draws: int, seed: int, count: int = 50) -> dict[str, np.ndarray]:
     """Return each metric on `draws` resamples of the policies, (draws,) each.
 
     The pool and its reconstructions are resampled together. Two training seeds with the same held-out policies and
@@ -144,12 +137,8 @@ def over_seeds(values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "se
     """Return the mean over training seeds with its 95 % interval over seeds and policies, below four seeds their range.
 
     Student's interval over the seeds, widened by the bootstrap over policies: seeds of one pool share its held-out
-    policies, so that their spread does not tell how much hangs on which policies these are. Where each seed has a pool of
-    its own, that is told twice, and the interval is somewhat wide.
-
-    Args:
-        values: The metric of each seed.
-        draws: Its bootstrap over policies, one row per seed.
+    policies, so that their spread does not show how much depends on these policies. Where each seed has a pool of its own,
+    the policies count twice, and the interval is somewhat wide.
     """
     low, high = percentiles(draws.mean(0))
     return widened(mean_interval(values), float(values.mean()), float(low), float(high))

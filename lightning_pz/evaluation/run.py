@@ -156,9 +156,9 @@ def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict
     # Earlier versions drew from the Gaussian, without a setting for it.
     known = {key: value for key, value in settings.items() if (key, value) != ("latents", "gaussian")}
     before = digest({**known, "checkpoint": fingerprint, "threads": None})
-    told = pool.meta.get("recipe") == "grown" or pool.meta["kept"] < pool.meta["candidates"]
-    told = told and not any(sources.values()) and is_as_it_was(model.env, env)
-    return Identity(content, (before,) if told else ())
+    distinct = pool.meta.get("recipe") == "grown" or pool.meta["kept"] < pool.meta["candidates"]
+    same = distinct and not any(sources.values()) and is_as_it_was(model.env, env)
+    return Identity(content, (before,) if same else ())
 
 
 def _read_evaluation(folder: Path, tasks: list[str], config: EvaluateConfig) -> Evaluation:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_pz.common.checks import at_least
-from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from lightning_pz.comparison import report_page as page
-from lightning_pz.comparison.analysis import Task, analyze
+from lightning_pz.comparison.analysis import Task, analyze, contenders_of
 from lightning_pz.comparison.pool_best import PoolBest, find_pools, logs_root
 from lightning_pz.comparison.returns_at import ReturnsAt, returns_at, returns_at_table
 from lightning_pz.comparison.search_runs import Found, find_runs, group_runs
+from lightning_pz.comparison.settings import ReportSettings
 from lightning_pz.comparison.wins import FEW, Round, rounds
 
 _NAMED = 5
@@ -33,44 +32,23 @@ class Report:
     at: list[ReturnsAt]  # returns after the numbers of steps that were asked for
 
 
-def report(
-    folders: Sequence[Path],
-    out: Path | None,
-    evaluations: Sequence[Path],
-    draws: int,
-    seed: int,
-    at: Sequence[int] = (),
-) -> Report:
-    """Compare the runs below the folders and write the report.
-
-    Args:
-        folders: Folders of `finetune` runs, at any level.
-        out: Where to write; `report/<env>` beside `finetune` if None, with a number if a report of other runs lies there.
-        evaluations: summary.json files of `evaluate`.
-        draws: Draws of areas, for the number of tasks that each algorithm leads.
-        seed: Seed of these draws and of the permutation test.
-        at: Environment steps after which returns are shown in a table of their own.
+def report(folders: Sequence[Path], settings: ReportSettings) -> Report:
+    """Compare the runs below the folders, at any level, and write the report.
 
     Raises:
-        UserError: An option is out of its range, or the runs cannot be compared.
+        UserError: The runs cannot be compared.
     """
-    at_least(1, {"at": min(at, default=1)})
-    if draws < 100:
-        raise UserError(f"--draws expects at least 100 draws, for fewer give no 95 % interval, but got {draws}")
-    if seed < 0:
-        raise UserError(f"--seed expects at least 0, but got {seed}")
-    if out is not None and out.exists() and not out.is_dir():
-        raise UserError(f"--out expects a folder, but {out} is a file: give another place")
     found = find_runs(folders)
     grouped = group_runs(found.runs)
-    pools = find_pools(found.runs, evaluations)
+    pools = find_pools(found.runs, [Path(path) for path in settings.evaluation])
     tasks = analyze(grouped, pools)
-    if out is None:
-        envs = "-".join(dict.fromkeys(task.env for task in tasks))
-        out = _place((logs_root(found.runs[0]) or Path("logs")) / "report", envs, found)
-    full = out.absolute()
+    envs = "-".join(dict.fromkeys(task.env for task in tasks))
+    root = logs_root(found.runs[0]) or Path("logs")
+    full = Path(settings.out or _place(root / "report", envs, found)).absolute()
     folder = full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full
-    made = Report(folder, tasks, rounds(tasks, draws, seed), pools, found, returns_at(tasks, at, seed))
+    results = rounds(tasks, settings.draws, settings.seed)
+    at = returns_at(tasks, settings.at, settings.seed)
+    made = Report(folder, tasks, results, pools, found, at)
     _write(made)
     return made
 
@@ -80,7 +58,7 @@ def print_report(made: Report) -> None:
     whole = made.rounds[0]
     print(f"\n{page.console_table(made.tasks, whole.wins).console(names=2)}\n")
     if any(win.verdict == FEW for win in whole.wins):
-        print("  open: with so few seeds no difference could be told from chance")
+        print("  open: with so few seeds no difference could be distinguished from chance")
     for env in dict.fromkeys(task.env for task in made.tasks):
         pool = made.pools.get(env)
         used = f"{pool.policies:,} policies, {pool.path}" if pool else "unknown; run python -m lightning_pz.evaluate"
@@ -138,7 +116,7 @@ def _write(made: Report) -> None:
     }
     for name, content in files.items():
         write_text(made.folder / name, content)
-    places = contender_places(made.tasks)
+    places = contender_places(contenders_of(made.tasks))
     figures = {page.figure_name(task): learning_curves(task, places) for task in made.tasks}
     for name, figure in (figures | {"overview": overview(made.tasks, made.rounds[0], places)}).items():
         save_figure(figure, made.folder / "figures" / name, ("png", "pdf"), dpi=200)

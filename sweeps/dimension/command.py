@@ -19,10 +19,6 @@ from sweeps.options import ReportOptions
 def run(study: str, options: ReportOptions) -> None:
     """Write the report of one or several studies.
 
-    Args:
-        study: Name of this one, `report`.
-        options: Of the command line.
-
     Raises:
         UserError: A study that has nothing to report.
     """

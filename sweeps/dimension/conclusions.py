@@ -29,7 +29,7 @@ def conclusions(results: Sequence[Findings], settings: DimensionSettings) -> str
         "low FVU: it asks for one good policy, not for all of them. Neither number stands for the other.",
         "* No estimator is right everywhere. Neighbor estimates see noise at small scales and fall short above about ten dimensions "
         "(`python -m sweeps manifolds`); spectral ones count the directions that a curved sheet spans. Where an estimate agrees with "
-        "its Gaussian surrogate, it tells how the spectrum decays, not that behaviors lie on a sheet of that dimension.",
+        "its Gaussian surrogate, it shows how the spectrum decays, not that behaviors lie on a sheet of that dimension.",
         "* 2 x action size + 1 bounds the dimension of the set of *states* that trained policies reach (Tiwari, Gottesman and "
         'Konidaris, "Geometry of neural reinforcement learning in continuous state and action spaces", ICLR 2025). It says nothing '
         "of the set of policies; it stands here for scale only.",

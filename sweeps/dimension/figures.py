@@ -25,12 +25,7 @@ _Population = tuple[str, str]  # policy size and prior, which decide how policie
 
 
 def environment_figure(results: Sequence[Findings], tau: float) -> Figure:
-    """Draw FVU against latent size, with PCA, and the estimates of the behaviors' dimension beside their surrogates.
-
-    Args:
-        results: Of one environment.
-        tau: Threshold of the behavior dimension.
-    """
+    """Draw FVU against latent size, with PCA, and the estimates of the behaviors' dimension beside their surrogates."""
     figure, ((left, right),) = panels(1, 2, width=11.5, height=4.4, ratios=(1.0, 1.25))
     _draw_curves(left, results, tau)
     _draw_bars(right, results)
@@ -90,12 +85,7 @@ def _draw_bars(axes: Axes, results: Sequence[Findings]) -> None:
 
 
 def across_environments(results: Sequence[Findings], tau: float) -> Figure:
-    """Draw behavior dimension, PCA floor and affine reference, and two estimates, over environments and policy sizes.
-
-    Args:
-        results: Of all environments.
-        tau: Threshold of the behavior dimension.
-    """
+    """Draw behavior dimension, PCA floor and affine reference, and two estimates, over environments and policy sizes."""
     envs = list(dict.fromkeys(result.group.env for result in results))
     figure, ((left, right),) = panels(1, 2, width=10.5, height=4.8)
     for axes in (left, right):
@@ -174,7 +164,7 @@ def _probed(results: Sequence[Findings]) -> dict[_Population, Findings]:
 
 
 def _looks(results: Sequence[Findings]) -> dict[_Population, tuple[str, str]]:
-    """Return label and color of every population; policy size and its color where that tells them apart."""
+    """Return label and color of every population; policy size alone where no two share it."""
     found = list(dict.fromkeys(map(_population, results)))
     if len({policy for policy, _ in found}) == len(found):
         return {(p, prior): (p, _COLORS.get(p, look(3 + i).color)) for i, (p, prior) in enumerate(found)}

@@ -45,8 +45,7 @@ class FitRun:
     @property
     def prior(self) -> dict[str, Any]:
         """Distribution of the policies, or of those from which they were grown; empty if unknown."""
-        told = self.config.get("data", {}).get("random", {}).get("prior", {})
-        return told if self.probes is None else self.probes["prior"]
+        return self.probes["prior"] if self.probes else self.config.get("data", {}).get("random", {}).get("prior", {})
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,13 @@ class Group:
 
     @property
     def kind(self) -> str:
-        """What tells it from other groups of its environment and policy size."""
+        """Bottleneck and varied settings in words."""
         kind = "separate runs" if self.bottleneck == "plain" else self.bottleneck
         return ", ".join([kind, *(f"{key} {value}" for key, value in self.settings)])
 
     @property
     def label(self) -> str:
-        """What tells it from other groups of its environment."""
+        """Policy size, bottleneck and varied settings in words."""
         return f"{self.policy}, {self.kind}"
 
     @property
@@ -103,9 +102,9 @@ class Group:
 
 
 def is_grown(fit: Path) -> bool:
-    """Return whether the pool of a fit was grown by search, as its identity.json or config.yaml tells.
+    """Return whether the pool of a fit was grown by search, from its identity.json, or of older fits its config.yaml.
 
-    Of a fit whose pool was given by its folder, and that keeps no identity, the pool's name tells.
+    For an older fit whose pool was given by its folder, the pool's name decides.
     """
     try:
         if (fit / "identity.json").is_file():

@@ -15,10 +15,6 @@ from sweeps.options import ProbeOptions
 def run(study: str, options: ProbeOptions) -> None:
     """Probe finished runs.
 
-    Args:
-        study: Its name.
-        options: Of the command line.
-
     Raises:
         UserError: No run folder, or one without checkpoint or whose pool is gone.
     """

@@ -49,10 +49,10 @@ def read_evaluations(logs: Path, env: str) -> list[dict[str, Any]]:
         summary, identity = json.loads(path.read_text()), path.with_name("identity.json")
         content = json.loads(identity.read_text()) if identity.is_file() else {}
         fit = logs / "fit" / env / Path(summary["checkpoint"]).parent.parent.name
-        told = fit / "summary.json"
+        about = fit / "summary.json"
         found.append(summary | {
             "fit": fit.name, "grown": is_grown(fit),
-            "pool": Path(json.loads(told.read_text())["pool"]).name if told.is_file() else "",
+            "pool": Path(json.loads(about.read_text())["pool"]).name if about.is_file() else "",
             "pool_digest": content.get("pool"), "checkpoint_digest": content.get("checkpoint"),
         })  # fmt: skip
     return found

@@ -18,11 +18,12 @@ ENV_IDS = {"mountaincar": "MountainCarContinuous-v0", "reacher": "Reacher-v5"}
 
 def _write_run(
     root: Path, algorithm="pgpe", seed=0, steps=(100, 500), returns=(1.0, 2.0), *, env="mountaincar", task="standard",
-    budget=1000, final=None, tag="medium-k2-seed0", seconds=2.0, finished=True, checkpoint="best.ckpt", **settings,
+    budget=1000, final=None, tag="medium-k2-seed0", seconds=2.0, finished=True, checkpoint="best.ckpt", content=None, **settings,
 ) -> Path:  # fmt: skip
     """Write one run through the very code that `finetune` writes with."""
     parent = root / "finetune" / env / task
-    identity = Identity({"algorithm": algorithm, "tag": tag, "seed": seed, "budget": budget, "settings": str(settings)})
+    about = {"algorithm": algorithm, "tag": tag, "seed": seed, "budget": budget, "settings": str(settings)}
+    identity = Identity(about | (content or {}))
     folder = RunFolder(claim([parent], f"{algorithm}-{tag}-seed{seed}", identity), identity)
     search = SearchSettings(algorithm=algorithm, task=task, seed=seed, budget=budget, **settings)
     folder.begin({"checkpoint": "best.ckpt", "seeds": 1, "logs": str(root)} | dataclasses.asdict(search))
@@ -42,7 +43,7 @@ def _write_run(
 
 
 def _write_evaluation(
-    root: Path, name="a", policies=100, *, env="mountaincar", policy="medium", best=3.0, pool=(), **more
+    root: Path, name="a", policies=100, *, env="mountaincar", policy="medium", best=3.0, pool=(), content=None, **more
 ):
     """Write what the report reads of an evaluation; `pool` holds a list of episodes' returns per policy."""
     folder = root / "evaluate" / env / name
@@ -51,6 +52,8 @@ def _write_evaluation(
     summary = {"env": ENV_IDS[env], "policy": policy, "policies": policies} | more
     summary |= {f"standard/best_in_pool_fresh{end}": value for end, value in ends.items()}
     (folder / "summary.json").write_text(json.dumps(summary))
+    if content:
+        (folder / "identity.json").write_text(json.dumps(content))
     if pool:
         lines = ["group,policy,episode,steps,valid,standard"]
         for i, episodes in enumerate(pool):

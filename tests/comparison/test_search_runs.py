@@ -182,6 +182,23 @@ def test_the_best_of_a_pool_is_a_reference_for_searches_of_that_pool_alone(tmp_p
     assert both.best["standard"].value == 8 and both.growth_steps == 2000
 
 
+def test_pools_are_known_by_content_whatever_folders_are_called(tmp_path, write_run, write_evaluation):
+    fit = tmp_path / "fit" / "mountaincar" / "one"
+    fit.mkdir(parents=True)
+    (fit / "summary.json").write_text(json.dumps({"pool": "logs/pools/pool-a"}))
+    path = "logs/fit/mountaincar/one/checkpoints/best.ckpt"  # of both fits, one made after the other
+    write_run(tmp_path, checkpoint=path, content={"checkpoint": "A", "pool": None})
+    write_evaluation(tmp_path, "a", 100, best=1.0, checkpoint=path, content={"checkpoint": "A", "pool": "P"})
+    write_evaluation(tmp_path, "b", 500, best=9.0, checkpoint=path, content={"checkpoint": "B", "pool": "Q"})
+    runs = find_runs([tmp_path / "finetune"]).runs
+    assert find_pools(runs, [])["mountaincar"].best["standard"].value == 1
+    write_evaluation(tmp_path, "c", 200, best=2.0, checkpoint="moved", content={"checkpoint": "C", "pool": "P"})
+    assert find_pools(runs, [])["mountaincar"].best["standard"].value == 2
+    write_run(tmp_path, "cmaes", checkpoint="moved", content={"checkpoint": "D", "pool": "Q"})
+    both = find_pools(find_runs([tmp_path / "finetune"]).runs, [])["mountaincar"]
+    assert both.best["standard"].value == (2 + 9) / 2 and both.policies == 700
+
+
 def test_takes_the_evaluation_of_most_policies_that_fits(tmp_path, write_run, write_evaluation):
     write_run(tmp_path)
     runs = find_runs([tmp_path / "finetune"]).runs

@@ -96,12 +96,16 @@ def test_every_seed_has_a_pool_a_fit_and_searches_of_its_own(done):
     for seed in (0, 1):
         config = yaml.safe_load((logs / "fit" / "mountaincar" / f"tiny-seed{seed}" / "config.yaml").read_text())
         assert config["seed_everything"] == config["data"]["grown"]["seed"] == seed
-    runs = {row["algorithm"]: [] for row in table(tables(logs, "grown") / "runs.csv")}
+    runs: dict[str, list[int]] = {}
     for row in table(tables(logs, "grown") / "runs.csv"):
-        runs[row["algorithm"]].append(int(row["seed"]))
+        runs.setdefault(row["label"], []).append(int(row["seed"]))
         summary = json.loads((Path(row["folder"]) / "summary.json").read_text())
         assert f"tiny-seed{row['seed']}/" in summary["checkpoint"]
-    assert runs == {"pgpe pool_top": [0, 1], "pgpe pool_top-release2500": [0, 1], "parameter_pgpe": [0]}
+    assert runs == {
+        "latent PGPE from the pool's best": [0, 1],
+        "latent PGPE from the pool's best, decoder released at 2.5k": [0, 1],
+        "weight PGPE": [0],
+    }
 
 
 def test_a_fit_on_a_grown_pool_is_probed_afterwards_as_it_would_have_been_by_fit(done):

@@ -1,6 +1,7 @@
 """The dimension report on run folders made up so that the answers are known."""
 
 import csv
+import hashlib
 import json
 
 import numpy as np
@@ -17,16 +18,8 @@ CURVE = {1: 0.5, 2: 0.25, 3: 0.09, 5: 0.04, 8: 0.02, 16: 0.01}
 def estimates(value):
     one = {"value": value, "standard_error": 0.2, "surrogate": value + 2, "surrogate_standard_error": 0.2}
     names = (
-        "participation_ratio",
-        "n90",
-        "n95",
-        "two_nn",
-        "gride_1",
-        "gride_4",
-        "gride_16",
-        "levina_bickel",
-        "local_pca",
-    )
+        "participation_ratio", "n90", "n95", "two_nn", "gride_1", "gride_4", "gride_16", "levina_bickel", "local_pca",
+    )  # fmt: skip
     return {"estimates": dict.fromkeys(names, one), "notes": {}}
 
 
@@ -75,15 +68,8 @@ def write_trials(logs, study, env, rows):
 
 
 def trial(number, run, seed, k, state="COMPLETE", policy="medium"):
-    return {
-        "number": number,
-        "state": state,
-        "value": 0.1,
-        "seed": seed,
-        "run": run,
-        "policy": policy,
-        "model.latent_dim": k,
-    }
+    told = {"number": number, "state": state, "value": 0.1, "seed": seed, "run": run, "policy": policy}
+    return told | {"model.latent_dim": k}
 
 
 @pytest.fixture
@@ -175,19 +161,11 @@ def test_estimates_stand_beside_error_surrogate_and_prior(logs):
 def write_evaluation(logs, fit, k, seed, best, pool="pool-a", policies=10):
     folder = logs / "evaluate" / "mountaincar" / f"medium-k{k}-seed{seed}-{fit}-{policies}"
     folder.mkdir(parents=True)
-    values = {
-        "standard/recovery_best": best,
-        "standard/recovery_best_low": best - 0.1,
-        "standard/recovery_best_high": best + 0.1,
-    }
+    values = {f"standard/recovery_best{end}": best + by for end, by in (("", 0), ("_low", -0.1), ("_high", 0.1))}
     about = {
-        "policy": "medium",
-        "latent_dim": k,
-        "seed": seed,
-        "policies": policies,
-        "episodes": 2,
+        "policy": "medium", "latent_dim": k, "seed": seed, "policies": policies, "episodes": 2,
         "checkpoint": f"logs/fit/mountaincar/{fit}/checkpoints/best.ckpt",
-    }
+    }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(about | values))
     if not (run := logs / "fit" / "mountaincar" / fit).exists():
         run.mkdir(parents=True)
@@ -228,6 +206,26 @@ def test_numbers_of_a_grown_pool_are_said_to_be_of_that_pool(logs):
     write_trials(logs, "purposeful", "mountaincar", [trial(0, run, 0, 2)])
     text = (report(logs, "purposeful") / "report.md").read_text()
     assert "the dimension of that very pool" in text and "--elsewhere" in text
+
+
+def test_content_tells_grown_pools_and_own_checkpoints_whatever_names_say(logs):
+    run = make_run(logs, "mountaincar", "g-seed0", seed=0, dims=[2], levels=[0.1], pool="mine")
+    (run / "identity.json").write_text(json.dumps({"pool": {"recipe": {"kind": "grown"}}}))
+    (run / "checkpoints" / "best.ckpt").write_bytes(b"weights")
+    write_trials(logs, "purposeful", "mountaincar", [trial(0, run, 0, 2)])
+    # Of the checkpoint that was there before, and of this one from another place.
+    for fit, content, best in (("g-seed0", b"other", 0.2), ("moved", b"weights", 0.97)):
+        write_evaluation(logs, fit, 2, 0, best)
+        about = {"checkpoint": hashlib.sha256(content).hexdigest(), "pool": "digest"}
+        (logs / "evaluate" / "mountaincar" / f"medium-k2-seed0-{fit}-10" / "identity.json").write_text(
+            json.dumps(about)
+        )
+    folder = report(logs, "purposeful")
+    assert "the dimension of that very pool" in (folder / "report.md").read_text()
+    (row,) = table_of(folder, "recovery")
+    assert row["fits"] == "of this study" and row["recovery_best there"] == "0.97"
+    (run / "identity.json").write_text(json.dumps({"pool": {"recipe": {"kind": "random"}}}))
+    assert "--elsewhere" not in (report(logs, "purposeful") / "report.md").read_text()
 
 
 def test_the_same_report_again(logs):

@@ -129,7 +129,7 @@ class GradientState(NamedTuple):
     mover: Adam
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class GradientSearch(SearchFromStarts):
     """Policy gradient on several decoded policies, the best of the starts, behind `lightning_pz.search.generation.Search`.
 

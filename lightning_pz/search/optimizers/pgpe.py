@@ -69,7 +69,7 @@ def sigma_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector, basel
 class Pgpe:
     """PGPE behind `lightning_pz.search.optimizers.protocol.Optimizer`.
 
-    Vectors 0 and 1, 2 and 3, ... are pairs. Both gradients are taken of centered ranks and their step sizes are
+    Points 0 and 1, 2 and 3, ... are pairs. Both gradients are taken of centered ranks and their step sizes are
     in proportion to sigma squared, so neither the scale of the fitness nor that of the points matters.
 
     Args:

@@ -27,7 +27,7 @@ class Optimizer(Protocol[State]):
 
     @property
     def population(self) -> int:
-        """Vectors per generation, n."""
+        """Points per generation, n."""
         ...
 
     def begin(self, start: Vector, seed: int) -> State:

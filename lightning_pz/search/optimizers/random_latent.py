@@ -30,7 +30,7 @@ class RandomLatent:
     """Independent random points behind `lightning_pz.search.optimizers.protocol.Optimizer`.
 
     Args:
-        settings: Vectors per generation.
+        settings: Points per generation.
         sample: From a number n and a generator to n points, (n, d) float64; see `SearchSpace.sample`.
     """
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = {"fit", "collect", "evaluate", "finetune", "compress", "report"}
 REPEATED = {"main", "run"}
 """Names of entry points: `main` of a command and of the studies, `run` of a study."""
-SHARED_FILES = COMMANDS | {"__init__", "__main__", "figures", "loop", "protocol", "settings"}
+SHARED_FILES = COMMANDS | {"__init__", "__main__", "command", "figures", "loop", "protocol", "settings"}
 """File names that say as much in each package that has one; a command's job has the command's name."""
 
 

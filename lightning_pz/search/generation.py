@@ -64,7 +64,7 @@ class Search(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class SearchFromStarts:
     """What searches share whose first generation tries starts, and which may release the decoder.
 

@@ -25,7 +25,7 @@ from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.generation import Generation, SearchFromStarts
 from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.clipup_adam import Adam, adam, adam_step
-from lightning_pz.search.optimizers.protocol import Points
+from lightning_pz.search.optimizers.protocol import Vectors
 from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import Decode, SearchSpace
 
@@ -33,7 +33,7 @@ _CHUNK_STATES = 1 << 14
 """States whose activations are kept at a time for the backward pass."""
 
 
-def chain(decode: Decode, points: Points, gradient: Callable[[Tensor], Tensor]) -> Points:
+def chain(decode: Decode, points: Vectors, gradient: Callable[[Tensor], Tensor]) -> Vectors:
     """Return the gradient with respect to the points, `(dg/dz)^T grad_theta J` for each policy.
 
     Args:
@@ -129,7 +129,7 @@ class GradientState(NamedTuple):
     mover: Adam
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class GradientSearch(SearchFromStarts):
     """Policy gradient on several decoded policies, the best of the starts, behind `lightning_pz.search.generation.Search`.
 

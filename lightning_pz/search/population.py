@@ -40,7 +40,7 @@ class PopulationState(NamedTuple):
     shift: Tensor | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class PopulationSearch(SearchFromStarts):
     """An optimizer behind `lightning_pz.search.generation.Search`.
 

@@ -99,6 +99,7 @@ def test_a_finished_run_is_not_repeated_and_other_settings_get_a_number(checkpoi
     assert last_line(capsys) == folder.with_name(folder.name + "-002")
 
 
+@pytest.mark.slow
 def test_all_tasks_and_seeds_side_by_side_equal_one_by_one(checkpoint, tmp_path, capsys):
     command = ["--checkpoint", checkpoint, "--seeds", "2", *TINY, "--budget", "900"]
     named = "standard,left,speed,height"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params, prior_scale
+from lightning_pz.search import starts
 from lightning_pz.search.starts import anchoring_shift
 
 LAYOUT = Layout(3, (8,), 2)
@@ -19,6 +20,12 @@ def states():
 def given():
     """Three policies and what a decoder gives for them: other draws of the prior, as bad as can be."""
     return draw_params(Prior(), LAYOUT, 0, range(3)), draw_params(Prior(), LAYOUT, 1, range(3))
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """For what holds after any number of them."""
+    monkeypatch.setattr(starts, "_STEPS", 40)
 
 
 def difference(a, b, states):
@@ -43,12 +50,12 @@ def test_visited_states_count_as_much_as_all_others(given, states):
     assert (difference(decoded + shift, params, visited) < difference(decoded + plain, params, visited) / 5).all()
 
 
-def test_a_policy_that_is_right_already_stays(given, states):
+def test_a_policy_that_is_right_already_stays(given, states, few_steps):
     shift = anchoring_shift(LAYOUT, given[0], given[0], states, states[:0], SCALE)
     assert not shift.any()
 
 
-def test_each_policy_is_on_its_own_and_the_result_is_always_the_same(given, states):
+def test_each_policy_is_on_its_own_and_the_result_is_always_the_same(given, states, few_steps):
     params, decoded = given
     together = anchoring_shift(LAYOUT, decoded, params, states, states[:5], SCALE)
     torch.testing.assert_close(
@@ -60,14 +67,14 @@ def test_each_policy_is_on_its_own_and_the_result_is_always_the_same(given, stat
     assert torch.equal(anchoring_shift(LAYOUT, decoded, params, states, states[:5], SCALE), together)
 
 
-def test_a_weight_that_the_prior_holds_at_zero_stays(given, states):
+def test_a_weight_that_the_prior_holds_at_zero_stays(given, states, few_steps):
     scale = SCALE.clone()
     scale[-2:] = 0
     shift = anchoring_shift(LAYOUT, given[1], given[0], states, states[:0], scale)
     assert not shift[:, -2:].any() and shift[:, :-2].any()
 
 
-def test_no_gradient_is_left_behind_and_none_is_needed(given, states):
+def test_no_gradient_is_left_behind_and_none_is_needed(given, states, few_steps):
     with torch.no_grad():
         shift = anchoring_shift(LAYOUT, given[1], given[0], states, states[:0], SCALE)
     assert not shift.requires_grad and given[1].grad is None

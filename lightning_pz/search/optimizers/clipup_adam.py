@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.search.optimizers.protocol import Point
+from lightning_pz.search.optimizers.protocol import Vector
 
 
 class ClipUp(NamedTuple):
@@ -60,7 +60,7 @@ def adam(like: Tensor, rate: float) -> Adam:
     return Adam(torch.zeros_like(like), torch.zeros_like(like), 0, rate)
 
 
-def clipup_step(state: ClipUp, gradient: Point) -> tuple[ClipUp, Point]:
+def clipup_step(state: ClipUp, gradient: Vector) -> tuple[ClipUp, Vector]:
     """Return the next state and the step to add to the center; a zero gradient adds nothing."""
     norm = gradient.norm()
     push = state.rate * gradient / norm if norm > 0 else torch.zeros_like(gradient)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_pz.search.optimizers.protocol import Fitness, Point, Points, centered_ranks
+from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors, centered_ranks
 from lightning_pz.search.settings import CmaesSettings, check_algorithm_package
 
 
@@ -51,7 +51,7 @@ class Cmaes:
         self.settings, self.size, self.diagonal = settings, size, diagonal
         self.population = settings.population or 4 + int(3 * math.log(max(2, size)))
 
-    def begin(self, start: Point, seed: int) -> CmaesState:
+    def begin(self, start: Vector, seed: int) -> CmaesState:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about plotting, which is not used here
             import cma
@@ -65,17 +65,17 @@ class Cmaes:
         strategy = cma.CMAEvolutionStrategy(x0, self.settings.sigma, options)
         return CmaesState(strategy.pickle_dumps(), torch.zeros(0, len(x0), dtype=torch.double))
 
-    def ask(self, state: CmaesState) -> tuple[CmaesState, Points]:
+    def ask(self, state: CmaesState) -> tuple[CmaesState, Vectors]:
         strategy = _load(state)
         asked = torch.from_numpy(np.array(strategy.ask()))
         return CmaesState(strategy.pickle_dumps(), asked), asked[:, : self.size].clone()
 
-    def tell(self, state: CmaesState, points: Points, fitness: Fitness) -> CmaesState:
+    def tell(self, state: CmaesState, points: Vectors, fitness: Fitness) -> CmaesState:
         strategy = _load(state)
         strategy.tell(list(state.asked.numpy()), (-centered_ranks(fitness)).tolist())  # it minimizes
         return CmaesState(strategy.pickle_dumps(), state.asked)
 
-    def incumbent(self, state: CmaesState) -> Point:
+    def incumbent(self, state: CmaesState) -> Vector:
         """Return the mean of the search distribution."""
         return torch.from_numpy(np.array(_load(state).mean, dtype=np.float64)[: self.size].copy())
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp, adam, adam_step, clipup, clipup_step
 from lightning_pz.search.optimizers.protocol import (
     Fitness,
-    Point,
-    Points,
+    Vector,
+    Vectors,
     centered_ranks,
     generator_from,
     generator_state,
@@ -44,7 +44,7 @@ class PgpeState(NamedTuple):
     generator: Tensor
 
 
-def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Point) -> Point:
+def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector) -> Vector:
     """Estimate the gradient of the expected fitness with respect to the center: `mean((f+ - f-)/2 * eps/sigma)`.
 
     Args:
@@ -56,7 +56,7 @@ def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Point) -> Po
     return ((plus - minus) / 2) @ noise / len(noise) / sigma
 
 
-def sigma_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Point, baseline: float) -> Point:
+def sigma_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector, baseline: float) -> Vector:
     """Estimate the gradient with respect to sigma: `mean(((f+ + f-)/2 - b) (eps^2 - 1)/sigma)`; arguments as above.
 
     The *sum* of a pair distinguishes a wide distribution from a narrow one; with the difference in its place the mean is
@@ -79,7 +79,7 @@ class Pgpe:
     def __init__(self, settings: PgpeSettings) -> None:
         self.settings, self.population = settings, settings.population
 
-    def begin(self, start: Point, seed: int) -> PgpeState:
+    def begin(self, start: Vector, seed: int) -> PgpeState:
         s, size = self.settings, len(start)
         center = start.double()
         radius = s.sigma * size**0.5
@@ -90,14 +90,14 @@ class Pgpe:
         )
         return PgpeState(center, torch.full_like(center, s.sigma), mover, generator_state(seed))
 
-    def ask(self, state: PgpeState) -> tuple[PgpeState, Points]:
+    def ask(self, state: PgpeState) -> tuple[PgpeState, Vectors]:
         generator = generator_from(state.generator)
         noise = torch.randn(self.population // 2, len(state.center), generator=generator, dtype=torch.double)
         spread = noise * state.sigma
         points = torch.stack([state.center + spread, state.center - spread], dim=1).flatten(0, 1)
         return state._replace(generator=generator.get_state()), points
 
-    def tell(self, state: PgpeState, points: Points, fitness: Fitness) -> PgpeState:
+    def tell(self, state: PgpeState, points: Vectors, fitness: Fitness) -> PgpeState:
         noise = (points[0::2] - state.center) / state.sigma
         ranks = centered_ranks(fitness)
         plus, minus, sigma = ranks[0::2], ranks[1::2], state.sigma
@@ -114,7 +114,7 @@ class Pgpe:
         change = torch.minimum(torch.maximum(self.settings.sigma_rate * by_sigma, -bound), bound)
         return PgpeState(state.center + step, sigma + change, mover, state.generator)
 
-    def incumbent(self, state: PgpeState) -> Point:
+    def incumbent(self, state: PgpeState) -> Vector:
         return state.center
 
     def sigma(self, state: PgpeState) -> float:

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 State = TypeVar("State", bound=tuple)
-Point = Float[Tensor, " size"]
-Points = Float[Tensor, "points size"]
+Vector = Float[Tensor, " size"]
+Vectors = Float[Tensor, "points size"]
 Fitness = Float[Tensor, " points"]
 
 
@@ -30,15 +30,15 @@ class Optimizer(Protocol[State]):
         """Points per generation, n."""
         ...
 
-    def begin(self, start: Point, seed: int) -> State:
+    def begin(self, start: Vector, seed: int) -> State:
         """Return the first state, searching around `start`, (d,) float64."""
         ...
 
-    def ask(self, state: State) -> tuple[State, Points]:
+    def ask(self, state: State) -> tuple[State, Vectors]:
         """Return the state to give to `tell`, and the points to try, (n, d) float64."""
         ...
 
-    def tell(self, state: State, points: Points, fitness: Fitness) -> State:
+    def tell(self, state: State, points: Vectors, fitness: Fitness) -> State:
         """Return the next state.
 
         Args:
@@ -48,7 +48,7 @@ class Optimizer(Protocol[State]):
         """
         ...
 
-    def incumbent(self, state: State) -> Point:
+    def incumbent(self, state: State) -> Vector:
         """Return the point that is the search's answer so far, (d,)."""
         ...
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_pz.search.optimizers.protocol import Fitness, Point, Points, generator_from, generator_state
+from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors, generator_from, generator_state
 from lightning_pz.search.settings import RandomLatentSettings
 
 
@@ -37,22 +37,22 @@ class RandomLatent:
     def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
         self.population, self._sample = settings.population, sample
 
-    def begin(self, start: Point, seed: int) -> RandomState:
+    def begin(self, start: Vector, seed: int) -> RandomState:
         return RandomState(start.double(), -torch.inf, generator_state(seed))
 
-    def ask(self, state: RandomState) -> tuple[RandomState, Points]:
+    def ask(self, state: RandomState) -> tuple[RandomState, Vectors]:
         generator = generator_from(state.generator)
         points = self._sample(self.population, generator)
         return state._replace(generator=generator.get_state()), points
 
-    def tell(self, state: RandomState, points: Points, fitness: Fitness) -> RandomState:
+    def tell(self, state: RandomState, points: Vectors, fitness: Fitness) -> RandomState:
         clean = torch.where(torch.isfinite(fitness), fitness, -torch.inf)
         number = int(clean.argmax())
         if float(clean[number]) <= state.fitness:
             return state
         return state._replace(best=points[number].clone(), fitness=float(clean[number]))
 
-    def incumbent(self, state: RandomState) -> Point:
+    def incumbent(self, state: RandomState) -> Vector:
         return state.best
 
     def sigma(self, state: RandomState) -> float:

@@ -25,7 +25,7 @@ def test_cmaes_converges(size):
 
 def test_diagonal_cmaes_finds_the_scale_of_each_of_many_coordinates():
     """An ellipsoid along the axes, in more coordinates than a full covariance could learn in these generations."""
-    size, generations = 100, 300
+    size, generations = 60, 200
     scales = torch.logspace(0, 2, size, dtype=torch.double)
     errors, spreads = {}, {}
     for diagonal in (False, True):
@@ -38,7 +38,7 @@ def test_diagonal_cmaes_finds_the_scale_of_each_of_many_coordinates():
         _, points = cmaes.ask(state)
         spreads[diagonal] = points.std(0)
     assert errors[True] < 0.2 * errors[False]
-    assert spreads[True][:20].mean() > 5 * spreads[True][-20:].mean()
+    assert spreads[True][:10].mean() > 5 * spreads[True][-10:].mean()
 
 
 def test_cmaes_changes_no_state_and_no_global_generator():

@@ -194,13 +194,7 @@ class ReportOptions:
 
 
 def read_options(study: str, kind: type[Options], arguments: Sequence[str], description: str) -> Options:
-    """Return the options of a study from its command line; `--help` prints them and exits with 0.
-
-    Args:
-        study: Name of the study.
-        kind: The dataclass of its options.
-        arguments: Words of the command line after the study's name.
-        description: What the study does.
+    """Return the options of a study from the words after its name; `--help` prints them and exits with 0.
 
     Raises:
         UserError: An option that the study does not have, or a value that it cannot take.

@@ -57,7 +57,7 @@ def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()
     Args:
         path: The file.
         env_name: Short name of the environment; None for `default` alone.
-        others: Sections of the file that are neither `default` nor an environment.
+        others: Further sections of the file.
 
     Raises:
         UserError: The file cannot be read, a section is no mapping, or its name is unknown.
@@ -80,12 +80,7 @@ def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()
 
 
 def from_plain(kind: type[Kind], plain: Any, where: str) -> Kind:
-    """Return a dataclass made from plain data, each value of the type of its field.
-
-    Args:
-        kind: The dataclass.
-        plain: A mapping of its fields.
-        where: File and section, for the message.
+    """Return a dataclass made from a mapping of its fields; messages begin with `where`, the file and the section.
 
     Raises:
         UserError: No mapping, an unknown or missing key, or a value of another type.

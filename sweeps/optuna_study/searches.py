@@ -59,11 +59,7 @@ class StudyRun:
         return self.options.trials or self.plan.trials
 
     def make_fit(self, point: Mapping[str, Any]) -> Fit:
-        """Return the fit of a point, its folder named by its settings.
-
-        Args:
-            point: A value for `policy`, `seed_everything`, and every searched key.
-        """
+        """Return the fit of a point (policy, seed_everything and every searched key), its folder named by its settings."""
         policy, own = point["policy"], {key: value for key, value in point.items() if key != "policy"}
         settings = {**self.plan.fit, **self.plan.policies.get(policy, {}), **own}
         varied = {key: value for key, value in own.items() if key not in ("seed_everything", "model.latent_dim")}

@@ -222,10 +222,10 @@ def _print(study: optuna.Study, trial: FrozenTrial) -> None:
     """Print how a trial ended."""
     reason = trial.user_attrs.get("reason")
     outcomes = {TrialState.PRUNED: f"stopped, {reason}", TrialState.FAIL: f"failed, {reason}"}
-    told = outcomes.get(trial.state) or f"{trial.value:.4f}"
+    outcome = outcomes.get(trial.state) or f"{trial.value:.4f}"
     numbers = {key: f"{value:.4g}" for key, value in trial.params.items() if isinstance(value, float)}
     settings = ", ".join(f"{key.removeprefix('model.')} {text}" for key, text in (trial.params | numbers).items())
-    print(f"trial {trial.number}: {told}  {settings}", flush=True)
+    print(f"trial {trial.number}: {outcome}  {settings}", flush=True)
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:

@@ -18,7 +18,7 @@ from sweeps.fits import Fit
 from sweeps.folders import grid_path
 from sweeps.options import NO_ENVIRONMENT, SearchOptions
 from sweeps.optuna_study.plan import StudyPlan, choose_policies, load_plan
-from sweeps.optuna_study.reading import read_sections
+from sweeps.optuna_study.reading import from_plain, read_sections
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,8 @@ def study_runs(study: str, options: SearchOptions) -> list[StudyRun]:
         UserError: No environment, or a file with a mistake.
     """
     path = grid_path(study, options.grid)
-    listed = read_sections(path, None, ("environments",))[1].get("environments", [])
-    if not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
-        raise UserError(f"{path}: environments expects a list of words, such as [hopper], but got {listed!r}")
+    text = read_sections(path, None, ("environments",))[1]
+    listed = from_plain(list[str], text.get("environments", []), f"{path}: environments")
     if not (asked := listed if options.env is None else [options.env]):
         raise UserError(NO_ENVIRONMENT)
     runs = []

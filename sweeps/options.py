@@ -203,7 +203,7 @@ def read_options(study: str, kind: type[Options], arguments: Sequence[str], desc
 
     from lightning_pz.common.command_line import CommandParser, pick
 
-    parser = CommandParser(description=description)
+    parser = CommandParser(command=study, description=description)
     parser.prog = f"python -m sweeps {study}"
     documented = [one for base in kind.__mro__ for one in parse(base.__doc__ or "").params]
     helps = {one.arg_name: one.description for one in documented}

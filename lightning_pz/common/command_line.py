@@ -1,6 +1,6 @@
-"""The parser of the commands: help of 80 columns with the most used options first, and mistakes told in a sentence.
+"""The parser of the commands: help on 80 columns with the most used options first, and a sentence for each mistake.
 
-Imports jsonargparse and nothing heavier, so that a command answers `--help` and refuses a mistake before it imports torch.
+Imports nothing heavier than jsonargparse, so that a command answers `--help` and refuses a mistake without torch.
 """
 
 from __future__ import annotations
@@ -22,43 +22,41 @@ from lightning_pz.common.errors import UserError, nearest
 _WIDTH, _INDENT = 79, 24
 _METAVARS = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _WANTED = {"INT": "a whole number", "NUMBER": "a number", "true|false": "true or false", "LIST": "a list"}
-Settings = TypeVar("Settings")
+_Settings = TypeVar("_Settings")
 
 
-def pick(kind: type[Settings], config: Any) -> Settings:
+def pick(kind: type[_Settings], config: Any) -> _Settings:
     """Return the dataclass `kind` filled from the parsed options of the same names."""
     return kind(**{field.name: config[field.name] for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
 class CommandParser(ArgumentParser):
-    """A jsonargparse parser that knows which options matter most.
+    """A jsonargparse parser with a short help and errors that are sentences.
 
-    `--help` shows the options in `often` and names the other sections, `--help SECTION` shows one of them and
-    `--help all` shows everything. Without `often`, `--help` shows everything.
-
-    Args:
-        command: Name of the command, such as `fit`.
-        often: Dotted names of the options that `--help` explains, in this order.
-        shipped: YAML file of settings that the command puts before the user's; help shows these defaults.
+    `--help` shows the options in `often` and names the other sections, `--help SECTION` shows one of them and `--help all`
+    everything; without `often`, `--help` shows everything. Defaults are those of the `shipped` YAML file, which the command
+    puts before the user's settings.
     """
 
     def __init__(
         self, *, command: str = "", often: Sequence[str] = (), shipped: Path | None = None, **kwargs: Any
     ) -> None:
         super().__init__(prog=f"python -m lightning_pz.{command}", add_help=False, allow_abbrev=False, **kwargs)
-        self._often, self._shipped = often, shipped
+        self._command, self._often, self._shipped = command, often, shipped
         self.add_argument(
             "-h", "--help", action=_Help, help="Show this summary, the options of one section, or `all` of them."
         )
 
     def explain(self, sentences: Mapping[str, str], metavar: str | None = None) -> None:
-        """Replace what help says of some options, given by dotted name; `NAME` as metavar marks names of presets."""
+        """Replace the sentences of some options, given by dotted name; the metavar `NAME` stands for names of presets."""
         for action in self._actions:
             if action.dest in sentences:
                 action.metavar, action.help = metavar or action.metavar, sentences[action.dest]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise `UserError` with the option, what it expects and what came."""
+        if not self.exit_on_error:  # a parser that jsonargparse makes of this class, to try a type
+            super().error(message, ex)
         raise UserError(_sentence(self, " ".join(message.split()))) from ex
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
@@ -66,11 +64,7 @@ class CommandParser(ArgumentParser):
         return self.help_of("" if self._often else "all")
 
     def help_of(self, section: str) -> str:
-        """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`.
-
-        Raises:
-            UserError: There is no such section.
-        """
+        """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`."""
         defaults = {**_flat(self.get_defaults().as_dict()), **_flat(self._read_shipped())}
         actions = [a for a in self._actions if a.help != argparse.SUPPRESS and (a.option_strings or "." not in a.dest)]
         parents = set(_with_parents(_section(action) for action in actions))
@@ -79,12 +73,13 @@ class CommandParser(ArgumentParser):
             if action.dest not in parents or action.metavar == "NAME":
                 sections.setdefault(_section(action), []).append(action)
         titles = {_prefix(group._group_actions, parents): group.title or "" for group in self._action_groups}
-        titles["other"] = "Options outside the sections"
+        titles["other"] = "Options outside the sections" if len(sections) > 1 else "Options"
         known = _with_parents(sections)
         if section not in ("", "all"):
             one_of("help", section, ("all", *known))
             sections = {name: actions for name, actions in sections.items() if f"{name}.".startswith(f"{section}.")}
-        lines = [f"usage: {self.prog} [--OPTION VALUE ...]", ""]
+        places = [action.dest.upper() for action in actions if not action.option_strings]
+        lines = [" ".join(["usage:", self.prog, *places, "[--OPTION VALUE ...]"]), ""] if self._command else []
         lines += _description(self.description or "") if section in ("", "all") else []
         if section:
             for name, actions in sections.items():
@@ -192,7 +187,7 @@ def _type_words(hint: Any) -> tuple[str, list[str]]:
 
 
 def _sentence(parser: ArgumentParser, text: str) -> str:
-    """Return what jsonargparse says of a command line as a sentence with the option and what it expects."""
+    """Return an error of jsonargparse as a sentence with the option and what it expects."""
     flags = [flag for action in parser._actions for flag in action.option_strings if not flag.endswith("+")]
     if found := re.search(r'.*Parser key "([^"]+)":.*?(?:Given value|Got value): (.*)$', text):
         key, value = found.groups()

@@ -170,7 +170,8 @@ class SharedStudy:
             fail_stale_trials(self.study)  # of a database; it calls _RETRY
         for trial in self.trials(TrialState.RUNNING) if self.is_file else ():
             with contextlib.suppress(UserError), self._lock(trial.number):
-                self._retry(trial.number)
+                if self._find(trial.number).state is TrialState.RUNNING:  # it has not just ended
+                    self._retry(trial.number)
 
     def _retry(self, number: int) -> None:
         if self._find(number).state is TrialState.RUNNING:

@@ -137,8 +137,8 @@ class SharedStudy:
                 return False
 
             def begin(trial: Trial) -> float:
-                # The lock is held until Optuna has recorded how the trial ended.
-                held.enter_context(self._lock(trial.number))
+                if self.is_file:  # held until Optuna has recorded how the trial ended
+                    held.enter_context(self._lock(trial.number))
                 taken.append(trial.number)
                 gate.close()
                 if sampler is None and not self._find(trial.number).system_attrs.get("fixed_params"):

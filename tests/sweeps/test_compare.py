@@ -103,7 +103,7 @@ def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
         ({"environments": {"mountaincar": {"run": "x", "fit": {"model.latent_dm": 3}}}}, "latent_dm"),
         ({"environments": {}}, "'environments' expects at least one entry"),
         ({"environments": 3}, "environments expects a mapping"),
-        ({"algorithms": {"pgpe": {"seeds": "two"}}}, "seeds of pgpe on .* expects how many"),
+        ({"algorithms": {"random_latent": {}, "pgpe": {"seeds": "two"}}}, "seeds of pgpe on .* expects how many"),
         ({"algorithms": {"random_latent": {}, "pgpe": {"seeds": -2}}}, "seeds of pgpe on .* expects how many"),
         ({"at": [0]}, "at expects a whole number of at least 1"),
         ({"at": 100}, "at expects a list of whole numbers"),

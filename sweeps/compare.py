@@ -120,10 +120,11 @@ def load_comparison(path: Path, environments: Sequence[str] = (), algorithms: Se
         UserError: No such file, unknown keys, or a name that the file does not have.
     """
     whole = from_plain(Comparison, read_yaml(path), f"{path}: a comparison")
-    for flag, names, known in (("env", environments, whole.environments), ("algorithm", algorithms, whole.algorithms)):
-        for name in names:
-            with errors_from(str(path)):
-                one_of(flag, name, tuple(known))
+    with errors_from(str(path)):
+        for name in environments:
+            one_of("env", name, tuple(whole.environments))
+        for name in algorithms:
+            one_of("algorithm", name, tuple(whole.algorithms))
     envs, ways = environments or whole.environments, algorithms or whole.algorithms
     part = {
         env: dataclasses.replace(one, algorithms={name: own for name, own in one.algorithms.items() if name in ways})

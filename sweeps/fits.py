@@ -156,12 +156,7 @@ class Fit:
 
 
 def check_all(fits: Sequence[Fit], source: str, metric: str | None = None) -> None:
-    """Check every fit of a study once, and that no two of them with different settings share a folder.
-
-    Args:
-        fits: The fits.
-        source: File that the settings come from, for the message.
-        metric: Key that their summaries must have, if one is needed.
+    """Check every fit of a study once as `Fit.check` does, and that no two with different settings share a folder.
 
     Raises:
         UserError: One that `Fit.check` refuses, or two fits of one name.
@@ -183,16 +178,7 @@ def check_all(fits: Sequence[Fit], source: str, metric: str | None = None) -> No
 def seeded_fits(
     run: str, env: str, policy: str, settings: Mapping[str, Any], logs: str, seeds: Sequence[int]
 ) -> list[Fit]:
-    """Return fits in which the seed decides everything: the training, and every setting that is `{seed}`.
-
-    Args:
-        run: Name of the run folders, without the seed at the end.
-        env: Preset or Gymnasium id.
-        policy: Policy preset.
-        settings: Settings in the dotted keys of the command line.
-        logs: Folder for pools and runs.
-        seeds: The seeds.
-    """
+    """Return fits `<run>-seed<seed>` in which the seed decides the training and every setting that is `{seed}`."""
     env_name = resolve_env(env)["env"]["name"]
     return [
         Fit(

@@ -24,7 +24,7 @@ def tables_folder(logs: str, study: str, parts: Sequence[str], changed: Mapping[
     Args:
         logs: Folder for pools, runs and studies.
         study: Its name.
-        parts: Names of the parts of it that are asked for, such as an environment; none for the whole study.
+        parts: Names of the chosen parts of it, such as an environment; none for the whole study.
         changed: Settings that are not the shipped ones, with their values.
 
     Raises:

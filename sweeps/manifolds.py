@@ -117,22 +117,24 @@ class ManifoldRow:
     """Estimates of one manifold at one level of noise.
 
     Attributes:
-        manifold: Its name.
-        dimension: Its dimension.
+        manifold: The manifold.
         noise: Share of the spread.
         estimates: (mean over clouds, mean standard error, standard deviation over clouds) by estimator.
-        documented: Documented bias, from and to, in % of the dimension, by estimator that has one.
     """
 
-    manifold: str
-    dimension: int
+    manifold: Manifold
     noise: float
     estimates: dict[str, tuple[float, float, float]]
-    documented: dict[str, Range]
+
+    @property
+    def documented(self) -> dict[str, Range]:
+        """Documented bias, from and to, in % of the dimension, by estimator that has one."""
+        spans = {name: self.manifold.documented(name, self.noise) for name in self.estimates}
+        return {name: span for name, span in spans.items() if span is not None}
 
     def outside(self) -> list[str]:
         """Return the estimators whose mean is not within the documented bias."""
-        bias = {name: 100 * (self.estimates[name][0] / self.dimension - 1) for name in self.documented}
+        bias = {name: 100 * (self.estimates[name][0] / self.manifold.dimension - 1) for name in self.documented}
         return [name for name, (low, high) in self.documented.items() if not low <= bias[name] <= high]
 
 
@@ -169,9 +171,7 @@ def measure_manifolds(
             values, errors = np.moveaxis(np.array(estimates), 2, 0)
             spread = values.std(0, ddof=1) if clouds > 1 else np.full(len(ESTIMATORS), np.nan)
             columns = zip(values.mean(0).tolist(), errors.mean(0).tolist(), spread.tolist(), strict=True)
-            ranges = {name: span for name in ESTIMATORS if (span := manifold.documented(name, noise)) is not None}
-            by_name = dict(zip(ESTIMATORS, columns, strict=True))
-            found.append(ManifoldRow(manifold.name, manifold.dimension, noise, by_name, ranges))
+            found.append(ManifoldRow(manifold, noise, dict(zip(ESTIMATORS, columns, strict=True))))
     return found
 
 
@@ -186,7 +186,7 @@ def run(study: str, options: ManifoldOptions) -> None:
     )
     text += Table(["manifold", "noise", *ESTIMATORS], [_cells(row) for row in rows], {"noise": ".0%"}).markdown()
     columns = [f"{name}{end}" for name in ESTIMATORS for end in ("", "_standard_error", "_spread")]
-    numbers = [[r.manifold, r.dimension, r.noise, *itertools.chain(*r.estimates.values())] for r in rows]
+    numbers = [[r.manifold.name, r.manifold.dimension, r.noise, *itertools.chain(*r.estimates.values())] for r in rows]
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", Table(["manifold", "dimension", "noise", *columns], numbers).csv())
     print(text)
@@ -199,4 +199,4 @@ def _cells(row: ManifoldRow) -> list[Any]:
         span = row.documented.get(name)
         bias = f" [{span[0]:+d}, {span[1]:+d}]" if span else ""
         cells.append(f"{value:.2f} +- {error:.2f}{bias}{' (!)' if name in outside else ''}")
-    return [row.manifold, row.noise, *cells]
+    return [row.manifold.name, row.noise, *cells]

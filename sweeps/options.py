@@ -194,13 +194,7 @@ class ReportOptions:
 
 
 def read_options(study: str, kind: type[Options], arguments: Sequence[str], description: str) -> Options:
-    """Return the options of a study from its command line; `--help` prints them and exits with 0.
-
-    Args:
-        study: Name of the study.
-        kind: The dataclass of its options.
-        arguments: Words of the command line after the study's name.
-        description: What the study does.
+    """Return the options of a study from the words after its name; `--help` prints them and exits with 0.
 
     Raises:
         UserError: An option that the study does not have, or a value that it cannot take.
@@ -209,7 +203,7 @@ def read_options(study: str, kind: type[Options], arguments: Sequence[str], desc
 
     from lightning_pz.common.command_line import CommandParser, pick
 
-    parser = CommandParser(description=description)
+    parser = CommandParser(command=study, description=description)
     parser.prog = f"python -m sweeps {study}"
     documented = [one for base in kind.__mro__ for one in parse(base.__doc__ or "").params]
     helps = {one.arg_name: one.description for one in documented}

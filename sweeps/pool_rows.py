@@ -68,11 +68,7 @@ def pool_row(
 
 
 def pool_table(rows: Mapping[str, PoolRow]) -> Table:
-    """Return a row per way and task, to be read.
-
-    Args:
-        rows: By the name of the way.
-    """
+    """Return a row per way and task, rounded for readers."""
     lines = []
     for name, row in rows.items():
         first = [name, row.seeds, _spread(row.fvu), _spread(row.elsewhere_fvu), float(row.pca_fvu.mean())]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning_pz.common.checks import plain_name
-from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import resolve_env
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
@@ -71,11 +70,6 @@ class RecoveryGrid:
         ]
 
 
-@dataclass(frozen=True)
-class _Published:
-    published: Published = field(default_factory=dict)
-
-
 def load_recovery(env_name: str, path: Path) -> tuple[RecoveryGrid, Published]:
     """Read the grid of an environment and the numbers published for it.
 
@@ -84,10 +78,8 @@ def load_recovery(env_name: str, path: Path) -> tuple[RecoveryGrid, Published]:
     """
     settings, text = read_sections(path, env_name, ("published",))
     grid = from_plain(RecoveryGrid, settings, f"{path}: a grid")
-    published = text.get("published") or {}
-    if not isinstance(published, dict):
-        raise UserError(f"{path}: published expects a mapping of settings, but got {published!r}")
-    return grid, from_plain(_Published, {"published": published.get(env_name)}, str(path)).published
+    published = from_plain(dict[str, Any], text.get("published"), f"{path}: published")
+    return grid, from_plain(Published, published.get(env_name), f"{path}: published.{env_name}")
 
 
 def run(study: str, options: RecoveryOptions) -> None:

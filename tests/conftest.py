@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parent))
 torch.set_num_threads(1)  # two test workers share two cores
 
 _TOGETHER = {
-    "sweeps/test_options.py", "sweeps/test_grown.py", "sweeps/test_compare.py", "sweeps/test_recovery.py", "optuna_study/test_command.py",
+    "sweeps/test_options.py", "sweeps/test_growth.py", "sweeps/test_compare.py", "sweeps/test_recovery.py", "optuna_study/test_command.py",
     "sweeps/test_manifolds.py", "autoencoder/test_bottlenecks.py", "evaluation/test_evaluate.py",
 }  # fmt: skip
 """Files whose tests share what takes long to make: one worker makes it once."""

@@ -108,7 +108,7 @@ def _run_phase(run: StudyRun, phase: str) -> None:
     # One environment at a time: its workers must not begin the next.
     words = [run.study, *words_of(dataclasses.replace(run.options, env=run.env))]
     if run_workers(words, run.options.workers, phase):
-        raise UserError("a worker ended with an error, which stands above; the same command resumes the study")
+        raise UserError("a worker ended with an error, shown above; the same command resumes the study")
 
 
 def _work(run: StudyRun, phase: str, stop: Callable[[], bool] = lambda: False) -> None:

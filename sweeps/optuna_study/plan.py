@@ -99,7 +99,7 @@ class StudyPlan:
             )
         for key, given in (("pruner", self.pruner != "none"), ("confirm", self.confirm is not None)):
             if self.finetune is not None and given:
-                raise UserError(f"{key} judges fits by FVU, so it cannot stand beside finetune: leave one out")
+                raise UserError(f"{key} judges fits by FVU, so it cannot be combined with finetune: leave one out")
         if self.confirm is not None and (both := sorted(set(self.confirm.seeds) & set(self.seeds))):
             raise UserError(f"confirm expects seeds that the search does not see, but {both} are in both")
         for key, spec in self.search.items():

@@ -51,13 +51,13 @@ def read_yaml(path: Path, flag: str = "--grid") -> dict[str, Any]:
     return plain
 
 
-def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()) -> tuple[dict[str, Any], Any]:
+def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict]:
     """Return the settings of one environment, its section over `default`, and the whole file.
 
     Args:
         path: The file.
         env_name: Short name of the environment; None for `default` alone.
-        others: Sections of the file that are neither `default` nor an environment.
+        others: Further sections of the file.
 
     Raises:
         UserError: The file cannot be read, a section is no mapping, or its name is unknown.
@@ -72,27 +72,46 @@ def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()
                 f"{path}: a section is {', '.join(own)} or the short name of an environment, such as hopper or "
                 f"walker2d-v5, but got {key!r}." + nearest(str(key), known)
             )
-    sections = {name: text.get(name) for name in ("default", env_name or "default")}
-    for name, section in sections.items():
-        if section is not None and not isinstance(section, dict):
-            raise UserError(f"{path}: {name} expects a mapping of settings, but got {section!r}")
-    return merge(sections["default"] or {}, sections[env_name or "default"] or {}), text
+    default, own_section = (
+        from_plain(dict[str, Any], text.get(name), f"{path}: {name}") for name in ("default", env_name or "default")
+    )
+    return merge(default, own_section), text
 
 
-def from_plain(kind: type[Kind], plain: Any, where: str) -> Kind:
-    """Return a dataclass made from plain data, each value of the type of its field.
-
-    Args:
-        kind: The dataclass.
-        plain: A mapping of its fields.
-        where: File and section, for the message.
+def from_plain(kind: type[Kind], value: Any, where: str) -> Kind:
+    """Return plain data as a dataclass or another type; messages begin with `where`, the file and the key.
 
     Raises:
-        UserError: No mapping, an unknown or missing key, or a value of another type.
+        UserError: An unknown or missing key, or a value of another type.
     """
-    if not isinstance(plain, Mapping):
-        raise UserError(f"{where} expects a mapping of settings, but got {plain!r}")
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    origin, inner, choices = typing.get_origin(kind), typing.get_args(kind), ""
+    found: Any = None
+    if kind is Any or (origin is Literal and value in inner):
+        found = value
+    elif origin in (types.UnionType, typing.Union):
+        found = None if value is None else from_plain(inner[0], value, where)
+    elif dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        found = _dataclass(kind, value, where)
+    elif origin is list and isinstance(value, list):
+        found = [from_plain(inner[0], one, where) for one in value]
+    elif origin is dict and isinstance(value, dict | None):  # a section without entries is None
+        pairs = (value or {}).items()
+        found = {from_plain(inner[0], k, where): from_plain(inner[1], one, f"{where}.{k}") for k, one in pairs}
+    elif kind is float and type(value) is int:
+        found = float(value)
+    elif type(value) is kind and (kind is not float or math.isfinite(value)):  # type: ignore[arg-type]
+        found = value
+    else:
+        mapping = origin is dict or dataclasses.is_dataclass(kind)
+        words = "a mapping of settings" if mapping else _WORDS.get(kind, str(kind))
+        if origin is Literal:
+            words, choices = f"one of {', '.join(map(str, inner))}", "." + nearest(str(value), inner)
+        raise UserError(f"{where} expects {words}, but got {value!r}{choices}")
+    return found
+
+
+def _dataclass(kind: Any, plain: Mapping[str, Any], where: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in plain:
         if key not in fields:
             raise UserError(f"{where} has the keys {', '.join(fields)}, but got {key!r}." + nearest(str(key), fields))
@@ -100,34 +119,9 @@ def from_plain(kind: type[Kind], plain: Any, where: str) -> Kind:
         if name not in plain and field.default is field.default_factory is dataclasses.MISSING:
             raise UserError(f"{where} expects the key {name!r}, but it is missing")
     wanted = typing.get_type_hints(kind)
-    values = {key: _value(wanted[key], value, f"{where}: {key}") for key, value in plain.items()}
+    values = {key: from_plain(wanted[key], value, f"{where}: {key}") for key, value in plain.items()}
     with errors_from(where):
         return kind(**values)
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any or (origin is Literal and value in inner):
-        return value
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _value(inner[0], value, where)
-    if dataclasses.is_dataclass(kind):
-        return from_plain(typing.cast("type[Any]", kind), value, where)
-    if origin is list and isinstance(value, list):
-        return [_value(inner[0], one, where) for one in value]
-    if origin is dict and isinstance(value, dict | None):  # a section without entries is None
-        pairs = (value or {}).items()
-        return {_value(inner[0], key, where): _value(inner[1], one, f"{where}.{key}") for key, one in pairs}
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is kind and (kind is not float or math.isfinite(value)):
-        return value
-    if origin is Literal:
-        raise UserError(
-            f"{where} expects one of {', '.join(map(str, inner))}, but got {value!r}." + nearest(str(value), inner)
-        )
-    words = "a mapping of settings" if origin is dict else _WORDS.get(kind, str(kind))
-    raise UserError(f"{where} expects {words}, but got {value!r}")
 
 
 @contextlib.contextmanager

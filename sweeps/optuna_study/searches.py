@@ -18,7 +18,7 @@ from sweeps.fits import Fit
 from sweeps.folders import grid_path
 from sweeps.options import NO_ENVIRONMENT, SearchOptions
 from sweeps.optuna_study.plan import StudyPlan, choose_policies, load_plan
-from sweeps.optuna_study.reading import read_sections
+from sweeps.optuna_study.reading import from_plain, read_sections
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,7 @@ class StudyRun:
         return self.options.trials or self.plan.trials
 
     def make_fit(self, point: Mapping[str, Any]) -> Fit:
-        """Return the fit of a point, its folder named by its settings.
-
-        Args:
-            point: A value for `policy`, `seed_everything`, and every searched key.
-        """
+        """Return the fit of a point (policy, seed_everything and every searched key), its folder named by its settings."""
         policy, own = point["policy"], {key: value for key, value in point.items() if key != "policy"}
         settings = {**self.plan.fit, **self.plan.policies.get(policy, {}), **own}
         varied = {key: value for key, value in own.items() if key not in ("seed_everything", "model.latent_dim")}
@@ -103,9 +99,8 @@ def study_runs(study: str, options: SearchOptions) -> list[StudyRun]:
         UserError: No environment, or a file with a mistake.
     """
     path = grid_path(study, options.grid)
-    listed = read_sections(path, None, ("environments",))[1].get("environments", [])
-    if not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
-        raise UserError(f"{path}: environments expects a list of words, such as [hopper], but got {listed!r}")
+    text = read_sections(path, None, ("environments",))[1]
+    listed = from_plain(list[str], text.get("environments", []), f"{path}: environments")
     if not (asked := listed if options.env is None else [options.env]):
         raise UserError(NO_ENVIRONMENT)
     runs = []

@@ -137,8 +137,8 @@ class SharedStudy:
                 return False
 
             def begin(trial: Trial) -> float:
-                # The lock is held until Optuna has recorded how the trial ended.
-                held.enter_context(self._lock(trial.number))
+                if self.is_file:  # held until Optuna has recorded how the trial ended
+                    held.enter_context(self._lock(trial.number))
                 taken.append(trial.number)
                 gate.close()
                 if sampler is None and not self._find(trial.number).system_attrs.get("fixed_params"):
@@ -170,7 +170,8 @@ class SharedStudy:
             fail_stale_trials(self.study)  # of a database; it calls _RETRY
         for trial in self.trials(TrialState.RUNNING) if self.is_file else ():
             with contextlib.suppress(UserError), self._lock(trial.number):
-                self._retry(trial.number)
+                if self._find(trial.number).state is TrialState.RUNNING:  # it has not just ended
+                    self._retry(trial.number)
 
     def _retry(self, number: int) -> None:
         if self._find(number).state is TrialState.RUNNING:
@@ -222,10 +223,10 @@ def _print(study: optuna.Study, trial: FrozenTrial) -> None:
     """Print how a trial ended."""
     reason = trial.user_attrs.get("reason")
     outcomes = {TrialState.PRUNED: f"stopped, {reason}", TrialState.FAIL: f"failed, {reason}"}
-    told = outcomes.get(trial.state) or f"{trial.value:.4f}"
+    outcome = outcomes.get(trial.state) or f"{trial.value:.4f}"
     numbers = {key: f"{value:.4g}" for key, value in trial.params.items() if isinstance(value, float)}
     settings = ", ".join(f"{key.removeprefix('model.')} {text}" for key, text in (trial.params | numbers).items())
-    print(f"trial {trial.number}: {told}  {settings}", flush=True)
+    print(f"trial {trial.number}: {outcome}  {settings}", flush=True)
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:

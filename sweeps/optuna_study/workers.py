@@ -20,10 +20,7 @@ def cores() -> int:
 def run_workers(arguments: Sequence[str], count: int, phase: str) -> int:
     """Run `python -m sweeps ARGUMENTS` in `count` processes, and return how many of them ended with an error.
 
-    Args:
-        arguments: Arguments of the command.
-        count: Number of processes.
-        phase: What they work on, `search` or `confirm`.
+    They work on the phase `search` or `confirm`.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, or this process is terminated; the workers have queued their trials again.

@@ -169,7 +169,7 @@ def test_a_fit_made_without_is_probed_afterwards_with_the_same_result(logs, done
 
 @pytest.mark.parametrize(
     "arguments, sentence",
-    [([], "expects at least one of its runs"), (["nowhere"], "nowhere expects checkpoints/best.ckpt")],
+    [([], "needs runs"), (["nowhere"], "nowhere expects checkpoints/best.ckpt")],
 )
 def test_nothing_to_probe(arguments, sentence):
     with pytest.raises(UserError, match=sentence):

@@ -12,12 +12,9 @@ from lightning_pz.jobs.finetune_settings import JobSettings
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 from sweeps.__main__ import main
 from sweeps.compare import load_comparison
+from tests.sweeps.conftest import TINY
 
-FIT = {
-    "model.latent_dim": 2, "data.random.candidates": 120, "data.random.neighbors": 3, "data.steps_per_epoch": 5,
-    "trainer.max_steps": 10, "trainer.log_every_n_steps": 1, "data.batch_size": 16, "data.states_per_step": 4,
-    "data.random.states": {"probe": 16, "train": 16, "val": 8, "test": 8, "episodes": 2},
-}  # fmt: skip
+FIT = {**TINY, "model.latent_dim": 2}
 GRID = {
     "environments": {
         "mountaincar": {
@@ -26,7 +23,7 @@ GRID = {
         },
         "Pendulum-v1": {
             "run": "tiny", "policy": "small", "fit": FIT, "evaluate": {"policies": 6, "episodes": 1, "draws": 10},
-            "algorithms": {name: {"budget": 1600} for name in ("random_latent", "pgpe")},
+            "algorithms": {"random_latent": {"budget": 1600}, "pgpe": {"seeds": 0}},
         },
     },
     "finetune": {
@@ -69,7 +66,7 @@ def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
     assert set(first) == {"random_latent", "pgpe"}
     assert first["random_latent"]["seeds"] == "2" and int(first["pgpe"]["budget"]) == 9000
     stamps = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}
-    assert len(stamps) == 2 * (1 + 1 + 3)  # fit, evaluation, searches
+    assert len(stamps) == 2 * (1 + 1 + 2) + 1  # fit, evaluation, two seeds; one of pgpe
     next((logs / "finetune" / "mountaincar").rglob("pgpe-*/summary.json")).unlink()  # as if it had been killed there
     main(command)
     after = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}
@@ -105,7 +102,7 @@ def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
         ({"environments": {"mountaincar": {"run": "x", "fit": {"model.latent_dm": 3}}}}, "latent_dm"),
         ({"environments": {}}, "'environments' expects at least one entry"),
         ({"environments": 3}, "environments expects a mapping"),
-        ({"algorithms": {"pgpe": {"seeds": "two"}}}, "seeds of pgpe on .* expects how many"),
+        ({"algorithms": {"random_latent": {}, "pgpe": {"seeds": "two"}}}, "seeds of pgpe on .* expects how many"),
         ({"algorithms": {"random_latent": {}, "pgpe": {"seeds": -2}}}, "seeds of pgpe on .* expects how many"),
         ({"at": [0]}, "at expects a whole number of at least 1"),
         ({"at": 100}, "at expects a list of whole numbers"),

@@ -10,7 +10,7 @@ from sweeps.__main__ import main
 
 def test_the_command_leaves_its_tables(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sweeps.coverage._DRAWS", 60)
-    main(["coverage", "--trials", "100", "--logs", str(tmp_path)])
+    main(["coverage", "--trials", "100", "--seed", "1", "--logs", str(tmp_path)])
     folder = tmp_path / "sweeps" / "coverage"
     assert capsys.readouterr().out.strip().splitlines()[-1] == str(folder)
     with (folder / "table.csv").open() as file:

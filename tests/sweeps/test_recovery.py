@@ -8,12 +8,7 @@ import yaml
 from lightning_pz.common.errors import UserError
 from sweeps.__main__ import main
 from sweeps.recovery import load_recovery
-
-TINY = {
-    "data.random.candidates": 120, "data.random.neighbors": 3, "data.steps_per_epoch": 5, "trainer.max_steps": 10,
-    "trainer.log_every_n_steps": 1, "data.batch_size": 16, "data.states_per_step": 4,
-    "data.random.states": {"probe": 16, "train": 16, "val": 8, "test": 8, "episodes": 2},
-}  # fmt: skip
+from tests.sweeps.conftest import TINY
 
 
 @pytest.fixture(scope="module")

@@ -248,8 +248,8 @@ def test_runs_without_probes_are_reported_as_such(logs):
     [
         (["latent_dims"], r"sweeps/latent_dims-\*/trials.csv, but there is none.*there are .*latent_dim-mountaincar"),
         (["latent_dim", "--env", "hopper"], "sweeps/latent_dim-hopper/trials.csv, but there is none"),
-        ([], "expects at least one of its studies"),
-        (["latent_dim", "--threshold", "3"], "takes --env, .* but got --threshold 3"),
+        ([], "needs studies"),
+        (["latent_dim", "--threshold", "3"], "there is no option --threshold"),
         (["latent_dim", "--tau", "2"], "--tau expects a number between 0 and 1, but got 2"),
         (["latent_dim", "--tau", "low"], "--tau expects a number, but got 'low'"),
         (["latent_dim", "--draws", "3"], "--draws expects at least 100"),

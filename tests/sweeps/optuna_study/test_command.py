@@ -56,6 +56,7 @@ def test_tables_tell_settings_values_and_runs(done):
         assert f"| small | {k} | 2 | {mean:.4f} |" in text
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study_and_a_killed_one_loses_its_own_trial_at_most(done, tmp_path, write_grid):
     """The command typed twice, and one of the two killed: no trial done twice, values as of one process."""
     words = ["latent_dim", "--env", "mountaincar", "--grid", write_grid(), "--logs", tmp_path, "--workers", "1"]
@@ -101,6 +102,7 @@ def test_an_interrupted_study_keeps_results_and_goes_on_to_the_same_end(done, tm
     assert [row["value"] for row in read(tmp_path)] == [row["value"] for row in read(done)][:2]
 
 
+@pytest.mark.slow
 def test_an_interrupted_leader_stops_its_workers(tmp_path, write_grid):
     slow = dict(TINY) | {"trainer.max_steps": 200_000, "early_stopping.patience": 100_000}
     grid = write_grid(fit=slow)

@@ -86,6 +86,7 @@ def done(tmp_path_factory):
     return command
 
 
+@pytest.mark.slow
 def test_every_seed_has_a_pool_a_fit_and_searches_of_its_own(done):
     logs = Path(done[-1])
     assert (
@@ -108,6 +109,7 @@ def test_every_seed_has_a_pool_a_fit_and_searches_of_its_own(done):
     }
 
 
+@pytest.mark.slow
 def test_a_fit_on_a_grown_pool_is_probed_afterwards_as_it_would_have_been_by_fit(done):
     run = Path(done[-1]) / "fit" / "mountaincar" / "tiny-seed0"
     told = json.loads((run / "probes.json").read_text())
@@ -116,6 +118,7 @@ def test_a_fit_on_a_grown_pool_is_probed_afterwards_as_it_would_have_been_by_fit
     assert json.loads((run / "probes.json").read_text()) == told
 
 
+@pytest.mark.slow
 def test_the_report_tells_returns_on_the_way(done):
     logs = Path(done[-1])
     report = (tables(logs, "grown") / "report.md").read_text()
@@ -136,6 +139,7 @@ def test_the_report_tells_returns_on_the_way(done):
     )
 
 
+@pytest.mark.slow
 def test_ways_to_make_a_pool_share_fits_with_the_searches(done, tmp_path, capsys):
     logs = Path(done[-1])
     before = {path: path.stat().st_mtime_ns for path in logs.rglob("summary.json")}

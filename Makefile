@@ -1,7 +1,9 @@
-# make fit ENV=halfcheetah   the main job    make test   the tests    make check   linters, types, import order    make bench   speed
+# make fit ENV=halfcheetah   the main job    make test   the tests (MARK= for the slow ones too)    make check   linters, types, import order    make bench   speed
 PYTHON ?= python3
 ENV ?= mountaincar
 ARGS ?=
+# The tests that `make test` runs, as a pytest mark expression; MARK= runs all.
+MARK ?= not slow
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -23,7 +25,7 @@ fit: $(VENV)/.base
 	$(BIN)/python -m lightning_pz.fit --env $(ENV) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "$(MARK)" $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_pz.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from lightning_pz.autoencoder.load import load_autoencoder
@@ -13,17 +14,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["load_autoencoder", "load_policy", "read_pool", "rollout"]
-
-_HOMES = {
-    "load_autoencoder": "lightning_pz.autoencoder.load",
-    "load_policy": "lightning_pz.policy.saved",
-    "read_pool": "lightning_pz.pool.store",
-    "rollout": "lightning_pz.envs.rollout",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: a command that refuses its arguments imports no torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+# A command that refuses its arguments imports no torch.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "load_autoencoder": "autoencoder.load",
+        "load_policy": "policy.saved",
+        "read_pool": "pool.store",
+        "rollout": "envs.rollout",
+    },
+)

@@ -5,7 +5,7 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
 
     config.yaml       every setting; `--config` on it names the same run
     summary.json      return with its 95 % interval, sparsity, bytes by format, latency, behavior FVU
-    policy.lpz        the compressed policy (lightning_pz.compression.formats.files.read_network); its size is what is reported
+    policy.lpz        the compressed policy (lightning_pz.compression.read_network opens it); its size is the one reported
     formats/          the same in every format
     policy.onnx       float, and policy_int8.onnx (extra onnx)
     model.zip         the model, for Stable-Baselines3's own loader; not with --policy
@@ -17,42 +17,46 @@ A finished run is never repeated; with `--checkpoint_every` an interrupted one g
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from lightning_pz.common.errors import run_main
-from lightning_pz.envs.presets import EnvConfig
+from lightning_pz.envs.presets import EnvConfig, asks_help, conf_dir, preset_names
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+_OFTEN = (
+    "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "seed", "logs",
+    "progress", "config", "help",
+)  # fmt: skip
+
 
 def make_parser() -> ArgumentParser:
     """Return the parser of all options."""
-    from jsonargparse import ArgumentParser
+    from lightning_pz.common.command_line import CommandParser
+    from lightning_pz.compression.settings import CompressSettings, RunSettings
 
-    from lightning_pz.compression.resolve import RunSettings
-    from lightning_pz.compression.settings import CompressSettings
-
-    parser = ArgumentParser(prog="python -m lightning_pz.compress", description=__doc__)
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(EnvConfig, "env")
+    parser = CommandParser(command="compress", description=__doc__, often=_OFTEN, shipped=conf_dir() / "compress.yaml")
+    parser.add_argument("--config", action="config", help="YAML file of settings, such as the config.yaml of a run.")
     parser.add_class_arguments(CompressSettings)
     parser.add_class_arguments(RunSettings)
+    parser.add_class_arguments(EnvConfig, "env")
+    presets = ", ".join(sorted({*preset_names("compress"), *preset_names("env")}))
+    parser.explain({"env": f"A preset ({presets}), a registered Gymnasium id, or module:Id."}, "NAME")
     return parser
 
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from lightning_pz.compression.resolve import RunSettings, check_early, expand
-    from lightning_pz.compression.settings import CompressSettings
+    from lightning_pz.common.command_line import pick
+    from lightning_pz.compression.resolve import check_files, expand
+    from lightning_pz.compression.settings import CompressSettings, RunSettings
 
     parser = make_parser()
-    config = parser.instantiate(parser.parse_args(expand(arguments)))
-    settings = CompressSettings(**{field.name: config[field.name] for field in fields(CompressSettings)})
-    run = RunSettings(**{field.name: config[field.name] for field in fields(RunSettings)})
-    check_early(settings, config.env)
-    # Only now the heavy imports: what the arguments alone can tell has been told by here.
+    config = parser.instantiate(parser.parse_args(arguments if asks_help(arguments) else expand(arguments)))
+    settings, run = pick(CompressSettings, config), pick(RunSettings, config)
+    check_files(settings)
+    # The heavy imports come after all errors in the arguments.
     from lightning_pz.jobs.compress import compress
 
     compress(config.env, settings, run)

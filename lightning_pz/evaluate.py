@@ -21,7 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_pz.common.errors import UserError, run_main
-from lightning_pz.envs.presets import conf_dir, given_configs, resolve_env, take_option, take_options
+from lightning_pz.envs.presets import asks_help, conf_dir, given_configs, resolve_env, take_option, take_options
 
 
 def main(arguments: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     only_elsewhere = any(word.split("=")[0] == "--elsewhere" for word in rest)
     elsewhere, rest = take_options(rest, "--elsewhere")
     given_configs(rest)
-    if not {"-h", "--help"} & set(rest):
+    if not asks_help(rest):
         if not checkpoints:
             raise UserError("which checkpoint? Give --checkpoint with one best.ckpt of a fit, or several")
         for path in checkpoints:
@@ -43,26 +43,23 @@ def main(arguments: list[str]) -> None:
         for path in elsewhere:
             if not (Path(path) / "pool.json").is_file():
                 raise UserError(f"--elsewhere expects folders of pools, but there is no pool.json in {path}")
-    from jsonargparse import ArgumentParser
-
+    from lightning_pz.common.command_line import CommandParser, pick
     from lightning_pz.evaluation.groups import EvaluateConfig
 
-    parser = ArgumentParser(
-        prog="python -m lightning_pz.evaluate",
-        description=__doc__,
-        default_config_files=[str(conf_dir() / "evaluate.yaml")],
+    parser = CommandParser(
+        command="evaluate", description=__doc__, default_config_files=[str(conf_dir() / "evaluate.yaml")]
     )
-    parser.add_argument("--config", action="config")
+    parser.add_argument("--config", action="config", help="YAML file of settings.")
     parser.add_argument("--checkpoint", type=str, help="Checkpoints of fits, one or several after another.")
     parser.add_argument("--elsewhere", type=str, help="Folders of pools on which to measure FVU, and nothing else.")
     parser.add_argument("--env", type=str, help="Refuse checkpoints of another environment than this.")
-    parser.add_class_arguments(EvaluateConfig)
     parser.add_argument("--tasks", type=list[str] | None, help="Names, or mypackage.module:function; all if null.")
+    parser.add_class_arguments(EvaluateConfig)
     parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
-    parser.add_argument("--pool", type=str | None, default=None, help="Where the pool lies, if it was moved.")
+    parser.add_argument("--pool", type=str | None, default=None, help="The pool's folder, if it was moved.")
     parser.add_argument("--video", type=bool, default=False, help="Film the best decoded policy of each task.")
     config = parser.parse_args(rest)
-    settings = EvaluateConfig(**{name: config[name] for name in EvaluateConfig.__dataclass_fields__})
+    settings = pick(EvaluateConfig, config)
 
     from lightning_pz.jobs.evaluate import evaluate_all, evaluate_elsewhere, print_evaluations
 

@@ -11,12 +11,11 @@ leaves a run folder `logs/finetune/<env>/<task>/<algorithm>-<checkpoint>-seed<N>
     policy.onnx      the same: raw observation in, action out (extra onnx)
     events.*         for TensorBoard, environment steps on the x axis
 
-An interrupted command goes on where it was when given again; a finished run is never repeated.
+The same command resumes an interrupted run and never repeats a finished one.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from lightning_pz.common.errors import run_main
@@ -25,32 +24,33 @@ if TYPE_CHECKING:
     from lightning_pz.jobs.finetune_settings import JobSettings
     from lightning_pz.search.settings import SearchSettings
 
+_OFTEN = (
+    "checkpoint", "task", "algorithm", "budget", "start", "seeds", "seed", "workers", "pool", "logs", "config", "help",
+)  # fmt: skip
+
 
 def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
     """Return what command-line arguments ask for, on top of the shipped settings."""
-    from jsonargparse import ArgumentParser
-
+    from lightning_pz.common.command_line import CommandParser, pick
+    from lightning_pz.envs.presets import conf_dir
     from lightning_pz.jobs.finetune_settings import JobSettings, with_defaults
     from lightning_pz.search.settings import SearchSettings
 
-    parser = ArgumentParser(prog="python -m lightning_pz.finetune", description=__doc__)
-    parser.add_argument("--config", action="config")
+    parser = CommandParser(command="finetune", description=__doc__, often=_OFTEN, shipped=conf_dir() / "finetune.yaml")
+    parser.add_argument("--config", action="config", help="YAML file of settings, such as the config.yaml of a run.")
     parser.add_class_arguments(JobSettings)
     parser.add_class_arguments(SearchSettings)
     config = parser.instantiate(parser.parse_args(with_defaults(arguments)))
-    return (
-        JobSettings(**{field.name: config[field.name] for field in fields(JobSettings)}),
-        SearchSettings(**{field.name: config[field.name] for field in fields(SearchSettings)}),
-    )
+    return pick(JobSettings, config), pick(SearchSettings, config)
 
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from lightning_pz.jobs.finetune_settings import check_early
+    from lightning_pz.jobs.finetune_settings import check_command
 
     jobs, search = parse(arguments)
-    check_early(jobs, search)
-    # Only now the heavy imports: what the arguments alone can tell has been told by here.
+    check_command(jobs, search)
+    # Heavy imports come after the checks.
     from lightning_pz.jobs.finetune import finetune
 
     finetune(jobs, search)

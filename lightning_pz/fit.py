@@ -1,7 +1,7 @@
-"""Train a behavior autoencoder on a pool of random policies: `python -m lightning_pz.fit --env halfcheetah`.
+"""Train a behavior autoencoder on a pool of policies: `python -m lightning_pz.fit --env halfcheetah`.
 
-Makes the pool and the state sample if there are none, trains, measures held-out FVU beside its linear references,
-and leaves a run folder `logs/fit/<env>/<run>`:
+Makes the pool and the state sample if there are none, trains, measures held-out FVU (the fraction of action variance
+unexplained) beside its linear references, and leaves a run folder, `logs/fit/<env>/<run>`:
 
     config.yaml      every setting; `--config` on it repeats the run
     summary.json     what the closing table shows, and more
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> FitResult | None:
     """Run the whole job on command-line arguments and return its result; None on the helping processes of DDP."""
     arguments = expand_presets("fit", arguments)
-    # Only now the heavy imports: a mistake in --env or --policy has been told by here.
-    from lightning_pz.jobs.fit import build, train
+    # The heavy imports come only now, after a mistake in --env or --policy is refused.
+    from lightning_pz.jobs.fit import prepare_fit, run_fit
 
-    return train(build(arguments))
+    return run_fit(prepare_fit(arguments, __doc__ or ""))
 
 
 if __name__ == "__main__":

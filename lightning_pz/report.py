@@ -12,7 +12,6 @@ Algorithms are compared at equal environment steps. Unfinished and broken runs a
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 from lightning_pz.common.errors import run_main
@@ -20,17 +19,16 @@ from lightning_pz.common.errors import run_main
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from jsonargparse import ArgumentParser
-
+    from lightning_pz.common.command_line import CommandParser, pick
     from lightning_pz.comparison.settings import ReportSettings
 
-    parser = ArgumentParser(prog="python -m lightning_pz.report", description=__doc__)
+    parser = CommandParser(command="report", description=__doc__)
     parser.add_argument("folders", nargs="+", type=str, help="Folders of finetune runs, at any level.")
     about = "summary.json files of evaluate, for the best policy in the pool; found beside finetune if not given."
     parser.add_argument("--evaluation", nargs="+", type=str, default=[], help=about)
     parser.add_class_arguments(ReportSettings, skip={"evaluation"})
     given = parser.parse_args(arguments)
-    settings = ReportSettings(**{field.name: given[field.name] for field in fields(ReportSettings)})
+    settings = pick(ReportSettings, given)
 
     from lightning_pz.jobs.report import print_report, report
 

@@ -1,4 +1,4 @@
-"""Entry point of the studies: `python -m sweeps latent_dim --env mountaincar`. Each resumes where it stopped."""
+"""Runs the studies: `python -m sweeps latent_dim --env mountaincar`. Each resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Study:
     Attributes:
         what: What it does, in a sentence.
         options: The dataclass of its options.
-        module: Where it is; its `run` takes the name of the study and the options.
+        module: Its module, whose `run` takes the name of the study and the options.
     """
 
     what: str
@@ -52,9 +52,9 @@ STUDIES = {
 }
 SEARCHES = tuple(name for name, study in STUDIES.items() if study.options is kinds.SearchOptions)
 """Studies that are a file in `conf/sweep/` and nothing else."""
-_TELL = """\
-`python -m sweeps STUDY --help` shows the options of one study. What it varies stands in conf/sweep/STUDY.yaml, in the
-dotted keys of `fit`; --grid reads another file. Finished fits are found again, and a study goes on where it stopped."""
+_EPILOG = """\
+`python -m sweeps STUDY --help` shows the options of one study. What it varies is in conf/sweep/STUDY.yaml, in the dotted
+keys of `fit`; --grid reads another file. Finished fits are never repeated, and a study resumes where it stopped."""
 
 
 def main(arguments: list[str]) -> None:
@@ -66,18 +66,14 @@ def main(arguments: list[str]) -> None:
     if name not in STUDIES:
         raise UserError(f"expected a study, one of {', '.join(STUDIES)}, but got {name!r}." + nearest(name, STUDIES))
     study = STUDIES[name]
-    settings = (
-        ""
-        if study.module.endswith(("manifolds", "coverage", "probe", "pages", "command"))
-        else f" Its file: conf/sweep/{name}.yaml."
-    )
-    options: Any = kinds.read_options(name, study.options, rest, study.what + settings)
+    file = f" Its file: conf/sweep/{name}.yaml." if hasattr(study.options, "grid") else ""
+    options: Any = kinds.read_options(name, study.options, rest, study.what + file)
     import_module(study.module).run(name, options)
 
 
 def _usage() -> str:
     lines = [f"  {name:<12}{study.what}" for name, study in STUDIES.items()]
-    return "\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_TELL, 80)])
+    return "\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_EPILOG, 80)])
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
 """How often the intervals of tables and figures hold the truth: `python -m sweeps coverage`.
 
-Draws samples whose truth is known, and leaves `logs/sweeps/coverage`: `table.md` and `table.csv`, the share of samples
+Draws samples whose truth is known, and leaves in `logs/sweeps/coverage` `table.md` and `table.csv`: the share of samples
 whose interval holds the truth, and beside it that of the percentile bootstrap. About a minute of one core.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lightning_pz.common.files import write_text
 from lightning_pz.common.statistics import FEWEST, interquartile, iqm, mean_interval, percentiles
+from lightning_pz.common.tables import Table
 from lightning_pz.evaluation.metrics import over_seeds
 from sweeps.options import CoverageOptions
 
@@ -32,30 +31,12 @@ _DRAWS = 300
 _TASKS = 8
 
 
-class Row(NamedTuple):
-    """What was found for one statistic and number of runs.
-
-    Attributes:
-        statistic: What the interval is of.
-        runs: Runs, or runs of each task.
-        kind: Of interval; below four runs the range.
-        ours: Share of samples whose interval holds the truth, by population.
-        bootstrap: The same of the percentile bootstrap.
-    """
-
-    statistic: str
-    runs: int
-    kind: str
-    ours: dict[str, float]
-    bootstrap: dict[str, float]
-
-
-def measure(trials: int, seed: int) -> list[Row]:
-    """Return a row per statistic and number of runs.
+def measure_coverage(trials: int, seed: int) -> Table:
+    """Return a row per statistic and number of runs: the share of samples whose interval or range holds the truth.
 
     Args:
         trials: Samples of each.
-        seed: Of everything.
+        seed: Seed of the samples.
     """
     generator = np.random.default_rng(seed)
     kinds: list[tuple[str, Callable, tuple[int, ...]]] = [
@@ -64,14 +45,15 @@ def measure(trials: int, seed: int) -> list[Row]:
         (f"interquartile mean over {_TASKS} tasks", tasks_coverage, (2, 3, 5, 10)),
         ("mean over seeds that share 50 policies", seeds_coverage, (2, 3, 4, 5, 10)),
     ]
-    rows = []
+    rows: list[list[Any]] = []
     for name, cover, sizes in kinds:
         for runs in sizes:
-            found = {label: cover(draw, runs, trials, generator) for label, draw in POPULATIONS.items()}
-            ours, theirs = ({label: share[i] for label, share in found.items()} for i in (0, 1))
-            several = runs >= FEWEST or cover is tasks_coverage
-            rows.append(Row(name, runs, "interval" if several else "range", ours, theirs))
-    return rows
+            shown = "interval" if runs >= FEWEST or cover is tasks_coverage else "range"
+            shares = [share for draw in POPULATIONS.values() for share in cover(draw, runs, trials, generator)]
+            rows.append([name, runs, shown, *shares])
+    return Table(
+        ["statistic", "runs", "shown", *(f"{n}{end}" for n in POPULATIONS for end in ("", "_bootstrap"))], rows
+    )
 
 
 def mean_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
@@ -84,16 +66,15 @@ def mean_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Gener
 def iqm_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
     """Return the coverage of `interquartile` for the runs of one task, and of the percentile bootstrap."""
     samples = draw(generator, (runs, trials))
-    return _iqm_of([samples], _middle(draw(generator, (400_000,))), generator)
+    return _iqm_of([samples], float(iqm(draw(generator, (400_000,)))), generator)
 
 
 def tasks_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
     """Return the coverage of `interquartile` over tasks that lie two standard deviations apart from first to last."""
     levels = np.linspace(-1, 1, _TASKS)
     samples = [level + draw(generator, (runs, trials)) for level in levels]
-    return _iqm_of(
-        samples, _middle(np.concatenate([level + draw(generator, (100_000,)) for level in levels])), generator
-    )
+    truth = float(iqm(np.concatenate([level + draw(generator, (100_000,)) for level in levels])))
+    return _iqm_of(samples, truth, generator)
 
 
 def seeds_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
@@ -127,46 +108,21 @@ def _iqm_of(strata: Sequence[np.ndarray], truth: float, generator: np.random.Gen
     return _holds(np.stack([low, high]), truth), _holds(resampled(few, iqm, generator), truth)
 
 
-def _middle(values: np.ndarray) -> float:
-    return float(iqm(values))
-
-
 def _holds(ends: np.ndarray, truth: float) -> float:
     return float(((ends[0] <= truth) & (truth <= ends[1])).mean())
 
 
-def markdown(rows: Sequence[Row], trials: int) -> str:
-    """Return the table: in each cell our coverage, and after the slash that of the percentile bootstrap."""
-    lines = [
-        f"Share of {trials:,} samples whose interval of nominally 95 % holds the truth / that of the percentile bootstrap; "
-        f"below {FEWEST} runs of one task it is the range that holds it.",
-        "",
-        "| of | runs | shown | " + " | ".join(POPULATIONS) + " |",
-        "|---" * (3 + len(POPULATIONS)) + "|",
-    ]
-    for row in rows:
-        cells = [f"{row.ours[label]:.3f} / {row.bootstrap[label]:.3f}" for label in POPULATIONS]
-        lines.append(f"| {row.statistic} | {row.runs} | {row.kind} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def run(study: str, options: CoverageOptions) -> None:
     """Measure and leave the tables."""
-    rows = measure(options.trials, options.seed)
+    table = measure_coverage(options.trials, options.seed)
     folder = Path(options.logs) / "sweeps" / study
-    text = markdown(rows, options.trials)
-    write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", _csv(rows))
-    print(f"{text}\n{folder}")
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        ["statistic", "runs", "shown", *(f"{label}{end}" for label in POPULATIONS for end in ("", "_bootstrap"))]
+    pairs = [[f"{a:.3f} / {b:.3f}" for a, b in zip(row[3::2], row[4::2], strict=True)] for row in table.rows]
+    cells = [[*row[:3], *both] for row, both in zip(table.rows, pairs, strict=True)]
+    text = (
+        f"Share of {options.trials:,} samples whose interval of nominally 95 % holds the truth / that of the percentile "
+        f"bootstrap; below {FEWEST} runs of one task it is the range that holds it.\n\n"
+        + Table(["of", "runs", "shown", *POPULATIONS], cells).markdown()
     )
-    for row in rows:
-        numbers = [share[label] for label in POPULATIONS for share in (row.ours, row.bootstrap)]
-        writer.writerow([row.statistic, row.runs, row.kind, *numbers])
-    return file.getvalue()
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", table.csv())
+    print(f"{text}\n{folder}")

@@ -15,27 +15,28 @@ import yaml
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone
-from lightning_pz.envs.presets import expand_presets, preset_names
+from lightning_pz.envs.presets import expand_presets, preset_names, resolve_env
 from lightning_pz.jobs.fit_identity import run_difference
-from sweeps.optuna_study.reading import naming
+from sweeps.optuna_study.reading import errors_from, from_plain
 
 if TYPE_CHECKING:
+    from lightning_pz.evaluation.run import Evaluation
     from lightning_pz.jobs.fit_cli import FitCLI
 
 _PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs", "run_name", "ckpt_path")
-"""Settings that a study gives itself."""
+"""Settings that a study sets itself."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit, told by its settings.
+    """A fit, defined by its settings.
 
     Attributes:
-        name: Of its run folder.
+        name: Name of its run folder.
         env: Preset or Gymnasium id.
         env_name: Its short name.
         policy: Policy preset, or the name of a network whose widths `settings` give as `policy.hidden`.
-        settings: In the dotted keys of the command line.
+        settings: Settings in the dotted keys of the command line.
         logs: Folder for pools and runs.
     """
 
@@ -73,15 +74,17 @@ class Fit:
         return arguments + [f"--{key}={_text(value)}" for key, value in self.settings.items()]
 
     def check(self, source: str, metric: str | None = None) -> None:
-        """Pass the settings through the very build of `fit`, and compare them with a run of that name.
+        """Build the fit without running it, and compare it with a run of that name.
 
         Args:
             source: File that the settings come from, for the message.
-            metric: Key that the summary is to have, if one is needed.
+            metric: Key that the summary must have, if one is needed.
 
         Raises:
             UserError: A mistyped key, a value out of range, or a run of this name with other settings.
         """
+        from lightning_pz.jobs.fit import prepare_fit
+
         if self.policy not in preset_names("policy") and "policy.hidden" not in self.settings:
             raise UserError(
                 f"{source}: policy {self.policy!r} is none of {', '.join(preset_names('policy'))}; a network of another "
@@ -89,17 +92,35 @@ class Fit:
             )
         for key in self.settings:
             if key in _PLACED:
-                raise UserError(f"{source}: fit cannot have {key!r}, which the study gives itself: leave it out")
+                raise UserError(f"{source}: fit cannot have {key!r}, which the study sets itself: leave it out")
         seed = self.settings.get("seed_everything", 0)
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise UserError(f"{source}: seed_everything expects a whole number, but got {seed!r}")
-        cli = self._build(source)
-        if metric is not None and metric.startswith("test_fvu_k"):
-            self._check_metric(cli, source, metric)
-        self._compare(cli, source)
+        with errors_from(source):
+            cli = prepare_fit(expand_presets("fit", self.arguments()))
+            if metric is not None and metric.startswith("test_fvu_k"):
+                self._check_metric(cli, metric)
+        if any((self.folder / name).is_file() for name in ("identity.json", "config.yaml")) and (
+            difference := run_difference(self.folder, cli.identity())
+        ):
+            raise UserError(
+                f"{self.folder} is a run of other settings than {source} asks for: {difference}; move that folder away, "
+                "or give another --logs"
+            )
+
+    def _check_metric(self, cli: FitCLI, metric: str) -> None:
+        """Raise `UserError` unless the fit measures FVU at the latent size that a metric names."""
+        from lightning_pz.autoencoder.bottlenecks import make_bottleneck
+
+        own = cli.model.hparams
+        sizes = make_bottleneck(own["bottleneck"], own["latent_dim"], own["kl_weight"]).prefixes()
+        if len(sizes) < 2:
+            raise UserError(f"metric {metric!r} is of a nested fit, but {self.name} is not nested")
+        if metric not in [f"test_fvu_k{size}" for size in sizes]:
+            raise UserError(f"metric expects test_fvu_k of one of {', '.join(map(str, sizes))}, but got {metric!r}")
 
     def run(self, callbacks: Sequence[Any] = (), *, quiet: bool = False) -> dict[str, Any]:
-        """Do the fit unless it is finished, and return its summary; go on with one that was interrupted.
+        """Do the fit unless it is finished, resuming one that was interrupted, and return its summary.
 
         Args:
             callbacks: Further Lightning callbacks, called after its own.
@@ -107,9 +128,9 @@ class Fit:
 
         Raises:
             UserError: It cannot be done.
-            KeyboardInterrupt: As it came; the last checkpoint stays.
+            KeyboardInterrupt: The last checkpoint stays.
         """
-        from lightning_pz.jobs.fit import build, train
+        from lightning_pz.jobs.fit import prepare_fit, run_fit
 
         # Another study may want the very same run at this moment.
         with alone(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
@@ -120,94 +141,86 @@ class Fit:
                 arguments += ["--ckpt_path", str(last)]
             else:
                 with alone(self.folder, wait=False):  # which a fit at work holds
-                    shutil.rmtree(
-                        self.folder, ignore_errors=True
-                    )  # stopped before its first validation: nothing to keep
+                    # Stopped before its first validation: there is nothing to keep.
+                    shutil.rmtree(self.folder, ignore_errors=True)
                 arguments += ["--run_name", self.name]
             with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
-                cli = build(expand_presets("fit", arguments))
+                cli = prepare_fit(expand_presets("fit", arguments))
                 cli.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
-                result = train(cli)
+                result = run_fit(cli)
         if result is None:
             raise UserError(
                 "a study does its fits in one process each: leave --trainer.devices and --trainer.num_nodes at 1"
             )
         return result.summary
 
-    def _build(self, source: str) -> FitCLI:
-        from lightning_pz.jobs.fit import build
 
-        with naming(source):
-            return build(expand_presets("fit", self.arguments()))
-
-    def _check_metric(self, cli: FitCLI, source: str, metric: str) -> None:
-        """Raise `UserError` unless the fit measures FVU at the latent size that a metric names."""
-        from lightning_pz.autoencoder.bottlenecks import make_bottleneck
-
-        own = cli.model.hparams
-        sizes = make_bottleneck(own["bottleneck"], own["latent_dim"], own["kl_weight"]).prefixes()
-        if len(sizes) < 2:
-            raise UserError(f"{source}: metric {metric!r} is of a nested fit, but {self.name} is not nested")
-        if metric not in [f"test_fvu_k{size}" for size in sizes]:
-            raise UserError(
-                f"{source}: metric expects test_fvu_k of one of {', '.join(map(str, sizes))}, but got {metric!r}"
-            )
-
-    def _compare(self, cli: FitCLI, source: str) -> None:
-        """Raise `UserError` unless the run that lies in the folder, if any, is one of these settings and this content."""
-        if not any((self.folder / name).is_file() for name in ("identity.json", "config.yaml")):
-            return
-        if (told := run_difference(self.folder, cli.identity())) is not None:
-            raise UserError(
-                f"{self.folder} is a run of other settings than {source} asks for: {told}; move that folder away, or give "
-                "another --logs"
-            )
-
-
-def check_fits(fits: Sequence[Fit], source: str, metric: str | None = None) -> None:
+def check_all(fits: Sequence[Fit], source: str, metric: str | None = None) -> None:
     """Check every fit of a study once, and that no two of them with different settings share a folder.
 
     Args:
         fits: The fits.
         source: File that the settings come from, for the message.
-        metric: Key that their summaries are to have, if one is needed.
+        metric: Key that their summaries must have, if one is needed.
 
     Raises:
-        UserError: What `Fit.check` refuses, or two fits of one name.
+        UserError: One that `Fit.check` refuses, or two fits of one name.
     """
     known: dict[Path, Fit] = {}
     for fit in fits:
         other = known.setdefault(fit.folder, fit)
-        if (other.policy, dict(other.settings)) != (fit.policy, dict(fit.settings)):
-            both = {key: (other.settings.get(key), fit.settings.get(key)) for key in {**other.settings, **fit.settings}}
-            told = [f"{key} {one} and {two}" for key, (one, two) in both.items() if one != two]
-            told = told or [f"policy {other.policy} and {fit.policy}"]
+        one, two = ({"policy": each.policy, **each.settings} for each in (other, fit))
+        differences = [f"{key} {one.get(key)} and {two.get(key)}" for key in one | two if one.get(key) != two.get(key)]
+        if differences:
             raise UserError(
-                f"{source}: two fits share the name {fit.name}, but have {', '.join(told)}: give one of them another name"
+                f"{source}: two fits share the name {fit.name}, but have {', '.join(differences)}: give one of them "
+                "another name"
             )
     for fit in known.values():
         fit.check(source, metric)
 
 
-def seeded(run: str, env: str, env_name: str, policy: str, settings: Mapping[str, Any], logs: str, seed: int) -> Fit:
-    """Return a fit of which the seed makes all, its training and whatever else in the settings is `{seed}`.
+def seeded_fits(
+    run: str, env: str, policy: str, settings: Mapping[str, Any], logs: str, seeds: Sequence[int]
+) -> list[Fit]:
+    """Return fits in which the seed decides everything: the training, and every setting that is `{seed}`.
 
     Args:
-        run: Name of its run folder, but for the seed at the end.
+        run: Name of the run folders, without the seed at the end.
         env: Preset or Gymnasium id.
-        env_name: Its short name.
         policy: Policy preset.
-        settings: In the dotted keys of the command line.
+        settings: Settings in the dotted keys of the command line.
         logs: Folder for pools and runs.
-        seed: The seed.
+        seeds: The seeds.
     """
-    own = {key: seed if value == "{seed}" else value for key, value in settings.items()}
-    return Fit(f"{run}-seed{seed}", env, env_name, policy, {**own, "seed_everything": seed}, logs)
+    env_name = resolve_env(env)["env"]["name"]
+    return [
+        Fit(
+            f"{run}-seed{seed}", env, env_name, policy,
+            {key: seed if value == "{seed}" else value for key, value in settings.items()} | {"seed_everything": seed},
+            logs,
+        )
+        for seed in seeds
+    ]  # fmt: skip
+
+
+def evaluate_fits(fits: Sequence[Fit], settings: Mapping[str, Any]) -> list[Evaluation]:
+    """Evaluate finished fits with settings of `evaluate`, or find their evaluations."""
+    from lightning_pz.evaluation.groups import EvaluateConfig
+    from lightning_pz.jobs.evaluate import evaluate_all
+
+    checkpoints = [str(fit.checkpoint) for fit in fits]
+    return evaluate_all(checkpoints, None, EvaluateConfig(**settings), None, Path(fits[0].logs))
+
+
+def check_evaluate(settings: Mapping[str, Any], where: str) -> None:
+    """Raise `UserError` unless these are settings of `evaluate`; `where` is the file and key that they come from."""
+    from lightning_pz.evaluation.groups import EvaluateConfig
+
+    from_plain(EvaluateConfig, settings, f"{where}: evaluate")
 
 
 def _text(value: Any) -> str:
-    return (
-        value
-        if isinstance(value, str)
-        else yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()
-    )
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()

@@ -1,25 +1,27 @@
 """What pools hold that were made in different ways: a row per way, over seeds that make pool and autoencoder.
 
-Fits what is not there yet, evaluates it, and leaves `table.csv` and `table.md` in `logs/sweeps/growth-<env>`, or of some
-of the ways, or of another `--grid` file, in a folder of its own beside it. The ways are in `conf/sweep/growth.yaml`.
+Makes and evaluates the fits that are missing, and leaves `table.csv` and `table.md` in `logs/sweeps/growth-<env>`; some of
+the ways, or another `--grid` file, have a folder of their own beside it. The ways are in `conf/sweep/growth.yaml`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_pz.common.checks import one_of
-from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import check_writable, write_text
+from lightning_pz.common.checks import one_of, plain_name
+from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import merge, resolve_env
-from sweeps.fits import Fit, check_fits, seeded
+from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import GrowthOptions
-from sweeps.optuna_study.plan import check_sections, section
-from sweeps.optuna_study.reading import make, naming, plain_name, read_yaml, whole_numbers
+from sweeps.optuna_study.reading import check_filled, errors_from, from_plain, read_sections, whole_numbers
+
+if TYPE_CHECKING:
+    from sweeps.pool_rows import PoolRow
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Variant:
     """One way to make a pool.
 
     Args:
-        run: Name of its fits, but for the seed at the end.
+        run: Name of its fits, without the seed at the end.
         seeds: How many there are, from seed 0 on.
         fit: Settings of `fit` that are its own; `{seed}` stands for the seed.
     """
@@ -35,6 +37,10 @@ class Variant:
     run: str
     seeds: int = 2
     fit: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        plain_name("run", self.run)
+        whole_numbers({"seeds": self.seeds}, 1)
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Ways:
         fit: Settings of `fit` that all share.
         evaluate: Settings of `evaluate`.
         tasks: Tasks of the table; all of the environment if empty.
-        variants: By the name they have in the table.
+        variants: The ways by their names in the table.
     """
 
     policy: str
@@ -55,100 +61,72 @@ class Ways:
     tasks: list[str]
     variants: dict[str, Variant]
 
-    def fits(self, env: str, logs: str, name: str) -> list[Fit]:
+    def __post_init__(self) -> None:
+        check_filled({"variants": self.variants})
+
+    def make_fits(self, env: str, logs: str, name: str) -> list[Fit]:
         """Return the fits of one variant."""
-        variant, env_name = self.variants[name], resolve_env(env)["env"]["name"]
-        settings = merge(self.fit, variant.fit)
-        return [seeded(variant.run, env, env_name, self.policy, settings, logs, seed) for seed in range(variant.seeds)]
+        variant = self.variants[name]
+        return seeded_fits(variant.run, env, self.policy, merge(self.fit, variant.fit), logs, range(variant.seeds))
 
 
 def load_ways(env_name: str, path: Path, variants: Sequence[str] = ()) -> Ways:
     """Read the ways of an environment, all of them or the named ones.
 
     Raises:
-        UserError: No such file, keys that mean nothing, or a variant that is not there.
+        UserError: No such file, an unknown key, or a variant that is not there.
     """
-    text = read_yaml(path)
-    check_sections(path, text, ("default",), env_name)
-    settings = merge(section(text, "default", path), section(text, env_name, path))
-    ways = make(Ways, settings, f"{path}: an environment")
-    for name, variant in ways.variants.items():
-        plain_name(f"{path}: variants.{name}", "run", variant.run)
-        whole_numbers(f"{path}: variants.{name}", {"seeds": variant.seeds}, 1)
-    if not ways.variants:
-        raise UserError(f"{path}: variants expects at least one way to make a pool, but got none")
+    ways = from_plain(Ways, read_sections(path, env_name)[0], f"{path}: an environment")
     for name in variants:
         one_of("variant", name, tuple(ways.variants))
     chosen = {name: variant for name, variant in ways.variants.items() if not variants or name in variants}
-    return Ways(ways.policy, ways.fit, ways.evaluate, ways.tasks, chosen)
+    return dataclasses.replace(ways, variants=chosen)
 
 
 def run(study: str, options: GrowthOptions) -> None:
     """Fit and evaluate every way, and show the table.
 
-    Args:
-        study: Its name.
-        options: Of the command line.
-
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    if options.env is None:
-        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
     env, path = resolve_env(options.env)["env"], grid_path(study, options.grid)
     ways = load_ways(env["name"], path, options.variant)
-    _check(ways, env["id"], path)
-    fits = {name: ways.fits(options.env, options.logs, name) for name in ways.variants}
-    check_fits([fit for own in fits.values() for fit in own], str(path))
+    from lightning_pz.jobs.finetune_settings import check_task
+
+    check_evaluate(ways.evaluate, str(path))
+    if ways.tasks:
+        with errors_from(f"{path}: tasks"):
+            check_task(env["id"], ",".join(ways.tasks))
+    fits = {name: ways.make_fits(options.env, options.logs, name) for name in ways.variants}
+    check_all([fit for own in fits.values() for fit in own], str(path))
     folder = tables_folder(options.logs, study, [env["name"], *options.variant], changed_grid(study, path))
-    check_writable(folder)
-    rows: dict[str, Any] = {}
+    rows: dict[str, PoolRow] = {}
     for name, own in fits.items():
         for fit in own:
             print(f"{name}: {fit.folder}", flush=True)
             fit.run()
-        rows[name] = _measure(own, ways, options.logs)
+        rows[name] = _measure(own, ways)
         _write(rows, folder)
-    _show(rows, folder)
+    from sweeps.pool_rows import POOL_ENDS, short_pool_table
+
+    print(f"\n{short_pool_table(rows).console()}\n  {POOL_ENDS}")
+    print(f"\n  next: every number in {folder / 'table.csv'}\n\n{folder}")
 
 
-def _check(ways: Ways, env_id: str, path: Path) -> None:
-    """Refuse what would otherwise be found out after the first fits."""
-    from lightning_pz.evaluation.groups import EvaluateConfig
-    from lightning_pz.jobs.finetune_settings import check_task
-
-    make(EvaluateConfig, ways.evaluate, f"{path}: evaluate")
-    if ways.tasks:
-        with naming(f"{path}: tasks"):
-            check_task(env_id, ",".join(ways.tasks))
-
-
-def _measure(fits: Sequence[Fit], ways: Ways, logs: str) -> Any:
+def _measure(fits: Sequence[Fit], ways: Ways) -> PoolRow:
     from lightning_pz.evaluation.elsewhere import to_others
-    from lightning_pz.evaluation.groups import EvaluateConfig, find_pool
+    from lightning_pz.evaluation.groups import find_pool
     from lightning_pz.evaluation.run import load_checkpoints
-    from lightning_pz.jobs.evaluate import evaluate_all
-    from sweeps.pool_rows import measure
+    from sweeps.pool_rows import pool_row
 
-    config, checkpoints = EvaluateConfig(**ways.evaluate), [str(fit.checkpoint) for fit in fits]
-    done = evaluate_all(checkpoints, None, config, None, Path(logs))
-    models = [model for _, model in load_checkpoints(checkpoints, None)]
+    done = evaluate_fits(fits, ways.evaluate)
+    models = [model for _, model in load_checkpoints([str(fit.checkpoint) for fit in fits], None)]
     elsewhere = to_others(models, [find_pool(model) for model in models])
-    return measure([fit.summary or {} for fit in fits], elsewhere, done, ways.tasks)
+    return pool_row([fit.summary or {} for fit in fits], elsewhere, done, ways.tasks)
 
 
-def _write(rows: Mapping[str, Any], folder: Path) -> None:
-    from lightning_pz.common.tables import Table
-    from sweeps.pool_rows import ENDS, as_csv, as_text
+def _write(rows: Mapping[str, PoolRow], folder: Path) -> None:
+    from sweeps.pool_rows import POOL_ENDS, pool_numbers, pool_table
 
-    write_text(folder / "table.csv", as_csv(rows))
-    header, *lines = as_text(rows)
-    write_text(folder / "table.md", f"{Table(header, lines).markdown()}\n{ENDS}; a gap is told in units of return.\n")
-
-
-def _show(rows: Mapping[str, Any], folder: Path) -> None:
-    from lightning_pz.common.tables import Table
-    from sweeps.pool_rows import ENDS, as_text
-
-    header, *lines = as_text(rows, short=True)
-    print(f"\n{Table(header, lines).console()}\n  {ENDS}\n\n  next: every number in {folder / 'table.csv'}\n\n{folder}")
+    write_text(folder / "table.csv", pool_numbers(rows).csv())
+    write_text(folder / "table.md", f"{pool_table(rows).markdown()}\n{POOL_ENDS}; a gap is in units of return.\n")

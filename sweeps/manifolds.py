@@ -1,32 +1,32 @@
 """The dimension estimators on manifolds whose dimension is known: `python -m sweeps manifolds`.
 
-Leaves `logs/sweeps/manifolds`: `table.md` and `table.csv`, the mean estimate over clouds beside its mean standard error, for
-every manifold with 0, 1 and 5 % noise; other points, clouds or seed have a folder of their own beside it. About 15
-seconds of one core with the default 2,000 points and 5 clouds.
+Leaves in `logs/sweeps/manifolds` `table.md` and `table.csv`: the mean estimate over clouds beside its mean standard
+error, for every manifold with 0, 1 and 5 % noise; other points, clouds or seeds have a folder of their own beside it.
+About 15 seconds of one core with the default 2,000 points and 5 clouds.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from lightning_pz.common.console import tqdm_disable
-from lightning_pz.common.files import check_writable, write_text
+from lightning_pz.common.files import write_text
+from lightning_pz.common.tables import Table
 from lightning_pz.probes.measure import measure_space
 from sweeps.folders import changed_options, tables_folder
 from sweeps.options import ManifoldOptions
 
 NOISES = (0.0, 0.01, 0.05)
 """Standard deviation of the noise in every coordinate, as a share of the root mean square spread of a coordinate."""
-SHOWN = ("participation_ratio", "n95", "two_nn", "gride_1", "gride_4", "gride_16", "levina_bickel", "local_pca")
+ESTIMATORS = ("participation_ratio", "n95", "two_nn", "gride_1", "gride_4", "gride_16", "levina_bickel", "local_pca")
 _NEAR, _WIDE = ("two_nn", "gride_1"), ("gride_4", "gride_16", "levina_bickel")
 Range = tuple[int, int]
 
@@ -39,9 +39,10 @@ class Manifold:
         name: With its dimension.
         dimension: Its intrinsic dimension.
         draw: From a number of points and a generator to points, (N, D).
-        near: Documented bias at 2,000 points of what reads the first two neighbors, % of the dimension, by level of noise.
-        wide: The same of what reads 8 to 32 neighbors.
-        local: The same of local PCA over 100 neighbors, whatever the noise.
+        near: Documented bias at 2,000 points of estimators that read the first two neighbors, from and to, % of the
+            dimension, by level of noise.
+        wide: The same of estimators that read 8 to 32 neighbors.
+        local: The same of local PCA over 100 neighbors, at every level of noise.
     """
 
     name: str
@@ -85,7 +86,7 @@ def _cube(count: int, generator: np.random.Generator) -> np.ndarray:
     return generator.random((count, 20))
 
 
-def _through_network(dimension: int) -> Callable[[int, np.random.Generator], np.ndarray]:
+def _network(dimension: int) -> Callable[[int, np.random.Generator], np.ndarray]:
     def draw(count: int, generator: np.random.Generator) -> np.ndarray:
         points, sizes = generator.normal(size=(count, dimension)), (dimension, 64, 64, 50)
         for layer, (inner, outer) in enumerate(itertools.pairwise(sizes)):
@@ -96,44 +97,28 @@ def _through_network(dimension: int) -> Callable[[int, np.random.Generator], np.
     return draw
 
 
-# Noise looks like more dimensions, first of all at the smallest scale. From about ten dimensions on, 2,000 points are too
-# few: neighborhoods reach as far as the cloud, and ratios of distances tell too small a dimension. Local PCA sees a curved
-# sheet as flat only where 100 points reach over a small part of it.
+# Noise looks like more dimensions, most at the smallest scale. From about ten dimensions on, 2,000 points are too few:
+# neighborhoods reach as far as the cloud, and ratios of distances give too small a dimension. Local PCA sees a curved
+# sheet as flat only where 100 points cover a small part of it.
 MANIFOLDS = (
     Manifold("linear 5", 5, _linear, ((-12, 14), (-12, 14), (-6, 22)), ((-6, 7), (-6, 7), (-4, 10)), (0, 1)),
     Manifold("sphere 5", 5, _sphere, ((-12, 14), (-12, 14), (-12, 16)), ((-8, 3), (-8, 3), (-8, 4)), (3, 16)),
     Manifold("Swiss roll 2", 2, _swiss_roll, ((-15, 10), (-10, 18), (25, 60)), ((-8, 4), (-8, 5), (-5, 20)), (0, 50)),
     Manifold("torus 3", 3, _torus, ((-12, 13), (-12, 13), (-3, 27)), ((-3, 9), (-3, 9), (0, 12)), (70, 95)),
-    Manifold(
-        "MLP-embedded 3",
-        3,
-        _through_network(3),
-        ((-13, 13), (-10, 17), (25, 95)),
-        ((-12, 5), (-12, 6), (-6, 28)),
-        (0, 8),
-    ),
-    Manifold(
-        "MLP-embedded 8",
-        8,
-        _through_network(8),
-        ((-19, 6), (-19, 6), (-17, 8)),
-        ((-23, -5), (-23, -5), (-22, -4)),
-        (0, 12),
-    ),
-    Manifold(
-        "MLP-embedded 16", 16, _through_network(16), ((-33, -10), (-33, -10), (-32, -9)), ((-43, -22),) * 3, (-4, 4)
-    ),
+    Manifold("MLP-embedded 3", 3, _network(3), ((-13, 13), (-10, 17), (25, 95)), ((-12, 5), (-12, 6), (-6, 28)), (0, 8)),
+    Manifold("MLP-embedded 8", 8, _network(8), ((-19, 6), (-19, 6), (-17, 8)), ((-23, -5), (-23, -5), (-22, -4)), (0, 12)),
+    Manifold("MLP-embedded 16", 16, _network(16), ((-33, -10), (-33, -10), (-32, -9)), ((-43, -22),) * 3, (-4, 4)),
     Manifold("cube 20", 20, _cube, ((-33, -11),) * 3, ((-35, -22),) * 3, (-1, 1)),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Row:
-    """What the estimators say of one manifold at one level of noise.
+class ManifoldRow:
+    """Estimates of one manifold at one level of noise.
 
     Attributes:
         manifold: Its name.
-        dimension: The truth.
+        dimension: Its dimension.
         noise: Share of the spread.
         estimates: (mean over clouds, mean standard error, standard deviation over clouds) by estimator.
         documented: Documented bias, from and to, in % of the dimension, by estimator that has one.
@@ -151,89 +136,67 @@ class Row:
         return [name for name, (low, high) in self.documented.items() if not low <= bias[name] <= high]
 
 
-def measure(
+def measure_manifolds(
     manifolds: Sequence[Manifold],
     noises: Sequence[float],
     points: int,
     clouds: int,
     seed: int,
     progress: bool | None = None,
-) -> list[Row]:
-    """Return what the estimators say, a row per manifold and noise.
+) -> list[ManifoldRow]:
+    """Return a row per manifold and level of noise.
 
     Args:
         manifolds: Which ones.
         noises: Levels of noise.
         points: Points of a cloud.
         clouds: Independent clouds to average over.
-        seed: Of everything; a cloud is a function of (seed, manifold, its number), noise comes on top of the same points.
+        seed: Seed; a cloud is a function of (seed, manifold, its number), noise comes on top of the same points.
         progress: Show a bar; by default only on a terminal.
     """
     found = []
     with tqdm(total=len(manifolds) * len(noises) * clouds, unit="cloud", disable=tqdm_disable(progress)) as bar:
-        for place, manifold in enumerate(manifolds):
-            for noise in noises:
-                told = []
-                for cloud in range(clouds):
-                    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(place, cloud)))
-                    drawn = manifold.draw(points, generator)
-                    scale = noise * math.sqrt(float(((drawn - drawn.mean(0)) ** 2).mean()))
-                    drawn = drawn + scale * generator.normal(size=drawn.shape)
-                    probe = measure_space(torch.from_numpy(drawn), seed=cloud, surrogate=False)
-                    told.append([[probe.estimates[n].value, probe.estimates[n].standard_error] for n in SHOWN])
-                    bar.update()
-                values, errors = np.moveaxis(np.array(told), 2, 0)
-                spread = values.std(0, ddof=1) if clouds > 1 else np.full(len(SHOWN), np.nan)
-                columns = zip(values.mean(0).tolist(), errors.mean(0).tolist(), spread.tolist(), strict=True)
-                ranges = {name: manifold.documented(name, noise) for name in SHOWN}
-                known = {name: span for name, span in ranges.items() if span is not None}
-                estimates = dict(zip(SHOWN, columns, strict=True))
-                found.append(Row(manifold.name, manifold.dimension, noise, estimates, known))
+        for (place, manifold), noise in itertools.product(enumerate(manifolds), noises):
+            estimates = []
+            for cloud in range(clouds):
+                generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(place, cloud)))
+                drawn = manifold.draw(points, generator)
+                scale = noise * math.sqrt(float(((drawn - drawn.mean(0)) ** 2).mean()))
+                drawn = drawn + scale * generator.normal(size=drawn.shape)
+                probe = measure_space(torch.from_numpy(drawn), seed=cloud, surrogate=False)
+                estimates.append([[probe.estimates[n].value, probe.estimates[n].standard_error] for n in ESTIMATORS])
+                bar.update()
+            values, errors = np.moveaxis(np.array(estimates), 2, 0)
+            spread = values.std(0, ddof=1) if clouds > 1 else np.full(len(ESTIMATORS), np.nan)
+            columns = zip(values.mean(0).tolist(), errors.mean(0).tolist(), spread.tolist(), strict=True)
+            ranges = {name: span for name in ESTIMATORS if (span := manifold.documented(name, noise)) is not None}
+            by_name = dict(zip(ESTIMATORS, columns, strict=True))
+            found.append(ManifoldRow(manifold.name, manifold.dimension, noise, by_name, ranges))
     return found
 
 
-def markdown(rows: Sequence[Row], points: int, clouds: int) -> str:
-    """Return the table as Markdown: mean over clouds and mean standard error of one cloud."""
-    lines = [
-        f"{points:,} points, mean of {clouds} clouds +- mean standard error of one; noise as a share of the spread. In brackets "
-        "the documented bias at 2,000 points, % of the dimension; an estimate outside it is marked (!). Spectral measures count "
-        "the directions that a manifold spans, so they have none.",
-        "",
-        "| manifold | noise | " + " | ".join(SHOWN) + " |",
-        "|---" * (2 + len(SHOWN)) + "|",
-    ]
-    for row in rows:
-        cells, outside = [], row.outside()
-        for name, (value, error, _) in row.estimates.items():
-            span = row.documented.get(name)
-            text = f"{value:.2f} +- {error:.2f}" + (f" [{span[0]:+d}, {span[1]:+d}]" if span else "")
-            cells.append(text + (" (!)" if name in outside else ""))
-        lines.append(f"| {row.manifold} | {row.noise:.0%} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def run(study: str, options: ManifoldOptions) -> None:
-    """Measure all manifolds and leave the tables.
-
-    Args:
-        study: Its name.
-        options: Of the command line.
-    """
+    """Measure all manifolds and leave the tables."""
     folder = tables_folder(options.logs, study, [], changed_options(options))
-    check_writable(folder)
-    rows = measure(MANIFOLDS, NOISES, options.points, options.clouds, options.seed)
-    text = markdown(rows, options.points, options.clouds)
+    rows = measure_manifolds(MANIFOLDS, NOISES, options.points, options.clouds, options.seed)
+    text = (
+        f"{options.points:,} points, mean of {options.clouds} clouds +- mean standard error of one; noise as a share of the "
+        "spread. In brackets the documented bias at 2,000 points, % of the dimension; an estimate outside it is marked (!). "
+        "Spectral measures count the directions that a manifold spans, so they have none.\n\n"
+    )
+    text += Table(["manifold", "noise", *ESTIMATORS], [_cells(row) for row in rows], {"noise": ".0%"}).markdown()
+    columns = [f"{name}{end}" for name in ESTIMATORS for end in ("", "_standard_error", "_spread")]
+    numbers = [[r.manifold, r.dimension, r.noise, *itertools.chain(*r.estimates.values())] for r in rows]
     write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", _csv(rows))
+    write_text(folder / "table.csv", Table(["manifold", "dimension", "noise", *columns], numbers).csv())
     print(text)
     print(folder)
 
 
-def _csv(rows: Sequence[Row]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    ends = ("", "_standard_error", "_spread")
-    writer.writerow(["manifold", "dimension", "noise", *(f"{name}{end}" for name in SHOWN for end in ends)])
-    for row in rows:
-        writer.writerow([row.manifold, row.dimension, row.noise, *(n for e in row.estimates.values() for n in e)])
-    return file.getvalue()
+def _cells(row: ManifoldRow) -> list[Any]:
+    outside, cells = row.outside(), []
+    for name, (value, error, _) in row.estimates.items():
+        span = row.documented.get(name)
+        bias = f" [{span[0]:+d}, {span[1]:+d}]" if span else ""
+        cells.append(f"{value:.2f} +- {error:.2f}{bias}{' (!)' if name in outside else ''}")
+    return [row.manifold, row.noise, *cells]

@@ -1,21 +1,25 @@
-"""The options of every study, one dataclass a kind, and the one reader that makes them from a command line. Nothing heavy."""
+"""The options of every study, one dataclass a kind, and the reader that makes them from a command line.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import re
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lightning_pz.common.checks import at_least
-from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.envs.presets import take_options
+from lightning_pz.common.errors import UserError
 from sweeps.optuna_study.workers import cores
 
 Options = TypeVar("Options")
-SEVERAL, POSITIONAL, HIDDEN = ({"several": True}, {"positional": True}, {"hidden": True})
+NO_ENVIRONMENT = "which environment? Give --env with a preset or a Gymnasium id"
+POSITIONAL, HIDDEN = {"positional": True}, {"hidden": True}
 
 
 @dataclass(frozen=True)
@@ -26,22 +30,22 @@ class SearchOptions:
         env: Preset or Gymnasium id; the `environments` of the study's file if null.
         policy: Some policy sizes of the study, or other presets, commas between them, such as small,medium; all of
             the study's file if null.
-        logs: Folder for pools, runs and studies.
+        trials: Trials in all (sampler tpe), or only the first points (sampler grid); as the file says if null.
+        workers: Processes that work side by side.
         grid: YAML file to read instead of the shipped conf/sweep/STUDY.yaml.
         storage: URL of a database, such as postgresql://user@host/name or sqlite:///studies.db; a journal file in the
             study's folder if null.
-        trials: Trials in all (sampler tpe), or only the first points (sampler grid); as the file says if null.
-        workers: Processes that work side by side.
+        logs: Folder for pools, runs and studies.
         worker: Process and phase of the command that started this one.
     """
 
     env: str | None = None
     policy: str | None = None
-    logs: str = "logs"
-    grid: str | None = None
-    storage: str | None = None
     trials: int | None = None
     workers: int = min(2, cores())
+    grid: str | None = None
+    storage: str | None = None
+    logs: str = "logs"
     worker: str | None = field(default=None, metadata=HIDDEN)
 
     def __post_init__(self) -> None:
@@ -59,30 +63,28 @@ class RecoveryOptions:
 
     Args:
         env: Preset or Gymnasium id; required.
-        grid: YAML file to read instead of the shipped conf/sweep/recovery.yaml.
+        grid: YAML file to read instead of the shipped conf/sweep/STUDY.yaml.
         logs: Folder for pools, runs and studies.
     """
 
-    env: str | None = None
+    env: str = ""
     grid: str | None = None
     logs: str = "logs"
+
+    def __post_init__(self) -> None:
+        if not self.env:
+            raise UserError(NO_ENVIRONMENT)
 
 
 @dataclass(frozen=True)
-class GrowthOptions:
+class GrowthOptions(RecoveryOptions):
     """Options of `growth`.
 
     Args:
-        env: Preset or Gymnasium id; required.
         variant: Names of some ways to make pools, in the words of the file; all of them if none is given.
-        grid: YAML file to read instead of the shipped conf/sweep/growth.yaml.
-        logs: Folder for pools, runs and studies.
     """
 
-    env: str | None = None
-    variant: list[str] = field(default_factory=list, metadata=SEVERAL)
-    grid: str | None = None
-    logs: str = "logs"
+    variant: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ class CompareOptions:
         logs: Folder for pools, runs and studies.
     """
 
-    env: list[str] = field(default_factory=list, metadata=SEVERAL)
-    algorithm: list[str] = field(default_factory=list, metadata=SEVERAL)
+    env: list[str] = field(default_factory=list)
+    algorithm: list[str] = field(default_factory=list)
     grid: str | None = None
     logs: str = "logs"
 
@@ -166,22 +168,22 @@ class ReportOptions:
     Args:
         studies: Names of studies, drawn together.
         env: Preset or Gymnasium id; all environments of the studies if null.
-        logs: Folder that holds the studies.
         tau: Largest FVU at which a latent size counts as enough, between 0 and 1.
         gain: FVU per latent number below which another one does not pay, between 0 and 1.
         tolerance: How far below 1 a recovery may be, between 0 and 1.
         draws: Bootstrap draws, at least 100.
         seed: Seed of the bootstrap.
+        logs: Folder that holds the studies.
     """
 
     studies: list[str] = field(default_factory=list, metadata=POSITIONAL)
     env: str | None = None
-    logs: str = "logs"
     tau: float = 0.1
     gain: float = 0.01
     tolerance: float = 0.05
     draws: int = 1000
     seed: int = 0
+    logs: str = "logs"
 
     def __post_init__(self) -> None:
         for name in ("tau", "gain", "tolerance"):
@@ -192,79 +194,41 @@ class ReportOptions:
 
 
 def read_options(study: str, kind: type[Options], arguments: Sequence[str], description: str) -> Options:
-    """Return the options of a study as the command line gives them; `--help` prints them and exits with 0.
+    """Return the options of a study from its command line; `--help` prints them and exits with 0.
 
     Args:
         study: Name of the study.
         kind: The dataclass of its options.
-        arguments: What comes after the study's name on the command line.
+        arguments: Words of the command line after the study's name.
         description: What the study does.
 
     Raises:
         UserError: An option that the study does not have, or a value that it cannot take.
     """
-    from jsonargparse import ArgumentParser
+    from docstring_parser import parse
 
-    told = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    marked = {
-        mark: [n for n, one in told.items() if one.metadata.get(mark)] for mark in ("several", "positional", "hidden")
-    }
-    parser = ArgumentParser(
-        prog=f"python -m sweeps {study}", description=description, exit_on_error=False, allow_abbrev=False
-    )
-    helps = _helps(kind)
-    for name in marked["positional"]:
-        parser.add_argument(name, nargs="+", type=str, help=helps[name])
-    parser.add_class_arguments(kind, skip={name for names in marked.values() for name in names})
-    for name in marked["hidden"]:
-        parser.add_argument(f"--{name}", type=str | None, default=None, help=argparse.SUPPRESS)
-    rest = list(arguments)
-    for name in marked["several"]:
-        parser.add_argument(f"--{name}", nargs="+", type=str, default=[], help=helps[name])
-        rest = _gathered(rest, f"--{name}")
-    try:
-        given = parser.parse_args(rest)
-    except argparse.ArgumentError as error:
-        raise UserError(_sentence(study, kind, error)) from error
-    return kind(**{name: given[name] for name in told})
+    from lightning_pz.common.command_line import CommandParser, pick
+
+    parser = CommandParser(description=description)
+    parser.prog = f"python -m sweeps {study}"
+    documented = [one for base in kind.__mro__ for one in parse(base.__doc__ or "").params]
+    helps = {one.arg_name: one.description for one in documented}
+    types = typing.get_type_hints(kind)
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    for one in sorted(fields, key=lambda one: one.name in ("grid", "storage", "logs")):  # help shows these last
+        text = argparse.SUPPRESS if "hidden" in one.metadata else helps[one.name]
+        if "positional" in one.metadata:
+            parser.add_argument(one.name, nargs="+", type=str, help=text)
+        elif types[one.name] == list[str]:  # several words, or the option several times
+            parser.add_argument(
+                f"--{one.name}", nargs="+", action="extend", type=str, default=[], metavar="NAME ...", help=text
+            )
+        else:
+            parser.add_argument(f"--{one.name}", type=types[one.name], default=one.default, help=text)
+    return pick(kind, parser.parse_args(list(arguments)))
 
 
 def words_of(options: Any) -> list[str]:
     """Return options as the command line that gives them, without those that keep their default."""
     values = {one.name: (getattr(options, one.name), one.default) for one in dataclasses.fields(options)}
     return [f"--{name}={value}" for name, (value, default) in values.items() if value != default]
-
-
-def _gathered(arguments: list[str], flag: str) -> list[str]:
-    """Return arguments in which an option that may be given several times stands once, with all its values."""
-    values, rest = take_options(arguments, flag)
-    if not values and any(word.split("=")[0] == flag for word in arguments):
-        raise UserError(f"{flag} expects a value, but nothing came after it")
-    return [*rest, flag, *values] if values else rest
-
-
-def _helps(kind: type) -> dict[str, str]:
-    """Return the sentence of each field, from the docstring of the dataclass."""
-    from docstring_parser import parse
-
-    return {one.arg_name: " ".join((one.description or "").split()) for one in parse(kind.__doc__ or "").params}
-
-
-def _sentence(study: str, kind: type, error: argparse.ArgumentError) -> str:
-    """Return what jsonargparse says of a command line as a sentence with the flag and what it expects."""
-    text = " ".join(str(error).split())
-    told = {one.name: one for one in dataclasses.fields(kind)}
-    flags = [f"--{name}" for name, one in told.items() if not {"positional", "hidden"} & set(one.metadata)]
-    if found := re.match(r'Parser key "(\w+)".*(?:Given value|Got value): (.*)$', text):
-        name, value = found.groups()
-        wanted = str(told[name].type)
-        words = "a whole number" if "int" in wanted else "a number" if "float" in wanted else "a word"
-        return f"--{name} expects {words}, but got {value!r}"
-    if found := re.match(r"unrecognized arguments: (.+)", text):
-        takes = f"python -m sweeps {study} takes {', '.join(flags) or 'no options'}, but got {found.group(1)}."
-        return takes + nearest(found.group(1).split("=")[0].split(" ")[0], flags)
-    if found := re.match(r"argument --(\w+): expected", text):
-        return f"--{found.group(1)} expects a value, but nothing came after it"
-    if found := re.match(r"the following arguments are required: (\w+)", text):
-        return f"python -m sweeps {study} expects at least one of its {found.group(1)}, but got none"
-    return f"python -m sweeps {study}: {text}"

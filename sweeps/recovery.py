@@ -1,8 +1,8 @@
-"""Recovery over policy sizes, latent sizes and training seeds, beside what was published.
+"""Recovery over policy sizes, latent sizes and training seeds, beside published numbers.
 
-Fits what is not there yet, evaluates it, and leaves `logs/sweeps/recovery-<env>`: `table.csv` with every metric and
-interval, `table.md`, and a figure; tables of another `--grid` file have a folder of their own beside it. The grid is in
-`conf/sweep/recovery.yaml`.
+Makes and evaluates the fits that are missing, and leaves in `logs/sweeps/recovery-<env>`: `table.csv` with every metric
+and interval, `table.md`, and a figure; tables of another `--grid` file have a folder of their own beside it. The grid is
+in `conf/sweep/recovery.yaml`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_pz.common.checks import plain_name
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import check_writable, write_text
-from lightning_pz.envs.presets import merge, resolve_env
-from sweeps.fits import Fit, check_fits, seeded
+from lightning_pz.common.files import write_text
+from lightning_pz.envs.presets import resolve_env
+from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import RecoveryOptions
-from sweeps.optuna_study.plan import check_sections, section
-from sweeps.optuna_study.reading import distinct, make, plain_name, read_yaml, seeds_of, whole_numbers
+from sweeps.optuna_study.reading import (
+    check_distinct,
+    check_filled,
+    check_seed_list,
+    from_plain,
+    read_sections,
+    whole_numbers,
+)
 
 Published = dict[str, dict[str, dict[int, float]]]
 """Published recovery by task, policy and latent size."""
 
 
 @dataclass(frozen=True)
-class Grid:
+class RecoveryGrid:
     """What to fit and how to evaluate it.
 
     Args:
@@ -44,26 +51,24 @@ class Grid:
     fit: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
 
-    def check(self, where: str) -> None:
-        """Raise `UserError` for values that no grid can have."""
-        for key in ("policies", "latent_dims"):
-            if not getattr(self, key):
-                raise UserError(f"{where}: {key!r} expects at least one entry, but got none")
-        seeds_of(where, self.seeds)
-        distinct(where, self.latent_dims, "latent_dims")
+    def __post_init__(self) -> None:
+        check_filled({"policies": self.policies, "latent_dims": self.latent_dims})
+        check_seed_list(self.seeds)
+        check_distinct("latent_dims", self.latent_dims)
         for k in self.latent_dims:
-            whole_numbers(where, {"latent_dims": k}, 1)
+            whole_numbers({"latent_dims": k}, 1)
         for name in self.policies:
-            plain_name(where, "a name in policies", name)
+            plain_name("policies", name)
 
-    def runs(self) -> list[tuple[str, int, int]]:
-        """Return (policy, latent size, seed) of every fit."""
-        return list(itertools.product(self.policies, self.latent_dims, self.seeds))
-
-    def fit_of(self, env: str, env_name: str, logs: str, policy: str, k: int, seed: int) -> Fit:
-        """Return one fit of the grid."""
-        settings = {**self.fit, **self.policies[policy], "model.latent_dim": k}
-        return seeded(f"recovery-{policy}-k{k}", env, env_name, policy, settings, logs, seed)
+    def make_fits(self, env: str, logs: str) -> list[Fit]:
+        """Return every fit of the grid."""
+        return [
+            fit
+            for (policy, own), k in itertools.product(self.policies.items(), self.latent_dims)
+            for fit in seeded_fits(
+                f"recovery-{policy}-k{k}", env, policy, self.fit | own | {"model.latent_dim": k}, logs, self.seeds
+            )
+        ]
 
 
 @dataclass(frozen=True)
@@ -71,65 +76,47 @@ class _Published:
     published: Published = field(default_factory=dict)
 
 
-def load_grid(env_name: str, path: Path) -> tuple[Grid, Published]:
+def load_recovery(env_name: str, path: Path) -> tuple[RecoveryGrid, Published]:
     """Read the grid of an environment and the numbers published for it.
 
     Raises:
-        UserError: The file is missing, or has keys or values that mean nothing.
+        UserError: The file is missing, or has unknown keys or unusable values.
     """
-    text = read_yaml(path)
-    check_sections(path, text, ("default", "published"), env_name)
-    settings = merge(section(text, "default", path), section(text, env_name, path))
-    grid = make(Grid, settings, f"{path}: a grid")
-    grid.check(str(path))
-    published = section(text, "published", path).get(env_name) or {}
-    return grid, make(_Published, {"published": published}, str(path)).published
+    settings, text = read_sections(path, env_name, ("published",))
+    grid = from_plain(RecoveryGrid, settings, f"{path}: a grid")
+    published = text.get("published") or {}
+    if not isinstance(published, dict):
+        raise UserError(f"{path}: published expects a mapping of settings, but got {published!r}")
+    return grid, from_plain(_Published, {"published": published.get(env_name)}, str(path)).published
 
 
 def run(study: str, options: RecoveryOptions) -> None:
     """Fit and evaluate the whole grid of an environment, and show the table.
 
-    Args:
-        study: Its name.
-        options: Of the command line.
-
     Raises:
         UserError: A bad grid, or a run of the same name with other settings.
     """
-    if options.env is None:
-        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
     env_name, path = resolve_env(options.env)["env"]["name"], grid_path(study, options.grid)
-    grid, published = load_grid(env_name, path)
-    from lightning_pz.evaluation.groups import EvaluateConfig
-    from lightning_pz.jobs.evaluate import evaluate_all
-
-    config = make(EvaluateConfig, grid.evaluate, f"{path}: evaluate")
-    fits = [grid.fit_of(options.env, env_name, options.logs, *which) for which in grid.runs()]
-    check_fits(fits, str(path))
+    grid, published = load_recovery(env_name, path)
+    check_evaluate(grid.evaluate, str(path))
+    fits = grid.make_fits(options.env, options.logs)
+    check_all(fits, str(path))
     folder = tables_folder(options.logs, study, [env_name], changed_grid(study, path))
-    check_writable(folder)
     for number, fit in enumerate(fits, 1):
         print(f"fit {number} of {len(fits)}: {fit.folder}", flush=True)
         fit.run()
-    done = evaluate_all([str(fit.checkpoint) for fit in fits], None, config, None, Path(options.logs))
-    _write(done, published, folder, env_name)
+    _write(evaluate_fits(fits, grid.evaluate), published, folder, env_name)
 
 
 def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
     from lightning_pz.common.plotting import save_figure
+    from lightning_pz.evaluation import recovery_table as tables
     from lightning_pz.evaluation.figures import recovery_curves
-    from lightning_pz.evaluation.recovery_table import (
-        RECOVERY_ENDS,
-        average_recovery,
-        recovery_table,
-        short_recovery_table,
-    )
 
-    found = average_recovery(done)
-    table = short_recovery_table(found, published)
-    write_text(folder / "table.csv", recovery_table(found).csv())
-    write_text(folder / "table.md", f"{table.markdown()}\n{RECOVERY_ENDS}\n")
+    found = tables.average_recovery(done)
+    table = tables.short_recovery_table(found, published)
+    write_text(folder / "table.csv", tables.recovery_table(found).csv())
+    write_text(folder / "table.md", f"{table.markdown()}\n{tables.RECOVERY_ENDS}\n")
     save_figure(recovery_curves(found, published, env_name), folder / "recovery")
     print(f"\n{table.console()}")
-    print(f"\n  next: {folder / 'recovery.png'}, and every metric in {folder / 'table.csv'}\n")
-    print(folder)
+    print(f"\n  next: {folder / 'recovery.png'}, and every metric in {folder / 'table.csv'}\n\n{folder}")

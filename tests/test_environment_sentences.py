@@ -12,7 +12,7 @@ import pytest
 
 from lightning_pz import collect, compress, fit
 from lightning_pz.common.errors import UserError
-from lightning_pz.envs.exploring import play
+from lightning_pz.envs.episodes import record_episodes
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec, make_env
@@ -92,7 +92,7 @@ def test_a_task_that_raises_names_itself_the_environment_step_and_seed(tmp_path,
         rollout(network, params, spec, [7, 8, 9], find_tasks(spec.id, ["failing_task:late"]))
     task = find_task(spec.id, "failing_task:late")
     with pytest.raises(UserError, match=where.format(1, 1, 5)):
-        play(lambda seen, active: np.zeros((1, 2), np.float32), make_simulator(spec, 1), [5], task, 10)
+        record_episodes(lambda seen, active: np.zeros((1, 2), np.float32), make_simulator(spec, 1), [5], task, 10)
 
 
 def test_the_real_command_takes_a_module_and_exits_with_2():

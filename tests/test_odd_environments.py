@@ -13,13 +13,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz import collect, compress, evaluate, finetune, fit, report
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.seeds import TEST_SEEDS as COMPRESS_SEEDS
-from lightning_pz.envs.exploring import play
+from lightning_pz.compression.seeds import RETURN_SEEDS
+from lightning_pz.envs.episodes import play_episodes, record_episodes
+from lightning_pz.envs.forward import BatchForward
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import standard
-from lightning_pz.growth.play import play as play_unrewarded
 from lightning_pz.policy import Prior, draw_params
 from lightning_pz.policy.saved import SavedPolicy, load_policy
 from lightning_pz.search.objective import TEST_SEEDS
@@ -189,7 +189,7 @@ def test_every_command_gives_what_a_plain_loop_gives(name, tmp_path, capsys):
     best = folder.with_name(folder.name.replace(algorithm, "pgpe")) / "policy.npz"
     folder = run(capsys, compress.main, *flag(name), *logs, "--policy", best, *DISTILL)
     told = json.loads((folder / "summary.json").read_text())
-    expected = plain_loop(name, acting(load_policy(best)), range(COMPRESS_SEEDS, COMPRESS_SEEDS + 2)).mean()
+    expected = plain_loop(name, acting(load_policy(best)), range(RETURN_SEEDS, RETURN_SEEDS + 2)).mean()
     assert told["return_dense"] == pytest.approx(expected, rel=1e-4, abs=1e-4)
     folder = run(capsys, compress.main, *flag(name), *logs, *TRAIN)
     assert math.isfinite(json.loads((folder / "summary.json").read_text())["return"])
@@ -263,10 +263,10 @@ def test_all_loops_agree_on_what_an_episode_is(name):
     def act(observations, active):
         return np.stack([acting(SavedPolicy.of(network, params[i]))(observations[i]) for i in active])
 
-    explored = play(act, make_simulator(spec, 6), seeds, standard, spec.horizon)
+    explored = record_episodes(act, make_simulator(spec, 6), seeds, standard, spec.horizon)
     assert explored.valid.tolist() == valid.tolist() and explored.lengths.tolist() == lengths.tolist()
     np.testing.assert_allclose(explored.returns(), returns, rtol=1e-4)
-    ends = play_unrewarded(network, params, make_simulator(spec, 6), seeds, spec.horizon, [])
+    ends = play_episodes(BatchForward(network, params), make_simulator(spec, 6), seeds, spec.horizon)
     if name != "NanRewardSometimes-v0":
         assert ends.valid.tolist() == valid.tolist() and ends.lengths.tolist() == lengths.tolist()
     expected = [plain_loop(name, acting(SavedPolicy.of(network, params[i])), [i])[0] for i in seeds]

@@ -1,10 +1,12 @@
-"""Bottlenecks: what a latent may carry from the encoder to the decoder. Plain networks that know no trainer.
+"""Bottlenecks between encoder and decoder. Plain networks without a trainer.
 
 The encoder's output is a `code`. A bottleneck turns it into the latent that training decodes (`sample`) and into the
-latent that stands for the policy ever after (`center`).
+latent that stands for the policy afterwards (`center`).
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,11 +17,7 @@ Latents = Float[Tensor, "policies latent"]
 
 
 class Plain(nn.Module):
-    """Passes the code on as it is.
-
-    Args:
-        latent_dim: k.
-    """
+    """Passes the code on unchanged."""
 
     draws = False
     """Whether `sample` is random."""
@@ -38,12 +36,7 @@ class Plain(nn.Module):
         return code
 
     def sample(self, code: Code, generator: torch.Generator | None) -> Latents:
-        """Return the latents that training decodes, (N, k).
-
-        Args:
-            code: The encoder's output.
-            generator: On the CPU; None where `draws` is False.
-        """
+        """Return the latents that training decodes, (N, k); the generator is on the CPU, None where `draws` is False."""
         return code
 
     def penalty(self, code: Code) -> Float[Tensor, ""] | None:
@@ -51,15 +44,15 @@ class Plain(nn.Module):
         return None
 
     def prefixes(self, *, dense: bool = False) -> list[int]:
-        """Return how many leading latents it makes sense to keep, the rest zero; k comes last."""
+        """Return the numbers of leading latents to measure with the rest zero; k comes last."""
         return [self.latent_dim]
 
 
 class Nested(Plain):
     """Nested dropout: in training every policy keeps only its first b latents, every b from 1 to k equally likely.
 
-    So the latents come in order of use, and one run gives the error of every latent size. One decoder serves them all,
-    which costs each of them something against a run of its own, most of all the smallest and the largest.
+    The latents come in order of use, and one run gives the error of every latent size. One decoder serves them all, which
+    costs each size something against a run of its own, most of all the smallest and the largest.
 
     References:
         Rippel, Gelbart, Adams, "Learning Ordered Representations with Nested Dropout", ICML 2014; they draw b from a
@@ -86,9 +79,7 @@ class Nested(Plain):
 class Variational(Plain):
     """A Gaussian posterior per latent, held to the standard normal; latents that carry nothing fall to a KL of 0.
 
-    Args:
-        latent_dim: k.
-        kl_weight: Weight of the KL divergence, in FVU per nat.
+    `kl_weight` is the weight of the KL divergence, in FVU per nat.
 
     References:
         Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, appendix B; the weight is that of Higgins et al.,
@@ -126,14 +117,14 @@ class Variational(Plain):
         return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
-BOTTLENECKS = ("plain", "nested", "variational")
+Bottleneck = Literal["plain", "nested", "variational"]
 
 
-def make_bottleneck(name: str, latent_dim: int, kl_weight: float) -> Plain:
+def make_bottleneck(name: Bottleneck, latent_dim: int, kl_weight: float) -> Plain:
     """Return the bottleneck of that name."""
     if name == "variational":
         return Variational(latent_dim, kl_weight)
-    return {"plain": Plain, "nested": Nested}[name](latent_dim)
+    return Nested(latent_dim) if name == "nested" else Plain(latent_dim)
 
 
 def prefix_mask(lengths: Int[Tensor, " policies"], latent_dim: int) -> Bool[Tensor, "policies latent"]:

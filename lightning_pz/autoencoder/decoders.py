@@ -1,4 +1,4 @@
-"""The decoder: a latent becomes a whole policy. A plain network that knows no trainer."""
+"""The decoder, from a latent to a whole policy. A plain network without a trainer."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ from lightning_pz.autoencoder.encoders import mlp
 
 
 class Decoder(nn.Module):
-    """An MLP from a latent to flat policy weights.
+    """An MLP from a latent, (k,), to flat policy weights, (P,).
 
-    The last layer speaks in units of the prior: each output is multiplied by the standard deviation that its
-    parameter has in the pool, so that every parameter starts at its natural size. Its weights start small and its
-    bias starts at one draw of the prior, for with all-zero weights a policy's hidden units would be equal and
-    would stay so.
-
-    Args:
-        latent_dim: k.
-        prior_std: Standard deviation of each parameter under the prior, (P,).
-        widths: Hidden widths.
-        dropout: Share of hidden units dropped in training.
-        last_gain: Factor on the last layer's initial weights.
+    The last layer's unit is the prior: each output is multiplied by the parameter's standard deviation under the prior,
+    `prior_std`, (P,), so that every parameter starts at its natural size. Its weights start small, by a factor
+    `last_gain`, and its bias at one draw of the prior: with all-zero weights a policy's hidden units would be and stay
+    equal.
     """
 
     prior_std: Tensor

@@ -1,4 +1,4 @@
-"""Encoders: a policy becomes a latent. Plain networks that know no trainer."""
+"""Encoders, from a policy to a latent. Plain networks without a trainer."""
 
 from __future__ import annotations
 
@@ -28,14 +28,7 @@ def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
 
 
 class BehaviorEncoder(nn.Module):
-    """Reads what a policy does: its fingerprint. Blind to the policy's size, so it generalizes.
-
-    Args:
-        fingerprint_size: M x A, numbers in one fingerprint.
-        latent_dim: k.
-        widths: Hidden widths.
-        dropout: Share of hidden units dropped in training.
-    """
+    """Reads a policy's fingerprint, M x A actions. Blind to the policy's size, so it generalizes."""
 
     reads = "fingerprints"
 
@@ -49,13 +42,8 @@ class BehaviorEncoder(nn.Module):
 
 
 class ParametersEncoder(nn.Module):
-    """Reads the weights, as the paper does. Memorizes: compare its train and held-out FVU.
-
-    Args:
-        prior_std: Standard deviation of each parameter under the prior, (P,); inputs are divided by it.
-        latent_dim: k.
-        widths: Hidden widths.
-        dropout: Share of hidden units dropped in training.
+    """Reads the weights, as the paper does, divided by their standard deviation under the prior, (P,). Memorizes: compare
+    its train and held-out FVU.
 
     References:
         Tenedini et al., "From Parameters to Behaviors", arXiv 2509.22566.

@@ -1,4 +1,4 @@
-"""What one validation or test adds up: errors in all and policy by policy, and KL divergences."""
+"""Sums over one validation or test: errors in all and policy by policy, and KL divergences."""
 
 from __future__ import annotations
 
@@ -13,43 +13,38 @@ from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.bottlenecks import prefix_mask
 
 
-class Tally:
-    """Sums of one pass over held-out policies.
-
-    Args:
-        sizes: How many leading latents were kept where errors are told policy by policy, (K,).
-    """
+class ErrorSums:
+    """Sums of one pass over held-out policies, policy by policy with `sizes` leading latents kept, (K,)."""
 
     def __init__(self, sizes: Sequence[int] = ()) -> None:
         self.sizes = list(sizes)
-        self.sums: dict[str, Tensor] = {}
+        self.totals: dict[str, Tensor] = {}
         self.kl: list[Tensor] = []
         self._errors: list[Tensor] = []
         self._spreads: list[Tensor] = []
 
     @property
     def policies(self) -> int:
-        """How many policies have been told apart so far."""
+        """Policies whose own errors are kept so far."""
         return sum(len(spread) for spread in self._spreads)
 
     def add(self, stage: str, error: Float[Tensor, ""], spread: Float[Tensor, ""]) -> None:
         """Add numerator and denominator of a stage's FVU."""
-        before = self.sums.get(stage, torch.zeros(2, dtype=torch.double))
-        self.sums[stage] = before + torch.stack([error, spread]).cpu()
+        self.totals[stage] = self.totals.get(stage, 0) + torch.stack([error, spread]).cpu()
 
     def add_policies(self, errors: Float[Tensor, "sizes policies"], spread: Float[Tensor, " policies"]) -> None:
-        """Take the errors of some policies at every size, and their spread."""
+        """Keep the errors of some policies at every size, and their spread."""
         self._errors.append(errors.cpu())
         self._spreads.append(spread.cpu())
 
     def policy_errors(self) -> dict[str, np.ndarray]:
-        """Return what was found policy by policy.
+        """Return the errors policy by policy.
 
         Returns:
-            `latent_dims`, (K,): how many leading latents were kept; `error`, (K, N): each policy's squared action error
-            then, summed over states and actions, in action boxes (-1 to 1) squared; `spread`, (N,): its squared
-            deviation from the mean policy. `sum(error[i]) / sum(spread)` is the FVU with that many latents. For a
-            variational bottleneck also `kl`, (k,): mean KL divergence of each latent, in nats.
+            `latent_dims`, (K,): how many leading latents were kept; `error`, (K, N): each policy's squared action error then,
+            summed over states and actions, in action boxes (-1 to 1) squared; `spread`, (N,): its squared deviation from the
+            mean policy. `sum(error[i]) / sum(spread)` is the FVU with that many latents. For a variational bottleneck also
+            `kl`, (k,): mean KL divergence of each latent, in nats.
         """
         found = {
             "latent_dims": np.array(self.sizes),
@@ -59,7 +54,7 @@ class Tally:
         return found | ({"kl": torch.cat(self.kl).mean(0).numpy()} if self.kl else {})
 
     def curve(self) -> dict[int, float]:
-        """Return FVU by the number of latents kept; empty where no policies were told apart."""
+        """Return FVU by the number of latents kept; empty where no policy's own errors are kept."""
         if not self._errors:
             return {}
         found = self.policy_errors()
@@ -72,10 +67,10 @@ def prefix_errors(
     target: Float[Tensor, "policies states action"],
     sizes: Sequence[int],
 ) -> Float[Tensor, "sizes policies"]:
-    """Return each policy's squared action error when only its first latents are kept and the rest are zero.
+    """Return each policy's squared action error when only its first latents are kept and the rest are zero, (K, N).
 
     Args:
-        latents: Of some policies, (N, k).
+        latents: (N, k).
         act: From latents, (N, k), to actions, (N, S, A).
         target: The policies' own actions.
         sizes: How many latents to keep, K of them.

@@ -9,10 +9,10 @@ from lightning_pz.common.errors import UserError
 
 
 def load_autoencoder(path: str | Path) -> BehaviorAutoencoder:
-    """Load a trained autoencoder on the CPU, in evaluation mode, and explain what is wrong if that fails.
+    """Load a trained autoencoder on the CPU, in evaluation mode.
 
     Raises:
-        UserError: No file, or no checkpoint of a behavior autoencoder.
+        UserError: No file, or no checkpoint of a behavior autoencoder, with what is wrong with it.
     """
     if not Path(path).is_file():
         raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import lightning as L
 import numpy as np
@@ -14,15 +14,16 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from lightning_pz.autoencoder import losses
-from lightning_pz.autoencoder.bottlenecks import BOTTLENECKS, Variational, make_bottleneck
+from lightning_pz.autoencoder.bottlenecks import Bottleneck, Variational, make_bottleneck
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
-from lightning_pz.autoencoder.error_sums import Tally, prefix_errors
-from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.common.latents import ENCODINGS, LatentDistribution
+from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
+from lightning_pz.common.checks import at_least, one_of
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_each, act_shared, prior_scale
 
-ENCODERS = ("behavior", "parameters")
+Encoder = Literal["behavior", "parameters"]
 _PREFIX_POLICIES = 1024
 """Held-out policies on which validation measures every prefix of a nested latent; the test takes all."""
 
@@ -31,12 +32,12 @@ class BehaviorAutoencoder(L.LightningModule):
     """Compresses policies to latents by what they do, and decodes latents to whole policies.
 
     Args:
-        latent_dim: k, size of the latent.
+        latent_dim: k, numbers in a latent.
         encoder: `behavior` reads fingerprints and generalizes; `parameters` reads weights, as the paper does.
-        loss: `behavior` (mean squared action difference over the action variance: FVU), `behavior_rms` (its root
-            per policy, the paper's distance), `behavior_visited` (half of it on states that each policy visited itself,
-            which a grown pool knows), `parameters` (weight difference, the ablation).
-        bottleneck: `plain`; `nested` (nested dropout: latents in order of use, one run tells the FVU of every k);
+        loss: `behavior` is the mean squared action difference over the action variance (FVU); `behavior_rms` its root
+            per policy, the paper's distance; `behavior_visited` takes half of it on states that each policy visited
+            itself, which a grown pool knows; `parameters` is the weight difference, the ablation.
+        bottleneck: `plain`; `nested` (nested dropout: latents in order of use, one run gives the FVU of every k);
             `variational` (a Gaussian posterior; unused latents fall to a KL divergence of 0).
         kl_weight: `variational` only: weight of the KL divergence, in FVU per nat.
         encoder_widths: Hidden widths of the encoder.
@@ -45,8 +46,8 @@ class BehaviorAutoencoder(L.LightningModule):
         learning_rate: Peak learning rate of AdamW.
         weight_decay: AdamW's decoupled weight decay.
         warmup_steps: Steps of linear warm-up before the cosine decay to 0.
-        description: What the pool says of environment, layout, prior, statistics and probe states; plain data,
-            filled in from the DataModule when training starts and kept in the checkpoint.
+        description: Environment, layout, prior, statistics and probe states of the pool; plain data, filled in from the
+            DataModule when training starts and kept in the checkpoint.
 
     Raises:
         UserError: A setting outside its range.
@@ -60,9 +61,9 @@ class BehaviorAutoencoder(L.LightningModule):
     def __init__(
         self,
         latent_dim: int = 16,
-        encoder: str = "behavior",
-        loss: str = "behavior",
-        bottleneck: str = "plain",
+        encoder: Encoder = "behavior",
+        loss: losses.Loss = "behavior",
+        bottleneck: Bottleneck = "plain",
         kl_weight: float = 1e-3,
         encoder_widths: Sequence[int] = (256, 256),
         decoder_widths: Sequence[int] = (256, 256),
@@ -73,17 +74,10 @@ class BehaviorAutoencoder(L.LightningModule):
         description: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise UserError(f"--model.latent_dim expects at least 1, but got {latent_dim}")
-        for flag, value, known in (
-            ("encoder", encoder, ENCODERS),
-            ("loss", loss, losses.LOSSES),
-            ("bottleneck", bottleneck, BOTTLENECKS),
-        ):
-            if value not in known:
-                raise UserError(
-                    f"--model.{flag} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known)
-                )
+        at_least(1, {"model.latent_dim": latent_dim})
+        one_of("model.encoder", encoder, get_args(Encoder))
+        one_of("model.loss", loss, get_args(losses.Loss))
+        one_of("model.bottleneck", bottleneck, get_args(Bottleneck))
         if not (math.isfinite(kl_weight) and kl_weight >= 0):
             raise UserError(f"--model.kl_weight expects a finite number of at least 0, but got {kl_weight}")
         # Plain types only, so that a checkpoint loads with weights_only=True. Logged by a callback, with the metric.
@@ -101,22 +95,18 @@ class BehaviorAutoencoder(L.LightningModule):
         probe_states = torch.tensor(description["probe_states"])
         fingerprint_size = len(probe_states) * self.layout.action_size
         check_latent_dim(h["latent_dim"], fingerprint_size)
-        self.policy = PolicyNetwork(
-            self.layout,
-            torch.tensor(description["observation_mean"]),
-            torch.tensor(description["observation_std"]),
-            torch.tensor(description["env"]["action_low"]),
-            torch.tensor(description["env"]["action_high"]),
-        )
+        box = (description["env"][end] for end in ("action_low", "action_high"))
+        statistics = (description["observation_mean"], description["observation_std"], *box)
+        self.policy = PolicyNetwork(self.layout, *map(torch.tensor, statistics))
         self.action_variance = float(description["action_variance"])
         k, dropout = h["latent_dim"], h["dropout"]
         self.bottleneck = make_bottleneck(h["bottleneck"], k, h["kl_weight"])
-        size = self.bottleneck.code_size
-        self.encoder: BehaviorEncoder | ParametersEncoder
-        if h["encoder"] == "behavior":
-            self.encoder = BehaviorEncoder(fingerprint_size, size, h["encoder_widths"], dropout)
-        else:
-            self.encoder = ParametersEncoder(prior_std, size, h["encoder_widths"], dropout)
+        size, widths = self.bottleneck.code_size, h["encoder_widths"]
+        self.encoder = (
+            BehaviorEncoder(fingerprint_size, size, widths, dropout)
+            if h["encoder"] == "behavior"
+            else ParametersEncoder(prior_std, size, widths, dropout)
+        )
         self.decoder = Decoder(k, prior_std, h["decoder_widths"], dropout)
         self.register_buffer("probe_states", probe_states)
         self.register_buffer("latent_mean", torch.zeros(k))
@@ -129,7 +119,7 @@ class BehaviorAutoencoder(L.LightningModule):
         return self.hparams["description"]["env"]
 
     def setup(self, stage: str) -> None:
-        """Ask the DataModule what the pool is like and make the networks, if that was not done."""
+        """Make the networks from the DataModule's description of the pool, unless they are there."""
         if self.hparams["description"] is None:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             self.hparams["description"] = description = data.description()
@@ -137,14 +127,19 @@ class BehaviorAutoencoder(L.LightningModule):
             self.latent_encodings = torch.zeros(min(ENCODINGS, len(data.train)), self.hparams["latent_dim"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make room for as many encodings as a checkpoint holds; one of an earlier version leaves what there is."""
+        """Resize the buffer to the encodings that a checkpoint holds; one of an earlier version has none."""
         if self.hparams["description"] is not None:
             kept = checkpoint["state_dict"].setdefault("latent_encodings", self.latent_encodings)
             self.latent_encodings = torch.empty_like(kept, device=self.latent_mean.device)
 
     def latents(self, kind: str) -> LatentDistribution:
-        """Return the distribution of the latents over training policies, to draw from; `kind` is one of `LATENTS`."""
+        """Return the distribution of latents over training policies, to draw from; `kind` is one of `LATENTS`."""
         return LatentDistribution(self.latent_mean, self.latent_covariance, self.latent_encodings, kind)
+
+    def latent_spread(self) -> tuple[Tensor, Tensor]:
+        """Return the root of the latents' summed variance over the pool, and their effective number of directions."""
+        eigenvalues = torch.linalg.eigvalsh(self.latent_covariance.double()).clamp_min(0)
+        return eigenvalues.sum().sqrt(), eigenvalues.sum() ** 2 / eigenvalues.square().sum()
 
     def forward(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies params"]:
         """Encode policies given by their weights, (N, P), and decode them again, (N, P)."""
@@ -152,10 +147,11 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def encode(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies latent"]:
         """Encode policies given by their weights, (N, P), to latents, (N, k); no pool needed. A posterior's mean."""
-        if isinstance(self.encoder, ParametersEncoder):
-            return self.bottleneck.center(self.encoder(params))
+        reads_weights = isinstance(self.encoder, ParametersEncoder)
         states = self.policy.standardize(self.probe_states)
-        return self.bottleneck.center(self.encoder(act_shared(self.layout, params, states)))
+        return self.bottleneck.center(
+            self.encoder(params if reads_weights else act_shared(self.layout, params, states))
+        )
 
     def _code(self, batch: Any) -> Float[Tensor, "policies code"]:
         return self.encoder(getattr(batch, self.encoder.reads))
@@ -181,14 +177,12 @@ class BehaviorAutoencoder(L.LightningModule):
         """Compute the loss of one batch of policies on one batch of states."""
         code = self._code(batch)
         params, actions = self._rebuild(self.bottleneck.sample(code, self._generator(batch_idx)), batch)
-        name = self.hparams["loss"]
-        if name == "parameters":
-            loss = losses.parameters(params, batch.params, self.decoder.prior_std)
-        elif name == "behavior_visited":
-            own = act_each(self.layout, params, batch.visited)
-            loss = losses.behavior_visited(actions, batch.actions, own, batch.visited_actions, self.action_variance)
-        else:
-            loss = losses.BEHAVIOR_LOSSES[name](actions, batch.actions, self.action_variance)
+        own = act_each(self.layout, params, batch.visited) if batch.visited.shape[1] else batch.visited_actions
+        given = losses.Reconstruction(
+            actions, batch.actions, self.action_variance, params, batch.params, self.decoder.prior_std, own,
+            batch.visited_actions,
+        )  # fmt: skip
+        loss = losses.LOSSES[self.hparams["loss"]](given)
         if (penalty := self.bottleneck.penalty(code)) is not None:
             loss = loss + penalty
         if not torch.isfinite(loss):
@@ -196,14 +190,14 @@ class BehaviorAutoencoder(L.LightningModule):
                 f"the training loss became {float(loss.detach())} at step {self.global_step}: the last good checkpoint is kept. "
                 f"Lower --model.learning_rate (now {self.hparams['learning_rate']}) or --trainer.gradient_clip_val"
             )
-        # Only where the logger would look: of what Lightning adds to a step, a call of log is the largest part.
+        # Only where the logger writes: of what Lightning adds to a step, a call of log is the largest part.
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train_loss", loss.detach(), prog_bar=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Refresh the latent statistics, so that every checkpoint holds its own, and clear the sums."""
-        self.tally = Tally(self.bottleneck.prefixes())
+        """Refresh the latent statistics, so that every checkpoint holds its own, and begin new sums."""
+        self.sums = ErrorSums(self.bottleneck.prefixes())
         loader = self.trainer.datamodule.latent_dataloader(8192)  # type: ignore[attr-defined]
         batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
         latents = torch.cat([self._encode_batch(batch) for batch in batches]).double()
@@ -214,40 +208,38 @@ class BehaviorAutoencoder(L.LightningModule):
         self.latent_encodings.copy_(latents[: len(self.latent_encodings)])
 
     def on_test_epoch_start(self) -> None:
-        """Clear the sums."""
-        self.tally = Tally(self.bottleneck.prefixes(dense=True))
+        """Begin new sums."""
+        self.sums = ErrorSums(self.bottleneck.prefixes(dense=True))
 
     def _measure(self, stage: str, batch: Any, *, by_policy: bool) -> None:
         """Add up a batch's errors; `by_policy` also each policy's own at every prefix."""
         # In full precision, as everything that loads the checkpoint computes.
         with torch.autocast(self.device.type, enabled=False):
-            self._measure_whole(stage, batch, by_policy)
-
-    def _measure_whole(self, stage: str, batch: Any, by_policy: bool) -> None:
-        code = self._code(batch)
-        latents = self.bottleneck.center(code)
-        _, actions = self._rebuild(latents, batch)
-        spread = (batch.actions - batch.mean_actions).double().square()
-        self.tally.add(stage, losses.squared_error(actions, batch.actions), spread.sum())
-        if stage != "train" and isinstance(self.bottleneck, Variational):
-            self.tally.kl.append(self.bottleneck.kl(code).double().cpu())
-        if by_policy:
-            parts = [losses.squared_errors(actions, batch.actions)[None]]
-            if smaller := self.tally.sizes[:-1]:
-                parts.insert(0, prefix_errors(latents, lambda z: self._rebuild(z, batch)[1], batch.actions, smaller))
-            self.tally.add_policies(torch.cat(parts), spread.flatten(1).sum(1))
+            code = self._code(batch)
+            latents = self.bottleneck.center(code)
+            errors = (self._rebuild(latents, batch)[1] - batch.actions).double().square()
+            spread = (batch.actions - batch.mean_actions).double().square()
+            self.sums.add(stage, errors.sum(), spread.sum())
+            if stage != "train" and isinstance(self.bottleneck, Variational):
+                self.sums.kl.append(self.bottleneck.kl(code).double().cpu())
+            if by_policy:
+                parts = [errors.flatten(1).sum(1)[None]]
+                if smaller := self.sums.sizes[:-1]:
+                    rebuild = lambda z: self._rebuild(z, batch)[1]  # noqa: E731
+                    parts.insert(0, prefix_errors(latents, rebuild, batch.actions, smaller))
+                self.sums.add_policies(torch.cat(parts), spread.flatten(1).sum(1))
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add up held-out (loader 0) and training (loader 1) errors."""
-        few = self.tally.policies < _PREFIX_POLICIES and len(self.tally.sizes) > 1
+        few = self.sums.policies < _PREFIX_POLICIES and len(self.sums.sizes) > 1
         self._measure(("val", "train")[dataloader_idx], batch, by_policy=few and dataloader_idx == 0)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Add up errors on policies and states that decided nothing, and keep each policy's own."""
+        """Add up errors on policies and states that decided nothing, each policy's own too."""
         self._measure("test", batch, by_policy=True)
 
     def _log_fvu(self) -> None:
-        for stage, (error, spread) in self.tally.sums.items():
+        for stage, (error, spread) in self.sums.totals.items():
             value = error / spread
             if not torch.isfinite(value):
                 raise UserError(
@@ -258,19 +250,16 @@ class BehaviorAutoencoder(L.LightningModule):
             self.log(f"{stage}_fvu", value.float(), prog_bar=stage == "val")
 
     def on_validation_epoch_end(self) -> None:
-        """Log FVU, of every prefix where latents are nested, and what the latent looks like."""
+        """Log FVU, of every prefix where latents are nested, and statistics of the latent."""
         self._log_fvu()
-        eigenvalues = torch.linalg.eigvalsh(self.latent_covariance.double()).clamp_min(0)
-        self.log("latent_spread", eigenvalues.sum().sqrt().float())
-        self.log("latent_participation_ratio", (eigenvalues.sum() ** 2 / eigenvalues.square().sum()).float())
-        self.log_dict({f"val_fvu_k/{size}": value for size, value in self.tally.curve().items()})
-        if self.tally.kl:
-            spectrum = torch.cat(self.tally.kl).mean(0).float()
+        spread, ratio = self.latent_spread()
+        self.log_dict({"latent_spread": spread.float(), "latent_participation_ratio": ratio.float()})
+        self.log_dict({f"val_fvu_k/{size}": value for size, value in self.sums.curve().items()})
+        if self.sums.kl:
+            spectrum = torch.cat(self.sums.kl).mean(0).float()
             self.log_dict({"val_kl": spectrum.sum(), **{f"val_kl_latent/{i}": kl for i, kl in enumerate(spectrum, 1)}})
 
-    def on_test_epoch_end(self) -> None:
-        """Log FVU on the test part."""
-        self._log_fvu()
+    on_test_epoch_end = _log_fvu
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return AdamW with linear warm-up and cosine decay over the whole run."""

@@ -1,20 +1,52 @@
-"""What settings must be, and what must be installed, told in sentences. Ground floor: imports nothing heavy."""
+"""Checks of settings and of installed packages, with a sentence for what is wrong. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
 import re
+from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lightning_pz.common.errors import UserError, nearest
 
-LATENTS = ("density", "gaussian")
-"""What random latents are drawn from; see `lightning_pz.common.latents`."""
+LatentsKind = Literal["density", "gaussian"]
+"""What random latents are drawn from; see `lightning_pz.common.latent_distribution`."""
+LATENTS = get_args(LatentsKind)
+RecipeKind = Literal["random", "grown"]
+"""How a pool is made: `random` is the paper's, `grown` searches without reward."""
 
 
 def is_installed(module: str) -> bool:
     """Whether a module can be imported, without importing it."""
     return importlib.util.find_spec(module) is not None
+
+
+def check_extra(packages: str | Sequence[str], extra: str, why: str) -> None:
+    """Raise `UserError` unless optional packages are installed, with the line that installs them.
+
+    Args:
+        packages: The modules, by the names they are imported under.
+        extra: The extra of lightning_pz that brings them; several are joined by commas.
+        why: What needs them, the subject of the sentence: `--algorithm cmaes`.
+    """
+    wanted = [packages] if isinstance(packages, str) else packages
+    missing = [package for package in wanted if not is_installed(package)]
+    if missing:
+        words = "package {}, which is" if len(missing) == 1 else "packages {}, which are"
+        raise UserError(
+            f"{why} needs the {words.format(' and '.join(missing))} not installed: pip install 'lightning_pz[{extra}]'"
+        )
+
+
+def check_choices(settings: Any, prefix: str = "") -> None:
+    """Raise `UserError` for the first field of a dataclass that is none of its `Literal` type's words.
+
+    The prefix, such as `states.`, precedes the fields' names on the command line.
+    """
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal:
+            one_of(prefix + name, getattr(settings, name), get_args(hint))
 
 
 def one_of(flag: str, value: str, known: tuple[str, ...]) -> None:
@@ -31,11 +63,11 @@ def at_least(least: int, values: dict[str, int]) -> None:
 
 
 LARGEST_SEED = 2**32 - 1
-"""What NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take."""
+"""The largest seed that NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take."""
 
 
 def seeds(values: dict[str, int], count: int = 1) -> None:
-    """Raise `UserError` for the first flag from whose value on there are not so many seeds."""
+    """Raise `UserError` for the first flag whose value and the next `count - 1` are not all seeds."""
     for flag, value in values.items():
         if not 0 <= value <= LARGEST_SEED - (count - 1):
             more = "" if count == 1 else f" ({count} of them, one after another)"
@@ -43,7 +75,7 @@ def seeds(values: dict[str, int], count: int = 1) -> None:
 
 
 def check_horizon(horizon: int | None) -> None:
-    """Raise `UserError` for a horizon that is given and below 1."""
+    """Raise `UserError` for a horizon below 1."""
     at_least(1, {} if horizon is None else {"env.horizon": horizon})
 
 
@@ -55,7 +87,7 @@ def positive(values: dict[str, float]) -> None:
 
 
 def plain_name(flag: str, value: str) -> None:
-    """Raise `UserError` unless a text can name a file or a folder that stays where it is put."""
+    """Raise `UserError` unless a text can name a file or a folder without leaving its parent."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}", value):
         raise UserError(
             f"--{flag} expects a name for folders, of at most 120 letters, digits and _ . + = -, the first a letter, a "

@@ -1,4 +1,4 @@
-"""Progress switches, and the closing lines that a run prints."""
+"""Output at the terminal: progress switches, short tables, the closing lines of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def tqdm_disable(progress: bool | None) -> bool | None:
 
 
 def is_terminal() -> bool:
-    """Return whether standard error is a terminal, which can show progress bars."""
+    """Whether progress bars go to a terminal."""
     return sys.stderr.isatty()
 
 

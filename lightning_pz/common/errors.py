@@ -1,4 +1,4 @@
-"""The one exception whose text is meant for a person at a terminal."""
+"""`UserError`, whose text is a sentence for the user, and the entry points that print it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from typing import NoReturn
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: what was expected, what came, and what to do.
-
-    Entry points print it without a traceback and exit with code 2.
-    """
+    """A mistake that the user can correct: what was expected, what came, and what to do. Exit code 2, no traceback."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -29,8 +26,8 @@ def run_main(main: Callable[[list[str]], object]) -> NoReturn:
 
     Ctrl-C exits with 130, as shells expect.
     """
-    # Heard when torch is imported, after this. Threads that wait for each other by spinning waste whole cores as soon
-    # as anything else runs on the machine: training steps then take two to ten times as long.
+    # Read when torch is imported, after this. Threads that wait for each other by spinning waste whole cores as soon as
+    # anything else runs on the machine: training steps then take two to ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         main(sys.argv[1:])

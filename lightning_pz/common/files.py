@@ -1,12 +1,10 @@
-"""Files and folders that are written whole or not at all, locks between processes, names that are safe on disk.
-
-Imports nothing heavy, so that commands can use it before torch.
-"""
+"""Files and folders written whole or not at all, locks between processes, safe names. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import math
@@ -24,15 +22,12 @@ from filelock import FileLock, Timeout
 from lightning_pz.common.errors import UserError
 
 _LONGEST_NAME = 120
-"""Letters of a file name made from text; file systems take 255 bytes, and run names add to it."""
+"""Letters of a file name made from text; file systems allow 255 bytes, and run names add to it."""
 _MADE_HERE = re.compile(r"(^|-)[0-9a-f]{8}$")
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return a path beside `path` that no other process or thread uses, on the same disk.
-
-    The name holds host and process, so that `remove_leftovers` can tell what a killed process left behind.
-    """
+    """Return a path beside `path` that no other process or thread uses, named by host and process for `remove_leftovers`."""
     return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
@@ -99,11 +94,7 @@ def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
 
 
 def claim_folder(target: Path) -> bool:
-    """Make a folder and return whether it is this call that made it; of several processes one gets it.
-
-    Raises:
-        UserError: The folder cannot be made.
-    """
+    """Make a folder and return whether it is this call that made it; of several processes one gets it."""
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -125,7 +116,7 @@ def check_writable(folder: Path) -> None:
 
 def remove_leftovers(target: Path) -> None:
     """Remove temporary files and folders of `target` whose process on this machine has ended: a kill left them behind."""
-    for leftover in target.parent.glob(f".{_escape(target.name)}.{_escape(_host())}-*.tmp"):
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.{glob.escape(_host())}-*.tmp"):
         process = leftover.name.rsplit("-", 2)[-2]
         if process.isdigit() and not _is_alive(int(process)):
             shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
@@ -133,11 +124,9 @@ def remove_leftovers(target: Path) -> None:
 
 @contextlib.contextmanager
 def alone(target: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock beside `target`, so that one process at a time works on it; the lock of a killed process is free.
+    """Hold a lock beside `target`, which need not exist, so that one process at a time works on it.
 
-    Args:
-        target: What is worked on; it need not exist. The lock file is `.<name>.lock` in its parent folder.
-        wait: Wait for the process that holds the lock; or raise at once.
+    The lock file is `.<name>.lock` in its parent folder; the lock of a killed process is free.
 
     Raises:
         UserError: Another process holds the lock and `wait` is False, or the folder cannot be written to.
@@ -164,7 +153,7 @@ def file_digest(path: Path) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a text in lower-case letters, digits, underscores and hyphens, for people; `safe_name` tells texts apart."""
+    """Return a text in lower-case letters, digits, underscores and hyphens, for people; two texts may share one."""
     return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
 
 
@@ -190,13 +179,8 @@ def _is_alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:  # it belongs to another user
-        return True
+        pass
     return True
-
-
-def _escape(text: str) -> str:
-    """Return a text as a glob pattern that matches it alone."""
-    return re.sub(r"([*?[])", r"[\1]", text)
 
 
 def _finite(plain: Any) -> Any:
@@ -209,7 +193,7 @@ def _finite(plain: Any) -> Any:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what a disk can refuse into a sentence; other errors pass."""
+    """Turn the errors of a disk into sentences; other errors pass."""
     try:
         yield
     except OSError as error:

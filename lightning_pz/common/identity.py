@@ -1,8 +1,8 @@
-"""What a result depends on, as plain data: one digest of it, the first difference between two, and the source of code.
+"""Identities: plain data on which a result depends, with a digest, the first difference of two, and digests of code.
 
-Whatever is found again, resumed or shared is known by the content of all that decides it. Names and paths are for
-people. An identity is a mapping of plain data (strings, numbers, None, lists, mappings), so that JSON can keep it beside
-the result and an error can name what differs. Imports nothing heavy.
+Whatever is found again, resumed or shared is known by the content of all that decides it; names and paths are for people.
+An identity is a mapping of strings, numbers, None, lists and mappings, so that JSON can keep it beside the result and an
+error can name a difference. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -28,11 +28,8 @@ def digest(plain: Any) -> str:
 def first_difference(found: Any, wanted: Any, *, ignore: Sequence[str] = (), known_only: bool = False) -> str | None:
     """Return where two plain values first differ, such as `env.horizon is 5, not 50`, or None if they are equal.
 
-    Args:
-        found: What lies on disk.
-        wanted: What is asked for.
-        ignore: Dotted keys that do not count, with everything below them.
-        known_only: Skip keys that `found` lacks, for what an earlier version wrote without them.
+    Dotted keys in `ignore` do not count, nor what is below them; with `known_only`, nor do keys that `found` lacks, for
+    files of an earlier version.
     """
     return _difference("", _plain(found), _plain(wanted), tuple(ignore), known_only)
 
@@ -40,8 +37,8 @@ def first_difference(found: Any, wanted: Any, *, ignore: Sequence[str] = (), kno
 def source_digest(thing: Callable[..., Any] | type | ModuleType) -> str:
     """Return a digest of the source of a user's function, class or module, with the user's modules that it imports.
 
-    The content of whole files counts: that of the module that defines `thing`, and of every module outside the standard
-    library and site-packages that those modules refer to by name. What has no file counts by its name alone.
+    Whole files count: that of the module that defines `thing`, and of every module outside the standard library and
+    site-packages that those modules refer to by name. A module without a file counts by its name alone.
     """
     module = thing if isinstance(thing, ModuleType) else sys.modules.get(getattr(thing, "__module__", ""))
     seen: dict[str, str] = {}
@@ -56,10 +53,7 @@ def is_users_own(module: ModuleType | None) -> bool:
     if file is None or file.is_relative_to(Path(__file__).resolve().parents[1]):
         return False
     paths = sysconfig.get_paths()
-    if any(file.is_relative_to(Path(paths[key]).resolve()) for key in ("purelib", "platlib")):
-        return False
-    standard = Path(paths["stdlib"]).resolve()
-    return not file.is_relative_to(standard)
+    return not any(file.is_relative_to(Path(paths[key]).resolve()) for key in ("purelib", "platlib", "stdlib"))
 
 
 def _collect(module: ModuleType | None, seen: dict[str, str], first: bool = False) -> None:
@@ -91,21 +85,15 @@ def _plain(value: Any) -> Any:
 def _difference(place: str, found: Any, wanted: Any, ignore: tuple[str, ...], known_only: bool) -> str | None:
     if place in ignore:
         return None
+    pairs: list[tuple[str, Any, Any]] | None = None
     if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in dict.fromkeys((*wanted, *found)):
-            if known_only and key not in found:
-                continue
-            inner = f"{place}.{key}" if place else key
-            told = _difference(inner, found.get(key, _ABSENT), wanted.get(key, _ABSENT), ignore, known_only)
-            if told is not None:
-                return told
-        return None
-    if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
-        for i, (one, other) in enumerate(zip(found, wanted, strict=True)):
-            told = _difference(f"{place}[{i}]", one, other, ignore, known_only)
-            if told is not None:
-                return told
-        return None
+        keys = [key for key in dict.fromkeys((*wanted, *found)) if key in found or not known_only]
+        dot = f"{place}." if place else ""
+        pairs = [(f"{dot}{key}", found.get(key, _ABSENT), wanted.get(key, _ABSENT)) for key in keys]
+    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        pairs = [(f"{place}[{i}]", *both) for i, both in enumerate(zip(found, wanted, strict=True))]
+    if pairs is not None:
+        return next(filter(None, (_difference(*pair, ignore, known_only) for pair in pairs)), None)
     return None if found == wanted else f"{place or 'it'} is {_short(found)}, not {_short(wanted)}"
 
 

@@ -1,7 +1,6 @@
-"""Folders known by the content of all that decides what is in them; names are for people.
+"""Folders of results, found again by their identity whatever they are called; two results never share a folder.
 
-A result is found again by its identity, whatever its folder is called, and two that differ never share a folder: the
-second gets a number behind its name. Imports nothing heavy.
+A second result of the same name gets a number behind it. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -17,17 +16,16 @@ from lightning_pz.common.files import alone, write_text
 from lightning_pz.common.identity import digest, first_difference
 
 WHOLE, SHORT = "identity.json", "identity"
-"""Files beside a result: its identity as plain data, to name a difference, and the digest of that, to find it."""
+"""Files beside a result: its identity as plain data, to name a difference, and the digest of it, to find it."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What decides a result.
+    """Everything that decides a result.
 
     Attributes:
         content: Plain data.
-        earlier: Digests by which earlier versions knew the very same result. Leave them out where theirs left out
-            something that matters here.
+        earlier: Digests by which earlier versions knew the very same result, unless they omitted something that matters.
     """
 
     content: Mapping[str, Any]
@@ -39,8 +37,8 @@ class Identity:
         return digest(self.content)[:16]
 
     def write(self, folder: Path) -> None:
-        """Mark a folder, made if it is missing, as holding this result."""
-        # Not write_json, which would make the end of an infinite box null.
+        """Mark a folder as that of this result; make it if it is missing."""
+        # Not write_json, which would make an infinite bound null.
         write_text(folder / WHOLE, json.dumps(self.content, indent=2) + "\n")
         write_text(folder / SHORT, self.digest + "\n")
 
@@ -49,7 +47,7 @@ class Identity:
         return _mark(folder) in (self.digest, *self.earlier)
 
     def difference(self, folder: Path) -> str | None:
-        """Return the first difference to what a folder holds, such as `budget is 5, not 50`; None if it does not tell."""
+        """Return the first difference to what a folder holds, such as `budget is 5, not 50`; None if it is not known."""
         try:
             kept = json.loads((folder / WHOLE).read_text())
         except (OSError, ValueError):
@@ -58,30 +56,20 @@ class Identity:
 
 
 def find(parents: Sequence[Path], name: str, identity: Identity) -> Path:
-    """Return the folder of a result, or the place for it: a folder of this name below the first parent, or with a number.
+    """Return the folder of a result among the folders in `parents`, or a free one, `name` with a number if needed.
 
-    Args:
-        parents: Where to look, whatever the folders there are called.
-        name: What to call a new one; safe for a file system.
-        identity: What decides the result.
+    A new folder is to be made below the first parent; the name must be safe for a file system.
     """
     for parent in parents:
         for mark in sorted(parent.glob(f"*/{SHORT}")):
             if identity.is_of(mark.parent):
                 return mark.parent
-    for number in itertools.count(1):
-        folder = parents[0] / (name if number == 1 else f"{name}-{number:03d}")
-        if _is_free(folder):
-            return folder
-    raise AssertionError("unreachable")
+    names = (name if number == 1 else f"{name}-{number:03d}" for number in itertools.count(1))
+    return next(folder for folder in (parents[0] / one for one in names) if _is_free(folder))
 
 
 def claim(parents: Sequence[Path], name: str, identity: Identity) -> Path:
-    """Return the folder of a result as `find` does, and mark a new one at once, so that no other process takes it.
-
-    Raises:
-        UserError: The folder cannot be written to.
-    """
+    """Return the folder of a result as `find` does, and mark a new one at once, so that no other process takes it."""
     with alone(parents[0]):
         folder = find(parents, name, identity)
         if not identity.is_of(folder):
@@ -97,7 +85,7 @@ def _mark(folder: Path) -> str | None:
 
 
 def _is_free(folder: Path) -> bool:
-    """Return whether nothing but locks lies there: something else is not ours to touch."""
+    """Return whether nothing lies there but locks and other hidden files."""
     if not folder.is_dir():
         return not folder.exists()
     return all(entry.name.startswith(".") for entry in folder.iterdir())

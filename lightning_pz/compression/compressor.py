@@ -1,9 +1,9 @@
-"""What happens to a network's weights when: gates, masks, factors and int8 along a training."""
+"""Applies a compression to a network's weights during training: gates, masks, factors and int8, each in its time."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,29 +12,61 @@ from torch.nn.utils import parametrize
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.formats.codecs import SPARSE, encode
-from lightning_pz.compression.formats.files import split_low_rank
-from lightning_pz.compression.methods.low_rank import rank_by_count, rank_by_energy, rank_by_error, truncate
+from lightning_pz.compression.measures import output_fvu, outputs
+from lightning_pz.compression.methods.l0 import HardConcrete
+from lightning_pz.compression.methods.low_rank import (
+    rank_by_count,
+    rank_by_energy,
+    rank_by_error,
+    split_low_rank,
+    truncate,
+)
 from lightning_pz.compression.methods.quantize import ActivationInt8
 from lightning_pz.compression.methods.schedule import kept_counts
-from lightning_pz.compression.methods.stack import Stack, check_finite, layers_of, restore_stacks, stack_state
-from lightning_pz.compression.network import copy_of, fvu, outputs
+from lightning_pz.compression.methods.stack import Stack, check_finite, layers_of
+from lightning_pz.compression.modules import copy_of
 from lightning_pz.compression.settings import CompressSettings
 
 States = Callable[[], Tensor]
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """A policy after its compression.
+
+    Attributes:
+        whole: The network with whole layers.
+        final: The same with low-rank layers split in two.
+        compressor: The compressor, at its last step.
+        env_steps: Environment steps taken.
+        model: The Stable-Baselines3 model, if that trained it; its layers hold the finished weights.
+    """
+
+    whole: nn.Sequential
+    final: nn.Sequential
+    compressor: Compressor
+    env_steps: int
+    model: Any = None
+
+
 class Compressor:
-    """Compresses the layers of a network while somebody else trains it.
+    """Compresses the layers of a network during a training that is run elsewhere.
 
     A training of N steps (and, with int8, N `int8_share` more) goes: pruning between `ramp.begin` and `ramp.end`; gates
-    from the start, their penalty between the same shares; at `ramp.end` gates become final and low-rank layers take the
-    place of whole ones; from N on, weights are rounded to int8. What is left of each stage is fine-tuning.
+    from the start, their penalty between the same shares; at `ramp.end` gates become final and factors replace layers;
+    from N on, weights are rounded to int8. The rest of each stage is fine-tuning.
 
     Args:
         network: The policy's network; its layers are compressed.
         settings: What to do.
-        learning_rate: Adam's, of factors: that of the weights whose place they take.
+        learning_rate: Adam's, of factors: that of the weights that they replace.
         states: Makes observations, (S, ...), on which a rank by behavior error is chosen.
+
+    Attributes:
+        weights: Stored weights by layer, before masks and rounding: the layers' own, or copies kept elsewhere.
+        gates_closed: Share of the gates that were closed when they became final.
+        extra: Moves gates or factors.
+        settled: Whether gates are final and ranks chosen.
 
     Raises:
         UserError: Weights that are not finite, or too high a rank or sparsity for the layers.
@@ -52,26 +84,21 @@ class Compressor:
         self.layers = layers_of(network)
         self.stacks = {name: Stack(module.weight) for name, module in self.layers.items()}
         self.weights: dict[str, Tensor] = {name: module.weight for name, module in self.layers.items()}
-        """Stored weights, before masks and rounding: the layers' own, until somebody keeps them elsewhere."""
         self.gates_closed: float | None = None
-        """Share of the gates that were closed when they became final."""
-        self._generator = torch.Generator().manual_seed(settings.seed)
         self.extra: torch.optim.Optimizer | None = None
-        """Moves gates or factors."""
-        self._step, self._rounds = 0, False
         self.settled = False
-        """Whether gates are final and ranks chosen."""
-        shapes = [tuple(module.weight.shape) for module in self.layers.values()]
+        self._generator = torch.Generator().manual_seed(settings.seed)
+        self._step, self._rounds = 0, False
         if settings.has("prune"):
+            shapes = [tuple(weight.shape) for weight in self.weights.values()]
             kept = kept_counts(shapes, settings.sparsity, settings.distribution)
-            self._pruned = [math.prod(shape) - count for shape, count in zip(shapes, kept, strict=True)]
+            self._pruned = {n: w.numel() - count for (n, w), count in zip(self.weights.items(), kept, strict=True)}
         if settings.has("low_rank") and (rank := settings.low_rank.rank) is not None:
-            for name, shape in zip(self.layers, shapes, strict=True):
-                if rank > min(shape[0], math.prod(shape[1:])):
+            for name, weight in self.weights.items():
+                if rank > (most := min(matrix := weight.flatten(1).shape)):
                     raise UserError(
-                        f"--low_rank.rank expects at most {min(shape[0], math.prod(shape[1:]))}, the rank of layer {name} "
-                        f"of {shape[0]} x {math.prod(shape[1:])} weights, but got {rank}: choose a smaller one, or "
-                        "--low_rank.params, which suits each layer"
+                        f"--low_rank.rank expects at most {most}, the rank of layer {name} of {matrix[0]} x {matrix[1]} "
+                        f"weights, but got {rank}: choose a smaller one, or --low_rank.params, which suits each layer"
                     )
         if settings.has("l0"):
             for stack in self.stacks.values():
@@ -80,7 +107,7 @@ class Compressor:
             self.draw()
 
     def parametrize(self) -> None:
-        """Put every stack in its layer's way, by `torch.nn.utils.parametrize`."""
+        """Pass every layer's weight through its stack, by `torch.nn.utils.parametrize`."""
         for name, module in self.layers.items():
             parametrize.register_parametrization(module, "weight", self.stacks[name])
             self.weights[name] = module.parametrizations.weight.original  # type: ignore[union-attr, assignment]
@@ -97,12 +124,11 @@ class Compressor:
 
     def draw(self) -> None:
         """Draw new noise for the gates."""
-        for stack in self.stacks.values():
-            if stack.gates is not None:
-                stack.gates.draw(self._generator)
+        for gates in self._gates:
+            gates.draw(self._generator)
 
     def advance(self, step: int) -> bool:
-        """Do what has come due, and return whether that was anything.
+        """Do everything that is due, and return whether anything was.
 
         Args:
             step: Steps done, 0 to `settings.total_steps()`; never falls.
@@ -111,10 +137,10 @@ class Compressor:
         self._step, changed = step, False
         if settings.has("prune"):
             share = settings.ramp.share(step, base)
-            for stack, weight, pruned in zip(self.stacks.values(), self.weights.values(), self._pruned, strict=True):
-                kept = weight.numel() - round(share * pruned)
+            for name, stack in self.stacks.items():
+                kept = self.weights[name].numel() - round(share * self._pruned[name])
                 if kept < int(stack.mask.keep.sum()):
-                    stack.mask.shrink(weight.detach(), kept)
+                    stack.mask.shrink(self.weights[name].detach(), kept)
                     changed = True
         if step >= settings.ramp.end * base and not self.settled:
             self._settle()
@@ -129,26 +155,25 @@ class Compressor:
         return changed
 
     def penalty(self) -> Tensor | None:
-        """Return the weighted expected share of open gates, or None where there is nothing to pay."""
-        gates = [stack.gates for stack in self.stacks.values() if stack.gates is not None]
-        if not gates or self._step < self.settings.ramp.begin * self.settings.base_steps():
+        """Return the weighted expected share of open gates, or None where there is no penalty."""
+        if not self._gates or self._step < self.settings.ramp.begin * self.settings.base_steps():
             return None
-        count = sum(gate.log_alpha.numel() for gate in gates)
-        opened = torch.stack([gate.expected_open() for gate in gates]).sum()
+        count = sum(gates.log_alpha.numel() for gates in self._gates)
+        opened = torch.stack([gates.expected_open() for gates in self._gates]).sum()
         return self.settings.l0.penalty * opened / count
 
     @property
     def noisy(self) -> bool:
         """Whether the weights in training differ from the finished ones."""
-        return any(stack.gates is not None for stack in self.stacks.values())
+        return bool(self._gates)
 
     @torch.no_grad()
     def finished(self) -> tuple[nn.Sequential, nn.Sequential]:
         """Return the network as it is now with whole layers, and with factors as layers of their own."""
         self.train(False)
-        whole = copy_of(self.network)
-        factors = {}
-        for (name, layer), stack in zip(layers_of(whole).items(), self.stacks.values(), strict=True):
+        whole, factors = copy_of(self.network), {}
+        for name, layer in layers_of(whole).items():
+            stack = self.stacks[name]
             layer.weight.copy_(stack(self.weights[name]))
             if stack.factors is not None:
                 factors[name] = stack.factors.values()
@@ -157,32 +182,30 @@ class Compressor:
 
     @torch.no_grad()
     def scalars(self) -> dict[str, float]:
-        """Return what to log: sparsity in all and by layer, the sparsity aimed at, gates, ranks, int8."""
+        """Return numbers to log: sparsity in all and by layer, the sparsity aimed at, gates, ranks, int8."""
         values, zeros, count = {}, 0, 0
         for name, stack in self.stacks.items():
             keep = stack.mask.keep if stack.gates is None else stack.mask.keep & stack.gates.open()
             if stack.factors is not None:
-                # The product of factors fills what a mask had emptied.
+                # The product of factors fills the zeros of a mask.
                 keep = torch.ones_like(keep)
             values[f"sparsity/{name}"] = 1 - float(keep.float().mean())
-            zeros, count = zeros + int((~keep).sum()), count + keep.numel()
             if stack.factors is not None:
                 values[f"rank/{name}"] = float(stack.factors.left.shape[1])
+            zeros, count = zeros + int((~keep).sum()), count + keep.numel()
         values["sparsity"] = zeros / count
         if self.settings.has("prune"):
-            values["sparsity_target"] = self.settings.sparsity * self.settings.ramp.share(
-                self._step, self.settings.base_steps()
-            )
-        gates = [stack.gates for stack in self.stacks.values() if stack.gates is not None]
-        if gates:
-            values["expected_open"] = float(sum(gate.expected_open() for gate in gates)) / count
+            share = self.settings.ramp.share(self._step, self.settings.base_steps())
+            values["sparsity_target"] = self.settings.sparsity * share
+        if self._gates:
+            values["expected_open"] = float(sum(gates.expected_open() for gates in self._gates)) / count
         values["int8"] = float(any(stack.int8 for stack in self.stacks.values()))
         return values
 
     def state(self) -> dict[str, Any]:
-        """Return tensors and plain data from which `restore` goes on."""
+        """Return tensors and plain data for `restore`."""
         return {
-            "stacks": stack_state(self.stacks),
+            "stacks": {name: stack.state() for name, stack in self.stacks.items()},
             "weights": {name: weight.detach().clone() for name, weight in self.weights.items()},
             "extra": None if self.extra is None else self.extra.state_dict(),
             "generator": self._generator.get_state(),
@@ -193,12 +216,10 @@ class Compressor:
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was called, on a network of the same shape."""
-        for stack in self.stacks.values():
-            stack.gates = None
-        restore_stacks(self.stacks, state["stacks"])
-        for name, weight in self.weights.items():
-            weight.copy_(state["weights"][name])
+        """Take over the state of a compressor of a network of the same shape."""
+        for name, stack in self.stacks.items():
+            stack.restore(state["stacks"][name])
+            self.weights[name].copy_(state["weights"][name])
         self._step, self.settled, self.gates_closed = state["step"], state["settled"], state["gates_closed"]
         self._rounds = any(stack.int8 for stack in self.stacks.values())
         self._generator.set_state(state["generator"])
@@ -207,15 +228,18 @@ class Compressor:
             self._make_extra()
             self.extra.load_state_dict(state["extra"])  # type: ignore[attr-defined]
 
+    @property
+    def _gates(self) -> list[HardConcrete]:
+        return [stack.gates for stack in self.stacks.values() if stack.gates is not None]
+
     def _make_extra(self) -> None:
         parameters = [parameter for stack in self.stacks.values() for parameter in stack.parameters()]
-        gated = any(stack.gates is not None for stack in self.stacks.values())
-        rate = self.settings.l0.learning_rate if gated else self.learning_rate
+        rate = self.settings.l0.learning_rate if self._gates else self.learning_rate
         self.extra = torch.optim.Adam(parameters, lr=rate) if parameters else None
 
     @torch.no_grad()
     def _settle(self) -> None:
-        """Make gates final, then put factors in the place of layers where that is smaller."""
+        """Make gates final, then replace layers by factors where those are smaller."""
         self.settled = True
         if self.settings.has("l0"):
             for name, stack in self.stacks.items():
@@ -244,7 +268,7 @@ class Compressor:
             return rules.rank
         if rules.params is not None:
             return rank_by_count(tuple(matrix.shape), rules.params)
-        if rules.error is None or wanted is None or self.states is None:
+        if wanted is None or self.states is None:
             return rank_by_energy(matrix, rules.energy)
         trial, states = self.finished()[0], self.states()
         layer = layers_of(trial)[name]
@@ -252,7 +276,7 @@ class Compressor:
         def error(rank: int) -> float:
             left, right = truncate(matrix, rank)
             layer.weight.copy_((left @ right).view_as(layer.weight))
-            return fvu(outputs(trial, states), wanted)
+            return output_fvu(outputs(trial, states), wanted)
 
         return rank_by_error(min(matrix.shape), error, bound)
 

@@ -1,7 +1,9 @@
-"""Environments for compression: vectors or Atari images in, box or discrete actions out; and episodes played in them."""
+"""Environments for compression (vectors or images, box or discrete actions), and episodes played in them."""
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +17,17 @@ from tqdm import tqdm
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.make_environment import make_world_env, own_limit
 from lightning_pz.envs.content import env_content
-from lightning_pz.envs.exploring import play as play_many
-from lightning_pz.envs.simulators import make_simulator
-from lightning_pz.envs.simulators.mujoco_tables import RECIPES
-from lightning_pz.envs.specs import env_spec
+from lightning_pz.envs.episodes import Ends, Observer, TaskReturns, VisitedStates, play_episodes, record_episodes
+from lightning_pz.envs.simulators import Transition, make_simulator
+from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
+from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
+from lightning_pz.envs.specs import EnvSpec, env_spec
 from lightning_pz.envs.tasks import standard
 
 _SLOTS = 64
 """Episodes that are played side by side at most."""
 _IMAGE_STEPS, _VECTOR_STEPS = 27_000, 1000
-"""Steps of an episode where an environment tells no limit: 30 minutes of an Atari game; else as all commands have it."""
+"""Steps of an episode where an environment has no limit: 30 minutes of an Atari game; else the limit of all commands."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class World:
         horizon: Steps of the policy after which an episode is cut off, in training as well.
         shape: Of an observation; images have channels first.
         actions: Numbers in an action, or actions to choose from.
-        discrete: Whether actions are chosen.
+        discrete: Whether actions are chosen from a number of them.
         action_low: Lower corner of the action box, (A,); empty where actions are chosen.
         action_high: Upper corner of the action box, (A,).
-        content: What else of the environment decides a result, as plain data; see `content`.
+        content: All else of the environment that decides a result, as plain data; see `env_content`.
     """
 
     id: str
@@ -59,12 +62,12 @@ class World:
 
 @dataclass(frozen=True)
 class Played:
-    """What a policy did.
+    """Episodes that a policy played.
 
     Attributes:
         returns: Undiscounted return of each episode, (E,) float64.
         lengths: Steps of each, (E,) int64.
-        observations: All that were acted on, (V, ...), raw; empty unless they were asked for.
+        observations: All observations acted on, (V, ...), raw; empty unless asked for.
     """
 
     returns: np.ndarray
@@ -73,7 +76,7 @@ class Played:
 
 
 def find_world(env_id: str, horizon: int | None = None) -> World:
-    """Look an environment up.
+    """Return an environment by its id.
 
     Raises:
         UserError: It is unknown, needs a package that is missing, or has spaces that no policy network here fits.
@@ -85,7 +88,7 @@ def find_world(env_id: str, horizon: int | None = None) -> World:
     finally:
         env.close()
     if not isinstance(seen, spaces.Box) or len(seen.shape) not in (1, 3):
-        raise UserError(f"--env expects vectors or images to look at, but {env_id} has {seen}")
+        raise UserError(f"--env expects observations that are vectors or images, but {env_id} has {seen}")
     default = _IMAGE_STEPS if len(seen.shape) == 3 else _VECTOR_STEPS
     steps = int(horizon or limit or default)
     if isinstance(acts, spaces.Discrete) and acts.start == 0:
@@ -98,8 +101,31 @@ def find_world(env_id: str, horizon: int | None = None) -> World:
     )
 
 
+class WorldSimulator(GymnasiumSimulator):
+    """Episodes of a world; an action is chosen by its score.
+
+    Args:
+        world: The environment.
+        size: Number of slots.
+    """
+
+    def __init__(self, world: World, size: int) -> None:
+        box = [(-math.inf,) * world.actions, (math.inf,) * world.actions]
+        low, high = box if world.discrete else (world.action_low, world.action_high)
+        spec = EnvSpec(world.id, world.horizon, math.prod(world.shape), world.actions, (), (), low, high)
+        make = functools.partial(make_world_env, world.id, reward_clip=False, horizon=world.horizon)
+        super().__init__(spec, size, make, physics=False)
+        self._discrete = world.discrete
+        # Of one type from the start: a first observation of whole numbers must not cut the others down to such.
+        self._observations = np.zeros((size, *world.shape), dtype=_dtype(world))
+
+    def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
+        """Advance the active slots by one step; see `Simulator.step`."""
+        return super().step(actions.argmax(1) if self._discrete else actions, active)
+
+
 @torch.no_grad()
-def play(
+def play_world(
     network: nn.Module,
     world: World,
     seeds: Sequence[int],
@@ -115,68 +141,45 @@ def play(
         seeds: Of the episodes.
         keep: Whether to return all observations.
         progress: Whether to draw a progress bar over episodes.
+
+    Raises:
+        UserError: An observation, an action or a reward turned non-finite.
     """
-    if world.id in RECIPES and not world.discrete:
-        return _play_simulated(network, world, seeds, keep)
+
+    def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
+        return network(torch.from_numpy(observations[active]).float()).numpy()
+
+    if world.id in MUJOCO_FORMULAS and not world.discrete:
+        simulator = make_simulator(env_spec(world.id, world.horizon), len(seeds))
+        done = record_episodes(act, simulator, seeds, standard, world.horizon)
+        _check_finite(done, world, seeds)
+        seen = done.observations[done.mask()] if keep else done.observations[:0, 0]
+        return Played(done.returns(), done.lengths, torch.from_numpy(seen))
     parts = []
     with tqdm(total=len(seeds), unit="episode", disable=not progress, leave=False) as bar:
         # All SurRoL tasks of a process share one physics server.
         slots = 1 if world.id.startswith("surrol/") else _SLOTS
         for first in range(0, len(seeds), slots):
-            parts.append(_play_loop(network, world, seeds[first : first + slots], keep, bar))
-    return Played(
-        np.concatenate([part.returns for part in parts]),
-        np.concatenate([part.lengths for part in parts]),
-        torch.cat([part.observations for part in parts]),
-    )
+            some = seeds[first : first + slots]
+            simulator, returns = WorldSimulator(world, len(some)), TaskReturns({"standard": standard}, len(some))
+            visited = VisitedStates(world.shape, _dtype(world))
+            observers: list[Observer] = [returns, visited] if keep else [returns]
+            ends = play_episodes(act, simulator, some, world.horizon, observers, bar.update)
+            simulator.close()
+            _check_finite(ends, world, some)
+            parts.append((returns.totals[0], ends.lengths, visited.by_step()))
+    totals, lengths, observations = map(np.concatenate, zip(*parts, strict=True))
+    return Played(totals, lengths, torch.from_numpy(observations))
 
 
-def _play_simulated(network: nn.Module, world: World, seeds: Sequence[int], keep: bool) -> Played:
-    spec = env_spec(world.id, world.horizon)
+def _dtype(world: World) -> type[np.generic]:
+    return np.uint8 if world.is_image else np.float32
 
-    def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
-        return network(torch.from_numpy(observations[active].astype(np.float32))).numpy()
 
-    done = play_many(act, make_simulator(spec, len(seeds)), seeds, standard, world.horizon)
-    if not done.valid.all():
-        first = seeds[int(np.flatnonzero(~done.valid)[0])]
+def _check_finite(ends: Ends, world: World, seeds: Sequence[int]) -> None:
+    if not ends.valid.all():
+        broken = np.flatnonzero(~ends.valid)
         raise UserError(
-            f"{int((~done.valid).sum())} of {len(seeds)} episodes in {world.id} turned non-finite, the first that of seed "
-            f"{first}: the policy is broken"
+            f"{len(broken)} of {len(seeds)} episodes in {world.id} turned non-finite, the first that of seed "
+            f"{seeds[int(broken[0])]}: the policy is broken"
         )
-    mask = done.mask() if keep else np.zeros(done.rewards.shape, dtype=bool)
-    return Played(done.returns(), done.lengths, torch.from_numpy(done.observations[mask]))
-
-
-def _play_loop(network: nn.Module, world: World, seeds: Sequence[int], keep: bool, bar: tqdm) -> Played:
-    envs = [make_world_env(world.id, reward_clip=False, horizon=world.horizon) for _ in seeds]
-    kind = np.uint8 if world.is_image else np.float32
-    # Of one type from the start: a first observation of whole numbers must not cut the others down to such.
-    observations = np.stack([
-        np.asarray(env.reset(seed=int(seed))[0], dtype=kind) for env, seed in zip(envs, seeds, strict=True)
-    ])  # fmt: skip
-    returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), dtype=np.int64)
-    active = np.arange(len(seeds))
-    seen: list[torch.Tensor] = []
-    while len(active):
-        states = torch.from_numpy(observations[active])
-        if keep:
-            seen.append(states)
-        wanted = network(states.float()).numpy()
-        if not np.isfinite(wanted).all():
-            raise UserError(f"the policy's actions turned non-finite in {world.id}: it is broken")
-        actions = wanted.argmax(1) if world.discrete else wanted
-        going = []
-        for slot, action in zip(active, actions, strict=True):
-            observation, reward, terminated, truncated, _ = envs[slot].step(action)
-            observations[slot] = observation
-            returns[slot] += float(reward)
-            lengths[slot] += 1
-            if not (terminated or truncated):
-                going.append(slot)
-        bar.update(len(active) - len(going))
-        active = np.array(going, dtype=int)
-    for env in envs:
-        env.close()
-    empty = torch.empty(0, *world.shape, dtype=torch.uint8 if world.is_image else torch.float32)
-    return Played(returns, lengths, torch.cat(seen) if keep else empty)

@@ -1,33 +1,33 @@
-"""Gymnasium environments as policies for compression see them: games in small stacks, and errors in sentences."""
+"""Makes Gymnasium environments for compression: games as small stacks of images, dictionaries as vectors."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from lightning_pz.common.checks import check_extra, is_installed
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.guarded import FiniteOnly
 from lightning_pz.envs.specs import import_registrar, make_env
 
-PROVIDERS = {
+_PROVIDERS = {
     "ale_py": ("atari", "pip install 'lightning_pz[atari]'"),
     "gymnasium_mariobros": ("Super Mario Bros", "pip install gymnasium-mariobros (its game image is proprietary)"),
     "surrol": ("SurRoL", "see lightning_pz/compression/README.md"),
 }
 """Modules that register environments when imported: what they bring, and how they are installed."""
-SKIP = 4
+_SKIP = 4
 """Frames of a game in one step of a policy."""
 _MARIO_FRAMES = 9000
-"""150 s of play, after which an episode is cut off: what is registered is as good as no limit."""
+"""150 s of play, after which an episode is cut off: the registered limit is as good as none."""
 
 
 def register_providers(env_id: str) -> None:
-    """Import what registers an environment, if it is not registered and its id tells who would.
+    """Import the package that registers an environment, if it is not registered and its id names one.
 
     Raises:
         UserError: The package or the module is not installed; with the line that installs it where that is known.
@@ -39,17 +39,19 @@ def register_providers(env_id: str) -> None:
     provider = (
         "ale_py" if lower.startswith("ale/") or "noframeskip" in lower
         else "gymnasium_mariobros" if lower.startswith("supermariobros")
-        else "lightning_pz.compression.surrol" if lower.startswith("surrol/") else None
+        else "surrol" if lower.startswith("surrol/") else None
     )  # fmt: skip
     if provider is None:
         return
-    needed = "surrol" if provider.endswith("surrol") else provider
-    if importlib.util.find_spec(needed) is None:
-        what, line = PROVIDERS[needed]
+    if not is_installed(provider):
+        what, line = _PROVIDERS[provider]
         raise UserError(f"--env {env_id} needs {what}, which is not installed: {line}")
-    imported = importlib.import_module(provider)
-    if hasattr(imported, "register"):
-        imported.register()
+    if provider == "surrol":
+        from lightning_pz.compression.surrol import register
+
+        register()
+    else:
+        importlib.import_module(provider)
 
 
 def make_world_env(
@@ -77,14 +79,13 @@ def make_world_env(
         # The registered limit would count before the one below, and in frames.
         more["max_episode_steps"] = -1
     env = make_env(env_id, disable_env_checker=True, **more)
-    shape = getattr(env.observation_space, "shape", None)
     if atari:
         env = _atari(env, env_id, reward_clip)
-    elif shape is not None and len(shape) == 3:
+    elif len(getattr(env.observation_space, "shape", None) or ()) == 3:
         env = _small_stacks(env, env_id)
     elif isinstance(env.observation_space, spaces.Dict) and flatten:
         env = gymnasium.wrappers.FlattenObservation(env)
-    env = FiniteOnly(env, env_id, "mend the environment, or look at the policy if it drove it there")
+    env = FiniteOnly(env, env_id, "mend the environment, or check the policy if it drove it there")
     return env if horizon is None else gymnasium.wrappers.TimeLimit(env, horizon)
 
 
@@ -95,21 +96,23 @@ def provider_of(env_id: str) -> str:
 
 
 def own_limit(env_id: str, env: gymnasium.Env) -> int | None:
-    """Return the steps of a policy after which an environment cuts an episode off by itself, None where it tells of none."""
+    """Return the steps of a policy after which an environment itself cuts an episode off; None if it has no limit."""
     limit = env.spec.max_episode_steps if env.spec else None
     frames = len(getattr(env.observation_space, "shape", None) or ()) == 3
     if provider_of(env_id) == "gymnasium_mariobros":
         limit = _MARIO_FRAMES
-    return limit if limit is None or not frames else -(-limit // SKIP)
+    return limit if limit is None or not frames else -(-limit // _SKIP)
 
 
 def _atari(env: gymnasium.Env, env_id: str, reward_clip: bool) -> gymnasium.Env:
-    if importlib.util.find_spec("stable_baselines3") is None or importlib.util.find_spec("cv2") is None:
-        raise UserError(f"--env {env_id} needs more: pip install 'lightning_pz[atari,compression]'")
+    check_extra(("stable_baselines3", "cv2"), "atari,compression", f"--env {env_id}")
     from stable_baselines3.common.atari_wrappers import AtariWrapper
 
-    env = AtariWrapper(env, frame_skip=SKIP, terminal_on_life_loss=reward_clip, clip_reward=reward_clip)
-    return _channels_first(gymnasium.wrappers.FrameStackObservation(env, 4))
+    env = AtariWrapper(env, frame_skip=_SKIP, terminal_on_life_loss=reward_clip, clip_reward=reward_clip)
+    env = gymnasium.wrappers.FrameStackObservation(env, 4)
+    # Stacks of (4, 84, 84, 1) become (4, 84, 84).
+    space = spaces.Box(0, 255, env.observation_space.shape[:3], np.uint8)  # type: ignore[index]
+    return gymnasium.wrappers.TransformObservation(env, lambda image: np.asarray(image)[..., 0], space)
 
 
 def _small_stacks(env: gymnasium.Env, env_id: str) -> gymnasium.Env:
@@ -119,24 +122,13 @@ def _small_stacks(env: gymnasium.Env, env_id: str) -> gymnasium.Env:
             f"--env expects images of shape (height, width, 3) in bytes, but {env_id} has {space}: register a wrapped "
             "version that has them"
         )
-    if importlib.util.find_spec("cv2") is None:
-        raise UserError(f"--env {env_id} has images, which need one package more: pip install opencv-python-headless")
+    check_extra("cv2", "atari", f"--env {env_id}, which has images,")
     if provider_of(env_id) == "gymnasium_mariobros":
-        env = _with_few_buttons(env)
-    env = gymnasium.wrappers.MaxAndSkipObservation(env, SKIP)
+        from gymnasium_mariobros.actions import SIMPLE_MOVEMENT
+        from gymnasium_mariobros.wrappers import JoypadSpace
+
+        # 7 of the 256 combinations of buttons.
+        env = JoypadSpace(env, SIMPLE_MOVEMENT)
+    env = gymnasium.wrappers.MaxAndSkipObservation(env, _SKIP)
     env = gymnasium.wrappers.ResizeObservation(gymnasium.wrappers.GrayscaleObservation(env), (84, 84))
     return gymnasium.wrappers.FrameStackObservation(env, 4)
-
-
-def _with_few_buttons(env: gymnasium.Env) -> gymnasium.Env:
-    """Leave 7 of the 256 combinations of buttons."""
-    from gymnasium_mariobros.actions import SIMPLE_MOVEMENT
-    from gymnasium_mariobros.wrappers import JoypadSpace
-
-    return JoypadSpace(env, SIMPLE_MOVEMENT)
-
-
-def _channels_first(env: gymnasium.Env) -> gymnasium.Env:
-    """Turn stacks of (4, 84, 84, 1) into (4, 84, 84)."""
-    space = spaces.Box(0, 255, env.observation_space.shape[:3], np.uint8)  # type: ignore[index]
-    return gymnasium.wrappers.TransformObservation(env, lambda image: np.asarray(image)[..., 0], space)

@@ -1,4 +1,4 @@
-"""What Stable-Baselines3's `VecNormalize` did to observations, as the first layers of a policy."""
+"""Statistics of Stable-Baselines3's `VecNormalize`, as the first layers of a policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.network import Standardize, ToBox
+from lightning_pz.compression.modules import Standardize, ToBox
 
 
 def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.Sequential:
@@ -28,8 +28,7 @@ def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.S
     found = _load(path)
     if not found.norm_obs:
         raise UserError(f"--normalization {path} did not normalize observations (norm_obs is False): leave it out")
-    parts = _parts(found)
-    mean, variance, bound = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    mean, variance, bound = map(np.concatenate, zip(*_parts(found), strict=True))
     if len(mean) != size:
         raise UserError(
             f"--normalization {path} has statistics of {len(mean)} numbers, but observations have {size}: give the file "
@@ -41,7 +40,7 @@ def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.S
 
 
 def was_normalized(model: Any) -> bool | None:
-    """Return whether a model of Stable-Baselines3 was trained under `VecNormalize`; None where its zip does not tell.
+    """Return whether a Stable-Baselines3 model was trained under `VecNormalize`; None where its zip does not tell.
 
     Beside the last observation a zip keeps one that is called original. A learner without a replay buffer keeps it under
     `VecNormalize` alone. One with a replay buffer keeps it always, and then it is the observation before the last: only a
@@ -55,15 +54,15 @@ def was_normalized(model: Any) -> bool | None:
     parts = [(original[key], last[key]) for key in original] if isinstance(original, dict) else [(original, last)]
     if any(one.dtype != other.dtype for one, other in parts):
         return True
+
+    def inside(observations: Any) -> bool:
+        first = (
+            {key: part[0] for key, part in observations.items()} if isinstance(observations, dict) else observations[0]
+        )
+        return model.observation_space.contains(first)
+
     # An environment may leave its own space; then that tells nothing.
-    return True if _inside(model, original) and not _inside(model, last) else None
-
-
-def _inside(model: Any, observations: Any) -> bool:
-    """Return whether the first of a batch of observations lies in the model's space."""
-    if isinstance(observations, dict):
-        return model.observation_space.contains({key: part[0] for key, part in observations.items()})
-    return model.observation_space.contains(observations[0])
+    return True if inside(original) and not inside(last) else None
 
 
 def statistics_near(path: str | Path) -> list[Path]:
@@ -75,37 +74,34 @@ def statistics_near(path: str | Path) -> list[Path]:
 def _load(path: str | Path) -> Any:
     from stable_baselines3.common.vec_env import VecNormalize
 
+    advice = "give the file that VecNormalize.save wrote"
     try:
         with Path(path).open("rb") as file:
             found = pickle.load(file)
     except Exception as error:
         raise UserError(
-            f"--normalization {path} cannot be opened ({type(error).__name__}: {error}): give the file that "
-            "VecNormalize.save wrote"
+            f"--normalization {path} cannot be opened ({type(error).__name__}: {error}): {advice}"
         ) from error
     if not isinstance(found, VecNormalize):
-        raise UserError(
-            f"--normalization {path} holds a {type(found).__name__}: give the file that VecNormalize.save wrote"
-        )
+        raise UserError(f"--normalization {path} holds a {type(found).__name__}: {advice}")
     return found
 
 
 def _parts(found: Any) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return mean, variance and bound of each part of the observation, in the order in which a policy joins them."""
+
+    def normalized(statistics: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        mean, variance = (np.asarray(values, dtype=np.float64).ravel() for values in (statistics.mean, statistics.var))
+        return mean, variance, np.full(len(mean), found.clip_obs)
+
+    def untouched(space: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        # Exact but for the last digits that epsilon takes.
+        size = int(np.prod(space.shape))
+        return np.zeros(size), np.full(size, 1 - found.epsilon), np.full(size, np.inf)
+
     if not isinstance(found.obs_rms, dict):
-        return [_part(found.obs_rms, found.clip_obs)]
-    # Parts that were not normalized pass as they are, but for the last digits that epsilon takes.
+        return [normalized(found.obs_rms)]
     return [
-        _part(found.obs_rms[key], found.clip_obs) if key in found.obs_rms else _untouched(space, found.epsilon)
+        normalized(found.obs_rms[key]) if key in found.obs_rms else untouched(space)
         for key, space in found.observation_space.spaces.items()
     ]
-
-
-def _part(statistics: Any, bound: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mean, variance = (np.asarray(values, dtype=np.float64).ravel() for values in (statistics.mean, statistics.var))
-    return mean, variance, np.full(len(mean), bound)
-
-
-def _untouched(space: Any, epsilon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    size = int(np.prod(space.shape))
-    return np.zeros(size), np.full(size, 1 - epsilon), np.full(size, np.inf)

@@ -1,8 +1,9 @@
-"""Policies that come from files, brought into one shape."""
+"""Policies from files, as networks of one kind: raw observation in, action or scores out."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +12,90 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import World
+from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.stack import check_finite, layers_of
-from lightning_pz.compression.network import ToBox, from_saved, outputs
+from lightning_pz.compression.modules import ToBox, copy_of, from_plan
 from lightning_pz.compression.normalization import statistics_near, was_normalized, with_statistics
 from lightning_pz.compression.training.sb3_networks import algorithm_of, load_policy_of, network_of
-from lightning_pz.policy.saved import load_policy
+from lightning_pz.policy.saved import SavedPolicy, load_policy
 
 _TRIALS = 16
 
 
-def open_policy(path: str, world: World, normalization: str | None = None) -> nn.Sequential:
-    """Return the network in a `policy.npz` or a Stable-Baselines3 zip: raw observation in.
+def open_policy(
+    path: str, world: World, normalization: str | None = None, latent: Sequence[float] | None = None
+) -> nn.Sequential:
+    """Return the network in a `policy.npz`, a Stable-Baselines3 zip, or a checkpoint and a latent; it fits the environment.
 
     Args:
         path: The file.
-        world: Where it is to play.
+        world: The environment.
         normalization: The statistics of a zip's `VecNormalize`; without them a zip that had some gives a warning on stderr.
+        latent: The numbers that a checkpoint's decoder turns into the policy.
 
     Raises:
-        UserError: Another kind of file, a damaged one, or a policy that is not what its layers say.
+        UserError: Another kind of file, a damaged one, a policy that its layers do not describe, or one that is made for
+            another environment.
     """
-    if Path(path).suffix == ".npz":
-        return from_saved(load_policy(path))
+    match Path(path).suffix:
+        case ".npz":
+            network = from_plan(*load_policy(path).plan())
+        case ".ckpt":
+            network = _decoded(path, latent or [], world)
+        case _:
+            network = _from_zip(path, world, normalization)
+    check_fits_world(network, world, path)
+    return copy_of(network)
+
+
+def check_fits_world(network: nn.Sequential, world: World, path: str) -> None:
+    """Raise `UserError` unless a network takes the environment's observations and gives its actions, in the same box."""
+    check_finite(network)
+    layers = list(layers_of(network).values())
+    first, last = layers[0], layers[-1]
+    seen = first.in_channels if isinstance(first, nn.Conv2d) else first.in_features
+    gives = last.out_channels if isinstance(last, nn.Conv2d) else last.out_features
+    shown = world.shape[0] if isinstance(first, nn.Conv2d) else int(np.prod(world.shape))
+    other = "it was made for another environment, so give the right --env"
+    if (seen, gives) != (shown, world.actions):
+        raise UserError(
+            f"{path} takes {seen} observations and gives {gives} actions, but {world.id} has {shown} and "
+            f"{world.actions}: {other}"
+        )
+    box = network[-1]
+    if isinstance(box, ToBox) == world.discrete:
+        made, has = ("discrete actions", "a box of actions")[:: -1 if world.discrete else 1]
+        raise UserError(f"{path} was made for {made}, but {world.id} has {has}: {other}")
+    if isinstance(box, ToBox):
+        own = tuple(box.low.tolist()), tuple(box.high.tolist())
+        # Policies keep float32; a box of float64 has more digits.
+        if not np.array_equal(own, np.array([world.action_low, world.action_high], dtype=np.float32)):
+            raise UserError(
+                f"{path} was made for actions from {list(own[0])} to {list(own[1])}, but {world.id} takes them from "
+                f"{list(world.action_low)} to {list(world.action_high)}: {other}, or train it anew"
+            )
+    try:
+        outputs(network, torch.zeros(1, *world.shape))
+    except RuntimeError as error:
+        raise UserError(f"{path} cannot take observations of shape {world.shape} in {world.id}: {error}") from error
+
+
+def _decoded(path: str, latent: Sequence[float], world: World) -> nn.Sequential:
+    model = load_autoencoder(path)
+    size = model.hparams["latent_dim"]
+    if model.env["id"] != world.id:
+        raise UserError(f"{path} was made for {model.env['id']}, but --env is {world.id}: give the right --env")
+    if len(latent) != size:
+        raise UserError(f"--latent expects {size} numbers for {path}, but got {len(latent)}")
+    with torch.no_grad():
+        params = model.decoder(torch.tensor([latent], dtype=torch.float32))[0]
+    return from_plan(*SavedPolicy.of(model.policy, params).plan())
+
+
+def _from_zip(path: str, world: World, normalization: str | None) -> nn.Sequential:
     model = load_policy_of(path, algorithm_of(path))
     network = network_of(model)
     _check_same(network, model, path)
@@ -42,63 +103,26 @@ def open_policy(path: str, world: World, normalization: str | None = None) -> nn
         if world.is_image:
             raise UserError(f"--normalization expects observations that are vectors, but {world.id} has images")
         return with_statistics(network, normalization, world.shape[0])
-    _warn(path, was_normalized(model), statistics_near(path))
-    return network
-
-
-def check_fits(network: nn.Sequential, world: World, path: str) -> None:
-    """Raise `UserError` unless a network sees what the environment shows and gives what it takes, in the same box."""
-    check_finite(network)
-    layers = list(layers_of(network).values())
-    first, last = layers[0], layers[-1]
-    seen = first.in_channels if isinstance(first, nn.Conv2d) else first.in_features
-    gives = last.out_channels if isinstance(last, nn.Conv2d) else last.out_features
-    shown = world.shape[0] if isinstance(first, nn.Conv2d) else int(np.prod(world.shape))
-    if (seen, gives) != (shown, world.actions):
-        raise UserError(
-            f"{path} takes {seen} observations and gives {gives} actions, but {world.id} has {shown} and "
-            f"{world.actions}: it was made for another environment, so give the right --env"
-        )
-    box = network[-1]
-    if isinstance(box, ToBox) == world.discrete:
-        kinds = ("a box of actions", "discrete actions")
-        raise UserError(
-            f"{path} was made for {kinds[not isinstance(box, ToBox)]}, but {world.id} has {kinds[world.discrete]}: it was "
-            "made for another environment, so give the right --env"
-        )
-    if isinstance(box, ToBox):
-        own = tuple(box.low.tolist()), tuple(box.high.tolist())
-        # Policies keep float32; a box of float64 has more digits.
-        if not np.array_equal(own, np.array([world.action_low, world.action_high], dtype=np.float32)):
-            raise UserError(
-                f"{path} was made for actions from {list(own[0])} to {list(own[1])}, but {world.id} takes them from "
-                f"{list(world.action_low)} to {list(world.action_high)}: it was made for another environment, so give the "
-                "right --env, or train it anew"
-            )
-    try:
-        outputs(network, torch.zeros(1, *world.shape))
-    except RuntimeError as error:
-        raise UserError(f"{path} cannot look at observations of shape {world.shape} in {world.id}: {error}") from error
-
-
-def _warn(path: str, normalized: bool | None, near: list[Path]) -> None:
-    """Say on stderr that a policy lacks the statistics that it was trained with, or may lack those that lie beside it."""
-    if normalized is False or (normalized is None and not near):
-        return
+    normalized, near = was_normalized(model), statistics_near(path)
     beside = ", ".join(map(str, near))
-    print(
-        f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give the "
-        "statistics with --normalization FILE" + (f"; found beside it: {beside}" if near else "")
-        if normalized
-        else f"warning: statistics of VecNormalize lie beside {path} ({beside}): if it was trained with them, give them with "
-        "--normalization FILE, for it plays raw observations here",
-        file=sys.stderr,
-    )
+    if normalized:
+        print(
+            f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give "
+            "the statistics with --normalization FILE" + (f"; found beside it: {beside}" if near else ""),
+            file=sys.stderr,
+        )
+    elif normalized is None and near:
+        print(
+            f"warning: statistics of VecNormalize lie beside {path} ({beside}): if it was trained with them, give them with "
+            "--normalization FILE, for it plays raw observations here",
+            file=sys.stderr,
+        )
+    return network
 
 
 @torch.no_grad()
 def _check_same(network: nn.Sequential, model: Any, path: str) -> None:
-    """Raise `UserError` unless the network read off a model does what the model does, on observations drawn from its space."""
+    """Raise `UserError` unless a network acts as the model it was read from, on observations drawn from its space."""
     space = model.observation_space
     space.seed(0)
     drawn = [space.sample() for _ in range(_TRIALS)]
@@ -117,6 +141,6 @@ def _check_same(network: nn.Sequential, model: Any, path: str) -> None:
     )
     if not same:
         raise UserError(
-            f"{path} acts otherwise than the layers that could be read off it: its policy has a part that is not known here, "
-            "so it cannot be compressed"
+            f"{path} acts otherwise than the layers that could be read from it: its policy has a part that is not known "
+            "here, so it cannot be compressed"
         )

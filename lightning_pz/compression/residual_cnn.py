@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from lightning_pz.compression.network import Residual
+from lightning_pz.compression.modules import Residual
 
 
 class ResidualCNN(BaseFeaturesExtractor):

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
+from lightning_pz.common.checks import at_least, one_of, positive, seeds, shares
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Ramp, check_sparsity
-from lightning_pz.compression.seeds import MOST_JUDGED
+from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
+from lightning_pz.compression.seeds import MOST_MEASURED
 
 PARTS = ("prune", "int8", "l0", "low_rank")
-ALGORITHMS = ("sac", "td3", "ppo", "dqn")
+Sb3Algorithm = Literal["sac", "td3", "ppo", "dqn"]
+SB3_ALGORITHMS: tuple[str, ...] = get_args(Sb3Algorithm)
 RESUME = "resume"
-"""Folder inside a run's where an unfinished training stands."""
+"""Folder in a run's folder that holds the state of an unfinished training."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a run goes.
+
+    Args:
+        logs: Folder for runs.
+        progress: Whether to draw a progress bar; on a terminal only if null.
+    """
+
+    logs: str = "logs"
+    progress: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -30,11 +44,15 @@ class L0Settings:
     learning_rate: float = 0.01
     start: float = 0.9
 
+    def __post_init__(self) -> None:
+        positive({"l0.penalty": self.penalty, "l0.learning_rate": self.learning_rate})
+        _inner_share("l0.start", self.start)
+
 
 @dataclass(frozen=True)
 class LowRankSettings:
-    """Truncated singular value decomposition; the rank by one of four rules. A layer is left alone where factors of that
-    rank would be no smaller than what it is now.
+    """Truncated singular value decomposition, its rank by one of four rules. A layer whose factors would be no smaller
+    stays as it is.
 
     Args:
         energy: Share of the squared singular values to keep.
@@ -47,6 +65,18 @@ class LowRankSettings:
     rank: int | None = None
     params: float | None = None
     error: float | None = None
+
+    def __post_init__(self) -> None:
+        _inner_share("low_rank.energy", self.energy)
+        rules = {name: value for name in ("rank", "params", "error") if (value := getattr(self, name)) is not None}
+        if len(rules) > 1:
+            raise UserError(f"--low_rank expects one rule for the rank, but got {' and '.join(rules)}: leave one null")
+        if self.rank is not None:
+            at_least(1, {"low_rank.rank": self.rank})
+        if self.params is not None:
+            _inner_share("low_rank.params", self.params)
+        if self.error is not None:
+            positive({"low_rank.error": self.error})
 
 
 @dataclass(frozen=True)
@@ -69,16 +99,22 @@ class DistillSettings:
     held_out: int = 5
     rounds: int = 4
 
+    def __post_init__(self) -> None:
+        at_least(1, {f"distill.{name}": getattr(self, name) for name in ("steps", "batch_size", "episodes")})
+        at_least(0, {"distill.rounds": self.rounds})
+        _measured("distill.held_out", self.held_out, least=1)
+        positive({"distill.learning_rate": self.learning_rate})
+
 
 @dataclass(frozen=True)
 class CompressSettings:
     """One compression: what is made small, how, and by what training.
 
     Args:
-        algorithm: sac, td3, ppo or dqn; read from the file with --policy.
+        algorithm: Stable-Baselines3's; read from the file with --policy.
         method: `none`, or parts joined by +: prune, int8, l0, low_rank.
         sparsity: Share of the weights that pruning removes, 0 <= sparsity < 1.
-        distribution: How pruned layers share it: erk or uniform.
+        distribution: How pruned layers share it.
         steps: Environment steps of the training, those of int8 apart; not used with --policy.
         int8_share: Steps of int8 training, as a share of the others.
         activations: Whether int8 rounds activations too; with --policy only.
@@ -97,10 +133,10 @@ class CompressSettings:
         model: Arguments of the Stable-Baselines3 class, by algorithm.
     """
 
-    algorithm: str = "sac"
+    algorithm: Sb3Algorithm = "sac"
     method: str = "prune+int8"
     sparsity: float = 0.95
-    distribution: str = "erk"
+    distribution: Distribution = "erk"
     steps: int = 1_000_000
     int8_share: float = 0.3
     activations: bool = False
@@ -134,9 +170,26 @@ class CompressSettings:
         """Return all steps, those of int8 included."""
         return self.base_steps() + (round(self.int8_share * self.base_steps()) if self.has("int8") else 0)
 
-    def check(self) -> None:
-        """Raise `UserError` for a value outside its range, or settings that contradict each other."""
-        _one_of("algorithm", self.algorithm, ALGORITHMS)
+    def __post_init__(self) -> None:
+        one_of("algorithm", self.algorithm, SB3_ALGORITHMS)
+        one_of("distribution", self.distribution, DISTRIBUTIONS)
+        self._check_method()
+        shares({"sparsity": self.sparsity})
+        at_least(
+            1, {"steps": self.steps, "checkpoint_every": 1 if self.checkpoint_every is None else self.checkpoint_every}
+        )
+        positive({"int8_share": self.int8_share})
+        seeds({"seed": self.seed})
+        _measured("episodes", self.episodes, least=2)
+        for name, options in self.model.items():
+            one_of("model", name, SB3_ALGORITHMS)
+            if not isinstance(options, dict):
+                raise UserError(f"--model.{name} expects arguments by name, but got {options!r}")
+            if not 1 <= int(options.get("n_envs", 1)) <= 1 << 16:
+                raise UserError(f"--model.{name}.n_envs expects 1 to 65536, but got {options['n_envs']}")
+        self._check_files()
+
+    def _check_method(self) -> None:
         names = self.method.split("+")
         for name in names:
             if name not in (*PARTS, "none"):
@@ -148,43 +201,13 @@ class CompressSettings:
             raise UserError(f"--method expects none, or different parts joined by +, but got {self.method!r}")
         if {"prune", "l0"} <= set(names):
             raise UserError("--method expects prune or l0, not both, for each decides which weights go: drop one")
-        check_sparsity(self.sparsity)
-        _one_of("distribution", self.distribution, DISTRIBUTIONS)
-        _at_most("seed", self.seed, 2**32 - 1)
-        _at_most("episodes", self.episodes, MOST_JUDGED)
-        _at_most("distill.held_out", self.distill.held_out, MOST_JUDGED)
-        for flag, whole, least in (
-            ("steps", self.steps, 1), ("episodes", self.episodes, 2), ("seed", self.seed, 0),
-            ("distill.steps", self.distill.steps, 1), ("distill.batch_size", self.distill.batch_size, 1),
-            ("distill.episodes", self.distill.episodes, 1), ("distill.held_out", self.distill.held_out, 1),
-            ("distill.rounds", self.distill.rounds, 0),
-            ("checkpoint_every", 1 if self.checkpoint_every is None else self.checkpoint_every, 1),
-            ("low_rank.rank", 1 if self.low_rank.rank is None else self.low_rank.rank, 1),
-        ):  # fmt: skip
-            if whole < least:
-                raise UserError(f"--{flag} expects at least {least}, but got {whole}")
-        for flag, value in (
-            ("int8_share", self.int8_share), ("l0.penalty", self.l0.penalty), ("l0.learning_rate", self.l0.learning_rate),
-            ("distill.learning_rate", self.distill.learning_rate),
-            ("low_rank.error", 1.0 if self.low_rank.error is None else self.low_rank.error),
-        ):  # fmt: skip
-            if not (math.isfinite(value) and value > 0):
-                raise UserError(f"--{flag} expects a number above 0, but got {value}")
-        for flag, value in (
-            ("l0.start", self.l0.start), ("low_rank.energy", self.low_rank.energy),
-            ("low_rank.params", 0.5 if self.low_rank.params is None else self.low_rank.params),
-        ):  # fmt: skip
-            if not 0 < value < 1:
-                raise UserError(f"--{flag} expects a share above 0 and below 1, but got {value}")
-        for name, options in self.model.items():
-            _one_of("model", name, ALGORITHMS)
-            if not isinstance(options, dict):
-                raise UserError(f"--model.{name} expects arguments by name, but got {options!r}")
-            if not 1 <= int(options.get("n_envs", 1)) <= 1 << 16:
-                raise UserError(f"--model.{name}.n_envs expects 1 to 65536, but got {options['n_envs']}")
-        rules = [name for name in ("rank", "params", "error") if getattr(self.low_rank, name) is not None]
-        if len(rules) > 1:
-            raise UserError(f"--low_rank expects one rule for the rank, but got {' and '.join(rules)}: leave one null")
+        if self.activations and not (self.policy and self.has("int8")):
+            raise UserError(
+                "--activations rounds what flows between layers, which a Stable-Baselines3 network cannot: it goes with "
+                "--policy and a --method that has int8"
+            )
+
+    def _check_files(self) -> None:
         if self.latent is not None and not (self.policy or "").endswith(".ckpt"):
             raise UserError("--latent goes with --policy CHECKPOINT.ckpt, whose decoder turns it into a policy")
         if self.policy is not None and self.reference is not None:
@@ -193,19 +216,13 @@ class CompressSettings:
             )
         if self.normalization is not None and not (self.policy or self.reference or "").endswith(".zip"):
             raise UserError("--normalization goes with a Stable-Baselines3 zip in --policy or --reference")
-        if self.activations and not (self.policy and self.has("int8")):
-            raise UserError(
-                "--activations rounds what flows between layers, which a Stable-Baselines3 network cannot: it goes with "
-                "--policy and a --method that has int8"
-            )
-        self.ramp.check()
 
 
-def _at_most(flag: str, value: int, most: int) -> None:
-    if value > most:
-        raise UserError(f"--{flag} expects at most {most}, but got {value}")
+def _inner_share(flag: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise UserError(f"--{flag} expects a share above 0 and below 1, but got {value}")
 
 
-def _one_of(flag: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(f"--{flag} expects one of {', '.join(known)}, but got {value!r}." + nearest(value, known))
+def _measured(flag: str, episodes: int, least: int) -> None:
+    if not least <= episodes <= MOST_MEASURED:
+        raise UserError(f"--{flag} expects {least} to {MOST_MEASURED} episodes, but got {episodes}")

@@ -1,8 +1,8 @@
 """SurRoL's ten surgical tasks as Gymnasium goal environments `surrol/<Task>-v0`, where a user has installed SurRoL.
 
 Its code is of 2021: it imports `gym`, steps with four values, and uses `np.float` and `ndarray.ptp`, which NumPy 2
-has no longer. Its modules are read through a loader that spells these as they are spelled today; nothing of SurRoL is copied
-or changed on disk, and NumPy stays as it is.
+lacks. Its modules are read through a loader that gives these their present spelling; nothing of SurRoL is copied or
+changed on disk, nor is NumPy.
 
 References:
     Xu et al., SurRoL, IROS 2021 (arXiv 2108.13035); github.com/med-air/SurRoL, MIT license.
@@ -23,7 +23,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-TASKS = {
+SURGICAL_TASKS = {
     "NeedleReach": "needle_reach",
     "GauzeRetrieve": "gauze_retrieve",
     "NeedlePick": "needle_pick",
@@ -44,20 +44,20 @@ _SPELLINGS = (
 )
 
 
-def modern(source: str) -> str:
-    """Return a source text with what is gone spelled as it is today."""
+def present_spelling(source: str) -> str:
+    """Return a source text with outdated names in their present spelling."""
     for old, new in _SPELLINGS:
         source = old.sub(new, source)
     return source
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Reads a module through `modern`, and leaves no compiled copy behind."""
+    """Reads a module through `present_spelling`, and leaves no compiled copy behind."""
 
     def get_code(self, fullname: str) -> Any:
-        """Compile the modern spelling."""
+        """Compile the source in its present spelling."""
         path = self.get_filename(fullname)
-        return compile(modern(self.get_data(path).decode()), path, "exec", dont_inherit=True)
+        return compile(present_spelling(self.get_data(path).decode()), path, "exec", dont_inherit=True)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -77,7 +77,7 @@ def register() -> None:
     """Register the ten tasks with Gymnasium; more than once does no harm."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-    for name in TASKS:
+    for name in SURGICAL_TASKS:
         if f"surrol/{name}-v0" not in gymnasium.registry:
             gymnasium.register(
                 f"surrol/{name}-v0",
@@ -94,14 +94,14 @@ class SurgicalTask(gymnasium.Env):
     All tasks of a process share one physics server: close one before the next is made.
 
     Args:
-        task: One of `TASKS`.
+        task: One of `SURGICAL_TASKS`.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
     def __init__(self, task: str) -> None:
         self._random = np.random.RandomState(0)
-        kind = getattr(importlib.import_module(f"surrol.tasks.{TASKS[task]}"), task)
+        kind = getattr(importlib.import_module(f"surrol.tasks.{SURGICAL_TASKS[task]}"), task)
         with self._own_randomness():
             self.task = kind()
         self.action_space = self.task.action_space
@@ -124,12 +124,12 @@ class SurgicalTask(gymnasium.Env):
         return self._plain(observation), float(reward), bool(done), False, info
 
     def close(self) -> None:
-        """Let the physics server go."""
+        """Release the physics server."""
         self.task.close()
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:
-        """Let the task draw from a generator of its own, for it draws from NumPy's global one."""
+        """Give the task, which draws from NumPy's global generator, one of its own."""
         before = np.random.get_state()
         np.random.set_state(self._random.get_state())
         try:

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from lightning_pz.policy import PolicyNetwork
 
+Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From raw observations of all slots, (S, ...), and the slots that still play, (n,), to their actions, (n, A) float32."""
+
 _COMPACT_BELOW = 0.75
 """Move weights together when this share of the loaded policies, or less, is still needed."""
 
@@ -58,15 +61,17 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class BatchForward:
-    """Actions of a chunk of policies whose episodes end one after another.
+    """Actions of a chunk of policies whose episodes end one after another: an `Act`.
 
     Args:
         network: What the policies share.
         params: Flat weights, (N, P).
+        episodes: Episodes of each policy, E; slot p * E + e holds episode e of policy p.
     """
 
-    def __init__(self, network: PolicyNetwork, params: Float[Tensor, "policies params"]) -> None:
-        layout = network.layout
+    def __init__(self, network: PolicyNetwork, params: Float[Tensor, "policies params"], episodes: int = 1) -> None:
+        layout, self._episodes = network.layout, episodes
+        self._active: np.ndarray | None = None
         self._activation = _ACTIVATIONS[layout.activation]
         layers = layout.unpack(params.detach().to("cpu").float().contiguous())
         # (N, in, out) in memory, so that a product with one row reads each weight once, in order.
@@ -82,6 +87,17 @@ class BatchForward:
         self._low = network.action_low.cpu().numpy()
         self._range = (network.action_high - network.action_low).cpu().numpy()
         self._loaded = np.arange(len(params))
+
+    def __call__(self, observations: np.ndarray, active: np.ndarray) -> np.ndarray:
+        """Return the actions of the active slots, (n, A) float32, for raw observations of all slots, (N * E, O)."""
+        if active is not self._active:  # the loop gives the same array until an episode ends
+            self._active, self._acting, self._rows = active, active, np.arange(len(active))
+            if self._episodes > 1:
+                self._acting, which = np.unique(active // self._episodes, return_inverse=True)
+                self._rows = which * self._episodes + active % self._episodes
+        actions = self.act(observations.reshape(-1, self._episodes, observations.shape[1]), self._acting)
+        actions = actions.reshape(-1, actions.shape[-1])
+        return actions if len(actions) == len(self._rows) else actions[self._rows]
 
     def act(self, observations: np.ndarray, needed: np.ndarray) -> np.ndarray:
         """Return the actions of some policies, (n, E, A) float32.
@@ -115,3 +131,20 @@ class BatchForward:
     @staticmethod
     def _gather(observations: np.ndarray, policies: np.ndarray) -> np.ndarray:
         return observations if len(policies) == len(observations) else observations[policies]
+
+
+def noisy(forward: BatchForward, noise: np.ndarray, generator: np.random.Generator) -> Act:
+    """Return policies' actions plus Gaussian noise.
+
+    Args:
+        forward: The policies.
+        noise: Standard deviation for each action coordinate, (A,), in the action's units.
+        generator: Where the noise comes from.
+    """
+
+    def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
+        # For every slot, whether it still plays or not, so that an ended episode does not shift another's noise.
+        draws = generator.standard_normal((len(observations), len(noise)), dtype=np.float32)
+        return forward(observations, active) + np.float32(noise) * draws[active]
+
+    return act

@@ -60,7 +60,7 @@ def earn(
         task: Reward function.
         transition: Of n simulations.
         steps: Steps before this one.
-        seeds: Of the episodes, E of them; slot i plays the episode with seed i mod E.
+        seeds: Of the episodes in all slots.
         slots: Those of the n simulations.
 
     Raises:
@@ -69,7 +69,7 @@ def earn(
     try:
         return task(transition)
     except TaskError as error:
-        seed = seeds[int(slots[0]) % len(seeds)]
+        seed = seeds[int(slots[0])]
         episode = f"the first with seed {seed}" if len(slots) > 1 else f"with seed {seed}"
         raise UserError(
             f"{error}, in step {steps + 1} of {len(slots)} episode{'s' * (len(slots) > 1)}, {episode}: mend the task"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -40,12 +40,12 @@ class PolicyConfig:
     Args:
         name: Short name, used in folder names.
         hidden: Hidden widths from input to output.
-        activation: Hidden activation: tanh, relu, silu or linear.
+        activation: Hidden activation.
     """
 
     name: str = "medium"
     hidden: list[int] = field(default_factory=lambda: [32, 32])
-    activation: str = "tanh"
+    activation: Literal["tanh", "relu", "silu", "linear"] = "tanh"
 
     def __post_init__(self) -> None:
         plain_name("policy.name", self.name)
@@ -134,6 +134,18 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def asks_help(arguments: list[str]) -> bool:
+    """Return whether arguments ask for help, which needs no environment."""
+    return any(word in ("-h", "--help") or word.startswith("--help=") for word in arguments)
+
+
+def explain_presets(parser: Any) -> None:
+    """Say in the help of a `CommandParser` what `--env` and `--policy` take, which `expand_presets` replaces."""
+    env = f"A preset ({', '.join(preset_names('env'))}) or a registered Gymnasium id."
+    policy = f"A preset of the policy's size: {', '.join(preset_names('policy'))}."
+    parser.explain({"env": env, "policy": policy}, "NAME")
+
+
 def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
     """Take `--name VALUE` or `--name=VALUE` out of the arguments; the last one wins.
 
@@ -206,7 +218,7 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
     Raises:
         UserError: Unknown preset or id, or no environment at all.
     """
-    if {"-h", "--help"} & set(arguments):
+    if asks_help(arguments):
         return arguments
     env, rest = take_option(arguments, "--env")
     policy, rest = take_option(rest, "--policy")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_pz.autoencoder.error_sums import Tally, prefix_errors
+from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.evaluation.groups import held_out_rows
@@ -53,15 +53,15 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
     chunks = params.split(policy_chunk(model.layout, len(states)))
     actions = [act_shared(model.layout, chunk, states) for chunk in chunks]
     mean = torch.cat(actions).mean(0)
-    tally = Tally(model.bottleneck.prefixes(dense=True))
+    sums = ErrorSums(model.bottleneck.prefixes(dense=True))
 
     def act(latents: Tensor) -> Tensor:
         return act_shared(model.layout, model.decoder(latents), states)
 
     for chunk, own in zip(chunks, actions, strict=True):
         spread = (own - mean).double().square().flatten(1).sum(1)
-        tally.add_policies(prefix_errors(model.encode(chunk), act, own, tally.sizes), spread)
-    return tally.curve()
+        sums.add_policies(prefix_errors(model.encode(chunk), act, own, sums.sizes), spread)
+    return sums.curve()
 
 
 def to_others(models: Sequence[BehaviorAutoencoder], pools: Sequence[Pool]) -> np.ndarray:

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
-from lightning_pz.common.checks import LATENTS, at_least, one_of, seeds
+from lightning_pz.common.checks import LatentsKind, at_least, check_choices, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest
-from lightning_pz.common.latents import ENCODINGS, LatentDistribution
+from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
@@ -53,7 +53,7 @@ class EvaluateConfig:
     policies: int = 500
     episodes: int = 4
     episode_seed: int = 1_000_000
-    latents: str = "density"
+    latents: LatentsKind = "density"
     latent_seed: int = 0
     best: int = 50
     draws: int = 1000
@@ -65,7 +65,7 @@ class EvaluateConfig:
         at_least(1, {name: getattr(self, name) for name in names})
         seeds({"episode_seed": self.episode_seed}, self.episodes)
         seeds({"latent_seed": self.latent_seed})
-        one_of("latents", self.latents, LATENTS)
+        check_choices(self)
 
     @property
     def seeds(self) -> list[int]:

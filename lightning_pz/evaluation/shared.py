@@ -40,6 +40,6 @@ def _read(path: Path, tasks: Sequence[str]) -> Rollouts | None:
     """Return what a file holds; None if there is none, or one that was cut."""
     try:
         with path.open("rb") as file, np.load(file) as found:
-            return Rollouts({name: found[f"returns/{name}"] for name in tasks}, found["lengths"], found["valid"])
+            return Rollouts(found["lengths"], found["valid"], {name: found[f"returns/{name}"] for name in tasks})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

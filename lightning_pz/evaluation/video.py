@@ -7,10 +7,12 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.envs.episodes import Step, play_episodes
+from lightning_pz.envs.forward import BatchForward
+from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
 from lightning_pz.envs.specs import EnvSpec, make_env
 from lightning_pz.policy import PolicyNetwork
 
@@ -43,7 +45,9 @@ def film(
     except Exception as error:  # a missing renderer shows in as many ways as there are graphics stacks
         return None, f"{spec.id} cannot be drawn here ({type(error).__name__}: {error})".splitlines()[0]
     try:
-        frames = _frames(network, params, env, spec.horizon, seed)
+        frames = _Frames(env, every=max(1, round(spec.horizon / _FRAMES)))
+        simulator = GymnasiumSimulator(spec, 1, make=lambda: env, physics=False)
+        play_episodes(BatchForward(network, params[None]), simulator, [seed], spec.horizon, [frames])
     finally:
         env.close()
     import imageio.v3 as imageio
@@ -53,26 +57,20 @@ def film(
         import imageio_ffmpeg  # noqa: F401
 
         path = stem.with_suffix(".mp4")
-        imageio.imwrite(path, frames, fps=_FRAMES_PER_SECOND, plugin="FFMPEG")
+        imageio.imwrite(path, np.stack(frames.pictures), fps=_FRAMES_PER_SECOND, plugin="FFMPEG")
     except ImportError:
         path = stem.with_suffix(".gif")
-        imageio.imwrite(path, frames, duration=1000 / _FRAMES_PER_SECOND, loop=0)
+        imageio.imwrite(path, np.stack(frames.pictures), duration=1000 / _FRAMES_PER_SECOND, loop=0)
     return path, ""
 
 
-@torch.no_grad()
-def _frames(
-    network: PolicyNetwork, params: Float[Tensor, " params"], env: gymnasium.Env, horizon: int, seed: int
-) -> np.ndarray:
-    """Return at most 300 pictures spread over an episode, (frames, height, width, 3) uint8."""
-    every = max(1, round(horizon / _FRAMES))
-    observation, _ = env.reset(seed=seed)
-    pictures = [np.array(env.render())]  # an environment may draw into one picture again and again
-    for step in range(1, horizon + 1):
-        seen = torch.as_tensor(observation, dtype=torch.float32)[None, None]
-        observation, _, terminated, truncated, _ = env.step(network(params[None], seen)[0, 0].numpy())
-        if step % every == 0:
-            pictures.append(np.array(env.render()))
-        if terminated or truncated:
-            break
-    return np.stack(pictures)
+class _Frames:
+    """Draws an environment as it is now, and after every so many steps."""
+
+    def __init__(self, env: gymnasium.Env, every: int) -> None:
+        self._env, self._every = env, every
+        self.pictures = [np.array(env.render())]  # an environment may draw into one picture again and again
+
+    def see(self, step: Step) -> None:
+        if (step.number + 1) % self._every == 0:
+            self.pictures.append(np.array(self._env.render()))

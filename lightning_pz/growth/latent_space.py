@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.policy import Layout, Prior, act_shared, prior_scale
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.search.spaces import SearchSpace, latent_space
@@ -65,7 +65,7 @@ def train_latent_space(
         rows = torch.randint(len(params), (min(_BATCH, len(params)),), generator=generator)
         columns = torch.randperm(len(states), generator=generator)[:_STATES_PER_STEP]
         rebuilt = act_shared(layout, decoder(encoder(fingerprints[rows])), states[columns])
-        loss = losses.behavior(rebuilt, actions[rows[:, None], columns], variance)
+        loss = losses.behavior(losses.Reconstruction(rebuilt, actions[rows[:, None], columns], variance))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)

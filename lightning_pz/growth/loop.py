@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lightning_pz.common.checks import check_extra
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
@@ -26,10 +27,9 @@ from lightning_pz.growth.rounds import Grower
 from lightning_pz.growth.write_pool import pool_bytes, write_pool
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.identity import check_settings, pool_identity
+from lightning_pz.pool.recipe_identity import check_made_by, pool_identity
 from lightning_pz.pool.states import sample_states
 from lightning_pz.pool.store import Pool, read_pool
-from lightning_pz.search.extras import check_extra
 
 
 def grow(
@@ -64,12 +64,14 @@ def grow(
                 _make(folder, spec, layout, recipe, find_tasks(spec.id) if tasks is None else tasks, progress)
         shutil.rmtree(working_folder(folder), ignore_errors=True)
     pool = read_pool(folder)
-    check_settings(pool, spec, layout, recipe)
+    check_made_by(pool, spec, layout, recipe)
     return pool
 
 
 def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
-    check_extra(recipe.emitter, "emitter")
+    packages = {"cmaes": ("cma", "cmaes"), "iso_line": ("ribs", "qd")}
+    if recipe.emitter in packages:
+        check_extra(*packages[recipe.emitter], f"--emitter {recipe.emitter}")
     first, each = recipe.first_cost(spec.horizon), recipe.round_cost(spec.horizon)
     if recipe.steps < first + each:
         raise UserError(

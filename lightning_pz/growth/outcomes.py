@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.episodes import Step
 from lightning_pz.policy import PolicyNetwork
 
 Outcomes = Float[np.ndarray, "policies outcome"]
@@ -139,17 +140,18 @@ class OutcomeObserver:
         self._visited = np.zeros((slots, keep, len(self._mean)), dtype=np.float32)
         self._generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, 1)))
 
-    def see(self, step: int, active: np.ndarray, observations: np.ndarray, actions: np.ndarray) -> None:
+    def see(self, step: Step) -> None:
         """Take one step in; see `Observer.see`."""
+        active, observations = step.active, step.transition.observations
         seen = (observations - self._mean) / self._std
-        features = self._embedding.features(seen, (actions - self._middle) / self._half)
+        features = self._embedding.features(seen, (step.transition.actions - self._middle) / self._half)
         self._counts[active] += 1
         # Welford's update: exact means and squared deviations with no difference of large numbers.
         before = features - self._means[active]
         self._means[active] += before / self._counts[active]
         if self._squares is not None:
             self._squares[active] += before * (features - self._means[active])
-        self._remember(step, active, observations)
+        self._remember(step.number, active, observations)
 
     def _remember(self, step: int, active: np.ndarray, observations: np.ndarray) -> None:
         """Reservoir sampling: with m places, step t takes a random one with probability m / (t + 1)."""

@@ -16,7 +16,7 @@ from lightning_pz.common.identity import digest, first_difference
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.growth.archive import Archive
 from lightning_pz.growth.rounds import Growth
-from lightning_pz.pool.grown_recipe import FINISH
+from lightning_pz.pool.grown_recipe import POOL_MAKING
 
 _NUMBERS = ("rounds", "steps", "played", "generation", "invalid")
 _WHOLE = ("functionals", "first")
@@ -82,10 +82,10 @@ def load(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
 def _difference(kept: Any, identity: Mapping[str, Any]) -> str | None:
     """Return where a saved growth's identity differs, or None; how the finished growth becomes a pool does not matter."""
     if not isinstance(kept, str):
-        return first_difference(kept, identity, ignore=[f"recipe.{name}" for name in FINISH])
+        return first_difference(kept, identity, ignore=[f"recipe.{name}" for name in POOL_MAKING])
     # An earlier version kept a digest, knew less of the environment, and drew states uniformly from every finite box.
     env = {name: value for name, value in identity["env"].items() if name not in ("kwargs", "source")}
-    recipe = {name: value for name, value in identity["recipe"].items() if name not in ("kind", *FINISH)}
+    recipe = {name: value for name, value in identity["recipe"].items() if name not in ("kind", *POOL_MAKING)}
     states = dict(recipe["states"])
     uniform = states.pop("source", "rollouts") == "uniform"
     before = [env, identity["layout"], recipe | {"states": states}, identity["tasks"]]

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.episodes import TaskReturns, play_episodes
+from lightning_pz.envs.forward import BatchForward
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
@@ -19,16 +21,15 @@ from lightning_pz.growth.archive import Archive, join, thin_out
 from lightning_pz.growth.directions import THINNESS, covering_directions, random_directions
 from lightning_pz.growth.latent_space import train_latent_space
 from lightning_pz.growth.outcomes import OutcomeObserver, make_embedding, whiten
-from lightning_pz.growth.play import Ledger, play
 from lightning_pz.growth.variation import IsoLineVariation
 from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateSample
-from lightning_pz.search.algorithm_settings import CmaesSettings, PgpeSettings
 from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.cmaes import Cmaes
 from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.optimizers.protocol import Optimizer
+from lightning_pz.search.settings import CmaesSettings, PgpeSettings
 from lightning_pz.search.spaces import SearchSpace, parameter_space
 
 ORIGINS = ("prior", "weights", "latent")
@@ -226,14 +227,12 @@ class Grower:
             observer = OutcomeObserver(
                 self.embedding, self.network, len(chunk), self.horizon, self.recipe.own_states, [own, generation, first]
             )
-            ledger = Ledger(self.tasks, len(chunk))
-            ends = play(
-                self.network, chunk, self._slots(len(chunk)), [seed] * len(chunk), self.horizon, [observer], ledger
-            )
-            # At least one an episode, or a growth of invalid ones would never end.
-            taken = int(np.maximum(ends.lengths, 1).sum())
-            steps += taken
-            self.on_steps(taken)
+            # For the report alone: rewards have no way back into the growth.
+            ledger = TaskReturns(self.tasks, len(chunk), decisive=False)
+            act, simulator, seeds = BatchForward(self.network, chunk), self._slots(len(chunk)), [seed] * len(chunk)
+            ends = play_episodes(act, simulator, seeds, self.horizon, [observer, ledger])
+            steps += ends.steps
+            self.on_steps(ends.steps)
             outcomes = observer.outcomes()
             whole = ends.valid & np.isfinite(outcomes).all(1)
             archive = Archive(
@@ -245,7 +244,7 @@ class Grower:
                 directions=np.full(len(params), directions, dtype=np.int32)[first : first + _CHUNK],
                 rounds=np.full(len(chunk), round_number, dtype=np.int32),
                 lengths=ends.lengths,
-                returns=ledger.returns,
+                returns=np.ascontiguousarray(ledger.totals.T),
             )
             parts.append(archive.take(np.flatnonzero(whole)))
         return join(parts), steps

@@ -18,8 +18,8 @@ from lightning_pz.growth.rounds import ORIGINS, Growth
 from lightning_pz.growth.state_sample import follow
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.identity import pool_identity
 from lightning_pz.pool.novelty import novelty
+from lightning_pz.pool.recipe_identity import pool_identity
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.pool.states import StateSample
 from lightning_pz.pool.store import Pool, params_checksum, write_array, write_meta

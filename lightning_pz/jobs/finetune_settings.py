@@ -1,4 +1,4 @@
-"""What a finetuning command asks for, and all that can be refused before torch is imported."""
+"""Settings of the finetune command, and all that can be refused before torch is imported."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import yaml
 from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.presets import conf_dir, given_configs, resolve_env
-from lightning_pz.search.extras import check_extra
-from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.settings import SearchSettings, check_algorithm_package
 
 
 @dataclass(frozen=True)
@@ -21,12 +20,15 @@ class JobSettings:
 
     Args:
         checkpoint: Checkpoint of a trained autoencoder; required.
-        env: Preset or Gymnasium id, if you want it checked against the checkpoint's.
+        env: Preset or Gymnasium id, to check against the checkpoint's.
         seeds: Runs per task, with seeds from --seed on.
         workers: Processes that work side by side; as many as there are cores and runs if null.
         logs: Folder for runs.
         progress: Whether to draw a progress bar; on a terminal only if null.
         pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` and `pool_top` read it.
+
+    Raises:
+        UserError: A value outside its range.
     """
 
     checkpoint: str | None = None
@@ -37,26 +39,27 @@ class JobSettings:
     progress: bool | None = None
     pool: str | None = None
 
+    def __post_init__(self) -> None:
+        at_least(1, {"seeds": self.seeds} | ({} if self.workers is None else {"workers": self.workers}))
+
 
 def with_defaults(arguments: list[str]) -> list[str]:
     """Put the shipped settings before the user's own arguments.
 
     Raises:
-        UserError: A `--config` that is no file of text.
+        UserError: A `--config` that is no text file.
     """
     given_configs(arguments)
     return ["--config", str(conf_dir() / "finetune.yaml"), *arguments]
 
 
-def check_early(jobs: JobSettings, search: SearchSettings) -> None:
-    """Raise `UserError` for everything that can be told without torch.
+def check_command(jobs: JobSettings, search: SearchSettings) -> None:
+    """Raise `UserError` for everything that can be refused without torch.
 
     The environment is read from the settings that lie beside a run's checkpoints, where there are any.
     """
-    search.check()
-    at_least(1, {"seeds": jobs.seeds} | ({} if jobs.workers is None else {"workers": jobs.workers}))
     seeds({"seed": search.seed}, jobs.seeds)
-    check_extra(search.algorithm)
+    check_algorithm_package(search.algorithm)
     if jobs.checkpoint is None:
         raise UserError(
             "which decoder? Give --checkpoint with a checkpoint that python -m lightning_pz.fit wrote, such as "
@@ -64,16 +67,17 @@ def check_early(jobs: JobSettings, search: SearchSettings) -> None:
         )
     if not Path(jobs.checkpoint).is_file():
         raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {jobs.checkpoint}")
-    asked = None if jobs.env is None else resolve_env(jobs.env)["env"]["id"]
     env_id = _env_beside(Path(jobs.checkpoint))
     if env_id is not None:
-        check_env(env_id, asked, jobs)
+        check_env(env_id, jobs)
         check_task(env_id, search.task)
+    elif jobs.env is not None:
+        resolve_env(jobs.env)
 
 
-def check_env(env_id: str, asked: str | None, jobs: JobSettings) -> None:
-    """Raise `UserError` unless the checkpoint's environment is the one asked for, if any was."""
-    if asked is not None and asked != env_id:
+def check_env(env_id: str, jobs: JobSettings) -> None:
+    """Raise `UserError` unless the checkpoint's environment is the one of `--env`, if that is given."""
+    if jobs.env is not None and (asked := resolve_env(jobs.env)["env"]["id"]) != env_id:
         raise UserError(
             f"--env {jobs.env} is {asked}, but {jobs.checkpoint} was made for {env_id}: leave --env out, or give a "
             f"checkpoint of {asked}"
@@ -84,21 +88,19 @@ def check_task(env_id: str, task: str) -> None:
     """Raise `UserError` for a task, or one of several with commas between them, that the environment does not have."""
     from lightning_pz.envs.tasks import task_names
 
-    known = (*task_names(env_id), "all")
-    for name in task.split(","):
-        if ":" in name or name in known[:-1] or task == "all":
-            continue
-        raise UserError(
-            f"--task expects a task of {env_id} ({', '.join(known[:-1])}), all, or 'mypackage.module:function' for one "
-            f"of your own, but got {name!r}." + nearest(name, known)
-        )
+    known = task_names(env_id)
+    for name in [] if task == "all" else task.split(","):
+        if ":" not in name and name not in known:
+            raise UserError(
+                f"--task expects a task of {env_id} ({', '.join(known)}), all, or 'mypackage.module:function' for one "
+                f"of your own, but got {name!r}." + nearest(name, (*known, "all"))
+            )
 
 
 def _env_beside(checkpoint: Path) -> str | None:
     """Return the environment id in the config.yaml of the checkpoint's own run, or None."""
-    path = checkpoint.parent.parent / "config.yaml"
     try:
-        config: Any = yaml.safe_load(path.read_text())
+        config: Any = yaml.safe_load((checkpoint.parent.parent / "config.yaml").read_text())
         return str(config["env"]["id"])
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return None

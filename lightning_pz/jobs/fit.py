@@ -1,9 +1,10 @@
-"""The fit job behind its entry point: build from arguments, train, measure, summarize."""
+"""The fit job: parse and check, train, measure the best checkpoint, and write the summary."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -39,70 +40,50 @@ _PARAMS_FLOATS = 1 << 28
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit leaves behind.
-
-    Attributes:
-        folder: The run folder.
-        summary: The contents of summary.json.
-    """
+    """The run folder of a fit and the contents of its summary.json."""
 
     folder: Path
     summary: dict[str, Any]
 
 
-def build(arguments: list[str]) -> FitCLI:
+def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
     """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work.
+
+    Args:
+        arguments: Words of the command line, presets expanded.
+        description: First lines of `--help`.
 
     Raises:
         UserError: Settings that contradict the environment or each other.
     """
-    cli = FitCLI(arguments)
+    cli = FitCLI(arguments, description)
     data: PolicyPoolDataModule = cli.datamodule
     if data.recipe == "grown":
         data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown)
     check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.action_size)
     cli.find_run()
-    if cli.resume_from is not None:
-        _check_resumable(cli, cli.resume_from)
+    if (path := cli.resume_from) is not None:
+        model = load_autoencoder(path)
+        ignore = ("description", "_instantiator")
+        if (told := first_difference(dict(model.hparams), dict(cli.model.hparams), ignore=ignore)) is not None:
+            raise UserError(
+                f"--ckpt_path {path} holds a model of other settings: model.{told}. Give those settings, or leave "
+                "--ckpt_path out to begin a new run"
+            )
+        if "optimizer_states" not in torch.load(path, map_location="cpu", weights_only=True):
+            raise UserError(
+                f"--ckpt_path {path} holds weights alone (--checkpoint.save_weights_only), from which no training can "
+                "resume: leave --ckpt_path out to begin a new run"
+            )
     return cli
 
 
-def _check_resumable(cli: FitCLI, path: Path) -> None:
-    """Check a checkpoint itself, whatever its run folder says of it."""
-    model = load_autoencoder(path)
-    told = first_difference(dict(model.hparams), dict(cli.model.hparams), ignore=("description", "_instantiator"))
-    if told is not None:
-        raise UserError(
-            f"--ckpt_path {path} holds a model of other settings: model.{told}. Give those settings, or leave --ckpt_path "
-            "out to begin a new run"
-        )
-    if "optimizer_states" not in torch.load(path, map_location="cpu", weights_only=True):
-        raise UserError(
-            f"--ckpt_path {path} holds weights alone (--checkpoint.save_weights_only), from which no training goes on: "
-            "leave --ckpt_path out to begin a new run"
-        )
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Undo what Lightning makes of an interruption: it exits with 1, and is deaf to Ctrl-C from then on."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
-    finally:
-        # Only the main thread may set a handler, and only there has Lightning set one.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
-
-
-def train(cli: FitCLI) -> FitResult | None:
+def run_fit(cli: FitCLI) -> FitResult | None:
     """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP.
 
     Raises:
-        UserError: Nothing was validated, the pool is another than that of the run that is resumed, or another process is
-            at work on that run.
+        UserError: Nothing was validated, the pool differs from that of the run that is resumed, or another process
+            works on that run.
         KeyboardInterrupt: The run was interrupted; the last checkpoint stays.
     """
     data: PolicyPoolDataModule = cli.datamodule
@@ -122,6 +103,20 @@ def train(cli: FitCLI) -> FitResult | None:
             forget_run_folder()
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Undo Lightning's handling of an interruption: it exits with 1 and ignores Ctrl-C from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+    finally:
+        # Only the main thread may set a handler, and only there has Lightning set one.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
 def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
     if cli.trainer.is_global_zero:
         cli.save_config()
@@ -139,28 +134,20 @@ def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
     tested = cli.trainer.test(cli.model, data, ckpt_path=best, verbose=False, weights_only=True)[0]
     if not cli.trainer.is_global_zero:
         return None
-    _write_policy_errors(cli, data)
-    return _summarize(cli, data, best, float(tested["test_fvu"]), seconds)
-
-
-def _write_policy_errors(cli: FitCLI, data: PolicyPoolDataModule) -> None:
-    """Write policy_errors.npz: `Tally.policy_errors` of the test, and the policies' rows in the pool, (N,)."""
-    errors = cli.model.tally.policy_errors()
+    # `ErrorSums.policy_errors` of the test, and the policies' rows in the pool, (N,).
     with replacing(cli.run_folder / "policy_errors.npz") as path, path.open("wb") as file:
-        np.savez(file, allow_pickle=False, rows=data.test.rows, **errors)
+        np.savez(file, allow_pickle=False, rows=data.test.rows, **cli.model.sums.policy_errors())
+    return _summarize(cli, data, best, float(tested["test_fvu"]), seconds)
 
 
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
     """Return the linear references on the same split: PCA on actions, PCA on parameters, affine policies.
 
-    Args:
-        data: The pool.
-        sizes: Latent sizes for PCA on actions, k last; each but k gives a key of its own.
+    The last of the sizes is k; where there are several, PCA on actions has a key for each.
     """
     latent_dim = sizes[-1]
-    train = data.train_on_val.all_actions(_PCA_POLICIES).flatten(1)
     held_out = data.val.all_actions()
-    pca = pca_fvu(train, held_out.flatten(1), list(sizes))
+    pca = pca_fvu(data.train_on_val.all_actions(_PCA_POLICIES).flatten(1), held_out.flatten(1), list(sizes))
     affine, numbers = affine_fvu(data.train.states, data.val_on_train.all_actions(), data.val.states, held_out)
     layout = data.layout
     count = min(2048, _PARAMS_FLOATS // (2 * layout.num_params))
@@ -183,7 +170,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
     # Of the validation that chose the checkpoint.
     val_fvu, train_fvu = next((val, train) for at, val, train in reversed(cli.history.rows) if at == step)
     meta = data.pool.meta
-    eigenvalues = torch.linalg.eigvalsh(model.latent_covariance.double()).clamp_min(0)
+    spread, ratio = model.latent_spread()
     summary: dict[str, Any] = {
         "env": meta["env"]["id"],
         "policy": cli.config.policy.name,
@@ -196,8 +183,8 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "test_fvu": test_fvu,
         "train_fvu": train_fvu,
         **references(data, model.bottleneck.prefixes()),
-        "latent_spread": float(eigenvalues.sum().sqrt()),
-        "latent_participation_ratio": float(eigenvalues.sum() ** 2 / eigenvalues.square().sum()),
+        "latent_spread": float(spread),
+        "latent_participation_ratio": float(ratio),
         "novelty_contrast": meta["novelty_contrast"],
         "steps": cli.trainer.global_step,
         "collect_seconds": meta["collect_seconds"],
@@ -205,26 +192,20 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "pool": str(data.folder),
         "checkpoint": str(cli.run_folder / "checkpoints" / best.name),
     }
-    tested = cli.model.tally
     if model.hparams["bottleneck"] != "plain":
         summary["bottleneck"] = model.hparams["bottleneck"]
-        curve = tested.curve()
+        curve = cli.model.sums.curve()
         summary |= {f"test_fvu_k{size}": curve[size] for size in model.bottleneck.prefixes() if len(curve) > 1}
-        if tested.kl:
-            summary["test_kl"] = float(torch.cat(tested.kl).mean(0).sum())
+        if cli.model.sums.kl:
+            summary["test_kl"] = float(torch.cat(cli.model.sums.kl).mean(0).sum())
     _draw(cli, data, model, summary)
-    writer = tensorboard(cli.trainer)
-    if writer is not None:
-        for key in ("pca_fvu", "params_pca_fvu", "affine_fvu"):
-            writer.add_scalar(key, summary[key], summary["steps"])
-        writer.flush()
     write_json(cli.run_folder / "summary.json", summary)
     _show(cli, summary)
     return FitResult(cli.run_folder, summary)
 
 
 def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, summary: dict[str, Any]) -> None:
-    """Draw the figures of a fit, to disk and to TensorBoard."""
+    """Draw the figures of a fit, to disk and to TensorBoard, and log the references there."""
     title = f"{cli.config.env.name}, {cli.config.policy.name} policies, k = {summary['latent_dim']}"
     batch = data.val[(np.arange(min(1000, len(data.val))), np.arange(len(data.val.states)))]
     latents = model._encode_batch(batch)
@@ -238,7 +219,7 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
         ),
         "latents": fit_figures.latent_scatter(latents.numpy(), color, title),
     }
-    if len(curve := cli.model.tally.curve()) > 1:
+    if len(curve := cli.model.sums.curve()) > 1:
         pca = {size: summary[f"pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
         figures["prefixes"] = fit_figures.prefix_curve(curve, pca, title)
     writer = tensorboard(cli.trainer)
@@ -246,10 +227,14 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
         save_figure(figure, cli.run_folder / "figures" / name)
         if writer is not None:
             writer.add_figure(name, figure, summary["steps"])
+    if writer is not None:
+        for key in ("pca_fvu", "params_pca_fvu", "affine_fvu"):
+            writer.add_scalar(key, summary[key], summary["steps"])
+        writer.flush()
 
 
 def _show(cli: FitCLI, summary: dict[str, Any]) -> None:
-    """Print the closing table, in words where a number alone would mislead."""
+    """Print the closing table, and a note where a number alone would mislead."""
     rows = {
         "environment": summary["env"],
         "policies": f"{summary['pool_size']:,} of {summary['params_per_policy']:,} weights",
@@ -262,16 +247,18 @@ def _show(cli: FitCLI, summary: dict[str, Any]) -> None:
         f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": f"{summary['affine_fvu']:.3f}",
         "seconds, pool + training": f"{summary['collect_seconds']:.0f} + {summary['fit_seconds']:.0f}",
     }
+    notes = []
     if summary["val_fvu"] > summary["pca_fvu"]:
-        print(
-            f"\nnote: held-out FVU {summary['val_fvu']:.3f} is above the {summary['pca_fvu']:.3f} of PCA with as many "
-            "components,\nwhich sees the held-out states. More --trainer.max_steps, a larger pool or more training states "
+        notes.append(
+            f"note: held-out FVU {summary['val_fvu']:.3f} is above the {summary['pca_fvu']:.3f} of PCA with as many "
+            "components, which sees the held-out states. More --trainer.max_steps, a larger pool or more training states "
             f"(--data.{cli.config.data.recipe}.states.train) may close the gap."
         )
     if cli.datamodule.pool.meta.get("recipe") == "grown":
-        print(
-            "\nnote: held-out policies of a grown pool descend from the same searches as its training policies. What "
-            "less related\nones lose: fit with --data.held_out climbs, or python -m lightning_pz.evaluate --checkpoint ... --elsewhere POOL, "
-            "with a pool\ngrown from another seed."
+        notes.append(
+            "note: held-out policies of a grown pool descend from the same searches as its training policies. To measure "
+            "less related ones, fit with --data.held_out climbs, or give evaluate --elsewhere a pool grown from another seed."
         )
+    for note in notes:
+        print("\n" + textwrap.fill(note, 110, break_on_hyphens=False, break_long_words=False))
     show_end(rows, f"tensorboard --logdir {cli.run_folder.parent}", cli.run_folder)

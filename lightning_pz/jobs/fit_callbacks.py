@@ -1,4 +1,4 @@
-"""What Lightning tells TensorBoard and the figures while it trains."""
+"""Callbacks of a fit: TensorBoard's HPARAMS, the history of FVU, checkpoints that survive a moved folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-HPARAM_METRIC = "val_fvu"
-
 
 def tensorboard(trainer: L.Trainer) -> Any | None:
     """Return TensorBoard's writer on the process that logs, or None."""
@@ -21,7 +19,7 @@ def tensorboard(trainer: L.Trainer) -> Any | None:
 
 
 class Hyperparameters(L.Callback):
-    """Fills TensorBoard's HPARAMS tab: the settings, tied to the metric that `val_fvu` logs as the run goes on."""
+    """Fills TensorBoard's HPARAMS tab: the settings, with the metric `val_fvu`, which training logs."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the settings with the name of their metric; the metric's own curve stays untouched."""
@@ -30,15 +28,13 @@ class Hyperparameters(L.Callback):
             return
         from torch.utils.tensorboard.summary import hparams
 
-        description = pl_module.hparams["description"]
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        settings: dict[str, Any] = {
-            k: v for k, v in pl_module.hparams.items() if k not in ("description", "_instantiator")
-        }
-        settings |= {"env": description["env_name"], "policy": description["policy"], "pool_size": len(data.opened)}
-        settings |= {"batch_size": data.batch_size, "states_per_step": data.states_per_step, "seed": data.seed}
+        description, data = pl_module.hparams["description"], trainer.datamodule  # type: ignore[attr-defined]
+        settings = {k: v for k, v in pl_module.hparams.items() if k not in ("description", "_instantiator")} | {
+            "env": description["env_name"], "policy": description["policy"], "pool_size": len(data.opened),
+            "batch_size": data.batch_size, "states_per_step": data.states_per_step, "seed": data.seed,
+        }  # fmt: skip
         plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
-        for summary in hparams(plain, {HPARAM_METRIC: 0.0}):
+        for summary in hparams(plain, {"val_fvu": 0.0}):
             writer.file_writer.add_summary(summary)
 
 
@@ -66,22 +62,20 @@ class History(L.Callback):
             pl_module.log_dict({"steps_per_second": rate, "policies_per_second": policies})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take down the FVU of this validation."""
+        """Keep the FVU of this validation."""
         if not trainer.sanity_checking:
             metrics = trainer.callback_metrics
             self.rows.append((trainer.global_step, float(metrics["val_fvu"]), float(metrics["train_fvu"])))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows for the checkpoint."""
         return {"rows": [list(row) for row in self.rows]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows from a checkpoint."""
         self.rows = [(int(step), val, train) for step, val, train in state_dict["rows"]]
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, which knows its files again when a run folder was moved.
+    """Lightning's ModelCheckpoint, which finds its files again after a run folder was moved.
 
     Without it the best score would be forgotten, and the first validation of a resumed run would replace best.ckpt.
     """
@@ -92,7 +86,7 @@ class BestCheckpoint(ModelCheckpoint):
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Read the state with all paths where the run folder lies now."""
+        """Read the state with all paths below the present run folder."""
 
         def here(path: str) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else path

@@ -1,4 +1,4 @@
-"""The command line of `fit`: a LightningCLI that knows presets, run folders and what a person wants to see."""
+"""The command line of `fit`: a LightningCLI with presets and run folders that prints little."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from lightning.pytorch import Trainer
@@ -20,24 +20,33 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
+from lightning_pz.common.command_line import CommandParser
 from lightning_pz.common.console import is_terminal
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import claim_folder, write_text
-from lightning_pz.envs.presets import EnvConfig, PolicyConfig
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir, explain_presets
 from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, Hyperparameters
 from lightning_pz.jobs.fit_identity import fit_identity, run_difference, write_identity
-from lightning_pz.jobs.fit_settings import check_settings
+from lightning_pz.jobs.fit_settings import check_fit_settings
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.probes.callback import ProbeCallback
 
 _RUN_VARIABLE = "LIGHTNING_PZ_RUN"
-"""Tells the further processes of a DDP run which folder the first one chose."""
+"""Environment variable that names the first process's run folder to the further processes of a DDP run."""
+_OFTEN = (
+    "env", "policy", "model.latent_dim", "seed_everything", "data.recipe", "data.pool", "model.bottleneck", "model.loss",
+    "trainer.max_steps", "trainer.accelerator", "run_name", "ckpt_path", "logs", "config", "help",
+)  # fmt: skip
+
+
+class _Parser(CommandParser, LightningArgumentParser):
+    """Lightning's parser with the help and the errors of the other commands."""
 
 
 class FitCLI(LightningCLI):
     """Parses, builds trainer, model and data, and chooses the run folder. Runs nothing."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], description: str = "") -> None:
         quiet_lightning()
         self.resume_from: Path | None = None
         self.run_folder = Path()
@@ -49,32 +58,45 @@ class FitCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            parser_class=_Parser,
+            parser_kwargs={
+                "command": "fit",
+                "often": _OFTEN,
+                "shipped": conf_dir() / "fit.yaml",
+                "description": description,
+            },
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add presets, permanent callbacks and run folders to what LightningCLI knows."""
-        parser.add_argument("--env", type=EnvConfig, help="The environment; a preset or Gymnasium id.")
-        parser.add_argument("--policy", type=PolicyConfig, help="The policy network; a preset.")
+        parser.add_argument("--env", type=EnvConfig)
+        parser.add_argument("--policy", type=PolicyConfig)
+        explain_presets(parser)
         parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
         parser.add_argument(
-            "--run_name", type=str | None, default=None, help="Name of the run folder; numbered if not given."
+            "--run_name", type=str | None, default=None, help="Name of the run folder; numbered if null."
         )
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="Go on from this checkpoint in its run folder; `last` finds the newest run of these settings. A run of "
+            help="Resume from this checkpoint in its run folder; `last` finds the newest run of these settings. A run of "
             "other settings, environment or pool is refused, for best.ckpt would become a mixture of two; only "
-            "trainer.max_time and settings that leave the result alone may differ (trainer.accelerator, "
+            "trainer.max_time and settings that do not change the result may differ (trainer.accelerator, "
             "trainer.enable_progress_bar, trainer.log_every_n_steps, logs, threads).",
         )
-        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-        parser.add_lightning_class_args(ProbeCallback, "probes")
+        for kind, key in ((BestCheckpoint, "checkpoint"), (EarlyStopping, "early_stopping"), (ProbeCallback, "probes")):
+            parser.add_lightning_class_args(kind, key)
         parser.set_defaults({
             "checkpoint.monitor": "val_fvu", "checkpoint.filename": "best", "checkpoint.enable_version_counter": False,
             "checkpoint.save_on_train_epoch_end": False,
             "early_stopping.monitor": "val_fvu", "early_stopping.check_on_train_epoch_end": False,
+        })  # fmt: skip
+        cast(CommandParser, parser).explain({
+            "seed_everything": "Seed of all that training draws; `true` draws the seed.",
+            "trainer.max_steps": "Training steps.",
+            "trainer.accelerator": "What computes: cpu, gpu, mps or auto.",
+            "config": "YAML file of settings, such as the config.yaml of a run.",
         })  # fmt: skip
         for name in ("env.name", "env.id", "env.horizon", "policy.name", "policy.hidden", "policy.activation", "logs"):
             parser.link_arguments(name, f"data.{name}")
@@ -87,10 +109,10 @@ class FitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what a fit cannot honor before anything is seeded or made."""
         super().parse_arguments(parser, args)
-        check_settings(self.config)
+        check_fit_settings(self.config)
 
     def before_instantiate_classes(self) -> None:
-        """Fill in what depends on the terminal."""
+        """Show a progress bar on a terminal, unless the settings say."""
         if self.config.trainer.enable_progress_bar is None:
             self.config.trainer.enable_progress_bar = is_terminal()
 
@@ -119,18 +141,14 @@ class FitCLI(LightningCLI):
         config = self.config
         return f"{config.policy.name}-k{config.model.latent_dim}-seed{config.seed_everything}"
 
-    def settings(self) -> dict[str, Any]:
-        """Return all settings, as plain data."""
-        return dict(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
-
     def identity(self) -> dict[str, Any]:
         """Return everything that decides the result, before there is a pool."""
         data: PolicyPoolDataModule = self.datamodule
-        env = dataclasses.asdict(data.spec)
-        return fit_identity(self.settings(), env, data.pool_identity(), self.trainer.world_size)
+        settings = dict(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+        return fit_identity(settings, dataclasses.asdict(data.spec), data.pool_identity(), self.trainer.world_size)
 
     def find_run(self) -> None:
-        """Find the run to resume, if one is asked for, and see that it is a run of these settings.
+        """Find the run to resume, if any, and check that it is a run of these settings.
 
         Raises:
             UserError: There is none, or it is one of other settings; a new run's name is taken.
@@ -143,10 +161,10 @@ class FitCLI(LightningCLI):
             _check_free(self.parent / config.run_name)
 
     def claim_run(self) -> None:
-        """Make the folder of a new run, which no other run shares, and tell logger and checkpoints of it.
+        """Make the folder of a new run, which no other run shares, and point logger and checkpoints to it.
 
-        Only the first process of several makes one; those that it starts learn of it, and Lightning tells any others
-        where checkpoints lie.
+        Only the first process of several makes one; those that it starts read its name from the environment, and
+        Lightning sends any others the folder of the checkpoints.
         """
         if self.resume_from is None:
             if _RUN_VARIABLE in os.environ and "LOCAL_RANK" in os.environ:
@@ -164,20 +182,19 @@ class FitCLI(LightningCLI):
         """Write config.yaml, from which the run can be repeated, and identity.json, unless they are there."""
         path = self.run_folder / "config.yaml"
         write_identity(self.run_folder, self.identity())
-        if path.exists():
-            return
-        config = self.config.clone()
-        config.ckpt_path = config.run_name = config.trainer.enable_progress_bar = None
-        write_text(path, self.parser.dump(config, skip_none=False))
+        if not path.exists():
+            config = self.config.clone()
+            config.ckpt_path = config.run_name = config.trainer.enable_progress_bar = None
+            write_text(path, self.parser.dump(config, skip_none=False))
 
 
 def forget_run_folder() -> None:
-    """Drop what told helping processes of the run folder, so that no later run in this process takes it for its own."""
+    """Clear the name of the run folder from the environment, so that no later run in this process takes it."""
     os.environ.pop(_RUN_VARIABLE, None)
 
 
 def new_run_folder(parent: Path, base: str, name: str | None) -> Path:
-    """Make a run folder that no other run has, also none that begins at this moment, and return it.
+    """Make and return a run folder that no other run has, also none that begins at this moment.
 
     Raises:
         UserError: A name was given and is taken.
@@ -197,13 +214,7 @@ def _check_free(folder: Path) -> None:
 
 
 def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, Any]) -> Path:
-    """Return the checkpoint to go on from: one of a run of this very identity.
-
-    Args:
-        given: A path, or `last` for the newest run.
-        parent: Folder of the runs on this environment.
-        base: Start of the names of runs like this one.
-        identity: What decides the result.
+    """Return the checkpoint to resume from, of a run of this very identity: a path, or `last` for the newest in `parent`.
 
     Raises:
         UserError: There is none, or it is of a run of other settings.
@@ -229,12 +240,12 @@ def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, 
         told = told or f"; of the newest, {path.parent.parent.name}, {difference}"
     raise UserError(
         f"--ckpt_path last expects an earlier run of these settings in {parent}, such as {base}-001, but there is none to "
-        f"go on from{told}"
+        f"resume{told}"
     )
 
 
 def quiet_lightning() -> None:
-    """Keep from the terminal what Lightning says on every start and a user of this package cannot act on."""
+    """Silence what Lightning prints on every start and a user of this package cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

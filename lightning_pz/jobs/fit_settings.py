@@ -1,4 +1,4 @@
-"""What `fit` refuses before any work: settings of Lightning's that would measure something else, or nothing."""
+"""Checks of Lightning's settings, of which some would make a fit measure something else, or nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from lightning_pz.common.checks import at_least, one_of, plain_name, seeds
 from lightning_pz.common.errors import UserError
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _SAME_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "None": "32-true"}
 _WHOLE = "held-out FVU is measured on whole splits"
 _CHOSEN = "checkpoints are chosen by held-out FVU, at each validation"
@@ -34,13 +34,12 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-def check_settings(config: Any) -> None:
-    """Raise `UserError` for the first setting that a fit cannot honor.
-
-    Args:
-        config: What was parsed, a jsonargparse namespace.
-    """
-    _check_seed(config.seed_everything)
+def check_fit_settings(config: Any) -> None:
+    """Raise `UserError` for the first setting that a fit cannot honor, of a parsed jsonargparse namespace."""
+    if (seed := config.seed_everything) is False or seed is None:
+        raise UserError(f"--seed_everything expects a seed, without which no fit can be repeated, but got {seed}")
+    if seed is not True:  # for which Lightning draws one and writes it into the settings
+        seeds({"seed_everything": seed})
     if config.run_name is not None:
         plain_name("run_name", config.run_name)
         if config.ckpt_path:
@@ -51,27 +50,14 @@ def check_settings(config: Any) -> None:
         if not any(type(value) is type(one) and value == one for one in allowed):
             expected = " or ".join(str(one) for one in allowed if one is not None) or "no value"
             raise UserError(f"--{key} expects {expected} in a fit, but got {value}: {why}")
-    _check_precision(config.trainer.precision)
+    try:
+        precision = str(config.trainer.precision)
+        one_of("trainer.precision", _SAME_PRECISION.get(precision, precision), _PRECISIONS)
+    except UserError as error:
+        why = "Weights and checkpoints are float32; mixed precision computes in half of that."
+        raise UserError(f"{error} {why}") from None
     _check_checkpoint(config.checkpoint)
     _check_length(config.trainer, config.data.steps_per_epoch)
-
-
-def _check_seed(seed: Any) -> None:
-    if seed is True:  # Lightning draws one and writes it into the settings
-        return
-    if seed is False or seed is None:
-        raise UserError(f"--seed_everything expects a seed, without which no fit can be repeated, but got {seed}")
-    seeds({"seed_everything": seed})
-
-
-def _check_precision(given: Any) -> None:
-    precision = _SAME_PRECISION.get(str(given), str(given))
-    try:
-        one_of("trainer.precision", precision, PRECISIONS)
-    except UserError as error:
-        raise UserError(
-            f"{error} Weights and checkpoints are float32; mixed precision computes in half of that."
-        ) from None
 
 
 def _check_checkpoint(checkpoint: Any) -> None:
@@ -101,7 +87,7 @@ def _check_length(trainer: Any, steps_per_epoch: int) -> None:
         at_least(1, {"trainer.check_val_every_n_epoch": trainer.check_val_every_n_epoch})
     at_least(1, {"trainer.accumulate_grad_batches": trainer.accumulate_grad_batches})
     if steps_per_epoch < 1:
-        return  # the DataModule has a sentence for it
+        return  # which the DataModule refuses
     batches = first_validation(trainer, steps_per_epoch)
     ends = [] if steps in (-1, None) else [steps * trainer.accumulate_grad_batches]
     ends += [] if epochs in (-1, None) else [epochs * steps_per_epoch]
@@ -119,7 +105,7 @@ def first_validation(trainer: Any, steps_per_epoch: int) -> int | None:
     """Return the number of training batches before the first validation, or None if it depends on the clock.
 
     Raises:
-        UserError: An interval between validations that an epoch has no room for.
+        UserError: An interval between validations that is longer than an epoch.
     """
     interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
     if interval is None:

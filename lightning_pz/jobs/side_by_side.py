@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.jobs.finetune_run import Job, Result, run
+from lightning_pz.common.processes import ignore_interrupts
+from lightning_pz.jobs.finetune_run import SearchJob, SearchResult, run_search
 
 
-def one_by_one(todo: list[Job], results: list[Result], bar: tqdm) -> None:
-    """Do runs in this process, adding each result as it comes."""
+def one_by_one(todo: list[SearchJob], results: list[SearchResult], bar: tqdm) -> None:
+    """Do runs in this process, adding each result when it is there."""
+    for job in todo:
+        results.append(run_search(job, _drawing(bar)))
+
+
+def _drawing(bar: tqdm) -> Callable[[int], None]:
+    """Return what draws the steps taken from now on."""
     before = int(bar.n)
-    for place, job in enumerate(todo):
-        results.append(run(job, partial(_draw, bar, before + place * job.settings.budget)))
+
+    def draw(steps: int) -> None:
+        bar.update(before + steps - bar.n)
+
+    return draw
 
 
-def _draw(bar: tqdm, before: int, steps: int) -> None:
-    bar.update(before + steps - bar.n)
-
-
-def side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm) -> None:
-    """Do runs in some worker processes, adding each result as it comes.
+def side_by_side(todo: list[SearchJob], workers: int, results: list[SearchResult], bar: tqdm) -> None:
+    """Do runs in some worker processes, adding each result when it is there.
 
     Raises:
-        UserError: One of the runs could not be done; told after the others have ended.
-        KeyboardInterrupt: As it came, after all workers have saved their states.
+        UserError: One of the runs failed; the others have ended by then.
+        KeyboardInterrupt: After all workers have saved their states.
     """
     context = multiprocessing.get_context("spawn")
     counts, stop = context.Array("q", len(todo)), context.Event()
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     interruptible = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-    initial = (counts, stop, interruptible)
-    executor = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=initial)
-    pending: set[Future[Result]] = set()
+    executor = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(counts, stop, interruptible))
+    pending: set[Future[SearchResult]] = set()
     errors: list[BaseException] = []
-    drawn = int(bar.n)
+    draw = _drawing(bar)
     try:
-        with _deaf_to_interrupts():
+        with ignore_interrupts():  # workers keep ignoring Ctrl-C while they import
             pending = {executor.submit(_work, job) for job in todo}
         while pending:
             done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -57,9 +59,9 @@ def side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm
                     errors.append(error)
                 else:
                     results.append(future.result())
-            _draw(bar, drawn, sum(counts[:]))
+            draw(sum(counts[:]))
     except KeyboardInterrupt:
-        # The executor hands out one job more than there are workers, which cannot be canceled any more.
+        # The executor hands out one job more than there are workers, which can no longer be canceled.
         stop.set()
         for future in pending:
             future.cancel()
@@ -81,45 +83,29 @@ def side_by_side(todo: list[Job], workers: int, results: list[Result], bar: tqdm
         raise next((error for error in errors if isinstance(error, UserError)), errors[0])
 
 
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C for the moment in which processes are made, for they inherit this and keep it while they import."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 _shared: tuple[Any, Any, bool] | None = None
-"""In a worker process: environment steps of each job, whether to begin no more jobs, whether Ctrl-C means it."""
+"""In a worker process: environment steps of each job, whether to begin no more jobs, whether Ctrl-C interrupts it."""
 
 
 def _begin_worker(counts: Any, stop: Any, interruptible: bool) -> None:
     global _shared
     _shared = counts, stop, interruptible
-    # Between jobs there is nothing to interrupt.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between jobs there is nothing to interrupt
 
 
-def _work(job: Job) -> Result:
+def _work(job: SearchJob) -> SearchResult:
     assert _shared is not None
     counts, stop, interruptible = _shared
 
-    def tell(steps: int) -> None:
+    def count(steps: int) -> None:
         counts[job.number] = steps
 
     try:
-        # In this order: whoever sets `stop` sends a signal afterwards, so one of the two is always noticed.
+        # In this order: `stop` is set before the signal is sent, so one of the two is always noticed.
         if interruptible:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if stop.is_set():
-            return Result(Path(job.logs), None)
-        return run(job, tell)
+        return SearchResult(Path(job.logs), None) if stop.is_set() else run_search(job, count)
     except KeyboardInterrupt:
-        return Result(Path(job.logs), None)
+        return SearchResult(Path(job.logs), None)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,9 +1,9 @@
-"""The shape of a policy network, and how its weights lie in one flat vector."""
+"""The shape of a policy network, and the order of its weights in one flat vector."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,20 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.checks import one_of
+from lightning_pz.common.errors import UserError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "silu": nn.functional.silu,
-    "linear": lambda x: x,
-}
-_MODULES: dict[str, Callable[[], nn.Module]] = {
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "silu": nn.SiLU,
-    "linear": nn.Identity,
-}
+    "tanh": torch.tanh, "relu": torch.relu, "silu": nn.functional.silu, "linear": lambda x: x,
+}  # fmt: skip
+_MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU, "linear": nn.Identity}
 
 
 @dataclass(frozen=True)
@@ -50,14 +43,9 @@ class Layout:
     activation: str = "tanh"
 
     def __post_init__(self) -> None:
-        sizes = (self.observation_size, *self.hidden, self.action_size)
-        if min(sizes) < 1:
-            raise UserError(f"a layout needs sizes of at least 1, but got {sizes}: check --policy.hidden")
-        if self.activation not in ACTIVATIONS:
-            raise UserError(
-                f"--policy.activation expects one of {', '.join(ACTIVATIONS)}, but got {self.activation!r}."
-                + nearest(self.activation, ACTIVATIONS)
-            )
+        if min(self.sizes) < 1:
+            raise UserError(f"a layout needs sizes of at least 1, but got {self.sizes}: check --policy.hidden")
+        one_of("policy.activation", self.activation, tuple(ACTIVATIONS))
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -112,14 +100,9 @@ class Layout:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON and checkpoints."""
-        return {
-            "observation_size": self.observation_size,
-            "hidden": list(self.hidden),
-            "action_size": self.action_size,
-            "activation": self.activation,
-        }
+        return asdict(self) | {"hidden": list(self.hidden)}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Layout:
-        """Build a layout from what `to_dict` returned."""
+        """Build a layout from a result of `to_dict`."""
         return cls(plain["observation_size"], tuple(plain["hidden"]), plain["action_size"], plain["activation"])

@@ -1,4 +1,4 @@
-"""One batched forward for many policies."""
+"""One batched forward of many policies."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ def act_each(
         params: Flat weights, (N, P).
         observations: Standardized observations, (N, M, O).
     """
-    activation = ACTIVATIONS[layout.activation]
-    x = observations
-    layers = layout.unpack(params)
-    for weight, bias in layers[:-1]:
+    activation, x = ACTIVATIONS[layout.activation], observations
+    *hidden, (last, last_bias) = layout.unpack(params)
+    for weight, bias in hidden:
         x = activation(torch.baddbmm(bias[:, None, :], x, weight.mT))
-    weight, bias = layers[-1]
-    return torch.tanh(torch.baddbmm(bias[:, None, :], x, weight.mT))
+    return torch.tanh(torch.baddbmm(last_bias[:, None, :], x, last.mT))
 
 
 def act_shared(
@@ -54,7 +52,7 @@ def policy_chunk(layout: Layout, states: int) -> int:
 
 
 class PolicyNetwork(nn.Module):
-    """What all policies of one layout share: standardization, network shape, action box. Holds no weights.
+    """The common part of all policies of one layout: standardization, network shape, action box. Holds no weights.
 
     Args:
         layout: Shape of the policies.
@@ -96,7 +94,7 @@ class PolicyNetwork(nn.Module):
             raise ValueError("observation_std must be positive in every coordinate")
 
     def standardize(self, observations: Float[Tensor, "*states observation"]) -> Float[Tensor, "*states observation"]:
-        """Return observations with the fixed mean and standard deviation taken out."""
+        """Return observations less the fixed mean, over the fixed standard deviation."""
         return (observations - self.observation_mean) / self.observation_std
 
     def scale(self, actions: Float[Tensor, "*states action"]) -> Float[Tensor, "*states action"]:
@@ -122,11 +120,8 @@ def restandardize(
 
     Args:
         params: Flat weights, (N, P), of policies that share `source`.
-        source: What they share.
-        target: What they are to share.
-
-    Returns:
-        Flat weights, (N, P).
+        source: Their present common part.
+        target: The one that the returned weights, (N, P), belong to.
 
     Raises:
         ValueError: Layouts or action boxes differ, which no weights make up for.

@@ -1,4 +1,4 @@
-"""A policy as an ONNX file: raw observations in, actions inside the box out. Needs the extra `onnx`."""
+"""Networks as ONNX files, written node by node: no exporter, no tracing. Needs the extra `onnx`."""
 
 from __future__ import annotations
 
@@ -7,78 +7,134 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from lightning_pz.common.errors import UserError
+from lightning_pz.common.checks import check_extra
 from lightning_pz.common.files import write_bytes
-from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.policy.network_plan import NetworkPlan, Tensors, weight_names
 
 _OPSET, _IR_VERSION = 17, 8
-"""Old enough for the runtimes of the last years, and all that an MLP needs."""
+"""Old enough for the runtimes of the last years, and all that these networks need."""
+_LEVELS = 127
+Quantize = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def write_onnx(policy: SavedPolicy, path: Path) -> None:
-    """Write the graph: `observation` (batch, O) float32 to `action` (batch, A) float32.
+def write_onnx(
+    plan: NetworkPlan, tensors: Tensors, shape: tuple[int, ...], path: Path, quantize: Quantize | None = None
+) -> int:
+    """Write a network and return the size of the file in bytes.
 
-    It is built node by node, so that no exporter and no tracing stand between the weights and the file.
+    Args:
+        plan: The network; see `lightning_pz.policy.network_plan`. Its last weight belongs to its last layer.
+        tensors: What the plan names.
+        shape: Of one observation. The input is `observation` (batch, *shape), the output `action` (batch, A), float32.
+        path: The file.
+        quantize: Returns int8 levels and scales of a weight, to be stored in its place; None stores float32.
 
     Raises:
         UserError: The package `onnx` is not installed.
     """
-    try:
-        import onnx
-        from onnx import helper, numpy_helper
-    except ImportError as error:
-        raise UserError("an ONNX file needs the package onnx: pip install 'lightning_pz[onnx]'") from error
-    nodes, constants = [], []
-
-    def constant(name: str, value: np.ndarray) -> str:
-        constants.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
-        return name
-
-    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-    x = node("Sub", ["observation", constant("observation_mean", policy.observation_mean.numpy())], "centered")
-    x = node("Div", [x, constant("observation_std", policy.observation_std.numpy())], "standardized")
-    layers = policy.layout.unpack(policy.params[None])
-    for number, (weight, bias) in enumerate(layers):
-        names = [constant(f"weight_{number}", weight[0].numpy()), constant(f"bias_{number}", bias[0].numpy())]
-        x = node("Gemm", [x, *names], f"layer_{number}", transB=1)
-        if number < len(layers) - 1:
-            x = _activate(node, policy.layout.activation, x, f"hidden_{number}")
-    low, high = policy.action_low.numpy(), policy.action_high.numpy()
-    if policy.squash == "tanh":
-        x = node("Tanh", [x], "squashed")
-        x = node("Add", [x, constant("one", np.ones(1))], "shifted")
-        x = node("Mul", [x, constant("half_range", 0.5 * (high - low))], "scaled")
-        x = node("Add", [x, constant("action_low", low)], "placed")
-    else:
-        constant("action_low", low)
-    # Rounding may leave the box by a hair. Clip takes scalars only, hence minimum and maximum.
-    x = node("Max", [x, "action_low"], "above")
-    node("Min", [x, constant("action_high", high)], "action")
-    sizes = (("observation", policy.layout.observation_size), ("action", policy.layout.action_size))
-    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size]) for name, size in sizes]
-    graph = helper.make_graph(nodes, "policy", ends[:1], ends[1:], constants)
-    save_graph(graph, path)
-
-
-def save_graph(graph: Any, path: Path) -> None:
-    """Check an ONNX graph and write it as a model, whole or not at all."""
+    check_extra("onnx", "onnx", "an ONNX file")
     import onnx
     from onnx import helper
 
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="lightning_pz")
+    graph = _Graph(tensors, quantize)
+    graph.node("Identity", [graph.add(plan, "observation")], output="action")
+    observation, action = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *sizes])
+        for name, sizes in (("observation", shape), ("action", tensors[weight_names(plan)[-1]].shape[:1]))
+    )
+    whole = helper.make_graph(graph.nodes, "policy", [observation], [action], graph.constants)
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="lightning_pz")
     model.ir_version = _IR_VERSION
     onnx.checker.check_model(model)
     write_bytes(path, model.SerializeToString())
+    return path.stat().st_size
 
 
-def _activate(node: Callable[..., str], activation: str, x: str, name: str) -> str:
-    """Add a hidden activation and return the name of its output."""
-    if activation == "linear":
+class _Graph:
+    """Nodes and constants of a graph under construction."""
+
+    def __init__(self, tensors: Tensors, quantize: Quantize | None) -> None:
+        self.tensors, self.quantize = tensors, quantize
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def node(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
+        """Add a node and return the name of its output."""
+        from onnx import helper
+
+        output = output or f"x{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """Add a constant and return its name."""
+        from onnx import numpy_helper
+
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
+        return name
+
+    def tensor(self, name: str) -> str:
+        """Add a tensor of the network as a constant and return its name."""
+        return self.constant(self.tensors[name].numpy())
+
+    def weight(self, name: str) -> str:
+        """Add a weight, quantized if that is asked for, and return the name of its float32 values."""
+        if self.quantize is None:
+            return self.tensor(name)
+        levels, scales = (part.numpy() for part in self.quantize(self.tensors[name]))
+        by_channel = len(scales) > 1
+        inputs = [self.constant(levels, np.int8), self.constant(scales if by_channel else scales[0])]
+        more: dict[str, Any] = {"axis": 0} if by_channel else {}
+        return self.node("DequantizeLinear", inputs, **more)
+
+    def add(self, plan: NetworkPlan, x: str) -> str:
+        """Add a plan whose input is x, and return the name of its output."""
+        for step in plan:
+            x = self._add(step, x)
         return x
-    if activation == "silu":
-        return node("Mul", [x, node("Sigmoid", [x], f"{name}_gate")], name)
-    return node({"tanh": "Tanh", "relu": "Relu"}[activation], [x], name)
+
+    def _add(self, step: dict[str, Any], x: str) -> str:
+        match step["kind"]:
+            case "identity":
+                return x
+            case "silu":
+                return self.node("Mul", [x, self.node("Sigmoid", [x])])
+            case "relu" | "tanh" | "flatten" as kind:
+                return self.node(kind.capitalize(), [x])
+            case "sequential":
+                return self.add(step["body"], x)
+            case "residual":
+                return self.node("Add", [x, self.add(step["body"], x)])
+            case "divide":
+                return self.node("Div", [x, self.constant(step["by"])])
+            case "standardize":
+                x = self.node("Sub", [x, self.tensor(step["mean"])])
+                return self.node("Div", [x, self.tensor(step["std"])])
+            case "maxpool":
+                size, stride, padding = ([s] * 2 if isinstance(s, int) else list(s) for s in step["sizes"])
+                return self.node("MaxPool", [x], kernel_shape=size, strides=stride, pads=padding * 2)
+            case "box":
+                return self._box(step, x)
+            case "round":
+                return self._round(step["largest"], x) if step["on"] else x
+        inputs = [x, self.weight(step["weight"])] + ([self.tensor(step["bias"])] if step["bias"] else [])
+        if step["kind"] == "linear":
+            return self.node("Gemm", inputs, transB=1)
+        return self.node("Conv", inputs, strides=step["stride"], pads=step["padding"] * 2)
+
+    def _round(self, largest: float, x: str) -> str:
+        x = self.node("Clip", [x, self.constant(-largest), self.constant(largest)])
+        scale, zero = self.constant(largest / _LEVELS), self.constant(0, np.int8)
+        return self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, scale, zero]), scale, zero])
+
+    def _box(self, step: dict[str, Any], x: str) -> str:
+        low, high = self.tensors[step["low"]].numpy(), self.tensors[step["high"]].numpy()
+        if step["squash"] == "tanh":
+            x = self.node("Add", [self.node("Tanh", [x]), self.constant(np.ones(1))])
+            x = self.node("Mul", [x, self.constant(0.5 * (high - low))])
+            x = self.node("Add", [x, self.constant(low)])
+        # Rounding may leave the box by a hair. Clip takes scalars only, hence minimum and maximum.
+        return self.node("Min", [self.node("Max", [x, self.constant(low)]), self.constant(high)])

@@ -1,20 +1,23 @@
-"""The distributions that random policies are drawn from, one generator per policy."""
+"""Distributions of random policies, with a generator of its own for each policy."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.checks import one_of
+from lightning_pz.common.errors import UserError
 from lightning_pz.policy.layout import Layout
 
-INITIALIZERS = ("fan_in_normal", "standard_normal", "uniform", "torch_default", "orthogonal")
+Initializer = Literal["fan_in_normal", "standard_normal", "uniform", "torch_default", "orthogonal"]
+INITIALIZERS: tuple[str, ...] = get_args(Initializer)
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,12 @@ class Prior:
         UserError: An unknown initializer, or a factor that is negative or not finite.
     """
 
-    initializer: str = "fan_in_normal"
+    initializer: Initializer = "fan_in_normal"
     gain: float = 1.0
     bias_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.initializer not in INITIALIZERS:
-            raise UserError(
-                f"--prior.initializer expects one of {', '.join(INITIALIZERS)}, but got {self.initializer!r}."
-                + nearest(self.initializer, INITIALIZERS)
-            )
+        one_of("prior.initializer", self.initializer, INITIALIZERS)
         for name in ("gain", "bias_scale"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
@@ -52,15 +51,13 @@ class Prior:
 
 def prior_scale(prior: Prior, layout: Layout) -> Float[Tensor, " params"]:
     """Return the standard deviation of each parameter under the prior, shape (P,)."""
-    weight, bias = (prior.gain, prior.bias_scale)
     parts = []
     for out, size in layout.weight_shapes:
-        unit = {"standard_normal": 1.0, "torch_default": math.sqrt(1 / (3 * size))}.get(
-            prior.initializer, math.sqrt(1 / size)
-        )
+        units = {"standard_normal": 1.0, "torch_default": math.sqrt(1 / (3 * size))}
+        unit = units.get(prior.initializer, math.sqrt(1 / size))
         # An orthogonal (out, in) matrix has orthonormal rows or columns, whichever are fewer.
         weight_unit = math.sqrt(1 / max(out, size)) if prior.initializer == "orthogonal" else unit
-        parts += [torch.full((out * size,), weight * weight_unit), torch.full((out,), bias * unit)]
+        parts += [torch.full((out * size,), prior.gain * weight_unit), torch.full((out,), prior.bias_scale * unit)]
     return torch.cat(parts)
 
 

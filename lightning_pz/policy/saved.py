@@ -1,4 +1,4 @@
-"""One policy in a file of its own: weights, layout, statistics and action box; no decoder, no checkpoint."""
+"""One policy in a file of its own: weights, layout, statistics and action box, without decoder or checkpoint."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing, safe_name
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
 from lightning_pz.policy.network import PolicyNetwork
+from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 
 SQUASHES = ("tanh", "clip")
 _ARRAYS = ("params", "observation_mean", "observation_std", "action_low", "action_high")
@@ -27,12 +28,12 @@ class SavedPolicy:
     Attributes:
         layout: Its shape.
         params: Its weights, (P,) float32.
-        observation_mean: What is taken off an observation, (O,), in the environment's units.
-        observation_std: What it is divided by then, (O,).
+        observation_mean: Subtracted from an observation, (O,), in the environment's units.
+        observation_std: Divides the difference, (O,).
         action_low: Lower corner of the action box, (A,).
         action_high: Upper corner of the action box, (A,).
-        squash: How the last layer gets into the box: `tanh`, scaled to the box, as all policies of this package;
-            `clip`, the last layer being in units of the action and cut off at the box, as PPO's.
+        squash: How the last layer is brought into the box: `tanh` scales it, as in all policies of this package; `clip`
+            cuts it off at the box, in units of the action, as in PPO's.
     """
 
     layout: Layout
@@ -46,39 +47,42 @@ class SavedPolicy:
     @classmethod
     def of(cls, network: PolicyNetwork, params: Float[Tensor, " params"]) -> SavedPolicy:
         """Take one policy out of those that share a network."""
-        return cls(
-            network.layout,
-            params.detach().float().cpu().clone(),
-            network.observation_mean.cpu(),
-            network.observation_std.cpu(),
-            network.action_low.cpu(),
-            network.action_high.cpu(),
-        )
+        shared = {name: getattr(network, name).cpu() for name in _ARRAYS[1:]}
+        return cls(network.layout, params.detach().float().cpu().clone(), **shared)
 
     def network(self) -> PolicyNetwork:
-        """Return what it shares with others of its layout, for `lightning_pz.envs.rollout`.
+        """Return its part that others of its layout share, for `lightning_pz.envs.rollout`.
 
         Raises:
             ValueError: Its actions are clipped, which no `PolicyNetwork` does.
         """
         if self.squash != "tanh":
             raise ValueError("a policy whose actions are clipped is no PolicyNetwork: use its method act")
-        return PolicyNetwork(
-            self.layout, self.observation_mean, self.observation_std, self.action_low, self.action_high
-        )
+        return PolicyNetwork(self.layout, **{name: getattr(self, name) for name in _ARRAYS[1:]})
 
     @torch.no_grad()
     def act(self, observations: Float[Tensor, "states observation"]) -> Float[Tensor, "states action"]:
         """Return the actions on raw observations, inside the action box."""
         activation = ACTIVATIONS[self.layout.activation]
         x = (observations - self.observation_mean) / self.observation_std
-        layers = self.layout.unpack(self.params[None])
-        for weight, bias in layers[:-1]:
+        *hidden, (last, last_bias) = self.layout.unpack(self.params[None])
+        for weight, bias in hidden:
             x = activation(torch.addmm(bias[0], x, weight[0].T))
-        x = torch.addmm(layers[-1][1][0], x, layers[-1][0][0].T)
+        x = torch.addmm(last_bias[0], x, last[0].T)
         if self.squash == "clip":
             return torch.minimum(torch.maximum(x, self.action_low), self.action_high)
         return self.action_low + (torch.tanh(x) + 1) * 0.5 * (self.action_high - self.action_low)
+
+    def plan(self) -> tuple[NetworkPlan, Tensors]:
+        """Return it as a network of its own: raw observation in, action inside the box out."""
+        tensors: Tensors = {name: getattr(self, name) for name in _ARRAYS[1:]}
+        hidden = {"kind": {"linear": "identity"}.get(self.layout.activation, self.layout.activation)}
+        plan: NetworkPlan = [{"kind": "standardize", "mean": "observation_mean", "std": "observation_std"}]
+        for number, (weight, bias) in enumerate(self.layout.unpack(self.params[None])):
+            tensors |= {f"weight_{number}": weight[0], f"bias_{number}": bias[0]}
+            plan += [{"kind": "linear", "weight": f"weight_{number}", "bias": f"bias_{number}"}, hidden]
+        plan[-1] = {"kind": "box", "squash": self.squash, "low": "action_low", "high": "action_high"}
+        return plan, tensors
 
     def save(self, path: Path) -> None:
         """Write an `.npz`: the arrays above by name, and `layout` and `squash` as JSON text."""
@@ -92,7 +96,7 @@ class SavedPolicy:
 
 
 def policy_file(task: str) -> str:
-    """Return the name of the file that holds a policy for a task, in a folder with one for each of several tasks."""
+    """Return the name of a task's policy file in a folder with one for each of several tasks."""
     return f"{safe_name(task)}.npz"
 
 

@@ -1,4 +1,4 @@
-"""Policies on states as batches: what a step sees, cut from whole arrays, and the orders in which they come."""
+"""Batches of policies and states cut from whole arrays, and the orders in which training and tests serve them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -19,15 +19,15 @@ _EVAL_BATCH = 256
 
 
 class PolicyBatch(NamedTuple):
-    """What one step sees of some policies.
+    """Policies with their actions on the states of a step.
 
     Attributes:
         fingerprints: Actions on the probe states, (N, M, A), in -1..1.
         states: Standardized states on which behavior is compared, (S', O).
         actions: The policies' own actions there, (N, S', A), in -1..1.
         mean_actions: The mean policy's actions there, (S', A).
-        params: Flat weights, (N, P); (N, 0) where nobody reads them.
-        visited: Standardized states that each policy visited itself, (N, m, O); (N, 0, O) where nobody reads them.
+        params: Flat weights, (N, P); (N, 0) where they are not needed.
+        visited: Standardized states that each policy visited itself, (N, m, O); (N, 0, O) where they are not needed.
         visited_actions: What it did there, (N, m, A), in -1..1.
     """
 
@@ -146,42 +146,34 @@ def split_rows(
 ) -> dict[str, np.ndarray]:
     """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
 
-    Args:
-        pool: The pool.
-        val_share: Share of `val`, from 0 to 1.
-        test_share: Share of `test`.
-        split_seed: Of the order.
-        held_out: `policies` takes any of them; `climbs` takes all policies of a grown pool that were found along one
-            direction together, so that no held-out policy has siblings among the training policies. Random policies of the
-            growth's beginning are climbs of their own.
+    `held_out` is `policies`, which takes any of them, or `climbs`, which takes all policies of a grown pool that were found
+    along one direction together, so that no held-out policy has siblings among the training policies.
 
     Raises:
-        UserError: The pool is too small to split, or knows no climbs.
+        UserError: The pool is too small to split, or has no climbs.
     """
     generator = np.random.default_rng(split_seed)
     order = generator.permutation(len(pool))
     val, test = (max(1, round(share * len(pool))) for share in (val_share, test_share))
     starts = [len(pool) - val - test, len(pool) - test]
     if held_out == "climbs":
-        _, members = np.unique(_climbs(pool)[order], return_inverse=True)
+        directions = np.asarray(pool.arrays["directions"]) if "directions" in pool.arrays else np.array([-1])
+        if not (directions >= 0).any():
+            raise UserError(
+                f"--data.held_out climbs expects a pool that was grown along directions, but {pool.folder} was not: leave "
+                "it out"
+            )
+        # Policies that no climb found are climbs of their own, with negative numbers.
+        climbs = np.where(directions >= 0, directions, -1 - np.arange(len(directions)))
+        _, members = np.unique(climbs[order], return_inverse=True)
         members = generator.permutation(members.max() + 1)[members]
         by_climb = np.argsort(members, kind="stable")
-        # Where one climb ends and the next begins, as near as can be to where the shares would cut.
+        # The ends of climbs that are nearest to where the shares would cut.
         ends = np.append(np.flatnonzero(np.diff(members[by_climb])) + 1, len(order))
         starts = [int(ends[np.abs(ends - start).argmin()]) for start in starts]
-        # Each part in random order again, for some of the first training policies stand for all.
+        # Each part in random order again, for the first training policies stand for all of them in places.
         order = np.concatenate([generator.permutation(order[part]) for part in np.split(by_climb, starts)])
     parts = dict(zip(("train", "val", "test"), np.split(order, starts), strict=True))
     if min(map(len, parts.values())) < 2:
         raise UserError(f"{pool.folder} holds {len(pool)} policies, too few to split: keep at least 40")
     return parts
-
-
-def _climbs(pool: Pool) -> Int[np.ndarray, " policies"]:
-    """Return the number of the climb that found each policy; the other policies have negative numbers of their own."""
-    directions = np.asarray(pool.arrays["directions"]) if "directions" in pool.arrays else np.array([-1])
-    if not (directions >= 0).any():
-        raise UserError(
-            f"--data.held_out climbs expects a pool that was grown along directions, but {pool.folder} was not: leave it out"
-        )
-    return np.where(directions >= 0, directions, -1 - np.arange(len(directions)))

@@ -1,4 +1,4 @@
-"""The best policies that a pool holds for a task, told from what they did when they were found: no new step is taken."""
+"""The best policies of a pool for a task, by the episodes in which they were found: no new step is taken."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from lightning_pz.pool.store import Pool
 
 
 def best_of_pool(pool: Pool, task: str, count: int = 1) -> Int[np.ndarray, " best"]:
-    """Return the rows of the policies whose own episodes earned most, the task's rewards laid on them afterwards.
+    """Return the rows of the policies whose own episodes earned most by a task's rewards, the best first.
 
-    Args:
-        pool: A grown pool, which holds the returns of all tasks that were known when it was made.
-        task: Name of one of them.
-        count: How many; all if there are fewer.
-
-    Returns:
-        Rows of the pool, the best first; of equals the one that was found first.
+    Of equals the one that was found first comes first; all are returned if there are fewer than `count`.
 
     Raises:
         UserError: A random pool, whose policies have not been played, or a task that the pool has no returns of.
     """
     if "returns" not in pool.arrays:
         raise UserError(
-            f"{pool.folder} is a random pool, whose policies were never played, so nobody knows which is best at "
-            f"{task!r}: fit on a grown pool (--data.recipe grown), or begin the search at draws (--start draws)"
+            f"{pool.folder} is a random pool, whose policies were never played, so which is best at {task!r} is "
+            "not known: fit on a grown pool (--data.recipe grown), or begin the search at draws (--start draws)"
         )
     known = pool.meta["growth"]["tasks"]
     if task not in known:

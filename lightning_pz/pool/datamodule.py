@@ -4,42 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import lightning as L
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from lightning_pz.common.checks import one_of, seeds
-from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.checks import RecipeKind, at_least, one_of, seeds
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.identity import check_pool, find_folder, known_identity, pool_identity
 from lightning_pz.pool.of_checkpoint import describe_pool
 from lightning_pz.pool.recipe import RandomRecipe, collect
+from lightning_pz.pool.recipe_identity import check_pool, known_identity, pool_folder, pool_identity
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool, read_meta, read_pool
 
-RECIPES = ("random", "grown")
-HELD_OUT = ("policies", "climbs")
-
-
-def _loader(part: Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
-    return DataLoader(part, sampler=sampler, batch_size=None, num_workers=0)
+HeldOut = Literal["policies", "climbs"]
 
 
 class PolicyPoolDataModule(L.LightningDataModule):
-    """Pre-generated policies and states, split so that both are held out.
+    """Pool, batches and splits: policies and states are both held out.
 
     Args:
         env: The environment.
         policy: Shape of the policies.
         logs: Folder under which pools are kept, in `pools/`.
-        pool: A pool folder to use as it is; made from the recipe, or found again, if not given.
+        pool: A pool folder to use as it is; made from the recipe, or found again, if null.
         recipe: How a missing pool is made: `random`, the paper's, or `grown`, by reward-free search.
         random: Settings of the random recipe.
         grown: Settings of the grown recipe.
@@ -50,8 +45,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         test_share: Share of the policies held out for the final measurement alone.
         seed: Seed of the order of training batches.
         split_seed: Seed of the split, apart from `seed` so that runs share their held-out policies.
-        held_out: What is held out together: `policies`, any of them, or the `climbs` of a grown pool, so that no held-out policy
-            has siblings among the training policies.
+        held_out: What is held out together: `policies`, any of them, or the `climbs` of a grown pool, so that no held-out
+            policy has siblings among the training policies.
         with_params: Serve weights too; only the parameters encoder and loss read them.
         with_visited: Serve states that policies visited themselves; only the loss `behavior_visited` reads them.
     """
@@ -62,7 +57,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         policy: PolicyConfig,
         logs: str = "logs",
         pool: str | None = None,
-        recipe: str = "random",
+        recipe: RecipeKind = "random",
         random: RandomRecipe = RandomRecipe(),  # noqa: B008  frozen, and shown by --help
         grown: GrownRecipe = GrownRecipe(),  # noqa: B008
         batch_size: int = 256,
@@ -72,58 +67,55 @@ class PolicyPoolDataModule(L.LightningDataModule):
         test_share: float = 0.05,
         seed: int = 0,
         split_seed: int = 0,
-        held_out: str = "policies",
+        held_out: HeldOut = "policies",
         with_params: bool = False,
         with_visited: bool = False,
     ) -> None:
         super().__init__()
-        self.env, self.policy, self.random, self.grown = env, policy, random, grown
-        self.with_params, self.with_visited = with_params, with_visited
-        self.batch_size, self.states_per_step, self.steps_per_epoch = batch_size, states_per_step, steps_per_epoch
-        self.val_share, self.test_share, self.seed, self.split_seed = val_share, test_share, seed, split_seed
-        if recipe not in RECIPES:
-            raise UserError(
-                f"--data.recipe expects one of {', '.join(RECIPES)}, but got {recipe!r}." + nearest(recipe, RECIPES)
-            )
-        one_of("data.held_out", held_out, HELD_OUT)
+        one_of("data.recipe", recipe, get_args(RecipeKind))
+        one_of("data.held_out", held_out, get_args(HeldOut))
         if held_out == "climbs" and pool is None and (recipe == "random" or grown.emitter == "iso_line"):
             raise UserError(
-                "--data.held_out climbs goes with --data.recipe grown and an emitter that climbs, for no other pool has climbs: "
-                "leave it out, or give those"
+                "--data.held_out climbs goes with --data.recipe grown and an emitter that climbs, for no other pool has "
+                "climbs: leave it out, or give those"
             )
-        self.held_out = held_out
-        self.recipe = recipe
-        self._check()
+        sizes = {"batch_size": batch_size, "states_per_step": states_per_step, "steps_per_epoch": steps_per_epoch}
+        at_least(1, {f"data.{name}": value for name, value in sizes.items()})
+        seeds({"data.seed": seed, "data.split_seed": split_seed})
+        for name, share in (("val_share", val_share), ("test_share", test_share)):
+            if not 0 < share < 0.5:
+                raise UserError(f"--data.{name} expects a share between 0 and 0.5, but got {share}")
+        self.env, self.policy, self.recipe, self.random, self.grown = env, policy, recipe, random, grown
+        self.batch_size, self.states_per_step, self.steps_per_epoch = batch_size, states_per_step, steps_per_epoch
+        self.val_share, self.test_share, self.seed, self.split_seed = val_share, test_share, seed, split_seed
+        self.held_out, self.with_params, self.with_visited = held_out, with_params, with_visited
+        self.given = pool is not None
+        self.own = grown if recipe == "grown" else random
         self.spec = env_spec(env.id, env.horizon)
         self.layout = Layout(self.spec.observation_size, tuple(policy.hidden), self.spec.action_size, policy.activation)
-        self.given = pool is not None
-        own = grown if recipe == "grown" else random
-        if not self.given:
-            own.states.check_source(self.spec)
-        self.folder = (
-            Path(pool)
-            if pool is not None
-            else find_folder(Path(logs) / "pools", env.name, policy.name, self.spec, self.layout, own)
-        )
-        # For a grown pool somebody above puts a function of theirs here: this room knows no search.
+        if pool is None:
+            self.own.states.check_source(self.spec)
+            parent = Path(logs) / "pools"
+            self.folder = pool_folder(parent, env.name, policy.name, self.spec, self.layout, self.own)
+        else:
+            self.folder = Path(pool)
+        # What makes a grown pool is above this package; who uses this module sets it.
         self.make_pool: Callable[[], Pool] = self._make_random
         self.opened: Pool | None = None
 
     @property
     def probe_count(self) -> int:
         """Probe states of the pool."""
-        if self.given:
-            return int(read_meta(self.folder)["states"]["probe"])
-        return (self.grown if self.recipe == "grown" else self.random).states.probe
+        return int(read_meta(self.folder)["states"]["probe"]) if self.given else self.own.states.probe
 
     def pool_identity(self) -> dict[str, Any]:
-        """Return layout and recipe of the pool, as plain data; of a given one what its `pool.json` tells.
+        """Return layout and recipe of the pool, as plain data; those of a given pool from its `pool.json`.
 
         Raises:
             UserError: A given pool is missing or broken.
         """
-        recipe = self.grown if self.recipe == "grown" else self.random
-        known = known_identity(read_meta(self.folder)) if self.given else pool_identity(self.spec, self.layout, recipe)
+        given, own = self.given, self.own
+        known = known_identity(read_meta(self.folder)) if given else pool_identity(self.spec, self.layout, own)
         return {key: known[key] for key in ("layout", "recipe")}
 
     def _make_random(self) -> Pool:
@@ -133,18 +125,9 @@ class PolicyPoolDataModule(L.LightningDataModule):
 
     @property
     def _split(self) -> dict[str, Any]:
-        """Arguments of `split_rows`, as a checkpoint keeps them; the usual way to hold out is left out, as it always was."""
+        """Arguments of `split_rows`, as a checkpoint keeps them; `held_out` only where it is not the default, as ever."""
         shares = {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed}
         return shares | ({} if self.held_out == "policies" else {"held_out": self.held_out})
-
-    def _check(self) -> None:
-        for name in ("batch_size", "states_per_step", "steps_per_epoch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--data.{name} expects at least 1, but got {getattr(self, name)}")
-        seeds({"data.seed": self.seed, "data.split_seed": self.split_seed})
-        for name in ("val_share", "test_share"):
-            if not 0 < getattr(self, name) < 0.5:
-                raise UserError(f"--data.{name} expects a share between 0 and 0.5, but got {getattr(self, name)}")
 
     def prepare_data(self) -> None:
         """Make the pool if it is missing; check it if it was given.
@@ -162,8 +145,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         check_pool(pool, self.spec, self.layout)
         if self.with_visited and "visited" not in pool.arrays:
             raise UserError(
-                f"--model.loss behavior_visited needs to know where each policy went, but {self.folder} is a random pool, "
-                "which does not say: use --data.recipe grown, or --model.loss behavior"
+                f"--model.loss behavior_visited needs the states that each policy visited, but {self.folder} is a random "
+                "pool, which does not hold them: use --data.recipe grown, or --model.loss behavior"
             )
         pool.check_regeneration()  # before the work: the linear references read weights after it
         return pool
@@ -176,16 +159,15 @@ class PolicyPoolDataModule(L.LightningDataModule):
         rows = split_rows(pool, **self._split)
         counts = StateCounts(**pool.meta["states"])
         columns = {part: np.arange(span.start, span.stop) for part, span in counts.slices().items()}
-        # As many training states as there are held-out ones tell the training FVU; all of them would make
+        # Training FVU is measured on as many training states as there are held-out ones; all of them would make
         # measuring it cost more than training.
         spread = columns["train"][np.linspace(0, counts.train - 1, min(counts.train, counts.val)).astype(int)]
-        network = pool.network
-        states = network.standardize(torch.from_numpy(pool.arrays["states"].copy()))
+        states = pool.network.standardize(torch.from_numpy(pool.arrays["states"].copy()))
         self.train = Part(pool, rows["train"], columns["train"], states, self.with_params, self.with_visited)
         self.val = Part(pool, rows["val"], columns["val"], states, self.with_params)
         self.test = Part(pool, rows["test"], columns["test"], states, self.with_params)
         self.train_measured = Part(pool, rows["train"][: len(rows["val"])], spread, states, self.with_params)
-        # The training policies on the held-out states: what a linear floor may be fitted to.
+        # Training policies on held-out states, and the reverse: what linear references are fitted to.
         self.train_on_val = Part(pool, rows["train"], columns["val"], states)
         self.val_on_train = Part(pool, rows["val"], columns["train"], states)
 
@@ -198,7 +180,6 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def description(self) -> dict[str, Any]:
         """Return what a model must know of the pool, as plain data that a checkpoint can hold."""
         meta = self.pool.meta
-        probe = self.pool.arrays["states"][: meta["states"]["probe"]]
         variance = float(self.train_measured.all_actions().var(0).mean())
         if not variance > 0:
             raise UserError(f"all policies of {self.pool.folder} act alike: raise --data.random.prior.gain")
@@ -209,33 +190,22 @@ class PolicyPoolDataModule(L.LightningDataModule):
             "prior": meta["prior"],
             "observation_mean": meta["observation_mean"],
             "observation_std": meta["observation_std"],
-            "probe_states": probe.tolist(),
+            "probe_states": self.pool.arrays["states"][: meta["states"]["probe"]].tolist(),
             "action_variance": variance,
             "policy": self.policy.name,
             "seed": self.seed,
-            # Enough to find the pool again, and the policies of it that were held out.
-            "pool": {
-                **describe_pool(self.pool),
-                "split": self._split,
-            },
+            # Enough to find the pool again, and which of its policies were held out.
+            "pool": {**describe_pool(self.pool), "split": self._split},
         }
 
     def train_dataloader(self) -> DataLoader[PolicyBatch]:
         """Serve random policies on a random state batch."""
-        sampler = TrainBatches(
-            len(self.train),
-            len(self.train.states),
-            self.batch_size,
-            self.states_per_step,
-            self.steps_per_epoch,
-            self.seed,
-        )
-        return _loader(self.train, sampler)
+        part, batch = self.train, (self.batch_size, self.states_per_step, self.steps_per_epoch, self.seed)
+        return _loader(part, TrainBatches(len(part), len(part.states), *batch))
 
     def val_dataloader(self) -> list[DataLoader[PolicyBatch]]:
         """Serve held-out policies on held-out states, then as many training policies on training states."""
-        parts = (self.val, self.train_measured)
-        return [_loader(part, InOrder(len(part), len(part.states))) for part in parts]
+        return [_loader(part, InOrder(len(part), len(part.states))) for part in (self.val, self.train_measured)]
 
     def test_dataloader(self) -> DataLoader[PolicyBatch]:
         """Serve policies and states that decided nothing."""
@@ -244,3 +214,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def latent_dataloader(self, policies: int) -> DataLoader[PolicyBatch]:
         """Serve training policies for latent statistics; their states and actions do not matter."""
         return _loader(self.train, InOrder(min(policies, len(self.train)), 1))
+
+
+def _loader(part: Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
+    return DataLoader(part, sampler=sampler, batch_size=None, num_workers=0)

@@ -1,30 +1,27 @@
-"""How a grown pool is made: settings only. What makes it stands above this room, in `lightning_pz.growth`."""
+"""Settings of a grown pool; `lightning_pz.growth` makes it."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 
-from lightning_pz.common.checks import at_least, one_of, positive, seeds
+from lightning_pz.common.checks import at_least, check_choices, positive, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Prior
 from lightning_pz.pool.states import StateCounts
 
-OUTCOMES = ("mean", "mean_spread", "fourier")
-CHOICES = ("covering", "frontier", "random")
-EMITTERS = ("pgpe", "cmaes", "iso_line")
-FINISH = {"states_of": "whole generations"}
-"""How a finished growth becomes a pool, where versions differ. Part of the pool's identity but not of the growth's, so that
-a growth from before can be finished."""
+POOL_MAKING = {"states_of": "whole generations"}
+"""How a growth becomes a pool, where versions differ. Part of the pool's identity but not of the growth's, so that an
+older growth can be completed."""
 
 
 @dataclass(frozen=True)
 class GrownRecipe:
-    """How a pool is grown; everything here but `threads` is part of the pool's name.
+    """How a pool is grown; everything but `threads` is part of the pool's name.
 
     Args:
         steps: Environment steps of the whole growth, at most.
@@ -43,8 +40,8 @@ class GrownRecipe:
         generations: Generations per round; then directions are chosen anew.
         sigma: First standard deviation of the search, in that of each weight under the prior, or of each latent.
         latent_rounds: How many of the last rounds begin in the latent space of the pool so far; more where episodes
-            end early, for nobody knows beforehand which rounds will be the last.
-        latent_share: Share of the generations of such a round before it lets the decoder go.
+            end early, for which rounds will be the last is not known beforehand.
+        latent_share: Share of the generations of such a round before it releases the decoder.
         latent_dim: Numbers in a latent of those rounds.
         latent_steps: Training steps of their autoencoder.
         visited: Share of the state sample that the kept policies visited themselves.
@@ -60,10 +57,10 @@ class GrownRecipe:
     first: int = 1024
     size: int = 20_000
     horizon: int | None = 300
-    outcome: str = "mean"
+    outcome: Literal["mean", "mean_spread", "fourier"] = "mean"
     features: int = 64
-    choice: str = "covering"
-    emitter: str = "pgpe"
+    choice: Literal["covering", "frontier", "random"] = "covering"
+    emitter: Literal["pgpe", "cmaes", "iso_line"] = "pgpe"
     directions: int = 16
     population: int = 16
     generations: int = 20
@@ -99,9 +96,7 @@ class GrownRecipe:
             raise UserError(
                 f"--neighbors expects fewer than --first ({self.first}) and --size ({self.size}), but got {self.neighbors}"
             )
-        one_of("outcome", self.outcome, OUTCOMES)
-        one_of("choice", self.choice, CHOICES)
-        one_of("emitter", self.emitter, EMITTERS)
+        check_choices(self)
         positive({"sigma": self.sigma})
         for name in ("latent_share", "visited"):
             if not 0 <= getattr(self, name) <= 1:
@@ -125,17 +120,14 @@ class GrownRecipe:
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides the result, as plain data."""
-        # Left out where it is the usual one, so that pools from before this setting are found again.
+        # The default emitter is left out, so that pools from before this setting are found again.
         drop = {"threads"} | ({"emitter"} if self.emitter == "pgpe" else set())
         plain = dataclasses.asdict(self) | {"states": self.states.identity()}
-        return {name: value for name, value in plain.items() if name not in drop} | FINISH
+        return {name: value for name, value in plain.items() if name not in drop} | POOL_MAKING
 
-    @property
-    def kind(self) -> str:
-        """The name of this way to make a pool."""
-        return "grown"
+    kind = "grown"
 
     @property
     def label(self) -> str:
-        """A few letters for the pool's name; `sweeps` tells grown pools by them."""
+        """A few letters for the pool's name; `sweeps` recognizes grown pools by them."""
         return f"grown-s{self.seed}"

@@ -1,4 +1,4 @@
-"""The command that fits on a pool, whatever its environment, network and recipe are."""
+"""The command that fits on a given pool, for the closing lines of `collect`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,9 @@ _LEAST = 2
 
 
 def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> str:
-    """Return the `fit` command for a pool, with every flag that differs from what `fit` would take by itself.
+    """Return the `fit` command for a pool that `collect` made, with every flag that differs from `fit`'s defaults.
 
     If the pool is too small to split, the text says so instead.
-
-    Args:
-        env: The environment as `collect` was given it.
-        policy: The policy network as `collect` was given it.
-        logs: Folder for runs as `collect` was given it.
-        pool: The pool.
     """
     if len(pool) < 3 * _LEAST:
         return f"a pool of {3 * _LEAST} policies or more, to be split for a fit: raise --candidates or --keep"

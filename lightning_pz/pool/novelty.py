@@ -1,6 +1,8 @@
-"""Novelty: how far a fingerprint lies from its nearest neighbors among the candidates."""
+"""Novelty: the distance of a fingerprint to its nearest neighbors among the candidates."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,18 +13,13 @@ from tqdm import tqdm
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 
-_BLOCK = 1024
+_BLOCK, _REFINED = 1024, 64
 _ROUNDING = 1e-4
 """Fingerprints that agree in every action to this fraction of half the action box are one behavior."""
 
 
 def first_of_each(points: Float[Tensor, "points features"], rounding: float = _ROUNDING) -> Int[Tensor, " kept"]:
-    """Return, in ascending order, the first index of each distinct row after rounding.
-
-    Args:
-        points: Rows to compare, (N, D).
-        rounding: Cell width of the grid on which two rows count as the same.
-    """
+    """Return, in ascending order, the first index of each row that is distinct after rounding to a grid of that width."""
     grid = np.round(points.numpy() / rounding).astype(np.int32)
     # One opaque value per row, so that equality is that of whole rows.
     rows = np.ascontiguousarray(grid).view(np.dtype((np.void, grid.shape[1] * grid.itemsize))).ravel()
@@ -30,22 +27,36 @@ def first_of_each(points: Float[Tensor, "points features"], rounding: float = _R
     return torch.from_numpy(np.sort(first))
 
 
+def nearest_neighbors(
+    points: Float[Tensor, "points features"], neighbors: int, *, ordered: bool = False, progress: bool | None = False
+) -> Iterator[tuple[slice, Float[Tensor, "part neighbors"], Int[Tensor, "part neighbors"]]]:
+    """Yield rows, the distances to their nearest other points, and the indices of these, part by part.
+
+    Squared distances come from one matrix product a block, |a|^2 + |b|^2 - 2 a.b, which finds the neighbors, in order or
+    not; their Euclidean distances are then computed anew from differences, so that close points keep their digits.
+    Working memory is a block of 1,024 x N numbers.
+    """
+    centered = points - points.mean(0)  # small norms lose fewer digits in the product
+    squares = centered.square().sum(1)
+    for start in tqdm(range(0, len(points), _BLOCK), desc="novelty", unit="block", disable=tqdm_disable(progress)):
+        block = centered[start : start + _BLOCK]
+        # |a|^2 is the same along a row and does not change which neighbors are nearest.
+        rough = torch.addmm(squares, block, centered.T, alpha=-2)
+        rough[torch.arange(len(block)), start + torch.arange(len(block))] = torch.inf
+        nearest = rough.topk(neighbors, largest=False, sorted=ordered).indices
+        for first in range(0, len(block), _REFINED):
+            part, index = block[first : first + _REFINED], nearest[first : first + _REFINED]
+            exact = (centered[index] - part[:, None, :]).square().sum(-1).sqrt()
+            yield slice(start + first, start + first + len(part)), exact, index
+
+
 def novelty(
     points: Float[Tensor, "points features"], neighbors: int, *, progress: bool | None = None
 ) -> Float[Tensor, " points"]:
-    """Return the mean Euclidean distance of each point to its nearest neighbors, exact, shape (N,).
-
-    Squared distances come from one matrix product a block, |a|^2 + |b|^2 - 2 a.b, which finds the neighbors;
-    their distances are then computed anew from differences, so that close points keep their digits. Working
-    memory is a block of 1,024 x N numbers.
-
-    Args:
-        points: Fingerprints or other descriptors, (N, D).
-        neighbors: k_n, how many neighbors to average over, the point itself not among them.
-        progress: Show a bar; by default only on a terminal.
+    """Return the mean Euclidean distance of each point, (N, D), to its nearest neighbors, exact, (N,).
 
     Raises:
-        UserError: Not more points than neighbors, or no neighbors asked for.
+        UserError: Not more points than neighbors, or fewer than one neighbor.
 
     References:
         Lehman and Stanley, "Abandoning objectives: evolution through the search for novelty alone" (2011);
@@ -56,21 +67,7 @@ def novelty(
             f"--neighbors expects 1 to {len(points) - 1}, one less than the distinct candidates, "
             f"but got {neighbors}: draw more candidates or ask for fewer neighbors"
         )
-    centered = points - points.mean(0)  # small norms lose fewer digits in the product
-    squares = centered.square().sum(1)
-    scores = torch.empty(len(points))
-    for start in tqdm(range(0, len(points), _BLOCK), desc="novelty", unit="block", disable=tqdm_disable(progress)):
-        block = centered[start : start + _BLOCK]
-        # |a|^2 is the same along a row and does not change which neighbors are nearest.
-        distances = torch.addmm(squares, block, centered.T, alpha=-2)
-        rows = torch.arange(len(block))
-        distances[rows, start + rows] = torch.inf
-        nearest = distances.topk(neighbors, largest=False, sorted=False).indices
-        for part, index in zip(block.split(128), nearest.split(128), strict=True):
-            exact = (centered[index] - part[:, None, :]).square().sum(-1).sqrt()
-            scores[start : start + len(part)] = exact.mean(1)
-            start += len(part)
-    return scores
+    return torch.cat([exact.mean(1) for _, exact, _ in nearest_neighbors(points, neighbors, progress=progress)])
 
 
 def most_novel(scores: Float[Tensor, " points"], share: float) -> Int[Tensor, " kept"]:
@@ -79,5 +76,4 @@ def most_novel(scores: Float[Tensor, " points"], share: float) -> Int[Tensor, " 
     Ties are broken by index, so that the choice is the same everywhere.
     """
     count = max(1, round(share * len(scores)))
-    order = torch.sort(scores, descending=True, stable=True).indices[:count]
-    return order.sort().values
+    return torch.sort(scores, descending=True, stable=True).indices[:count].sort().values

@@ -1,4 +1,4 @@
-"""Whether a pool is the one that a checkpoint was trained on: the one place where that is decided."""
+"""Decides whether a pool is the one that a checkpoint was trained on, and opens it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ _REPEATED = ("env", "layout", "prior", "observation_mean", "observation_std")
 
 
 def describe_pool(pool: Pool) -> dict[str, Any]:
-    """Return what a checkpoint keeps of its pool, so that `check_same_pool` knows it again."""
+    """Return what a checkpoint keeps of its pool, by which `check_same_pool` recognizes it."""
     return {"folder": str(pool.folder), "digest": pool.digest, "identity": pool.identity}
 
 
 def pool_difference(pool: Pool, description: Mapping[str, Any]) -> str | None:
-    """Return the first difference between a pool and the one that a checkpoint was trained on; None if it is the same.
+    """Return the first difference between a pool and that of a checkpoint's description; None if it is the same.
 
-    Args:
-        pool: The pool at hand.
-        description: `hparams["description"]` of the checkpoint. One written by an earlier version holds the digest of a
-            single array, `indices` or `params`; environment, layout, prior, statistics and probe states, which it
-            repeats, must then be equal as well. Together they tell seed and state sample.
+    A description of an earlier version holds the digest of a single array, `indices` or `params`; environment, layout,
+    prior, statistics and probe states, which it repeats, must then be equal as well. Together they determine seed and
+    state sample.
     """
     known = description["pool"]
     if "identity" in known:
@@ -50,12 +48,7 @@ def is_pool_of(pool: Pool, description: Mapping[str, Any]) -> bool:
 
 
 def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
-    """Raise `UserError` with the first difference unless this is the pool that a checkpoint was trained on.
-
-    Args:
-        pool: The pool at hand.
-        description: `hparams["description"]` of the checkpoint.
-    """
+    """Raise `UserError` with the first difference unless this is the pool that a checkpoint was trained on."""
     if (told := pool_difference(pool, description)) is not None:
         raise UserError(
             f"{pool.folder} is another pool than the one this checkpoint was trained on ({told}), so that held-out "
@@ -64,12 +57,7 @@ def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
 
 
 def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, verify: bool = True) -> Pool:
-    """Open the pool that a checkpoint was trained on.
-
-    Args:
-        description: `hparams["description"]` of the checkpoint.
-        given: Where the pool lies now, if it was moved.
-        verify: Recompute every array's digest.
+    """Open the pool of a checkpoint's description, in the folder `given` if it was moved; `verify` every array's digest.
 
     Raises:
         UserError: It is not there, it is another pool, or the checkpoint does not say which it was.
@@ -89,6 +77,6 @@ def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, ve
 
 
 def _repeated(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `pool.json` and a description have in common, the environment with what it may lack by now."""
+    """Return what `pool.json` and a description have in common, the environment with all its fields."""
     env = dataclasses.asdict(EnvSpec.from_dict(plain["env"]))
     return {key: plain[key] for key in _REPEATED} | {"env": env}

@@ -1,4 +1,4 @@
-"""The random recipe: draw candidates, look at what they do, keep the most novel."""
+"""The random recipe: draw candidates, compare their actions, keep the most novel."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import mujoco
 import numpy as np
 import torch
 
-from lightning_pz.common.checks import seeds
+from lightning_pz.common.checks import check_choices, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
-from lightning_pz.pool.identity import check_settings, pool_identity
 from lightning_pz.pool.novelty import first_of_each, most_novel, novelty
+from lightning_pz.pool.recipe_identity import check_made_by, pool_identity
 from lightning_pz.pool.sampling import act_table, drawn_chunks
 from lightning_pz.pool.states import StateCounts, sample_states
 from lightning_pz.pool.store import Pool, params_checksum, read_pool, write_array, write_meta
@@ -45,7 +45,7 @@ class RandomRecipe:
     seed: int = 0
     prior: Prior = field(default_factory=Prior)
     states: StateCounts = field(default_factory=StateCounts)
-    store: str = "seeds"
+    store: Literal["seeds", "params"] = "seeds"
 
     def __post_init__(self) -> None:
         if self.candidates < 10:
@@ -57,13 +57,9 @@ class RandomRecipe:
                 f"--neighbors expects 1 to {self.candidates - 1} (fewer than --candidates), but got {self.neighbors}"
             )
         seeds({"seed": self.seed})
-        if self.store not in ("seeds", "params"):
-            raise UserError(f"--store expects seeds or params, but got {self.store!r}")
+        check_choices(self)
 
-    @property
-    def kind(self) -> str:
-        """The name of this way to make a pool."""
-        return "random"
+    kind = "random"
 
     @property
     def label(self) -> str:
@@ -76,24 +72,16 @@ class RandomRecipe:
 
 
 def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *, progress: bool | None = None) -> Pool:
-    """Make the pool unless it is there already, and open it.
-
-    Args:
-        folder: Where it is to lie.
-        spec: The environment.
-        layout: Shape of the policies.
-        recipe: How to make it.
-        progress: Show bars; by default only on a terminal.
+    """Make the pool unless it is there already, and open it; progress bars by default only on a terminal.
 
     Raises:
-        UserError: The disk is full, an action is not finite, or a pool lies there already that is broken or
-            of other settings.
+        UserError: The disk is full, an action is not finite, or the folder holds a pool that is broken or of other settings.
     """
     with alone(folder):
         if not folder.exists():
             _make(folder, spec, layout, recipe, progress)
     pool = read_pool(folder)
-    check_settings(pool, spec, layout, recipe)
+    check_made_by(pool, spec, layout, recipe)
     return pool
 
 
@@ -127,10 +115,9 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
         kept = most_novel(scores, recipe.keep)
         indices = candidates[distinct[kept].numpy()]
         contrast = float(scores[kept].median() / scores.median())
-        write_array(temporary, "indices", indices)
-        write_array(temporary, "states", sample.states.numpy())
-        write_array(temporary, "fingerprints", fingerprints[distinct[kept]].numpy())
-        write_array(temporary, "novelty", scores[kept].numpy())
+        arrays = {"indices": indices, "states": sample.states, "novelty": scores[kept]}
+        for name, array in {**arrays, "fingerprints": fingerprints[distinct[kept]]}.items():
+            write_array(temporary, name, np.asarray(array))
         del fingerprints
         actions = np.lib.format.open_memmap(
             temporary / "actions.npy", mode="w+", dtype=np.float16,
@@ -142,7 +129,12 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
         )  # fmt: skip
         actions.flush()
         if recipe.store == "params":
-            _store_params(temporary, layout, recipe, indices)
+            stored = np.lib.format.open_memmap(
+                temporary / "params.npy", mode="w+", dtype=np.float32, shape=(len(indices), layout.num_params)
+            )
+            for span, params in drawn_chunks(recipe.prior, layout, recipe.seed, indices):
+                stored[span] = params.numpy()
+            stored.flush()
         meta: dict[str, Any] = {
             "recipe": recipe.kind,
             "identity": pool_identity(spec, layout, recipe),
@@ -163,16 +155,6 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
             "observation_std": sample.std.tolist(),
             "versions": {m.__name__: m.__version__ for m in (np, torch, gymnasium, mujoco)},
         }
-        arrays = {"indices": indices}
-        meta["params_checksum"] = params_checksum(Pool(temporary, meta, layout, recipe.prior, arrays))
+        meta["params_checksum"] = params_checksum(Pool(temporary, meta, layout, recipe.prior, {"indices": indices}))
         meta["collect_seconds"] = round(time.perf_counter() - start, 2)
         write_meta(temporary, meta)
-
-
-def _store_params(folder: Path, layout: Layout, recipe: RandomRecipe, indices: np.ndarray) -> None:
-    stored = np.lib.format.open_memmap(
-        folder / "params.npy", mode="w+", dtype=np.float32, shape=(len(indices), layout.num_params)
-    )
-    for span, params in drawn_chunks(recipe.prior, layout, recipe.seed, indices):
-        stored[span] = params.numpy()
-    stored.flush()

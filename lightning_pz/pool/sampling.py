@@ -1,4 +1,4 @@
-"""Candidates in bulk: drawn by index, acted with in chunks, never all in memory."""
+"""Draws candidates by index and computes their actions in chunks, never all in memory."""
 
 from __future__ import annotations
 
@@ -59,9 +59,8 @@ def act_table(
     progress: bool | None = None,
 ) -> None:
     """Draw the policies with these indices and write their actions on shared standardized states into `out`."""
-    with tqdm(
-        total=len(indices), desc=description, unit="policy", unit_scale=True, disable=tqdm_disable(progress)
-    ) as bar:
+    hidden = tqdm_disable(progress)
+    with tqdm(total=len(indices), desc=description, unit="policy", unit_scale=True, disable=hidden) as bar:
         for span, params in drawn_chunks(prior, layout, seed, indices):
             act_on(layout, params, observations, out[span])
             bar.update(len(params))

@@ -1,26 +1,27 @@
-"""State samples: the observations on which behavior is compared, split so that held-out means held out."""
+"""State samples: the observations on which behavior is compared, in parts that share no episode."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-import gymnasium
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_pz.common.checks import one_of
+from lightning_pz.common.checks import at_least, check_choices
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
-from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec, make_env
+from lightning_pz.envs.episodes import VisitedStates, play_episodes
+from lightning_pz.envs.forward import Act
+from lightning_pz.envs.simulators import make_simulator
+from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
-SOURCES = ("rollouts", "uniform")
 _MIN_STD = 1e-6
 """Below this a coordinate counts as constant and is only centered, in the environment's units."""
 
@@ -45,15 +46,11 @@ class StateCounts:
     val: int = 256
     test: int = 256
     episodes: int = 64
-    source: str = "rollouts"
+    source: Literal["rollouts", "uniform"] = "rollouts"
 
     def __post_init__(self) -> None:
-        for name in SPLITS:
-            if getattr(self, name) < 2:
-                raise UserError(f"--states.{name} expects at least 2 states, but got {getattr(self, name)}")
-        if self.episodes < 2:
-            raise UserError(f"--states.episodes expects at least 2, but got {self.episodes}")
-        one_of("states.source", self.source, SOURCES)
+        at_least(2, {f"states.{name}": getattr(self, name) for name in (*SPLITS, "episodes")})
+        check_choices(self, "states.")
 
     def check_source(self, spec: EnvSpec) -> None:
         """Raise `UserError` if states are to be drawn from an observation box that is not finite."""
@@ -67,7 +64,7 @@ class StateCounts:
 
     def identity(self) -> dict[str, object]:
         """Return all that decides the sample, as plain data."""
-        # Left out where it is the usual one, so that growths from before this setting can be resumed.
+        # The default source is left out, so that growths from before this setting can be resumed.
         return {name: value for name, value in vars(self).items() if (name, value) != ("source", "rollouts")}
 
     @property
@@ -76,20 +73,17 @@ class StateCounts:
         return self.probe + self.train + self.val + self.test
 
     def slices(self) -> dict[str, slice]:
-        """Where each part lies in the sample, in the order of `SPLITS`."""
+        """Return the place of each part in the sample, in the order of `SPLITS`."""
         ends = np.cumsum([getattr(self, name) for name in SPLITS]).tolist()
         return {name: slice(end - getattr(self, name), end) for name, end in zip(SPLITS, ends, strict=True)}
 
 
 @dataclass(frozen=True)
 class StateSample:
-    """Observations and the statistics by which policies standardize them.
+    """Raw observations, (S, O), parts in the order of `SPLITS`, and the statistics by which policies standardize them, (O,).
 
-    Attributes:
-        states: Raw observations, (S, O), parts in the order of `SPLITS`.
-        mean: Mean of each coordinate, (O,), from the uniform box or from the probe and train states.
-        std: Standard deviation of each coordinate, (O,); 1 where the coordinate is constant.
-        source: `uniform` or `rollouts`.
+    Mean and standard deviation (1 where a coordinate is constant) are those of the uniform box, or of the probe and train
+    states; `source` is `uniform` or `rollouts`.
     """
 
     states: Float[Tensor, "states observation"]
@@ -109,17 +103,9 @@ def sample_states(
 ) -> StateSample:
     """Draw the state sample of an environment.
 
-    By default states that a real Gymnasium environment visits, half under random actions and half under random
-    policies of the prior; no episode gives states to two parts, so that a held-out state never neighbors a training
-    state in time. Uniform over the observation box if `counts.source` says so.
-
-    Args:
-        spec: The environment.
-        counts: Sizes of the parts, and the source.
-        layout: Shape of the random policies.
-        prior: Their distribution.
-        seed: Seed of everything drawn here; policies are drawn from a stream of their own.
-        progress: Show a bar; by default only on a terminal.
+    By default states that a real Gymnasium environment visits, half under random actions and half under random policies of
+    the prior, which are drawn from a stream of their own; no episode gives states to two parts, so that a held-out state
+    never neighbors a training state in time. Uniform over the observation box if `counts.source` says so.
 
     Raises:
         UserError: Episodes too short to fill a part, an observation that is not finite, or a uniform sample of a box that
@@ -150,19 +136,23 @@ def _visited(
     bar: tqdm,
 ) -> np.ndarray:
     """Return states of random actions and random policies, (S, O), each part from episodes of its own."""
-    env = make_env(spec.id, max_episode_steps=spec.horizon)
     episodes = counts.episodes
+    drawn = (episodes - episodes // 2) * len(SPLITS)
+    simulator = make_simulator(spec, drawn)
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     lost: list[str] = []
 
-    def play(name: str, act: Callable[[np.ndarray], np.ndarray]) -> None:
-        seed = int(generator.integers(2**31))
-        visited, finite = _episode(env, spec, seed, act)
-        if finite:
-            pieces[name].append(visited)
-        else:  # an invalid episode counts for nothing, here as in `rollout`
-            lost.append(f"the one with seed {seed} after {len(visited)} steps")
-        bar.update()
+    def play(names: Sequence[str], act: Act) -> None:
+        """Play one episode for each name of a part."""
+        seeds = [int(generator.integers(2**31)) for _ in names]
+        visited = VisitedStates((spec.observation_size,), np.float64)
+        ends = play_episodes(act, simulator, seeds, spec.horizon, [visited], bar.update)
+        each = np.split(visited.by_episode(), ends.lengths.cumsum()[:-1])
+        for name, seed, states, whole in zip(names, seeds, each, ends.valid, strict=True):
+            if whole:
+                pieces[name].append(states)
+            else:  # an invalid episode counts for nothing, here as in `rollout`
+                lost.append(f"the one with seed {seed} after {len(states)} steps")
 
     def check() -> None:
         whole = sum(map(len, pieces.values()))
@@ -172,28 +162,30 @@ def _visited(
                 f"{len(lost) + whole} episodes, {lost[0]}: mend the environment"
             )
 
-    try:
-        # Random actions first: their states give the statistics by which random policies see the world.
-        low, high = np.array(spec.action_low), np.array(spec.action_high)
-        for name in SPLITS:
-            # Where episodes end early, more of them, so that a part is filled; bounded, for some end at once.
-            for _ in range(100 * episodes):
-                if len(pieces[name]) >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
-                    break
-                play(name, lambda _: generator.uniform(low, high))
-                if len(lost) > episodes:
-                    check()
-        check()
-        seen = np.concatenate(pieces["probe"] + pieces["train"])
-        network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
-        # A seed of its own keeps these policies apart from the candidates.
-        policies = draw_params(prior, layout, _policy_seed(seed), range((episodes - episodes // 2) * len(SPLITS)))
-        for i, params in enumerate(policies):
-            act = functools.partial(_act, network, layout.to_sequential(params))
-            play(SPLITS[i % len(SPLITS)], act)
-        check()
-    finally:
-        env.close()
+    # Random actions first: their states give the statistics by which random policies see the world.
+    low, high = np.array(spec.action_low), np.array(spec.action_high)
+    for name in SPLITS:
+        # Where episodes end early, more of them, so that a part is filled; bounded, for some end at once.
+        for _ in range(100 * episodes):
+            if len(pieces[name]) >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
+                break
+            play([name], lambda *_: generator.uniform(low, high)[None].astype(np.float32))
+            if len(lost) > episodes:
+                check()
+    check()
+    seen = np.concatenate(pieces["probe"] + pieces["train"])
+    network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
+    # A seed of its own keeps these policies apart from the candidates.
+    policies = [layout.to_sequential(params) for params in draw_params(prior, layout, _policy_seed(seed), range(drawn))]
+
+    @torch.no_grad()
+    def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
+        # One by one, each from memory of its own: how a row of a matrix is aligned decides the last bit of a product.
+        seen = [policies[i](network.standardize(_float(observations[i]))) for i in active]
+        return network.scale(torch.stack(seen)).numpy()
+
+    play([SPLITS[i % len(SPLITS)] for i in range(drawn)], act)
+    check()
     parts: list[np.ndarray] = []
     taken: set[bytes] = set()
     for name in SPLITS:
@@ -209,27 +201,6 @@ def _visited(
         parts.append(pool[generator.choice(len(pool), size=wanted, replace=False)])
         taken.update(state.tobytes() for state in parts[-1])
     return np.concatenate(parts)
-
-
-@torch.no_grad()
-def _act(network: PolicyNetwork, policy: torch.nn.Sequential, observation: np.ndarray) -> np.ndarray:
-    return network.scale(policy(network.standardize(_float(observation)))).numpy()
-
-
-def _episode(
-    env: gymnasium.Env, spec: EnvSpec, seed: int, act: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, bool]:
-    """Run one episode; return the observations that were acted on, (steps, O), and whether all stayed finite."""
-    observation, _ = env.reset(seed=seed)
-    visited: list[np.ndarray] = []
-    for _ in range(spec.horizon):
-        if not np.isfinite(observation).all():
-            break
-        visited.append(observation)
-        observation, _, terminated, truncated, _ = env.step(act(observation).astype(np.float32))
-        if terminated or truncated:
-            break
-    return np.array(visited, dtype=np.float64), bool(np.isfinite(observation).all())
 
 
 def _spread(std: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A pool on disk: written whole or not at all, checked before it is believed, read without copying."""
+"""A pool on disk: written whole or not at all, checked when opened, read without copying."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightning_pz.common.files import file_digest, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
-FORMAT_VERSION = 1
+POOL_FORMAT = 1
 ARRAYS = ("indices", "states", "fingerprints", "actions", "novelty")
 _DECISIVE_META = (
     "recipe", "env", "layout", "prior", "seed", "candidates", "params_checksum", "observation_mean", "observation_std",
@@ -30,18 +30,13 @@ _REMAKE = "delete the folder and run the command again to make it anew"
 
 @dataclass(frozen=True)
 class Pool:
-    """Kept policies, their behavior on the state sample, and the recipe that made them.
+    """Kept policies, their behavior on the state sample, and the recipe that made them: the contents of `pool.json`.
 
-    Attributes:
-        folder: Where it lies.
-        meta: The contents of `pool.json`.
-        layout: Shape of the policies.
-        prior: Distribution they were drawn from.
-        arrays: Read-only memory maps: `indices` (N,) of the kept candidates, `states` (S, O) raw,
-            `fingerprints` (N, M, A) float32, `actions` (N, S - M, A) float16 on the states that are not probe
-            states, `novelty` (N,), and `params` (N, P) float32 where they are stored. A grown pool holds also
-            `outcomes` (N, D), `visited` (N, m, O) raw states of each policy's own episode, `origins`, `directions`,
-            `rounds`, `lengths` (N,), `returns` (N, T) of its tasks in that episode, and `functionals` (K, D).
+    `arrays` are read-only memory maps: `indices` (N,) of the kept candidates, `states` (S, O) raw, `fingerprints` (N, M, A)
+    float32, `actions` (N, S - M, A) float16 on the states that are not probe states, `novelty` (N,), and `params` (N, P)
+    float32 where they are stored. A grown pool holds also `outcomes` (N, D), `visited` (N, m, O) raw states of each policy's
+    own episode, `origins`, `directions`, `rounds`, `lengths` (N,), `returns` (N, T) of its tasks in that episode, and
+    `functionals` (K, D).
     """
 
     folder: Path
@@ -57,31 +52,23 @@ class Pool:
     def identity(self) -> dict[str, Any]:
         """Everything that decides what these policies are, do and have earned, as plain data.
 
-        Whether drawn policies are kept as seeds or as weights does not matter: the checksum tells their weights.
+        Whether drawn policies are kept as seeds or as weights does not matter: the checksum stands for their weights.
         """
-        drawn = self.meta.get("recipe") != "grown"
-        names = _DECISIVE if drawn else (*_DECISIVE, *_DECISIVE_GROWN)
-        return {
-            **{key: self.meta.get(key) for key in _DECISIVE_META},
-            "arrays": {name: self.meta["arrays"][name]["sha256"] for name in names if name in self.meta["arrays"]},
-        }
+        names = (*_DECISIVE, *(_DECISIVE_GROWN if self.meta.get("recipe") == "grown" else ()))
+        arrays = {name: self.meta["arrays"][name]["sha256"] for name in names if name in self.meta["arrays"]}
+        return {**{key: self.meta.get(key) for key in _DECISIVE_META}, "arrays": arrays}
 
     @property
     def digest(self) -> str:
-        """SHA-256 that tells these policies from those of any other pool: of recipe, environment and arrays."""
+        """SHA-256 of the identity."""
         return digest(self.identity)
 
     @property
     def network(self) -> PolicyNetwork:
-        """What the policies share: standardization, shape, action box."""
-        meta = self.meta
-        return PolicyNetwork(
-            self.layout,
-            torch.tensor(meta["observation_mean"]),
-            torch.tensor(meta["observation_std"]),
-            torch.tensor(meta["env"]["action_low"]),
-            torch.tensor(meta["env"]["action_high"]),
-        )
+        """The common part of the policies: standardization, shape, action box."""
+        meta, env = self.meta, self.meta["env"]
+        parts = (meta["observation_mean"], meta["observation_std"], env["action_low"], env["action_high"])
+        return PolicyNetwork(self.layout, *map(torch.tensor, parts))
 
     def params(self, rows: np.ndarray) -> Float[Tensor, "policies params"]:
         """Return the weights of some kept policies, read or drawn again from their seeds, (len(rows), P).
@@ -98,11 +85,7 @@ class Pool:
         return draw_params(self.prior, self.layout, self.meta["seed"], self.arrays["indices"][rows])
 
     def check_regeneration(self) -> None:
-        """Draw a few policies again, once, and compare with the checksum that was written when the pool was made.
-
-        Raises:
-            UserError: They differ, so this NumPy does not draw what the pool's NumPy drew.
-        """
+        """Raise `UserError` if this NumPy draws other policies than the pool's NumPy did, by a checksum of a few."""
         if not self._draws_the_same:
             raise UserError(
                 f"{self.folder} keeps its policies as seeds, drawn with NumPy {self.meta['versions']['numpy']}, but "
@@ -131,17 +114,13 @@ def write_meta(folder: Path, meta: dict[str, Any]) -> None:
     for path in sorted(folder.glob("*.npy")):
         array = np.load(path, mmap_mode="r")
         arrays[path.stem] = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": file_digest(path)}
-    full = {"format_version": FORMAT_VERSION, **meta, "arrays": arrays}
-    # Not write_json, for a bound of the observation box may be infinite and is to be read again as such.
+    full = {"format_version": POOL_FORMAT, **meta, "arrays": arrays}
+    # Not write_json, which would make an infinite bound of the observation box null.
     write_text(folder / "pool.json", json.dumps(full, indent=2) + "\n")
 
 
 def read_pool(folder: Path, *, verify: bool = True) -> Pool:
-    """Open a pool and check that it is whole and what it says it is.
-
-    Args:
-        folder: Its folder.
-        verify: Recompute every array's digest: about a second per GB.
+    """Open a pool and check that it is whole and unaltered; `verify` recomputes every array's digest, a second per GB.
 
     Raises:
         UserError: No pool there, a newer or foreign format, or an array that is missing, cut off or altered.
@@ -170,7 +149,7 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Return the contents of `pool.json`; the arrays are not looked at.
+    """Return the contents of `pool.json`; the arrays are not read.
 
     Raises:
         UserError: There is none, or one that is broken or of a newer format.
@@ -186,9 +165,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
         version = meta["format_version"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no pool description: {_REMAKE}") from error
-    if version != FORMAT_VERSION:
+    if version != POOL_FORMAT:
         raise UserError(
-            f"{folder} is a pool of format {version}, but this version of lightning_pz reads format {FORMAT_VERSION}: "
+            f"{folder} is a pool of format {version}, but this version of lightning_pz reads format {POOL_FORMAT}: "
             f"update lightning_pz, or {_REMAKE}"
         )
     missing = {"env", "layout", "prior", "seed", "kept", "store", "arrays", "observation_mean", "states"} - set(meta)

@@ -1,13 +1,13 @@
-"""Whether policies that are near in one space are near in the other: trustworthiness and continuity."""
+"""Agreement of neighborhoods in two spaces: trustworthiness and continuity."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate, Points, check_points, mean_estimate
+from lightning_pz.probes.estimate import Points, ProbeEstimate, check_points, mean_estimate
 
 Ranks = Int[Tensor, "points others"]
 
@@ -28,20 +28,14 @@ def neighbor_ranks(points: Points) -> Ranks:
     return ranks.scatter_(1, order, torch.arange(len(points), dtype=torch.int32).expand_as(order).contiguous())
 
 
-def trustworthiness(original: Ranks, embedded: Ranks, neighbors: int = 10) -> Estimate:
+def trustworthiness(original: Ranks, embedded: Ranks, neighbors: int = 10) -> ProbeEstimate:
     """Return how far neighbors in an embedding are neighbors in the original: 1 all, 0.5 as by chance, 0 worst.
 
     `1 - 2 / (N k (2 N - 3 k - 1)) sum_i sum_j (r(i, j) - k)` over the k nearest j of i in the embedding whose rank r in the
-    original is above k. Exchange the arguments for continuity. The standard error is over points, as if they were
-    independent.
-
-    Args:
-        original: Ranks in the original space, (N, N).
-        embedded: Ranks in the embedding, (N, N).
-        neighbors: k, below N / 2.
+    original is above k. Exchange the ranks, (N, N), for continuity. The standard error is over points, as if independent.
 
     Raises:
-        UserError: Neighbors outside that range.
+        UserError: Neighbors k outside 1 to N / 2.
 
     References:
         Venna and Kaski, "Neighborhood preservation in nonlinear projection methods", ICANN 2001.
@@ -56,16 +50,9 @@ def trustworthiness(original: Ranks, embedded: Ranks, neighbors: int = 10) -> Es
     return mean_estimate(1 - 2 * excess / (neighbors * (2 * count - 3 * neighbors - 1)))
 
 
-def rank_agreement(original: Ranks, embedded: Ranks, neighbors: int = 10) -> dict[str, Estimate]:
+def rank_agreement(original: Ranks, embedded: Ranks, neighbors: int = 10) -> dict[str, ProbeEstimate]:
     """Return `trustworthiness` and `continuity` of an embedding."""
     return {
         "trustworthiness": trustworthiness(original, embedded, neighbors),
         "continuity": trustworthiness(embedded, original, neighbors),
     }
-
-
-def ranks_agree(
-    original: Float[Tensor, "points features"], embedded: Float[Tensor, "points latent"], neighbors: int = 10
-) -> dict[str, Estimate]:
-    """Return `trustworthiness` and `continuity` of points, (N, D), embedded as (N, k)."""
-    return rank_agreement(neighbor_ranks(original), neighbor_ranks(embedded), neighbors)

@@ -1,4 +1,4 @@
-"""The callback that measures the latent space at every validation, and leaves probes.json when training is over."""
+"""The callback that measures the latent space while a fit trains and writes probes.json at its end."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ from lightning_pz.common.files import write_json
 from lightning_pz.probes.decoder import (
     active_probes,
     agreement_probes,
-    decoder_grams,
     jacobian_probes,
     rank_behaviors,
     variational_divergences,
 )
-from lightning_pz.probes.estimate import Estimate
-from lightning_pz.probes.extra import check_extra
+from lightning_pz.probes.extra import check_estimators
 from lightning_pz.probes.measure import SpaceProbe, measure_space, plain_estimate
 
-FORMAT_VERSION = 1
+PROBES_FORMAT = 1
 STATES = 64
 """Held-out states on which the decoder's Jacobian is taken."""
 
@@ -43,10 +41,7 @@ class ProbeCallback(L.Callback):
         neighbors: Neighbors of the Levina-Bickel estimate.
         every: Validations from one measurement to the next; the end of training is always measured.
         extra: Estimators of scikit-dimension to add at the end, by name (extra `dimension`).
-        seed: Of surrogates and of what is picked from the policies.
-
-    Raises:
-        UserError: A setting outside its range, or an extra estimator that is not there.
+        seed: Of surrogates and of the choice of policies.
     """
 
     def __init__(
@@ -59,43 +54,34 @@ class ProbeCallback(L.Callback):
         extra: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("policies", policies, 3), ("latents", latents, 2), ("neighbors", neighbors, 2), ("every", every, 1),
-        ):  # fmt: skip
-            at_least(least, {f"probes.{name}": value})
+        at_least(3, {"probes.policies": policies})
+        at_least(2, {"probes.latents": latents, "probes.neighbors": neighbors})
+        at_least(1, {"probes.every": every})
         seeds({"probes.seed": seed})
         if neighbors >= policies:
             raise UserError(
                 f"--probes.neighbors expects fewer than --probes.policies ({policies}), but got {neighbors}"
             )
-        check_extra(extra if enabled else ())
+        check_estimators(extra if enabled else ())
         self.enabled, self.policies, self.latents, self.neighbors = enabled, policies, latents, neighbors
         self.every, self.extra, self.seed = every, list(extra), seed
         self._validations = 0
         self._behavior: tuple[SpaceProbe, Any, Tensor] | None = None
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log what is measured as `probes/<space>/<probe>`."""
+        """Log the estimates as `probes/<space>/<probe>`."""
         if not self.enabled or trainer.sanity_checking or not trainer.is_global_zero:
             return
         self._validations += 1
         if (self._validations - 1) % self.every:
             return
-        first = self._behavior is None
+        parts = ["latent", "map", *(["behavior"] if self._behavior is None else [])]
         report = self.measure(pl_module, self._held_out(trainer), final=False)
-        parts = ["latent", "map", *(["behavior"] if first else [])]
-        pl_module.log_dict(
-            {
-                f"probes/{part}/{name}": found["value"]
-                for part in parts
-                for name, found in report[part]["estimates"].items()
-                if found["value"] is not None
-            },
-            rank_zero_only=True,
-        )
+        values = {f"probes/{p}/{name}": one["value"] for p in parts for name, one in report[p]["estimates"].items()}
+        pl_module.log_dict({key: value for key, value in values.items() if value is not None}, rank_zero_only=True)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure the checkpoint that was chosen, each estimate beside its surrogate, and write probes.json."""
+        """Measure the best checkpoint, each estimate beside its surrogate, and write probes.json."""
         logger = next((log for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
         if not self.enabled or not trainer.is_global_zero or logger is None:
             return
@@ -106,12 +92,10 @@ class ProbeCallback(L.Callback):
         return part[(np.arange(min(self.policies, len(part))), np.arange(min(STATES, len(part.states))))]
 
     def measure(self, module: Any, batch: Any, *, final: bool) -> dict[str, Any]:
-        """Return what probes.json holds.
+        """Return the contents of probes.json for an autoencoder in evaluation mode.
 
-        Args:
-            module: The autoencoder, in evaluation mode.
-            batch: Held-out policies, a `PolicyBatch` on the states of the decoder's Jacobian.
-            final: Whether to add surrogates and the estimators of scikit-dimension.
+        The batch holds held-out policies on the states of the decoder's Jacobian. The final measurement adds surrogates and
+        the estimators of scikit-dimension.
         """
         count = len(batch.fingerprints)
         # Nothing of inference mode may stay: forward-mode differentiation does not work on its tensors.
@@ -120,22 +104,16 @@ class ProbeCallback(L.Callback):
             latents = module._encode_batch(moved).float()
             covariance = module.latent_covariance.clone().cpu()
             behavior, ranks, rows = self._known(batch.fingerprints.flatten(1), final)
-            found = measure_space(
-                latents.cpu(),
-                neighbors=self.neighbors,
-                seed=self.seed,
-                surrogate=final,
-                extra=self.extra if final else (),
-            )
+            found = self._space(latents.cpu(), final)
             picked = np.random.default_rng(self.seed).permutation(count)[: self.latents]
-            weights, actions = decoder_grams(module.decoder, module.layout, moved.states, latents[picked])
-            mapped = jacobian_probes(weights.cpu(), actions.cpu(), covariance)
+            mapped = jacobian_probes(module.decoder, module.layout, moved.states, latents[picked], covariance)
             used, spectra = active_probes(module.decoder, covariance, variational_divergences(module, moved))
             agreed, notes = agreement_probes(ranks, latents.cpu()[rows])
         mapped |= used | agreed
+        silent = [name for name, estimate in mapped.items() if math.isnan(estimate.value) and name not in notes]
         description = module.hparams["description"]
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": PROBES_FORMAT,
             "env": description["env"]["id"],
             "policy": description["policy"],
             "prior": description["prior"],
@@ -152,31 +130,22 @@ class ProbeCallback(L.Callback):
                 "states": len(moved.states),
                 "estimates": {name: plain_estimate(estimate) for name, estimate in mapped.items()},
                 "spectra": spectra,
-                "notes": notes | _reasons(mapped, notes),
+                "notes": notes | dict.fromkeys(silent, "the decoder ignores its latent"),
             },
         }
+
+    def _space(self, points: Tensor, final: bool) -> SpaceProbe:
+        extra = self.extra if final else ()
+        return measure_space(points, neighbors=self.neighbors, seed=self.seed, surrogate=final, extra=extra)
 
     def _known(self, fingerprints: Tensor, final: bool) -> tuple[SpaceProbe, Any, Tensor]:
         """Return what depends on the pool alone: measured at the first call, its surrogate at the last."""
         if self._behavior is None or final:
             ranks, rows = self._behavior[1:] if self._behavior else rank_behaviors(fingerprints)
-            probe = measure_space(
-                fingerprints,
-                neighbors=self.neighbors,
-                seed=self.seed,
-                surrogate=final,
-                extra=self.extra if final else (),
-            )
-            self._behavior = (probe, ranks, rows)
+            self._behavior = (self._space(fingerprints, final), ranks, rows)
         return self._behavior
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
-    """Write probes.json into a run folder, whole or not at all."""
+    """Write probes.json into a run folder."""
     write_json(folder / "probes.json", report)
-
-
-def _reasons(found: dict[str, Estimate], known: dict[str, str]) -> dict[str, str]:
-    """Say of each NaN without a reason what it means."""
-    silent = [name for name, estimate in found.items() if math.isnan(estimate.value) and name not in known]
-    return dict.fromkeys(silent, "the decoder ignores its latent")

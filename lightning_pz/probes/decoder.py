@@ -1,4 +1,4 @@
-"""What a trained autoencoder's latent does: Jacobian ranks, active latents, Lipschitz constant, agreement of neighborhoods."""
+"""Probes of a trained decoder: Jacobian ranks, Lipschitz constant, active latents, agreement of neighborhoods."""
 
 from __future__ import annotations
 
@@ -11,37 +11,33 @@ from torch import Tensor, nn
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, act_shared
-from lightning_pz.probes.active import (
-    active_by_divergence,
-    active_by_singular_values,
-    decoder_singular_values,
-    divergence_rank,
-)
 from lightning_pz.probes.agreement import Ranks, neighbor_ranks, rank_agreement
-from lightning_pz.probes.estimate import Estimate
-from lightning_pz.probes.jacobian import Grams, jacobian_grams, jacobian_rank, largest_lipschitz, lipschitz, whiten
-from lightning_pz.probes.neighbors import distinct
+from lightning_pz.probes.estimate import ProbeEstimate
+from lightning_pz.probes.jacobian import jacobian_grams, jacobian_rank, largest_lipschitz, lipschitz, whiten_grams
+from lightning_pz.probes.neighbors import distinct_points
 
+Covariance = Float[Tensor, "latent latent"]
+ACTIVE_NATS = 0.01
+"""KL divergence from the prior above which a latent of a variational bottleneck counts as in use, nats."""
 AGREEMENT_NEIGHBORS = 10
 """Neighbors whose agreement between latent and behavior distances is measured."""
 
 
-def decoder_grams(
+def jacobian_probes(
     decoder: nn.Module,
     layout: Layout,
     states: Float[Tensor, "states observation"],
     latents: Float[Tensor, "points latent"],
-) -> tuple[Grams, Grams]:
-    """Return the Gram matrices of the Jacobians from latent to weights and from latent to actions, (n, k, k) each.
+    covariance: Covariance,
+) -> dict[str, ProbeEstimate]:
+    """Return ranks and Lipschitz constants of the maps to weights and to actions, per standard deviation of the latents.
 
     Args:
         decoder: From latents, (N, k), to flat weights, (N, P), with a buffer `prior_std`; weights count in its units.
         layout: Shape of the policies.
         states: Standardized states on which they act, (S, O).
-        latents: Where, (n, k), in the latent's own unit.
-
-    Raises:
-        UserError: A Jacobian that is not finite.
+        latents: The latents at which to measure, (n, k).
+        covariance: Of the latents over the pool, (k, k).
     """
     scale = decoder.prior_std
     free = torch.where(scale > 0, 1 / scale, 0.0)  # type: ignore[arg-type, operator]
@@ -50,19 +46,7 @@ def decoder_grams(
         params = decoder(latent[None])
         return params * free, act_shared(layout, params, states)
 
-    weights, actions = jacobian_grams(outputs, latents)
-    return weights, actions
-
-
-def jacobian_probes(weights: Grams, actions: Grams, covariance: Float[Tensor, "latent latent"]) -> dict[str, Estimate]:
-    """Return ranks and Lipschitz constants, per standard deviation of the latents.
-
-    Args:
-        weights: From latent to weights, (n, k, k).
-        actions: From latent to actions, (n, k, k).
-        covariance: Of the latents over the pool.
-    """
-    weights, actions = whiten(weights, covariance), whiten(actions, covariance)
+    weights, actions = (whiten_grams(grams.cpu(), covariance) for grams in jacobian_grams(outputs, latents))
     return {
         "jacobian_rank_params": jacobian_rank(weights),
         "jacobian_rank_actions": jacobian_rank(actions),
@@ -71,15 +55,60 @@ def jacobian_probes(weights: Grams, actions: Grams, covariance: Float[Tensor, "l
     }
 
 
-def active_probes(
-    decoder: nn.Module, covariance: Float[Tensor, "latent latent"], divergences: Tensor | None
-) -> tuple[dict[str, Estimate], dict[str, list[float]]]:
-    """Return how many latents are in use, and the spectra behind the counts.
+def active_by_divergence(
+    divergences: Float[Tensor, "policies latent"], threshold: float = ACTIVE_NATS
+) -> ProbeEstimate:
+    """Return how many latents have a mean KL divergence above a threshold, of divergences (N, k), all in nats.
 
-    Args:
-        decoder: Its first linear layer is read.
-        covariance: Of the latents over the pool.
-        divergences: Of a variational bottleneck, nats, (N, k); None for any other.
+    The standard error is that of a count of independent latents, each of which may truly be on the other side of the
+    threshold: `sqrt(sum_j p_j (1 - p_j))`, p_j the normal probability that its mean divergence is above.
+
+    Raises:
+        UserError: Fewer than two policies, or divergences that are not finite.
+
+    References:
+        Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, section 5.2, with the divergence
+        in place of the posterior mean's variance.
+    """
+    if len(divergences) < 2 or not bool(torch.isfinite(divergences).all()):
+        raise UserError(
+            f"active latents expect finite divergences of at least 2 policies, but got {len(divergences)} rows"
+        )
+    values = divergences.double()
+    means, errors = values.mean(0), values.std(0) / math.sqrt(len(values))
+    above = torch.special.ndtr((means - threshold) / errors.clamp_min(1e-12))
+    return ProbeEstimate(float((means > threshold).sum()), float((above * (1 - above)).sum().sqrt()))
+
+
+def divergence_rank(divergences: Float[Tensor, "policies latent"]) -> float:
+    """Return `exp(entropy)` of the shares of the mean KL divergence: an effective number of latents; NaN if all are 0."""
+    shares = divergences.double().mean(0).clamp_min(0)
+    shares = shares / shares.sum()
+    return float(torch.special.entr(shares).sum().exp()) if bool(torch.isfinite(shares).all()) else math.nan
+
+
+def decoder_singular_values(weight: Float[Tensor, "hidden latent"], covariance: Covariance) -> Float[Tensor, " latent"]:
+    """Return the singular values of a decoder's first layer, (hidden, k), on whitened latents, largest first, (k,).
+
+    Zero-padded to k where the layer is narrower. A direction in which the latents do not vary, or to which the layer is
+    blind, has the value 0.
+    """
+    values, vectors = torch.linalg.eigh(covariance.double())
+    found = torch.linalg.svdvals(weight.double() @ (vectors * values.clamp_min(0).sqrt()))
+    return torch.nn.functional.pad(found, (0, len(covariance) - len(found)))
+
+
+def active_by_singular_values(values: Float[Tensor, " latent"], share: float = 0.01) -> ProbeEstimate:
+    """Return how many singular values exceed a share of the largest; no standard error, for the weights are no sample."""
+    return ProbeEstimate(float((values > share * values.max()).sum()))
+
+
+def active_probes(
+    decoder: nn.Module, covariance: Covariance, divergences: Tensor | None
+) -> tuple[dict[str, ProbeEstimate], dict[str, list[float]]]:
+    """Return how many latents are in use, and the spectra behind the counts, by the decoder's first linear layer.
+
+    Divergences, nats, (N, k), are those of a variational bottleneck; None for any other.
     """
     first = next(module for module in decoder.modules() if isinstance(module, nn.Linear))
     values = decoder_singular_values(first.weight.detach().cpu(), covariance)
@@ -87,19 +116,17 @@ def active_probes(
     spectra = {"decoder_singular_values": values.tolist()}
     if divergences is not None:
         estimates["active_latents"] = active_by_divergence(divergences)
-        estimates["divergence_rank"] = Estimate(divergence_rank(divergences))
+        estimates["divergence_rank"] = ProbeEstimate(divergence_rank(divergences))
         spectra["divergence_nats"] = divergences.double().mean(0).tolist()
     return estimates, spectra
 
 
 def agreement_probes(
     behavior: Ranks | None, latents: Float[Tensor, "points latent"]
-) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Return trustworthiness and continuity of the latents of distinct behaviors, or NaN and why.
+) -> tuple[dict[str, ProbeEstimate], dict[str, str]]:
+    """Return trustworthiness and continuity of the latents, (N, k), of distinct behaviors, or NaN and why.
 
-    Args:
-        behavior: Ranks of the behaviors, (N, N); None where they could not be ranked.
-        latents: Their latents, (N, k).
+    `behavior` holds the ranks of the behaviors, (N, N); None where they could not be ranked.
     """
     names = ("trustworthiness", "continuity")
     try:
@@ -107,14 +134,14 @@ def agreement_probes(
             raise UserError("the behaviors could not be ranked: too few, all equal or not finite")
         return rank_agreement(behavior, neighbor_ranks(latents), AGREEMENT_NEIGHBORS), {}
     except UserError as error:
-        return dict.fromkeys(names, Estimate(math.nan)), dict.fromkeys(names, str(error))
+        return dict.fromkeys(names, ProbeEstimate(math.nan)), dict.fromkeys(names, str(error))
 
 
 def rank_behaviors(behavior: Float[Tensor, "points features"]) -> tuple[Ranks | None, Tensor]:
-    """Return the ranks of distinct behaviors and which rows they are; None instead of ranks where there is nothing to rank."""
+    """Return the ranks of distinct behaviors, None where they cannot be ranked, and their rows."""
     if not bool(torch.isfinite(behavior).all()):
         return None, torch.arange(len(behavior))
-    kept, rows = distinct(behavior)
+    kept, rows = distinct_points(behavior)
     try:
         return neighbor_ranks(kept), rows
     except UserError:

@@ -1,8 +1,8 @@
-"""Intrinsic dimension from ratios of distances to near neighbors: TwoNN, GRIDE, Levina-Bickel. All read one table.
+"""Intrinsic dimension from near neighbors: TwoNN, GRIDE, Levina-Bickel (ratios of distances) and local PCA.
 
-All assume that the density is constant over a neighborhood; the standard errors hold where it is. With noise they see the
-noise at small scales, and with d above about ten and a few thousand points they fall short, for the neighborhoods then reach
-as far as the cloud. That is why they are printed with a scale curve and with a Gaussian surrogate.
+The first three assume that the density is constant over a neighborhood; the standard errors hold where it is. With noise
+they see the noise at small scales, and with d above about ten and a few thousand points they fall short, for the
+neighborhoods then reach as far as the cloud. That is why they are printed with a scale curve and a Gaussian surrogate.
 """
 
 from __future__ import annotations
@@ -15,37 +15,28 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate
+from lightning_pz.probes.estimate import Points, ProbeEstimate
 from lightning_pz.probes.neighbors import NeighborTable, linked_variance
 
 GRIDE_SCALES = (1, 2, 4, 8, 16, 32)
 """n1 of the scale curve; the ratio is that of the distances to neighbors 2 n1 and n1."""
 
 
-def two_nn(table: NeighborTable, discard: float = 0.1, method: str = "likelihood") -> Estimate:
-    """Return the dimension from the ratio of each point's second to its first neighbor distance.
+def two_nn(table: NeighborTable, discard: float = 0.1) -> ProbeEstimate:
+    """Return the dimension from the ratio of each point's second to its first neighbor distance, by maximum likelihood.
 
-    log(r2 / r1) is exponential with rate d. `likelihood`: the largest share `discard` of the N ratios counts as censored
-    at the largest kept one c, `d = (kept - 1) / sum min(log mu, c)`. `line`: the least-squares line through the origin of
-    -log(1 - F) against log mu over the kept ratios, as first published; its standard error is that of `likelihood`
-    scaled to its value.
-
-    Args:
-        table: At least two neighbors a point.
-        discard: Share of the largest ratios that is not trusted.
-        method: `likelihood` or `line`.
+    log(r2 / r1) is exponential with rate d. The largest share `discard` of the N ratios, not trusted, counts as censored at
+    the largest kept one c: `d = (kept - 1) / sum min(log mu, c)`.
 
     Raises:
-        UserError: Fewer than three points or two neighbors, or a setting outside its range.
+        UserError: Fewer than three points or two neighbors in the table, or a share outside its range.
 
     References:
         Facco et al., Scientific Reports 7 (2017) 12140; the likelihood: Denti et al., Scientific Reports 12 (2022) 20005.
     """
     table.check(2, "TwoNN")
-    if not 0 <= discard < 1 or method not in ("likelihood", "line"):
-        raise UserError(
-            f"TwoNN expects discard of at least 0 and below 1 and method likelihood or line, but got {discard}, {method!r}"
-        )
+    if not 0 <= discard < 1:
+        raise UserError(f"TwoNN expects discard of at least 0 and below 1, but got {discard}")
     ratios = (table.distances[:, 1] / table.distances[:, 0]).log()
     kept = int(len(ratios) * (1 - discard))
     if kept < 2 or not ratios.sum() > 0:
@@ -55,25 +46,15 @@ def two_nn(table: NeighborTable, discard: float = 0.1, method: str = "likelihood
     value = (kept - 1) / float(ordered[:kept].sum() + (len(ratios) - kept) * limit)
     scores = (ratios <= limit).double() - value * ratios.clamp_max(limit)
     error = value * math.sqrt(linked_variance(scores - scores.mean(), table.indices[:, :2])) / kept
-    if method == "likelihood":
-        return Estimate(value, error)
-    below = torch.arange(1, kept + 1, dtype=torch.double) / len(ratios)
-    if discard == 0:
-        raise UserError("TwoNN by the line expects discard above 0: the last ratio has no finite ordinate")
-    fitted = float((ordered[:kept] * -torch.log1p(-below)).sum() / ordered[:kept].square().sum())
-    return Estimate(fitted, error * fitted / value)
+    return ProbeEstimate(value, error)
 
 
-def gride(table: NeighborTable, near: int, far: int | None = None) -> Estimate:
-    """Return the dimension from the ratio of the distances to neighbors `far` and `near`, by maximum likelihood.
+def gride(table: NeighborTable, near: int, far: int | None = None) -> ProbeEstimate:
+    """Return the dimension from the ratio of the distances to neighbors `far` (2 `near` if None) and `near`.
 
-    mu = r_far / r_near has density `d (mu^d - 1)^(far - near - 1) / (B(far - near, near) mu^((far - 1) d + 1))`. As is usual,
-    (N - 1) log d replaces N log d, which makes neighbors 1 and 2 unbiased.
-
-    Args:
-        table: At least `far` neighbors a point.
-        near: n1, at least 1.
-        far: n2, above n1; 2 n1 if not given.
+    By maximum likelihood: mu = r_far / r_near has density
+    `d (mu^d - 1)^(far - near - 1) / (B(far - near, near) mu^((far - 1) d + 1))`. As is usual, (N - 1) log d replaces
+    N log d, which makes neighbors 1 and 2 unbiased.
 
     Raises:
         UserError: Neighbors that the table does not hold or in the wrong order, fewer than three points, or distances
@@ -104,17 +85,13 @@ def gride(table: NeighborTable, near: int, far: int | None = None) -> Estimate:
     scores = torch.zeros_like(ratios)
     one = 1 / d + between * known / -torch.expm1(-d * known) - (far - 1) * known
     scores[untied] = one - one.mean()
-    return Estimate(d, math.sqrt(linked_variance(scores, table.indices[:, :far])) / information)
+    return ProbeEstimate(d, math.sqrt(linked_variance(scores, table.indices[:, :far])) / information)
 
 
-def levina_bickel(table: NeighborTable, neighbors: int = 20) -> Estimate:
-    """Return the maximum-likelihood dimension over k neighbors, the inverses averaged over the points.
+def levina_bickel(table: NeighborTable, neighbors: int = 20) -> ProbeEstimate:
+    """Return the maximum-likelihood dimension over k >= 2 neighbors, the inverses averaged over the points.
 
     `1 / d = mean over points of mean over j < k of log(r_k / r_j)`.
-
-    Args:
-        table: At least `neighbors` neighbors a point.
-        neighbors: k, at least 2.
 
     Raises:
         UserError: Fewer neighbors in the table, or distances that are all tied.
@@ -131,4 +108,52 @@ def levina_bickel(table: NeighborTable, neighbors: int = 20) -> Estimate:
     if not mean > 0:
         raise UserError("Levina-Bickel needs neighbors at unequal distances, but all are tied")
     variance = linked_variance(inverses - mean, table.indices[:, :neighbors])
-    return Estimate(1 / mean, math.sqrt(variance) / len(inverses) / mean**2)
+    return ProbeEstimate(1 / mean, math.sqrt(variance) / len(inverses) / mean**2)
+
+
+def local_pca(
+    points: Points,
+    table: NeighborTable,
+    neighbors: int = 100,
+    threshold: float = 0.05,
+    centers: int = 256,
+    seed: int = 0,
+) -> ProbeEstimate:
+    """Return the mean number of local principal variances above a share `threshold` of the largest one.
+
+    Never more than neighbors - 1 nor than features. With k neighbors (the center is not among them), d directions of equal
+    variance are all counted while `(1 - sqrt(d / k))^2 > threshold (1 + sqrt(d / k))^2`, which is d < 0.4 k at 5 %.
+
+    Args:
+        points: (N, D), those of the table.
+        table: At least `neighbors` neighbors a point.
+        neighbors: k.
+        threshold: Between 0 and 1.
+        centers: Points whose neighborhoods are measured; all if there are fewer.
+        seed: Of the choice of the centers.
+
+    Raises:
+        UserError: Fewer neighbors in the table, or a threshold outside 0 and 1.
+
+    References:
+        Fukunaga and Olsen, IEEE Transactions on Computers C-20 (1971) 176.
+    """
+    if not 0 < threshold < 1 or neighbors < 2:
+        raise UserError(
+            f"local PCA expects a threshold between 0 and 1 and at least 2 neighbors, but got {threshold}, {neighbors}"
+        )
+    table.check(neighbors, "local PCA")
+    count = len(points)
+    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:centers]
+    values = torch.zeros(count, dtype=torch.double)
+    for rows in chosen.split(32):
+        near = points.double()[table.indices[rows, :neighbors]]
+        near = near - near.mean(1, keepdim=True)
+        gram = near @ near.mT if neighbors < points.shape[1] else near.mT @ near
+        variances = torch.linalg.eigvalsh(gram)
+        values[rows] = (variances > threshold * variances[:, -1:]).double().sum(1)
+    mean = float(values[chosen].mean())
+    scores = torch.zeros(count, dtype=torch.double)
+    scores[chosen] = values[chosen] - mean
+    error = math.sqrt(linked_variance(scores, table.indices[:, :neighbors])) / len(chosen)
+    return ProbeEstimate(mean, error)

@@ -1,4 +1,4 @@
-"""A number with its standard error, and the checks every probe makes before it gives one."""
+"""An estimate with its standard error, and the check of points that every probe begins with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Points = Float[Tensor, "points features"]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a probe found.
+class ProbeEstimate:
+    """An estimate of a probe.
 
     Attributes:
         value: The estimate; NaN only where the probe's documentation says so.
@@ -27,23 +27,17 @@ class Estimate:
     standard_error: float = math.nan
 
 
-def mean_estimate(values: Float[Tensor, " values"]) -> Estimate:
+def mean_estimate(values: Float[Tensor, " values"]) -> ProbeEstimate:
     """Return the mean of independent values with its standard error (NaN for a single value)."""
     values = values.double()
     error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
-    return Estimate(float(values.mean()), error)
+    return ProbeEstimate(float(values.mean()), error)
 
 
 def check_points(points: Points, needed: int, probe: str) -> None:
-    """Refuse points that a probe can say nothing about.
+    """Raise `UserError` for points that a probe cannot measure.
 
-    Args:
-        points: One row a policy, (N, D).
-        needed: Fewest rows that the probe works with.
-        probe: Its name, for the message.
-
-    Raises:
-        UserError: Fewer rows, a number that is not finite, or rows that are all equal.
+    These are fewer than `needed` rows of (N, D), a number that is not finite, or rows that are all equal.
     """
     if len(points) < needed:
         raise UserError(

@@ -1,32 +1,23 @@
-"""Any estimator of scikit-dimension by its name, for those who have it installed."""
+"""Estimators of scikit-dimension by name, where it is installed."""
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Sequence
 
+from lightning_pz.common.checks import check_extra
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.probes.estimate import Estimate, Points
+from lightning_pz.probes.estimate import Points, ProbeEstimate
 
 
-def check_extra(names: Sequence[str]) -> None:
-    """Refuse names that scikit-dimension does not have, before any work.
-
-    Raises:
-        UserError: The package is not installed, or knows no such estimator.
-    """
+def check_estimators(names: Sequence[str]) -> None:
+    """Raise `UserError` unless scikit-dimension is installed and has estimators of these names."""
     if not names:
         return
-    if importlib.util.find_spec("skdim") is None:
-        raise UserError(
-            f"--probes.extra {' '.join(names)} needs scikit-dimension, which is not installed: pip install 'lightning_pz[dimension]'"
-        )
+    check_extra("skdim", "dimension", f"--probes.extra {' '.join(names)}")
     import skdim
 
-    known = sorted(
-        name for name in dir(skdim.id) if not name.startswith("_") and hasattr(getattr(skdim.id, name), "fit")
-    )
+    known = sorted(name for name in dir(skdim.id) if hasattr(getattr(skdim.id, name), "fit") and name[0] != "_")
     for name in names:
         if name not in known:
             raise UserError(
@@ -35,18 +26,13 @@ def check_extra(names: Sequence[str]) -> None:
             )
 
 
-def extra_estimate(name: str, points: Points, seed: int = 0) -> Estimate:
-    """Return what an estimator of scikit-dimension says with its default settings, with its own error where it has one.
-
-    Args:
-        name: Its class in `skdim.id`, say `CorrInt`.
-        points: (N, D).
-        seed: For those that draw random numbers.
+def extra_estimate(name: str, points: Points, seed: int = 0) -> ProbeEstimate:
+    """Return the estimate of a class in `skdim.id`, such as `CorrInt`, with its own standard error where it has one.
 
     Raises:
         UserError: An unknown name, or points that the estimator refuses.
     """
-    check_extra([name])
+    check_estimators([name])
     import skdim
 
     with warnings.catch_warnings():
@@ -60,4 +46,4 @@ def extra_estimate(name: str, points: Points, seed: int = 0) -> Estimate:
             raise UserError(
                 f"scikit-dimension's {name} refuses {len(points)} points of {points.shape[1]} features: {error}"
             ) from error
-    return Estimate(float(fitted.dimension_), float(getattr(fitted, "error_", float("nan"))))
+    return ProbeEstimate(float(fitted.dimension_), float(getattr(fitted, "error_", float("nan"))))

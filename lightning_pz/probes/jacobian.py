@@ -1,4 +1,4 @@
-"""What the decoder does to small steps of the latent: effective ranks and the behavioral Lipschitz constant."""
+"""Effective ranks of the decoder's Jacobian and the behavioral Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate, mean_estimate
+from lightning_pz.probes.estimate import ProbeEstimate, mean_estimate
 
 Grams = Float[Tensor, "points latent latent"]
 _CHUNK = 4
@@ -20,13 +20,10 @@ _CHUNK = 4
 def jacobian_grams(
     function: Callable[[Tensor], tuple[Tensor, ...]], latents: Float[Tensor, "points latent"]
 ) -> tuple[Grams, ...]:
-    """Return `J^T J / outputs` for each output of a function at each latent, J by forward-mode differentiation.
+    """Return `J^T J / outputs` for each output of a function of one latent, (k,), at each of the latents, (n, k).
 
-    The square root of `u^T G u` is then the root mean square change of the outputs per unit step along u.
-
-    Args:
-        function: From one latent, (k,), to tensors of any shape.
-        latents: Where, (n, k).
+    J comes from forward-mode differentiation. The square root of `u^T G u` is then the root mean square change of the
+    outputs per unit step along u.
 
     Raises:
         UserError: A Jacobian that is not finite.
@@ -43,19 +40,14 @@ def jacobian_grams(
     return grams
 
 
-def whiten(grams: Grams, covariance: Float[Tensor, "latent latent"]) -> Grams:
-    """Return the Gram matrices per standard deviation of the latents, so that their scale does not matter.
-
-    Args:
-        grams: In the latent's own unit.
-        covariance: Of the latents over the pool, (k, k).
-    """
+def whiten_grams(grams: Grams, covariance: Float[Tensor, "latent latent"]) -> Grams:
+    """Return the Gram matrices per standard deviation of the latents, from their covariance over the pool, (k, k)."""
     values, vectors = torch.linalg.eigh(covariance.double())
     root = vectors * values.clamp_min(0).sqrt()
     return root.T @ grams @ root
 
 
-def jacobian_rank(grams: Grams) -> Estimate:
+def jacobian_rank(grams: Grams) -> ProbeEstimate:
     """Return the mean over latents of the participation ratio of the squared singular values of the Jacobian.
 
     NaN where the decoder ignores the latent altogether, for then it has no direction.
@@ -64,26 +56,24 @@ def jacobian_rank(grams: Grams) -> Estimate:
     return mean_estimate(ratio)
 
 
-def lipschitz(grams: Grams) -> Estimate:
+def lipschitz(grams: Grams) -> ProbeEstimate:
     """Return the mean over latents of the local Lipschitz constant: the largest singular value of the Jacobian.
 
-    With `whiten` and actions as outputs: root mean square change of the action, in half action boxes, per standard
+    With `whiten_grams` and actions as outputs: root mean square change of the action, in half action boxes, per standard
     deviation of the latent along the steepest direction.
     """
     return mean_estimate(_steepest(grams))
 
 
-def largest_lipschitz(grams: Grams) -> Estimate:
-    """Return the largest local Lipschitz constant that was seen, a lower bound of the true one; no standard error."""
-    return Estimate(float(_steepest(grams).max()))
+def largest_lipschitz(grams: Grams) -> ProbeEstimate:
+    """Return the largest local Lipschitz constant of these latents, a lower bound of the true one; no standard error."""
+    return ProbeEstimate(float(_steepest(grams).max()))
 
 
-def step_scale(constant: Estimate, change: float) -> float:
-    """Return the step of the whitened latent whose effect on behavior is at most `change`, to first order.
+def step_scale(constant: ProbeEstimate, change: float) -> float:
+    """Return the step of the whitened latent that changes the action by at most `change`, to first order.
 
-    Args:
-        constant: Of `lipschitz`, per standard deviation of the latent.
-        change: Root mean square change of the action, in half action boxes.
+    The change is a root mean square in half action boxes; the constant is that of `lipschitz`.
 
     Raises:
         UserError: A change that is not positive, or a decoder that ignores its latent.

@@ -1,4 +1,4 @@
-"""Linear references that every FVU is read against: PCA on actions, PCA on parameters, affine policies."""
+"""Linear references for FVU: PCA on actions, PCA on parameters, affine policies."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Rows = Float[Tensor, "rows features"]
-HeldOut = Float[Tensor, "held_out features"]
+_Rows = Float[Tensor, "rows features"]
+_HeldOut = Float[Tensor, "held_out features"]
 
 
-def principal_axes(rows: Rows, components: int) -> tuple[Float[Tensor, " features"], Float[Tensor, "axes features"]]:
-    """Return the mean and the leading principal axes of some rows, in double precision.
+def principal_axes(rows: _Rows, components: int) -> tuple[Float[Tensor, " features"], Float[Tensor, "axes features"]]:
+    """Return the mean and the leading principal axes of some rows, in double precision; fewer where the rows span fewer.
 
-    Works on the smaller of the two Gram matrices, so both many rows and many features are cheap. Gives fewer
-    axes than asked for where the rows span fewer.
+    Works on the smaller of the two Gram matrices, so both many rows and many features are cheap.
     """
     rows = rows.double()
     mean = rows.mean(0)
@@ -29,13 +28,10 @@ def principal_axes(rows: Rows, components: int) -> tuple[Float[Tensor, " feature
     return mean, axes
 
 
-def pca_fvu(train: Rows, held_out: HeldOut, components: list[int]) -> dict[int, float]:
+def pca_fvu(train: _Rows, held_out: _HeldOut, components: list[int]) -> dict[int, float]:
     """Return the FVU of held-out rows rebuilt from k principal components of training rows, for each k.
 
-    Args:
-        train: One policy's actions a row, (N, S A).
-        held_out: The same of held-out policies on the same states.
-        components: Values of k.
+    A row holds one policy's actions, (S A); held-out policies act on the same states.
     """
     mean, axes = principal_axes(train, max(components))
     held = held_out.double()
@@ -46,7 +42,7 @@ def pca_fvu(train: Rows, held_out: HeldOut, components: list[int]) -> dict[int, 
     return {k: float((total - explained[min(k, len(explained)) - 1]) / spread) for k in components}
 
 
-def project(train: Rows, held_out: HeldOut, components: int) -> HeldOut:
+def project(train: _Rows, held_out: _HeldOut, components: int) -> _HeldOut:
     """Return held-out rows rebuilt from the k leading principal components of training rows."""
     mean, axes = principal_axes(train, components)
     return (mean + (held_out.double() - mean) @ axes.T @ axes).float()
@@ -60,8 +56,8 @@ def affine_fvu(
 ) -> tuple[float, int]:
     """Return the FVU of the best affine policy for each policy, and how many numbers such a policy has.
 
-    For every policy, actions = B [observation, 1] is fitted by least squares on one set of states and measured
-    on another. The count is action size x (rank of the observations + 1).
+    For every policy, actions = B [observation, 1] is fitted by least squares on one set of states and measured on another.
+    The count is action size x (rank of the observations + 1).
     """
     design = torch.cat([fit_states, torch.ones(len(fit_states), 1)], 1).double()
     unseen = torch.cat([states, torch.ones(len(states), 1)], 1).double()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.dimension import GRIDE_SCALES, gride, levina_bickel, two_nn
-from lightning_pz.probes.estimate import Estimate, Points, check_points
+from lightning_pz.probes.dimension import GRIDE_SCALES, gride, levina_bickel, local_pca, two_nn
+from lightning_pz.probes.estimate import Points, ProbeEstimate, check_points
 from lightning_pz.probes.extra import extra_estimate
-from lightning_pz.probes.local_pca import local_pca
-from lightning_pz.probes.neighbors import NeighborTable, distinct, neighbor_table
+from lightning_pz.probes.neighbors import distinct_points, neighbor_table
 from lightning_pz.probes.spectrum import (
     Spectrum,
     components_for,
@@ -28,7 +28,7 @@ LOCAL_NEIGHBORS = 100
 
 @dataclass(frozen=True)
 class SpaceProbe:
-    """What all estimators say of one space.
+    """All estimates of one space.
 
     Attributes:
         points: Distinct points that were measured.
@@ -42,109 +42,76 @@ class SpaceProbe:
     points: int
     features: int
     duplicates: int
-    estimates: dict[str, Estimate] = field(default_factory=dict)
-    surrogates: dict[str, Estimate] = field(default_factory=dict)
+    estimates: dict[str, ProbeEstimate] = field(default_factory=dict)
+    surrogates: dict[str, ProbeEstimate] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data for JSON; NaN becomes null."""
-        return {
-            "points": self.points,
-            "features": self.features,
-            "duplicates_dropped": self.duplicates,
-            "estimates": {
-                name: plain_estimate(found)
-                | (plain_estimate(self.surrogates[name], "surrogate") if name in self.surrogates else {})
-                for name, found in self.estimates.items()
-            },
-            "notes": self.notes,
-        }
+        estimates = {name: plain_estimate(found) for name, found in self.estimates.items()}
+        for name, found in self.surrogates.items():
+            estimates[name] |= plain_estimate(found, "surrogate")
+        counts = {"points": self.points, "features": self.features, "duplicates_dropped": self.duplicates}
+        return {**counts, "estimates": estimates, "notes": self.notes}
 
 
-def plain_estimate(found: Estimate, name: str = "value") -> dict[str, float | None]:
+def plain_estimate(found: ProbeEstimate, name: str = "value") -> dict[str, float | None]:
     """Return an estimate as plain data for JSON; NaN becomes null."""
     error = "standard_error" if name == "value" else f"{name}_standard_error"
-    return {name: _finite(found.value), error: _finite(found.standard_error)}
+    both = {name: found.value, error: found.standard_error}
+    return {key: value if math.isfinite(value) else None for key, value in both.items()}
 
 
 def measure_space(
     points: Points, *, neighbors: int = 20, seed: int = 0, surrogate: bool = True, extra: Sequence[str] = ()
 ) -> SpaceProbe:
-    """Return every estimator's answer on some points, duplicates dropped first, and on their Gaussian surrogate.
+    """Return every estimate of some points, (N, D), duplicates dropped first, and of their Gaussian surrogate.
 
-    Points that tell nothing (too few, all equal, not finite) give NaN everywhere with the reason in `notes`.
-
-    The keys are `participation_ratio`, `entropy_rank`, `n90`, `n95`, `n99`, `two_nn`, `gride_1` to `gride_32` (the nearer
-    neighbor's order), `levina_bickel`, `local_pca` and the names of `extra`.
-
-    Args:
-        points: (N, D).
-        neighbors: Neighbors of Levina-Bickel.
-        seed: Of the surrogate and of the centers of local PCA.
-        surrogate: Whether to measure the surrogate too.
-        extra: Estimators of scikit-dimension.
+    Points that cannot be measured (too few, all equal, not finite) give NaN everywhere with the reason in `notes`. The keys are
+    `participation_ratio`, `entropy_rank`, `n90`, `n95`, `n99`, `two_nn`, `gride_1` to `gride_32` (the nearer neighbor's
+    order), `levina_bickel` (of `neighbors`), `local_pca` and the names of `extra`, estimators of scikit-dimension. The seed
+    is that of the surrogate and of the centers of local PCA.
     """
     count, features = points.shape
     try:
         check_points(points, 2, "a space")
-        kept, _ = distinct(points)
+        kept, _ = distinct_points(points)
         shape = spectrum(kept)
     except UserError as error:
-        names = _probes(None, neighbors, seed, extra)
-        return SpaceProbe(
-            count, features, 0, dict.fromkeys(names, Estimate(math.nan)), {}, dict.fromkeys(names, str(error))
-        )
-    estimates, notes = _all(_Cloud.of(kept, shape, neighbors), neighbors, seed, extra)
-    surrogates: dict[str, Estimate] = {}
-    if surrogate:
-        twin = gaussian_surrogate(shape, seed)
-        surrogates, _ = _all(_Cloud.of(twin, spectrum(twin), neighbors), neighbors, seed, extra)
+        names = _probes(points, None, None, neighbors, seed, extra)
+        nothing, reasons = dict.fromkeys(names, ProbeEstimate(math.nan)), dict.fromkeys(names, str(error))
+        return SpaceProbe(count, features, 0, nothing, {}, reasons)
+    estimates, notes = _measure(kept, shape, neighbors, seed, extra)
+    twin = gaussian_surrogate(shape, seed) if surrogate else kept
+    surrogates = _measure(twin, spectrum(twin), neighbors, seed, extra)[0] if surrogate else {}
     return SpaceProbe(len(kept), features, count - len(kept), estimates, surrogates, notes)
 
 
-@dataclass(frozen=True)
-class _Cloud:
-    """Distinct points with what the estimators share."""
-
-    points: Points
-    spectrum: Spectrum
-    table: NeighborTable
-
-    @staticmethod
-    def of(points: Points, shape: Spectrum, neighbors: int) -> _Cloud:
-        """Make the table as wide as any estimator needs, or as the points allow."""
-        widest = max(2 * GRIDE_SCALES[-1], LOCAL_NEIGHBORS, neighbors)
-        return _Cloud(points, shape, neighbor_table(points, min(widest, len(points) - 1)))
-
-
-def _probes(cloud: Any, neighbors: int, seed: int, extra: Sequence[str]) -> dict[str, Callable[[], Estimate]]:
-    """Return what to compute by name; nothing is touched before it is called."""
-    probes: dict[str, Callable[[], Estimate]] = {
-        "participation_ratio": lambda: participation_ratio(cloud.spectrum),
-        "entropy_rank": lambda: entropy_rank(cloud.spectrum),
-        "n90": lambda: components_for(cloud.spectrum, 0.90),
-        "n95": lambda: components_for(cloud.spectrum, 0.95),
-        "n99": lambda: components_for(cloud.spectrum, 0.99),
-        "two_nn": lambda: two_nn(cloud.table),
+def _probes(
+    points: Points, shape: Any, table: Any, neighbors: int, seed: int, extra: Sequence[str]
+) -> dict[str, Callable[[], ProbeEstimate]]:
+    """Return the estimators of distinct points with their spectrum and table, by name; nothing is computed yet."""
+    return {
+        "participation_ratio": partial(participation_ratio, shape),
+        "entropy_rank": partial(entropy_rank, shape),
+        **{f"n{share}": partial(components_for, shape, share / 100) for share in (90, 95, 99)},
+        "two_nn": partial(two_nn, table),
+        **{f"gride_{near}": partial(gride, table, near) for near in GRIDE_SCALES},
+        "levina_bickel": partial(levina_bickel, table, neighbors),
+        "local_pca": partial(local_pca, points, table, LOCAL_NEIGHBORS, seed=seed),
+        **{name: partial(extra_estimate, name, points, seed) for name in extra},
     }
-    for near in GRIDE_SCALES:
-        probes[f"gride_{near}"] = lambda near=near: gride(cloud.table, near)  # type: ignore[misc]
-    probes["levina_bickel"] = lambda: levina_bickel(cloud.table, neighbors)
-    probes["local_pca"] = lambda: local_pca(cloud.points, cloud.table, LOCAL_NEIGHBORS, seed=seed)
-    for name in extra:
-        probes[name] = lambda name=name: extra_estimate(name, cloud.points, seed)  # type: ignore[misc]
-    return probes
 
 
-def _all(cloud: _Cloud, neighbors: int, seed: int, extra: Sequence[str]) -> tuple[dict[str, Estimate], dict[str, str]]:
+def _measure(
+    points: Points, shape: Spectrum, neighbors: int, seed: int, extra: Sequence[str]
+) -> tuple[dict[str, ProbeEstimate], dict[str, str]]:
+    widest = max(2 * GRIDE_SCALES[-1], LOCAL_NEIGHBORS, neighbors)  # or as wide as the points allow
+    table = neighbor_table(points, min(widest, len(points) - 1))
     estimates, notes = {}, {}
-    for name, probe in _probes(cloud, neighbors, seed, extra).items():
+    for name, probe in _probes(points, shape, table, neighbors, seed, extra).items():
         try:
             estimates[name] = probe()
         except UserError as error:
-            estimates[name], notes[name] = Estimate(math.nan), str(error)
+            estimates[name], notes[name] = ProbeEstimate(math.nan), str(error)
     return estimates, notes
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

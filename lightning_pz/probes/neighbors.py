@@ -1,4 +1,4 @@
-"""The table of nearest neighbors that all neighbor estimators of a space share, and the link between dependent points."""
+"""The table of nearest neighbors that the neighbor estimators of a space share, and the variance of dependent points."""
 
 from __future__ import annotations
 
@@ -9,23 +9,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.pool.novelty import first_of_each
+from lightning_pz.pool.novelty import first_of_each, nearest_neighbors
 from lightning_pz.probes.estimate import Points, check_points
 
-_BLOCK = 1024
-_REFINED = 64
 DUPLICATE = 1e-6
 """Points that agree in every coordinate to this fraction of their root mean square spread are one point."""
 
 
 @dataclass(frozen=True)
 class NeighborTable:
-    """Distances to the nearest neighbors of each point, the point itself not among them.
-
-    Attributes:
-        distances: Ascending, (N, k) float64, all above 0.
-        indices: Whose they are, (N, k).
-    """
+    """Ascending distances of each point to its nearest other points, (N, k) float64 above 0, and whose they are, (N, k)."""
 
     distances: Float[Tensor, "points neighbors"]
     indices: Int[Tensor, "points neighbors"]
@@ -40,7 +33,7 @@ class NeighborTable:
             )
 
 
-def distinct(points: Points) -> tuple[Float[Tensor, "kept features"], Int[Tensor, " kept"]]:
+def distinct_points(points: Points) -> tuple[Float[Tensor, "kept features"], Int[Tensor, " kept"]]:
     """Return the points without duplicates, which have no ratio of distances, and their rows."""
     points = points.double()
     spread = (points - points.mean(0)).square().mean().sqrt()
@@ -51,14 +44,7 @@ def distinct(points: Points) -> tuple[Float[Tensor, "kept features"], Int[Tensor
 
 
 def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
-    """Return the exact Euclidean nearest neighbors of distinct points, in double precision.
-
-    One matrix product a block finds them, as for novelty; their distances are then computed anew from differences, so
-    that close points keep their digits.
-
-    Args:
-        points: (N, D), without duplicates.
-        neighbors: k, at most N - 1.
+    """Return the k <= N - 1 exact Euclidean nearest neighbors of points without duplicates, (N, D), in double precision.
 
     Raises:
         UserError: Points that are not finite or all equal, duplicates among them, or not more points than neighbors.
@@ -69,22 +55,11 @@ def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
         raise UserError(
             f"a table of nearest neighbors of {count} points has 1 to {count - 1} a point, but {neighbors} were asked for"
         )
-    centered = points.double() - points.double().mean(0)
-    squares = centered.square().sum(1)
     indices = torch.empty(count, neighbors, dtype=torch.long)
     distances = torch.empty(count, neighbors, dtype=torch.double)
-    for start in range(0, count, _BLOCK):
-        block = centered[start : start + _BLOCK]
-        rough = torch.addmm(squares, block, centered.T, alpha=-2)
-        rows = torch.arange(len(block))
-        rough[rows, start + rows] = torch.inf
-        nearest = rough.topk(neighbors, largest=False).indices
-        for part, index, first in zip(
-            block.split(_REFINED), nearest.split(_REFINED), range(start, start + len(block), _REFINED), strict=True
-        ):
-            exact, order = (centered[index] - part[:, None, :]).square().sum(-1).sqrt().sort(1)
-            distances[first : first + len(part)] = exact
-            indices[first : first + len(part)] = index.gather(1, order)
+    for rows, exact, index in nearest_neighbors(points.double(), neighbors, ordered=True):
+        distances[rows], order = exact.sort(1)
+        indices[rows] = index.gather(1, order)
     if bool((distances[:, 0] == 0).any()):
         raise UserError(
             "a table of nearest neighbors expects distinct points, but some are equal: drop duplicates first"
@@ -93,16 +68,12 @@ def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
 
 
 def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "points neighbors"]) -> float:
-    """Return the variance of a sum of scores, one a point, that depend on each other through shared neighbors.
+    """Return the variance of a sum of centered scores, (N,), that depend on each other through shared neighbors, (N, k).
 
-    Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`. Independence
-    would give the first term alone, which is 15 to 40 % too small a standard error for ratios of neighbor distances
-    (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for the largest neighborhoods).
-    Never less than the first term.
-
-    Args:
-        scores: Centered scores, (N,).
-        indices: The neighbors that each score was computed from, (N, k).
+    Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`, never less than
+    the first term. Independence would give the first term alone, which is 15 to 40 % too small a standard error for
+    ratios of neighbor distances (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for the
+    largest neighborhoods).
 
     References:
         The variance of sums over a dependency graph: Baldi and Rinott, Annals of Probability 17 (1989) 1646.
@@ -110,6 +81,5 @@ def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "poin
     count = len(scores)
     own = torch.arange(count)[:, None].expand_as(indices)
     pairs = torch.unique(torch.minimum(own, indices) * count + torch.maximum(own, indices))
-    alone = scores.square().sum()
     shared = 2 * (scores[pairs // count] * scores[pairs % count]).sum()
-    return float(alone + shared.clamp_min(0))
+    return float(scores.square().sum() + shared.clamp_min(0))

@@ -1,4 +1,4 @@
-"""How many directions a cloud of points fills, from the spectrum of its covariance.
+"""Effective numbers of directions of a cloud of points, from the spectrum of its covariance.
 
 The standard errors are those of the influence function: for a function T of the eigenvalues l_j of the covariance, a point
 with scores s_j moves T by sum_j dT/dl_j (s_j^2 - l_j) / N. They treat the points as independent draws.
@@ -17,25 +17,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.estimate import Estimate, Points, check_points
+from lightning_pz.probes.estimate import Points, ProbeEstimate, check_points
 from lightning_pz.probes.linear import principal_axes
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Principal variances of some points and where each point lies along the axes.
-
-    Attributes:
-        eigenvalues: Variances along the principal axes, largest first, (r,).
-        scores: Coordinates of the points along them, (N, r), float64.
-    """
+    """Principal variances of some points, largest first, (r,), and the points' coordinates along the axes, (N, r)."""
 
     eigenvalues: Float[Tensor, " axes"]
     scores: Float[Tensor, "points axes"]
 
 
 def spectrum(points: Points) -> Spectrum:
-    """Return the covariance spectrum of some points, in double precision; axes of rounding errors are left out.
+    """Return the covariance spectrum of some points, in double precision, without axes of rounding errors.
 
     Raises:
         UserError: Fewer than two points, points that are not finite, or all equal.
@@ -49,7 +44,7 @@ def spectrum(points: Points) -> Spectrum:
     return Spectrum(eigenvalues, scores[:, kept][:, order])
 
 
-def participation_ratio(found: Spectrum) -> Estimate:
+def participation_ratio(found: Spectrum) -> ProbeEstimate:
     """Return `(sum l)^2 / sum l^2`: d for d equal variances, near 1 when one direction dominates.
 
     Biased low by about value^2 / N.
@@ -63,7 +58,7 @@ def participation_ratio(found: Spectrum) -> Estimate:
     return _with_error(found, float(total**2 / squares), slope)
 
 
-def entropy_rank(found: Spectrum) -> Estimate:
+def entropy_rank(found: Spectrum) -> ProbeEstimate:
     """Return `exp(-sum p log p)`, p the shares of variance: the effective rank.
 
     References:
@@ -75,7 +70,7 @@ def entropy_rank(found: Spectrum) -> Estimate:
     return _with_error(found, float(entropy.exp()), slope)
 
 
-def components_for(found: Spectrum, share: float) -> Estimate:
+def components_for(found: Spectrum, share: float) -> ProbeEstimate:
     """Return the fewest principal components that hold a share of the variance: n90, n95, n99.
 
     The standard error is that of the count made continuous by linear interpolation between components.
@@ -96,13 +91,9 @@ def components_for(found: Spectrum, share: float) -> Estimate:
 
 
 def gaussian_surrogate(found: Spectrum, seed: int) -> Points:
-    """Return as many Gaussian points with exactly the same spectrum, (N, r) float64: what a straight cloud would give.
+    """Return as many Gaussian points with exactly the same spectrum, (N, r) float64, drawn from `seed`.
 
-    An estimate that agrees with that on its surrogate has seen the decay of the spectrum, not a curved sheet.
-
-    Args:
-        found: The spectrum.
-        seed: Of the draw.
+    An estimate that equals that of its surrogate shows the decay of the spectrum, not a curved sheet.
     """
     count, axes = found.scores.shape
     raw = torch.randn(count, axes, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
@@ -110,6 +101,6 @@ def gaussian_surrogate(found: Spectrum, seed: int) -> Points:
     return directions * (count * found.eigenvalues).sqrt()
 
 
-def _with_error(found: Spectrum, value: float, slope: Float[Tensor, " axes"]) -> Estimate:
+def _with_error(found: Spectrum, value: float, slope: Float[Tensor, " axes"]) -> ProbeEstimate:
     influence = (found.scores.square() - found.eigenvalues) @ slope
-    return Estimate(value, float(influence.square().mean().sqrt()) / math.sqrt(len(influence)))
+    return ProbeEstimate(value, float(influence.square().mean().sqrt()) / math.sqrt(len(influence)))

@@ -1,19 +1,21 @@
-"""From settings to a search: the one place that knows every algorithm by name."""
+"""Makes the search that settings ask for; the one place that knows every algorithm by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.search.baselines import BaselineSearch
+from lightning_pz.search.generation import Search
 from lightning_pz.search.gradient import GradientSearch
 from lightning_pz.search.objective import Objective
 from lightning_pz.search.optimizers.cmaes import Cmaes
 from lightning_pz.search.optimizers.pgpe import Pgpe
-from lightning_pz.search.optimizers.protocol import Optimizer, Search
+from lightning_pz.search.optimizers.protocol import Optimizer
 from lightning_pz.search.optimizers.random_latent import RandomLatent
 from lightning_pz.search.population import PopulationSearch
 from lightning_pz.search.settings import BASELINES, SearchSettings
@@ -36,41 +38,45 @@ def make_search(
         objective: Returns of policies on the task.
         latents: The decoder's whitened latents.
         weights: The weights themselves, for what searches without a decoder.
-        given: Weights of policies to begin at, (n, P), unless `start` is `draws`: the one, or those to try.
-        anchor: From decoded weights and those of the policies they were decoded from, each (n, P), to what is to be
-            added to the former; for searches in latents that begin at given policies, nothing if None.
-        latent_sigma: First standard deviation of `pgpe` or `cmaes` on the latents, in theirs; the settings' if None. An
-            offset of weights beside the latents and weights after a release keep the settings' own `sigma`.
+        given: Weights of the policies to begin at or to try, (n, P); None if `start` is `draws`.
+        anchor: From decoded weights and those of the policies they were decoded from, each (n, P), to what is added to
+            the former, for searches in latents that begin at given policies; nothing if None.
+        latent_sigma: First standard deviation of `pgpe` or `cmaes` in the latents; the settings' if None. An offset of
+            weights beside the latents and weights after a release keep the settings' own `sigma`.
 
     Raises:
-        UserError: A setting outside its range, or a missing extra.
+        UserError: A missing extra, or a seed that the algorithm cannot take.
     """
     s = settings
-    s.check()
-    starts = {"starts": s.count_starts(objective.problem.spec.horizon), "start_episodes": s.start_episodes}
     if s.algorithm in BASELINES:
         return BaselineSearch(s.algorithm, s.baselines, objective.problem, seed=s.seed, budget=s.budget)
+    starts = s.count_starts(objective.problem.spec.horizon)
+    common: dict[str, Any] = {
+        "objective": objective, "weights": weights, "seed": s.seed, "start_episodes": s.start_episodes,
+        "release_at": s.release_decoder_at,
+    }  # fmt: skip
     if s.algorithm == "gradient":
-        return GradientSearch(
-            s.gradient, latents, weights, objective, seed=s.seed, release_at=s.release_decoder_at, **starts
-        )
-    space, optimizer, episodes = latents, _optimizer(s, latents, latent_sigma), s.pgpe.episodes
+        return GradientSearch(settings=s.gradient, latents=latents, starts=starts, **common)
+    space, episodes = latents, s.pgpe.episodes
+    optimizer: Optimizer = Pgpe(s.pgpe if latent_sigma is None else replace(s.pgpe, sigma=latent_sigma))
     if s.algorithm == "parameter_pgpe":
         space = weights
-    elif s.algorithm == "pgpe" and s.widen is not None:
-        # One sigma serves all coordinates, so the offset's unit makes up for that of the latents.
-        share = s.widen if latent_sigma is None else s.widen * s.pgpe.sigma / latent_sigma
-        space = widened_space(latents, weights, share)
     elif s.algorithm == "cmaes":
+        optimizer = Cmaes(s.cmaes if latent_sigma is None else replace(s.cmaes, sigma=latent_sigma), latents.size)
         episodes = s.cmaes.episodes
     elif s.algorithm == "random_latent":
-        # Its own generations are what the starts of the others are.
-        episodes, starts["starts"] = s.random_latent.episodes, 0
+        assert latents.sample is not None
+        # Its own generations play the part of the others' starts.
+        optimizer, episodes, starts = RandomLatent(s.random_latent, latents.sample), s.random_latent.episodes, 0
+    elif s.widen is not None:
+        # One sigma serves all coordinates, so the unit of the offset compensates for that of the latents.
+        share = s.widen if latent_sigma is None else s.widen * s.pgpe.sigma / latent_sigma
+        space = widened_space(latents, weights, share)
     points, shift = None, None
     if s.start != "draws":
         assert given is not None and space.encode is not None
         points = space.encode(given)
-        starts["starts"] = min(len(points), starts["starts"]) if s.start == "pool_top" else 0
+        starts = min(len(points), starts) if s.start == "pool_top" else 0
         if anchor is not None:
             around, params = anchor, given
 
@@ -78,15 +84,6 @@ def make_search(
                 return around(space.decode(tried), params[: len(tried)])
 
     return PopulationSearch(
-        optimizer, space, objective, seed=s.seed, episodes=episodes, **starts, given=points, anchor=shift, weights=weights,
-        release_at=s.release_decoder_at if s.algorithm == "pgpe" else None, released=Pgpe(s.pgpe),
+        optimizer=optimizer, space=space, episodes=episodes, given=points, anchor=shift, starts=starts, released=Pgpe(s.pgpe),
+        **common,
     )  # fmt: skip
-
-
-def _optimizer(settings: SearchSettings, latents: SearchSpace, sigma: float | None) -> Optimizer:
-    if settings.algorithm == "cmaes":
-        return Cmaes(settings.cmaes if sigma is None else replace(settings.cmaes, sigma=sigma), latents.size)
-    if settings.algorithm == "random_latent":
-        assert latents.sample is not None
-        return RandomLatent(settings.random_latent, latents.sample)
-    return Pgpe(settings.pgpe if sigma is None else replace(settings.pgpe, sigma=sigma))

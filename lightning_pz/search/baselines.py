@@ -1,12 +1,13 @@
-"""PPO, SAC, TD3 and DDPG from Stable-Baselines3, on the same tasks, looked at through the same loop.
+"""PPO, SAC, TD3 and DDPG from Stable-Baselines3, on the same tasks and in the same loop.
 
-Documented defaults throughout, but for the actor's hidden widths, which are the policy's; critics keep their own.
-Actors see raw observations, as the defaults have it.
+All settings are the documented defaults, except the actor's hidden widths, which are the policy's; critics keep their
+own. Actors see raw observations, as by default.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,10 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.guarded import FiniteOnly
 from lightning_pz.envs.specs import make_env
 from lightning_pz.envs.tasks import TaskWrapper
-from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.algorithm_settings import BaselineSettings
-from lightning_pz.search.extras import check_extra
+from lightning_pz.search.generation import Generation
 from lightning_pz.search.objective import EVALUATION_SEEDS, Problem
-from lightning_pz.search.optimizers.protocol import Generation
+from lightning_pz.search.settings import BaselineSettings, check_algorithm_package
 
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
 """Name and documented widths of each algorithm's critic."""
@@ -30,47 +29,41 @@ _PPO_ROLLOUT = 2048
 
 
 class BaselineState(NamedTuple):
-    """A handle on a learner that changes in place.
-
-    Attributes:
-        model: The learner.
-    """
+    """A learner, which changes in place."""
 
     model: Any
 
 
 class BaselineSearch:
-    """A learner of Stable-Baselines3 behind `lightning_pz.search.optimizers.protocol.Search`.
+    """A learner of Stable-Baselines3 behind `lightning_pz.search.generation.Search`.
 
     It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve.
 
     Args:
         algorithm: `ppo`, `sac`, `td3` or `ddpg`.
-        settings: How often to look at the policy.
+        settings: How often to evaluate.
         problem: The task.
         seed: Of the learner and its episodes.
-        budget: Environment steps there will be at most, which bounds the replay buffer.
+        budget: Environment steps of the whole search, which bounds the replay buffer.
 
     Raises:
-        UserError: The package is not installed, or the seed is that of an episode that judges.
+        UserError: The package is not installed, or the seed belongs to an evaluation or test episode.
     """
 
-    resumable = False
-    state_types: tuple[type, ...] = ()
+    resumable: ClassVar[bool] = False
+    state_types: ClassVar[tuple[type, ...]] = ()
 
     def __init__(self, algorithm: str, settings: BaselineSettings, problem: Problem, *, seed: int, budget: int) -> None:
-        settings.check()
-        check_extra(algorithm)
+        check_algorithm_package(algorithm)
         if seed >= EVALUATION_SEEDS:
             raise UserError(
-                f"--seed expects at most {EVALUATION_SEEDS - 1} with --algorithm {algorithm}, whose first episode has that seed, "
-                f"for the seeds above belong to episodes that judge, but got {seed}"
+                f"--seed expects at most {EVALUATION_SEEDS - 1} with --algorithm {algorithm}, whose first episode has that "
+                f"seed, because evaluation and test episodes use the seeds above, but got {seed}"
             )
         self.algorithm, self.settings, self.problem = algorithm, settings, problem
         self.seed, self.budget = seed, budget
 
     def begin(self) -> BaselineState:
-        """Make environment and learner; see `Search.begin`."""
         import stable_baselines3
         from stable_baselines3.common.logger import Logger
         from stable_baselines3.common.monitor import Monitor
@@ -80,32 +73,28 @@ class BaselineSearch:
         tasked = FiniteOnly(
             TaskWrapper(env, p.reward),
             f"--algorithm {self.algorithm} learns from finite numbers, but {p.spec.id}, task {p.task!r},",
-            "look for what overflows, or take a search that ranks such policies last (--algorithm pgpe)",
+            "find what overflows, or use a search that ranks such policies last (--algorithm pgpe)",
         )
         kind = getattr(stable_baselines3, self.algorithm.upper())
         critic, widths = _CRITICS[self.algorithm]
         arch = {"pi": list(p.network.layout.hidden), critic: widths}
         # A buffer that never fills behaves alike at any size.
         more = {"n_steps": _PPO_ROLLOUT} if self.algorithm == "ppo" else {"buffer_size": min(1_000_000, self.budget)}
-        model = kind(
-            "MlpPolicy", Monitor(tasked),
-            policy_kwargs={"net_arch": arch}, seed=self.seed, device="cpu", **more,
-        )  # fmt: skip
-        # Its own would leave a folder in the system's temporary one.
+        policy_kwargs = {"net_arch": arch}
+        model = kind("MlpPolicy", Monitor(tasked), policy_kwargs=policy_kwargs, seed=self.seed, device="cpu", **more)
+        # Its own logger would leave a folder in the system's temporary one.
         model.set_logger(Logger(folder=None, output_formats=[]))
         return BaselineState(model)
 
     @property
     def least_budget(self) -> int:
-        """Steps of one chunk; see `Search.least_budget`."""
         return _PPO_ROLLOUT if self.algorithm == "ppo" else self.settings.chunk
 
     def cost(self, state: BaselineState) -> int:
-        """Return the steps of the next chunk; see `Search.cost`."""
         return self.least_budget
 
     def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
-        """Let it learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes.
+        """Learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes.
 
         Raises:
             UserError: An observation, a reward, or what the learner makes of them is not finite.
@@ -115,7 +104,7 @@ class BaselineSearch:
             model.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
         except ValueError as error:  # PyTorch refuses a normal distribution whose mean is NaN
             raise UserError(
-                f"--algorithm {self.algorithm} cannot go on after {model.num_timesteps} steps on {self.problem.spec.id}, task "
+                f"--algorithm {self.algorithm} cannot continue after {model.num_timesteps} steps on {self.problem.spec.id}, task "
                 f"{self.problem.task!r}, most likely because observations or rewards are too large for its networks: "
                 + str(error).splitlines()[0]
             ) from error
@@ -123,8 +112,7 @@ class BaselineSearch:
         return state, Generation(model.num_timesteps - before, np.array(returns, dtype=np.float64), float("nan"))
 
     def incumbent(self, state: BaselineState) -> SavedPolicy:
-        """Return the deterministic policy of now; see `Search.incumbent`."""
-        policy, layout = state.model.policy, self.problem.network.layout
+        policy, network = state.model.policy, self.problem.network
         if self.algorithm == "ppo":
             parts, activation, squash = [policy.mlp_extractor.policy_net, policy.action_net], "tanh", "clip"
         elif self.algorithm == "sac":
@@ -133,13 +121,11 @@ class BaselineSearch:
             parts, activation, squash = [policy.actor.mu], "relu", "tanh"
         layers = [module for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
         flat = torch.cat([tensor.detach().flatten() for layer in layers for tensor in (layer.weight, layer.bias)])
-        size, network = layout.observation_size, self.problem.network
-        return SavedPolicy(
-            Layout(size, layout.hidden, layout.action_size, activation),
-            flat.float().clone(),
-            torch.zeros(size),
-            torch.ones(size),
-            network.action_low.cpu(),
-            network.action_high.cpu(),
-            squash,
+        size = network.layout.observation_size
+        return replace(
+            SavedPolicy.of(network, flat),
+            layout=replace(network.layout, activation=activation),
+            observation_mean=torch.zeros(size),
+            observation_std=torch.ones(size),
+            squash=squash,
         )

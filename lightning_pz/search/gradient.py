@@ -10,38 +10,36 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lightning_pz.envs.exploring import Episodes, noisy
-from lightning_pz.envs.forward import BatchForward
+from lightning_pz.envs.episodes import Episodes
+from lightning_pz.envs.forward import BatchForward, noisy
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.algorithm_settings import GradientSettings
-from lightning_pz.search.objective import Objective, episode_seeds, seed_of
-from lightning_pz.search.optimizers.center_steps import Adam, adam, adam_step
-from lightning_pz.search.optimizers.protocol import Generation
+from lightning_pz.search.generation import Generation, SearchFromStarts
+from lightning_pz.search.objective import episode_seeds, seed_of
+from lightning_pz.search.optimizers.clipup_adam import Adam, adam, adam_step
+from lightning_pz.search.optimizers.protocol import Points
+from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import Decode, SearchSpace
 
 _CHUNK_STATES = 1 << 14
 """States whose activations are kept at a time for the backward pass."""
 
 
-def chain(
-    decode: Decode,
-    points: Float[Tensor, "policies size"],
-    gradient: Callable[[Tensor], Tensor],
-) -> Float[Tensor, "policies size"]:
-    """Return the gradient by the points, `(dg/dz)^T grad_theta J` for each policy.
+def chain(decode: Decode, points: Points, gradient: Callable[[Tensor], Tensor]) -> Points:
+    """Return the gradient with respect to the points, `(dg/dz)^T grad_theta J` for each policy.
 
     Args:
         decode: From points to weights, differentiable, each policy from its own point.
-        points: Where, (G, d).
-        gradient: From weights, (G, P), to the gradient of the objective by them, (G, P).
+        points: Where to take it, (G, d).
+        gradient: From weights, (G, P), to the gradient of the objective with respect to them, (G, P).
     """
     leaf = points.detach().requires_grad_()
     with torch.enable_grad():
@@ -61,10 +59,10 @@ def rewards_to_go(rewards: np.ndarray, discount: float) -> np.ndarray:
 
 
 def advantages(returns: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Take a baseline off returns-to-go and scale each policy's to a mean square of 1.
+    """Subtract a baseline from returns-to-go and scale each policy's to a mean square of 1.
 
-    The baseline of a step is the mean, at that step, of the policy's *other* episodes that were still running, so
-    it does not depend on the action it judges and adds no bias. Where no other was running it is 0.
+    The baseline of a step is the mean, at that step, of the policy's *other* episodes that were still running (0 where
+    none was), so it does not depend on the action that it judges and adds no bias.
 
     Args:
         returns: Returns-to-go, (G, E, T).
@@ -94,10 +92,10 @@ def likelihood_gradient(
         network: What the policies share.
         params: Their weights, (G, P).
         observations: Raw, (G, M, O).
-        actions: What was wanted there, (G, M, A), in the action's units and not clipped.
+        actions: Chosen there, before clipping, (G, M, A), in the action's units, as `noise`.
         weights: Advantages, (G, M).
         mask: Which states were played; the others are padding.
-        noise: Standard deviation of the exploration, (A,), in the action's units.
+        noise: Standard deviation of the exploration, (A,).
     """
     leaf = params.detach().requires_grad_()
     share = weights * mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
@@ -107,17 +105,17 @@ def likelihood_gradient(
         with torch.enable_grad():
             error = (actions[:, part] - network(leaf, observations[:, part])) / noise
             (-0.5 * error.square().sum(-1) * share[:, part]).sum().backward()
-    # Where all episodes were invalid from their first observation there is no state, and nothing to follow.
+    # Where all episodes were invalid from their first observation there is no state.
     return torch.zeros_like(params) if leaf.grad is None else leaf.grad
 
 
 class GradientState(NamedTuple):
-    """Where some policies stand that are improved side by side.
+    """State of some policies that are improved side by side.
 
     Attributes:
         generation: Generations so far, the trial of the starts included.
         steps: Environment steps so far.
-        released: Whether the points are weights, the decoder having been left behind.
+        released: Whether the points are weights, the decoder having been released.
         points: (G, d) float64; (0, d) before the starts were tried.
         scores: Running mean of each policy's return, (G,) float64.
         mover: Adam's state.
@@ -131,113 +129,79 @@ class GradientState(NamedTuple):
     mover: Adam
 
 
-class GradientSearch:
-    """Policy gradient on several decoded policies, behind `lightning_pz.search.optimizers.protocol.Search`.
+@dataclass(frozen=True, kw_only=True)
+class GradientSearch(SearchFromStarts):
+    """Policy gradient on several decoded policies, the best of the starts, behind `lightning_pz.search.generation.Search`.
 
-    Args:
+    Attributes:
         settings: Policies, episodes, noise, rates.
         latents: The latent space.
-        weights: The parameter space, for going on without the decoder.
-        objective: Returns of policies and episodes with noise.
-        seed: Of starts, noise and episodes.
-        starts: Starts to try; the best go on.
-        start_episodes: Episodes per start.
-        release_at: Environment steps after which the decoder is left behind; never if None.
     """
 
-    resumable = True
-    state_types: tuple[type, ...] = (GradientState, Adam)
+    state_types: ClassVar[tuple[type, ...]] = (GradientState, Adam)
+    settings: GradientSettings
+    latents: SearchSpace
 
-    def __init__(
-        self,
-        settings: GradientSettings,
-        latents: SearchSpace,
-        weights: SearchSpace,
-        objective: Objective,
-        *,
-        seed: int,
-        starts: int,
-        start_episodes: int,
-        release_at: int | None = None,
-    ) -> None:
-        settings.check()
-        self.settings, self.latents, self.weights, self.objective = settings, latents, weights, objective
-        self.seed, self.starts, self.start_episodes, self.release_at = seed, starts, start_episodes, release_at
-        network = objective.problem.network
-        half_range = (network.action_high - network.action_low) / 2
-        self._noise = settings.noise * half_range
+    @property
+    def generation_episodes(self) -> int:
+        return self.settings.policies * self.settings.episodes
+
+    @property
+    def _noise(self) -> Float[Tensor, " action"]:
+        network = self.objective.problem.network
+        return self.settings.noise * (network.action_high - network.action_low) / 2
 
     def begin(self) -> GradientState:
-        """Return the first state; see `Search.begin`."""
         points = torch.zeros(0, self.latents.size, dtype=torch.double)
         mover = adam(points, self.settings.learning_rate)
         return GradientState(0, 0, False, points, torch.zeros(0, dtype=torch.double), mover)
 
-    @property
-    def least_budget(self) -> int:
-        """Steps that the starts and one generation may take; see `Search.least_budget`."""
-        return self._start_cost + self._generation_cost
-
-    def cost(self, state: GradientState) -> int:
-        """Return the most steps of the next generation; see `Search.cost`."""
-        return self._generation_cost if state.generation else self._start_cost
-
-    @property
-    def _start_cost(self) -> int:
-        return self.starts * self.start_episodes * self.objective.problem.spec.horizon
-
-    @property
-    def _generation_cost(self) -> int:
-        return self.settings.policies * self.settings.episodes * self.objective.problem.spec.horizon
-
     def step(self, state: GradientState) -> tuple[GradientState, Generation]:
-        """Take one generation; see `Search.step`."""
         if not state.generation:
-            return self._start(state)
-        if self.release_at is not None and state.steps >= self.release_at and not state.released:
+            return self._start()
+        if self.is_release_due(state):
             state = self._release(state)
         played: list[Episodes] = []
 
         def gradient(params: Tensor) -> Tensor:
-            episodes = self._play(params, state.generation)
-            played.append(episodes)
-            return self._gradient(params, episodes)
+            played.append(self._play(params, state.generation))
+            return self._gradient(params, played[0])
 
         by_point = chain(self._space(state).decode, state.points, gradient)
         mover, step = adam_step(state.mover, by_point)
-        returns = played[0].returns().reshape(len(state.points), -1)
-        invalid = np.isnan(returns).any(axis=1)
-        mean = np.where(invalid, np.nan, returns.sum(axis=1) / returns.shape[1])
-        latest = torch.from_numpy(np.where(invalid, -np.inf, mean))
-        scores = torch.where(torch.isfinite(state.scores), 0.5 * state.scores + 0.5 * latest, latest)
-        following = GradientState(
-            state.generation + 1, state.steps + played[0].steps, state.released, state.points + step, scores, mover
+        steps, returns = played[0].steps, played[0].returns().reshape(len(state.points), -1)
+        is_invalid = np.isnan(returns).any(axis=1)
+        mean = np.where(is_invalid, np.nan, returns.sum(axis=1) / returns.shape[1])
+        latest = torch.from_numpy(np.where(is_invalid, -np.inf, mean))
+        following = state._replace(
+            generation=state.generation + 1,
+            steps=state.steps + steps,
+            points=state.points + step,
+            scores=torch.where(torch.isfinite(state.scores), 0.5 * state.scores + 0.5 * latest, latest),
+            mover=mover,
         )
-        lost = not np.isfinite(returns).any()
-        return following, Generation(played[0].steps, mean, self.settings.noise, lost)
+        return following, Generation(steps, mean, self.settings.noise, not np.isfinite(returns).any())
 
     @torch.no_grad()
     def incumbent(self, state: GradientState) -> SavedPolicy:
-        """Return the policy with the best running mean, without noise; see `Search.incumbent`."""
-        best = int(state.scores.argmax())
-        params = self._space(state).decode(state.points[best : best + 1])[0]
+        """Return the policy with the best running mean, without noise."""
+        params = self._space(state).decode(state.points[state.scores.argmax()][None])[0]
         return SavedPolicy.of(self.objective.problem.network, params)
 
     @torch.no_grad()
-    def _start(self, state: GradientState) -> tuple[GradientState, Generation]:
+    def _start(self) -> tuple[GradientState, Generation]:
         points = self.latents.draw(self.starts, seed_of(self.seed, 0))
-        returns = self.objective(self.latents.decode(points), episode_seeds(self.seed, 0, self.start_episodes))
+        returns = self.try_starts(self.latents.decode(points))
         fitness = torch.from_numpy(returns.mean).nan_to_num(nan=-torch.inf)
         best = fitness.argsort(descending=True, stable=True)[: self.settings.policies]
-        chosen = points[best].clone()
-        following = GradientState(
-            1, returns.steps, False, chosen, fitness[best], adam(chosen, self.settings.learning_rate)
-        )
+        points = points[best].clone()
+        mover = adam(points, self.settings.learning_rate)
+        following = GradientState(1, returns.steps, False, points, fitness[best], mover)
         return following, Generation(returns.steps, returns.mean, self.settings.noise, returns.is_lost)
 
     @torch.no_grad()
     def _release(self, state: GradientState) -> GradientState:
-        """Turn latents into weights; the optimizer begins afresh."""
+        """Turn latents into weights; the optimizer begins again."""
         assert self.weights.encode is not None
         points = self.weights.encode(self.latents.decode(state.points))
         return state._replace(released=True, points=points, mover=adam(points, self.settings.parameter_learning_rate))
@@ -248,8 +212,8 @@ class GradientSearch:
     def _play(self, params: Tensor, generation: int) -> Episodes:
         count = self.settings.episodes
         generator = np.random.default_rng(np.random.SeedSequence([self.seed, generation], spawn_key=(2,)))
-        forward = BatchForward(self.objective.problem.network, params)
-        act = noisy(forward, count, self._noise.numpy(), generator)
+        forward = BatchForward(self.objective.problem.network, params, count)
+        act = noisy(forward, self._noise.numpy(), generator)
         return self.objective.play(act, episode_seeds(self.seed, generation, count) * len(params))
 
     def _gradient(self, params: Tensor, episodes: Episodes) -> Tensor:

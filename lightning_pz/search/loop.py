@@ -1,10 +1,10 @@
-"""One loop for every algorithm: take a generation, evaluate the incumbent, log, save, go on after an interruption."""
+"""The loop of every algorithm: take a generation, evaluate the incumbent, log, save; resume after an interruption."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,28 +14,39 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import write_text
+from lightning_pz.common.processes import ignore_interrupts
+from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import mean_interval
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.generation import Generation, Search
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
-from lightning_pz.search.optimizers.protocol import Generation, Search
-from lightning_pz.search.run_folder import COLUMNS, RunFolder
 from lightning_pz.search.settings import SearchSettings
 
 BARREN = 10
-"""Generations one after another without an episode that stays finite, after which a search ends: it has nothing to follow."""
+"""Generations in a row without an episode that stays finite, after which a search ends, since it has nothing to follow."""
+COLUMNS = ("env_steps", "seconds", "eval_return", "population_mean", "population_best", "sigma", "invalid")
+"""Columns of curve.csv; TensorBoard has the same, with environment steps on the x axis."""
+_FORMER_MODULES = {
+    "lightning_pz.search.optimizers.clipup_adam": "lightning_pz.search.clipup",
+    "lightning_pz.search.optimizers.cmaes": "lightning_pz.search.cmaes",
+    "lightning_pz.search.optimizers.pgpe": "lightning_pz.search.pgpe",
+    "lightning_pz.search.optimizers.random_latent": "lightning_pz.search.random_latent",
+}
+"""Where classes of saved states were defined in version 0.1, under whose names torch wrote them."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands; plain data but for the search's own state.
+    """State of a run; plain data except the search's own state.
 
     Attributes:
-        search: The search's state; None where it cannot be saved.
-        env_steps: Environment steps taken to search.
+        search: The search's state.
+        env_steps: Environment steps of the search so far.
         seconds: Wall time, evaluation included, over all sittings.
         invalid: Policies that turned non-finite so far.
-        barren: Generations, up to this one, in a row without an episode that stayed finite.
+        barren: Generations in a row, up to this one, without an episode that stayed finite.
         evaluated_at: Environment steps at the last evaluation.
         since_better: Evaluations since the best one.
         best_return: Highest evaluation return, minus infinity before the first.
@@ -76,7 +87,7 @@ def search_until_done(
     folder: RunFolder,
     on_steps: Callable[[int], None] = lambda steps: None,
 ) -> Progress:
-    """Run a search to the end of its budget, from where it was left if it was interrupted.
+    """Run a search to the end of its budget, from its saved state if there is one.
 
     It stops before the first generation that might exceed the budget, or after `BARREN` generations without an episode
     that stays finite. Evaluation episodes are the same ones every time and cost no budget.
@@ -84,41 +95,52 @@ def search_until_done(
     Args:
         search: The algorithm.
         objective: Plays the evaluation episodes.
-        settings: Budget, evaluation and rhythm of saving.
+        settings: Budget, evaluation and interval of saving.
         folder: Where to log and save.
-        on_steps: Told the environment steps so far after each generation.
+        on_steps: Called with the environment steps so far after each generation.
 
     Raises:
         UserError: The saved state is broken, or no episode at all stayed finite.
-        KeyboardInterrupt: As it came; what was reached is saved before.
+        KeyboardInterrupt: After the state is saved.
     """
     types = (*search.state_types, Layout, SavedPolicy)
-    saved = folder.load(types) if search.resumable else None
-    progress = Progress(**saved) if saved else Progress(search.begin())
+    former = [(t, f"{_FORMER_MODULES[t.__module__]}.{t.__name__}") for t in types if t.__module__ in _FORMER_MODULES]
+    state = folder.load_state([*types, *former]) if search.resumable else None
+    progress = Progress(**state) if state else Progress(search.begin())
     start, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
+    every = settings.evaluate_every or 1
+    seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))
     on_steps(progress.env_steps)
     # Rows after the purge step belong to generations that the resumed run will take again.
     with SummaryWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
         try:
-            while _goes_on(progress, search, settings):
-                state, generation = search.step(progress.search)
-                following = _advance(progress, state, generation)
-                last = following.env_steps + search.cost(state) > settings.budget or following.is_barren
-                if last or _is_due(following, settings):
-                    following = _evaluate(following, search, objective, settings, generation, start)
+            while _has_next(progress, search, settings):
+                inner, generation = search.step(progress.search)
+                following = replace(
+                    progress,
+                    search=inner,
+                    env_steps=progress.env_steps + generation.steps,
+                    invalid=progress.invalid + int((~np.isfinite(generation.returns)).sum()),
+                    barren=progress.barren + 1 if generation.is_lost else 0,
+                )
+                is_last = following.is_barren or following.env_steps + search.cost(inner) > settings.budget
+                if is_last or following.env_steps // every > following.evaluated_at // every:
+                    policy = search.incumbent(inner)
+                    value = float(objective.measure(policy, seeds).mean[0])
+                    following = _evaluated(following, policy, value, generation, time.perf_counter() - start)
                     _log(writer, following.rows[-1])
                 # Only now, so that an interruption at any point leaves a generation either whole or undone.
                 progress = replace(following, seconds=time.perf_counter() - start)
                 if search.resumable and time.perf_counter() - saved_at >= settings.checkpoint_seconds:
-                    folder.save(vars(progress))
+                    _save(folder, progress, search.resumable)
                     saved_at = time.perf_counter()
                 on_steps(progress.env_steps)
                 _check_finite(progress, objective, settings)
         except KeyboardInterrupt:
-            with _undisturbed():
-                _keep(folder, progress, search.resumable)
+            with ignore_interrupts():
+                _save(folder, progress, search.resumable)
             raise
-    _keep(folder, progress, search.resumable)
+    _save(folder, progress, search.resumable)
     return progress
 
 
@@ -127,11 +149,10 @@ def summarize(progress: Progress, objective: Objective, settings: SearchSettings
     task = settings.task
     ended = {"ended": f"no episode stayed finite in the last {BARREN} generations"} if progress.is_barren else {}
     assert progress.best is not None
-    seeds = list(range(TEST_SEEDS, TEST_SEEDS + settings.test_episodes))
-    each = objective.measure(progress.best, seeds).each[0]
+    each = objective.measure(progress.best, list(range(TEST_SEEDS, TEST_SEEDS + settings.test_episodes))).each[0]
     return {
         **mean_interval(each).keys(f"{task}/return"),
-        f"{task}/eval_return": finite_or_none(progress.best_return),
+        f"{task}/eval_return": progress.best_return if math.isfinite(progress.best_return) else None,
         "env_steps": progress.env_steps,
         "seconds": round(progress.seconds, 2),
         "invalid": progress.invalid,
@@ -139,59 +160,36 @@ def summarize(progress: Progress, objective: Objective, settings: SearchSettings
     }
 
 
-def finite_or_none(value: float) -> float | None:
-    """Return a number that JSON knows."""
-    return value if math.isfinite(value) else None
+def write_curve(folder: RunFolder, rows: list[list[float]]) -> None:
+    """Write curve.csv, one row per evaluation."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    writer.writerows([[int(row[0]), round(row[1], 3), *row[2:6], int(row[6])] for row in rows])
+    write_text(folder.path / "curve.csv", file.getvalue())
 
 
 def _check_finite(progress: Progress, objective: Objective, settings: SearchSettings) -> None:
-    """Raise `UserError` if a search ends without one evaluation that is finite: it has found nothing at all."""
+    """Raise `UserError` if a search ends without a finite evaluation."""
     if progress.is_barren and not math.isfinite(progress.best_return):
         raise UserError(
             f"no episode stayed finite in {BARREN} generations of {settings.algorithm} on {objective.problem.spec.id}, task "
             f"{settings.task!r} ({progress.invalid} policies so far): in each an observation, an action or a reward was NaN or "
-            "infinite. Look for what makes the environment or the task overflow, or begin elsewhere (--start)"
+            "infinite. Find what makes the environment or the task overflow, or begin elsewhere (--start)"
         )
 
 
-def _goes_on(progress: Progress, search: Search, settings: SearchSettings) -> bool:
-    if progress.is_barren:
-        return False
-    if settings.patience is not None and progress.since_better >= settings.patience:
+def _has_next(progress: Progress, search: Search, settings: SearchSettings) -> bool:
+    if progress.is_barren or (settings.patience is not None and progress.since_better >= settings.patience):
         return False
     return progress.env_steps + search.cost(progress.search) <= settings.budget
 
 
-def _is_due(progress: Progress, settings: SearchSettings) -> bool:
-    every = settings.evaluate_every
-    return every is None or progress.env_steps // every > progress.evaluated_at // every
-
-
-def _advance(progress: Progress, state: Any, generation: Generation) -> Progress:
-    invalid = int((~np.isfinite(generation.returns)).sum())
-    return replace(
-        progress,
-        search=state,
-        env_steps=progress.env_steps + generation.steps,
-        invalid=progress.invalid + invalid,
-        barren=progress.barren + 1 if generation.is_lost else 0,
-    )
-
-
-def _evaluate(
-    progress: Progress,
-    search: Search,
-    objective: Objective,
-    settings: SearchSettings,
-    generation: Generation,
-    start: float,
+def _evaluated(
+    progress: Progress, policy: SavedPolicy, value: float, generation: Generation, seconds: float
 ) -> Progress:
-    policy = search.incumbent(progress.search)
-    seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))
-    value = float(objective.measure(policy, seeds).mean[0])
     returns = generation.returns[np.isfinite(generation.returns)]
     mean, best = (float(returns.mean()), float(returns.max())) if len(returns) else (math.nan, math.nan)
-    seconds = time.perf_counter() - start
     row = [float(progress.env_steps), seconds, value, mean, best, generation.sigma, float(progress.invalid)]
     # A first incumbent is better than none, even one whose return is not finite.
     better = value > progress.best_return or progress.best is None
@@ -206,29 +204,13 @@ def _evaluate(
 
 
 def _log(writer: SummaryWriter, row: list[float]) -> None:
-    steps = int(row[0])
     for name, value in zip(COLUMNS[1:], row[1:], strict=True):
         if math.isfinite(value):
-            writer.add_scalar(name, value, steps)
+            writer.add_scalar(name, value, int(row[0]))
 
 
-def _keep(folder: RunFolder, progress: Progress, resumable: bool) -> None:
+def _save(folder: RunFolder, progress: Progress, resumable: bool) -> None:
+    """Write the state, where it can be saved, and the curve."""
     if resumable:
-        folder.save(vars(progress))
-    else:
-        folder.write_curve(progress.rows)
-
-
-class _undisturbed:
-    """Ignore Ctrl-C while something must not be left half done; only the main thread can say so."""
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGINT, signal.SIG_IGN) if _is_main_thread() else None
-
-    def __exit__(self, *_: object) -> None:
-        if _is_main_thread():
-            signal.signal(signal.SIGINT, self._before)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+        folder.save_state(vars(progress))
+    write_curve(folder, progress.rows)

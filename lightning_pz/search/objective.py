@@ -1,4 +1,4 @@
-"""How good policies are at one task: one batched rollout, every environment step counted."""
+"""Returns of policies on one task, from one batched rollout that counts every environment step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.envs.exploring import Act, Episodes, play
+from lightning_pz.envs.episodes import Episodes, record_episodes
+from lightning_pz.envs.forward import Act
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
@@ -28,7 +29,7 @@ EVALUATION_SEEDS, TEST_SEEDS = 10_000_000, 20_000_000
 
 @dataclass(frozen=True)
 class Problem:
-    """One task of one environment, and what all its policies share.
+    """One task of one environment, and what its policies share.
 
     Attributes:
         network: Layout, standardization and action box.
@@ -43,13 +44,13 @@ class Problem:
     reward: TaskFunction
 
 
-class Returns(NamedTuple):
-    """What some policies earned.
+class PolicyReturns(NamedTuple):
+    """Returns of some policies.
 
     Attributes:
         mean: Mean return of each policy over the episodes, (N,) float64; NaN if one of them was invalid.
         each: Return of each episode, (N, E).
-        steps: Environment steps that were taken.
+        steps: Environment steps taken.
     """
 
     mean: np.ndarray
@@ -58,12 +59,12 @@ class Returns(NamedTuple):
 
     @property
     def is_lost(self) -> bool:
-        """Whether not one episode stayed finite."""
+        """Whether no episode stayed finite."""
         return not np.isfinite(self.each).any()
 
 
 class Objective:
-    """Returns of policies on one task. Keeps its simulator from generation to generation.
+    """Returns of policies on one task; the simulator is kept from generation to generation.
 
     Args:
         problem: The task.
@@ -74,12 +75,12 @@ class Objective:
         self.problem, self.threads = problem, threads
         self._simulator: Simulator | None = None
 
-    def __call__(self, params: Float[Tensor, "policies params"], seeds: list[int]) -> Returns:
+    def __call__(self, params: Float[Tensor, "policies params"], seeds: list[int]) -> PolicyReturns:
         """Play one episode per policy, (N, P), and seed; every policy gets the same seeds."""
         return self._returns(self.problem.network, params, seeds)
 
-    def measure(self, policy: SavedPolicy, seeds: list[int]) -> Returns:
-        """Play one episode per seed with one policy, which may have statistics or an output of its own."""
+    def measure(self, policy: SavedPolicy, seeds: list[int]) -> PolicyReturns:
+        """Play one episode per seed with one policy, whatever its statistics and last layer."""
         if policy.squash == "tanh":
             return self._returns(policy.network(), policy.params[None], seeds)
 
@@ -88,38 +89,37 @@ class Objective:
 
         episodes = self.play(act, seeds)
         each = episodes.returns()[None]
-        return Returns(each.mean(1), each, episodes.steps)
+        return PolicyReturns(each.mean(1), each, episodes.steps)
 
     def play(self, act: Act, seeds: list[int]) -> Episodes:
         """Play one episode per seed with any way of acting, and keep what happened."""
         p = self.problem
-        return play(act, self._slots(len(seeds)), seeds, p.reward, p.spec.horizon)
+        return record_episodes(act, self._slots(len(seeds)), seeds, p.reward, p.spec.horizon)
 
-    def _returns(self, network: PolicyNetwork, params: Tensor, seeds: list[int]) -> Returns:
+    def _returns(self, network: PolicyNetwork, params: Tensor, seeds: list[int]) -> PolicyReturns:
         p, episodes = self.problem, len(seeds)
         chunk = min(len(params), _CHUNK_POLICIES, max(1, _CHUNK_EPISODES // episodes))
         simulator = self._slots(chunk * episodes)
         played = rollout(network, params, p.spec, seeds, {p.task: p.reward}, chunk=chunk, simulator=simulator)
         each = played.returns[p.task]
-        return Returns(each.mean(1), each, played.steps)
+        return PolicyReturns(each.mean(1), each, played.steps)
 
     def _slots(self, count: int) -> Simulator:
-        """Return the simulator, remade when more slots are needed than ever before."""
+        """Return the simulator, made again when more slots are needed than it has."""
         if self._simulator is None or self._simulator.size < count:
             self._simulator = make_simulator(self.problem.spec, count, self.threads)
         return self._simulator
 
 
 def episode_seeds(seed: int, generation: int, count: int) -> list[int]:
-    """Return fresh episode seeds for a generation of a run; all members of the generation share them.
+    """Return fresh episode seeds for a generation of a run.
 
-    Shared within a pair, so that chance does not decide which half of it looks better, and across pairs for the
-    same reason, since ranks compare all members.
+    All members of the generation share them, since ranks compare all members and chance should not decide between them.
     """
     words = np.random.SeedSequence([seed, generation]).generate_state(count, np.uint32)
     return [TRAINING_SEEDS + int(word) % TRAINING_SEEDS for word in words]
 
 
 def seed_of(seed: int, purpose: int) -> int:
-    """Return the seed of one of a run's random sources, none of which is another's."""
+    """Return the seed of one of a run's random sources, each of which has its own."""
     return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)[0] >> 1)

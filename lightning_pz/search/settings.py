@@ -1,79 +1,204 @@
-"""One search as the command line knows it: what is sought, where it begins, for how long. Imports no torch."""
+"""Settings of a search. Lengths are in standard deviations: of the pool's latents, or of each weight under the prior."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
-from lightning_pz.common.checks import LATENTS, at_least, one_of, positive, seeds
-from lightning_pz.common.errors import UserError
-from lightning_pz.search.algorithm_settings import (
-    BaselineSettings,
-    CmaesSettings,
-    GradientSettings,
-    PgpeSettings,
-    RandomLatentSettings,
+from lightning_pz.common.checks import (
+    LatentsKind,
+    at_least,
+    check_choices,
+    check_extra,
+    one_of,
+    positive,
+    seeds,
+    shares,
 )
+from lightning_pz.common.errors import UserError
 
-ALGORITHMS = (
-    "pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg",
-)  # fmt: skip
+Algorithm = Literal["pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg"]
+ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 BASELINES = ("ppo", "sac", "td3", "ddpg")
-STARTS = ("draws", "pool_best", "pool_top")
-_TRIED = ("draws", "pool_top")
-"""Starts of which some are tried, and their steps counted."""
-_RELEASE, _AT_POLICY = ("gradient", "pgpe"), ("pgpe", "cmaes", "parameter_pgpe")
-"""Algorithms that can let the decoder go, and that can begin at a given policy."""
-_DECODES = ("pgpe", "cmaes", "random_latent", "gradient")
+Start = Literal["draws", "pool_best", "pool_top"]
+STARTS: tuple[str, ...] = get_args(Start)
+PACKAGES = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(BASELINES, ("stable_baselines3", "baselines"))
+"""By algorithm: the optional package it imports, and the extra of this package that installs it."""
+_ONLY_FOR = {
+    "start": ("pgpe", "cmaes", "parameter_pgpe"),
+    "release_decoder_at": ("gradient", "pgpe"),
+    "widen": ("pgpe",),
+    "behavior_step": ("pgpe", "cmaes"),
+}
+"""Algorithms that can use a setting."""
+
+
+@dataclass(frozen=True)
+class PgpeSettings:
+    """Policy gradients with parameter-based exploration.
+
+    Args:
+        population: Policies per generation; even, since they come in pairs.
+        episodes: Episodes per policy and generation.
+        sigma: First standard deviation of the search distribution, in every direction.
+        sigma_rate: Learning rate of the standard deviations, per generation.
+        sigma_max_change: Largest relative change of a standard deviation per generation, as a share.
+        optimizer: What moves the center.
+        max_speed: ClipUp: longest step of the center per generation, as a share of the first radius
+            (`sigma` times the root of the number of coordinates).
+        momentum: ClipUp: share of the last step that is kept.
+        learning_rate: Adam: learning rate of the center, as a share of `sigma` per generation.
+    """
+
+    population: int = 16
+    episodes: int = 1
+    sigma: float = 0.15
+    sigma_rate: float = 0.1
+    sigma_max_change: float = 0.2
+    optimizer: Literal["clipup", "adam"] = "clipup"
+    max_speed: float = 0.3
+    momentum: float = 0.9
+    learning_rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_choices(self, "pgpe.")
+        if self.population < 2 or self.population % 2:
+            raise UserError(
+                f"--pgpe.population expects an even number of at least 2, since policies come in pairs, but got {self.population}"
+            )
+        at_least(1, _flags(self, "pgpe", "episodes"))
+        positive(_flags(self, "pgpe", "sigma", "max_speed", "learning_rate"))
+        shares(_flags(self, "pgpe", "sigma_max_change", "momentum"))
+        if not (math.isfinite(self.sigma_rate) and self.sigma_rate >= 0):
+            raise UserError(f"--pgpe.sigma_rate expects a number of at least 0, but got {self.sigma_rate}")
+
+
+@dataclass(frozen=True)
+class CmaesSettings:
+    """Covariance matrix adaptation.
+
+    Args:
+        population: Policies per generation; 4 + 3 ln k for k coordinates if null.
+        episodes: Episodes per policy and generation.
+        sigma: First step size.
+    """
+
+    population: int | None = None
+    episodes: int = 1
+    sigma: float = 0.15
+
+    def __post_init__(self) -> None:
+        at_least(2, _flags(self, "cmaes", "population"))
+        at_least(1, _flags(self, "cmaes", "episodes"))
+        positive(_flags(self, "cmaes", "sigma"))
+
+
+@dataclass(frozen=True)
+class RandomLatentSettings:
+    """The best of as many random latents as the budget allows.
+
+    Args:
+        population: Latents per generation.
+        episodes: Episodes per latent.
+    """
+
+    population: int = 40
+    episodes: int = 1
+
+    def __post_init__(self) -> None:
+        at_least(1, _flags(self, "random_latent", "population", "episodes"))
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """Policy gradient through the frozen decoder.
+
+    Args:
+        policies: Policies that are improved side by side, the best of the starts.
+        episodes: Episodes per policy and step of the optimizer; at least 2.
+        noise: Standard deviation of the exploration noise on the action, as a share of half the action box.
+        discount: Discount of a return per environment step, in the gradient only; 1 for none.
+        learning_rate: Adam's, on latents.
+        parameter_learning_rate: Adam's, on weights, once the decoder is released.
+    """
+
+    policies: int = 4
+    episodes: int = 8
+    noise: float = 0.3
+    discount: float = 0.99
+    learning_rate: float = 0.1
+    parameter_learning_rate: float = 0.03
+
+    def __post_init__(self) -> None:
+        at_least(1, _flags(self, "gradient", "policies"))
+        at_least(2, _flags(self, "gradient", "episodes"))  # the baseline of an episode is the mean of the others
+        positive(_flags(self, "gradient", "noise", "learning_rate", "parameter_learning_rate"))
+        if not 0 < self.discount <= 1:
+            raise UserError(f"--gradient.discount expects a number above 0 and at most 1, but got {self.discount}")
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """Stable-Baselines3, with its documented defaults except the actor's width, which is the policy's.
+
+    Args:
+        chunk: Environment steps between two evaluations of sac, td3 and ddpg; ppo uses its own rollouts of 2048.
+    """
+
+    chunk: int = 2000
+
+    def __post_init__(self) -> None:
+        at_least(1, _flags(self, "baselines", "chunk"))
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """One search: what is sought, with what, for how long.
+    """One search: on what task, by what algorithm, for how long.
 
     Args:
-        algorithm: One of `ALGORITHMS`.
+        algorithm: What is searched, and how.
         task: Name of the task, or `mypackage.module:function`; several with commas between them, or `all`.
-        budget: Environment steps, all that are taken to search; evaluation is apart.
+        budget: Environment steps of the search, starts included; evaluation is apart.
         seed: Seed of the search and of its training episodes.
-        start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their
-            steps; `pool_best` is the policy of the grown pool that earned most in the episode in which it was found
-            (`pgpe`, `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no step; `pool_top` tries `starts` of
-            those that earned most, since the best on paper may be another after encoding and over a whole episode; a
-            file `.../policy.npz` is the policy in it, and a folder with a slash in its name the policy `<task>.npz` in
-            it, used in the same way; what it took to find them is not counted.
+        start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their steps;
+            `pool_best` is the policy of the grown pool that earned most in the episode in which it was found (`pgpe`,
+            `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no step; `pool_top` tries `starts` of those
+            that earned most, since another may be best after encoding and over a whole episode; a file
+            `.../policy.npz`, or a folder with a slash in its name and `<task>.npz` in it, is used like `pool_best`.
         latents: What random latents are drawn from, those of `random_latent` and of `draws`: `density` (a kernel density
             over encoded training policies) or `gaussian` (with their mean and covariance).
-        anchor: `pgpe`, `cmaes` from a given policy: move the decoder first, by one shift of all the weights it gives, so
-            that it gives this policy as it behaves on states of the pool, which takes no step; without it the search
-            begins at what encoding and decoding leave of the policy.
-        starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried before the search
-            begins at the best of them; their steps count.
+        anchor: `pgpe`, `cmaes` from a given policy: shift all weights that the decoder gives, so that the first latent
+            behaves like this policy on states of the pool, which takes no step; or begin at its reconstruction.
+        starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried, to begin at the best
+            of them; their steps count.
         start_share: Share of the budget that trying them may take, which lowers their number.
-        start_episodes: Episodes of each.
+        start_episodes: Episodes of each start.
         evaluate_every: Environment steps between evaluations of the incumbent; every generation if null.
         evaluation_episodes: Episodes of an evaluation, the same ones every time and for every algorithm.
-        test_episodes: Episodes on which the final policy is measured; they chose nothing.
+        test_episodes: Episodes on which the final policy is measured; they choose nothing.
         patience: Evaluations without a better one after which the search stops; never if null.
         checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
-        release_decoder_at: `gradient`, `pgpe`: environment steps after which it goes on in the full parameter space.
-        widen: `pgpe`: search an offset of all weights beside the latent, with this share of its spread (in standard
-            deviations of each weight under the prior); the latent alone if null.
+        release_decoder_at: `gradient`, `pgpe`: environment steps after which weights are searched; never if null.
+        widen: `pgpe`: also search an offset of all weights, whose unit is this share of a weight's spread; not if null.
         behavior_step: Root mean square change of the action, in half action boxes, that the first `sigma` of `pgpe` or
-            `cmaes` makes along the decoder's steepest direction; takes the place of their `sigma` if given.
+            `cmaes` makes along the decoder's steepest direction; replaces their `sigma` unless null.
         pgpe: Settings of `pgpe` and `parameter_pgpe`.
         cmaes: Settings of `cmaes`.
         random_latent: Settings of `random_latent`.
         gradient: Settings of `gradient`.
         baselines: Settings of `ppo`, `sac`, `td3` and `ddpg`.
+
+    Raises:
+        UserError: A value outside its range, or settings that contradict each other.
     """
 
-    algorithm: str = "pgpe"
+    algorithm: Algorithm = "pgpe"
     task: str = "standard"
     budget: int = 1_000_000
     seed: int = 0
-    start: str = "draws"
-    latents: str = "density"
+    start: Start | str = "draws"
+    latents: LatentsKind = "density"
     anchor: bool = True
     starts: int = 200
     start_share: float = 0.2
@@ -92,51 +217,25 @@ class SearchSettings:
     gradient: GradientSettings = field(default_factory=GradientSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
-    def check(self) -> None:
-        """Raise `UserError` for a value outside its range, or settings that contradict each other."""
-        one_of("algorithm", self.algorithm, ALGORITHMS)
+    def __post_init__(self) -> None:
+        check_choices(self)
         if not (self.start.endswith(".npz") or "/" in self.start):
             one_of("start", self.start, (*STARTS, "FILE.npz", "FOLDER/"))
-        one_of("latents", self.latents, LATENTS)
-        at_least(1, {
-            "budget": self.budget, "starts": self.starts, "start_episodes": self.start_episodes,
-            "evaluation_episodes": self.evaluation_episodes,
-        })  # fmt: skip
+        counts = ("budget", "starts", "start_episodes", "evaluation_episodes")
+        at_least(1, _flags(self, "", *counts, "evaluate_every", "patience", "release_decoder_at"))
+        at_least(2, {"test_episodes": self.test_episodes})  # an interval needs two
         seeds({"seed": self.seed})
-        # An interval needs two.
-        at_least(2, {"test_episodes": self.test_episodes})
-        for flag in ("evaluate_every", "patience", "release_decoder_at"):
-            if (value := getattr(self, flag)) is not None:
-                at_least(1, {flag: value})
+        positive(_flags(self, "", "widen", "behavior_step"))
         if not 0 < self.start_share <= 1:
             raise UserError(f"--start_share expects a share above 0 and at most 1, but got {self.start_share}")
         if not self.checkpoint_seconds >= 0:
             raise UserError(f"--checkpoint_seconds expects at least 0 seconds, but got {self.checkpoint_seconds}")
-        if self.release_decoder_at is not None and self.algorithm not in _RELEASE:
-            raise UserError(
-                f"--release_decoder_at goes with --algorithm gradient or pgpe, but the algorithm is {self.algorithm}: "
-                "leave it out, or choose one of those"
-            )
-        if self.start != "draws" and self.algorithm not in _AT_POLICY:
-            raise UserError(
-                f"--start {self.start} goes with --algorithm {', '.join(_AT_POLICY)}, but the algorithm is "
-                f"{self.algorithm}: leave it out, or choose one of those"
-            )
-        if self.widen is not None:
-            positive({"widen": self.widen})
-            if self.algorithm != "pgpe":
+        for flag, algorithms in _ONLY_FOR.items():
+            if (value := getattr(self, flag)) not in (None, "draws") and self.algorithm not in algorithms:
                 raise UserError(
-                    f"--widen goes with --algorithm pgpe, but the algorithm is {self.algorithm}: leave it out, or choose pgpe"
+                    f"--{flag} {value} goes with --algorithm {' or '.join(algorithms)}, but the algorithm is "
+                    f"{self.algorithm}: leave it out, or choose one of those"
                 )
-        if self.behavior_step is not None:
-            positive({"behavior_step": self.behavior_step})
-            if self.algorithm not in ("pgpe", "cmaes"):
-                raise UserError(
-                    f"--behavior_step goes with --algorithm pgpe or cmaes, which search latents with a sigma, but the "
-                    f"algorithm is {self.algorithm}: leave it out, or choose one of them"
-                )
-        for section in (self.pgpe, self.cmaes, self.random_latent, self.gradient, self.baselines):
-            section.check()
         if self.algorithm == "gradient" and self.gradient.policies > self.starts:
             raise UserError(
                 f"--gradient.policies takes the best of the starts, so it expects at most --starts ({self.starts}), "
@@ -146,44 +245,56 @@ class SearchSettings:
     @property
     def draws_latents(self) -> bool:
         """Whether the result depends on what random latents are drawn from."""
-        starts = self.start == "draws" and self.algorithm in _DECODES
-        return starts or self.behavior_step is not None
+        decodes = self.algorithm not in ("parameter_pgpe", *BASELINES)
+        return (self.start == "draws" and decodes) or self.behavior_step is not None
 
     @property
     def encodes_start(self) -> bool:
-        """Whether a given policy becomes a latent; weights give it as it is."""
+        """Whether a given policy becomes a latent; a search in weights takes it as it is."""
         return self.start != "draws" and self.algorithm != "parameter_pgpe"
 
     @property
     def anchors(self) -> bool:
-        """Whether the decoder is to be moved to a given policy."""
+        """Whether the decoder is shifted to a given policy."""
         return self.anchor and self.encodes_start
 
     def count_starts(self, horizon: int) -> int:
-        """Return how many starts there are for episodes of at most `horizon` steps; as many as must go on at least."""
+        """Return how many starts are tried, for episodes of at most `horizon` steps; as many as are kept at least."""
         affordable = int(self.start_share * self.budget) // (self.start_episodes * horizon)
         least = self.gradient.policies if self.algorithm == "gradient" else 1
         return max(least, min(self.starts, affordable))
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result: all but other algorithms' settings and the rhythm of saving.
+        """Return what decides the result: all but other algorithms' settings and the interval of saving.
 
-        `start` is as it was given: who wants the content of a file must look into it.
+        `start` is the option's text: the content of a file is not in it.
         """
-        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
+        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
-        # Left out where they are not used, so that runs from before these settings are found again.
-        if self.algorithm != "gradient" and self.release_decoder_at is None:
-            drop.add("release_decoder_at")
-        drop |= {name for name in ("widen", "behavior_step") if getattr(self, name) is None}
-        if self.start == "draws":
-            drop.add("start")
-        if not self.draws_latents or self.latents == "gaussian":
-            drop.add("latents")
-        if not self.encodes_start:
-            drop.add("anchor")
-        if self.algorithm in ("random_latent", *BASELINES) or self.start not in _TRIED:
+        # Left out where they are not used, so that runs made before these settings existed are found again.
+        unused = {
+            "release_decoder_at": self.algorithm != "gradient" and self.release_decoder_at is None,
+            "widen": self.widen is None,
+            "behavior_step": self.behavior_step is None,
+            "start": self.start == "draws",
+            "latents": not self.draws_latents or self.latents == "gaussian",
+            "anchor": not self.encodes_start,
+        }
+        drop |= {name for name, is_unused in unused.items() if is_unused}
+        if self.algorithm in ("random_latent", *BASELINES) or self.start not in ("draws", "pool_top"):
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}
+
+
+def check_algorithm_package(algorithm: str) -> None:
+    """Raise `UserError` if the optional package that an algorithm needs is not installed."""
+    if algorithm in PACKAGES:
+        check_extra(*PACKAGES[algorithm], f"--algorithm {algorithm}")
+
+
+def _flags(settings: Any, section: str, *names: str) -> dict[str, Any]:
+    """Return the values of some settings by command-line name, without those that are null."""
+    values = {f"{section}.{name}".lstrip("."): getattr(settings, name) for name in names}
+    return {flag: value for flag, value in values.items() if value is not None}

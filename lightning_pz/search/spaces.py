@@ -1,4 +1,4 @@
-"""Where a search walks: whitened points, and the way from a point to the weights of a policy."""
+"""Search spaces: whitened points, and how a point becomes the weights of a policy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.policy import Layout, Prior, draw_params, prior_scale
 
 Decode = Callable[[Tensor], Tensor]
@@ -18,14 +18,14 @@ Decode = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Points in which a standard normal cloud is the natural place to look.
+    """Points of which a standard normal cloud covers the useful ones.
 
     Attributes:
         size: Coordinates of a point, d.
         decode: From points to weights.
-        draw: From a number n and a seed to n points to begin at, (n, d) float64.
-        encode: From weights, (n, P), to points, (n, d) float64, where there is a way back.
-        sample: From a number n and a generator to n random points, (n, d) float64, where there is a distribution of them.
+        draw: From a number n and a seed to n points to begin at, (n, d) float64; the middle of the latents is the first.
+        encode: From weights, (n, P), to points, (n, d) float64; None if there is no way back.
+        sample: From a number n and a generator to n random points, (n, d) float64; None without a distribution.
     """
 
     size: int
@@ -42,15 +42,14 @@ def latent_space(
 
     Args:
         decoder: From latents, (n, k), to weights, (n, P).
-        latents: Those of the pool: what whitens them, and what starts and random points are drawn from.
-        encoder: From weights, (n, P), to latents, (n, k), if there is to be a way back.
+        latents: Distribution of the pool's latents, which whitens them and from which points are drawn.
+        encoder: From weights, (n, P), to latents, (n, k); `encode` needs it.
     """
 
     def decode(points: Tensor) -> Tensor:
         return decoder(latents.to_latents(points))
 
     def draw(count: int, seed: int) -> Tensor:
-        """The middle first, then random points."""
         points = latents.sample(count, torch.Generator().manual_seed(seed))
         points[0] = latents.middle()
         return points
@@ -64,10 +63,7 @@ def latent_space(
 
 
 def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
-    """Return the weights themselves (the identity decoder), in standard deviations of the prior.
-
-    A weight that the prior holds at zero stays there.
-    """
+    """Return the weights themselves, in standard deviations of the prior; one that the prior holds at zero stays there."""
     scale = prior_scale(prior, layout).double()
 
     def decode(points: Tensor) -> Tensor:
@@ -83,10 +79,10 @@ def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
 
 
 def widened_space(latents: SearchSpace, weights: SearchSpace, share: float) -> SearchSpace:
-    """Return latents and, beside them, an offset of all weights: what the decoder cannot give is searched as well.
+    """Return latents and, beside them, an offset of all weights, to reach what the decoder cannot give.
 
-    A step of the search moves both. The latent part of it is what it would be alone, for the longest step grows
-    with the root of the number of coordinates, of which the latent keeps its part.
+    A step of the search moves both. Its latent part is as long as it would be alone, because the longest step grows with
+    the root of the number of coordinates.
 
     Args:
         latents: The decoder's latents, k coordinates, first.

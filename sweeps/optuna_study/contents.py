@@ -1,4 +1,4 @@
-"""The content of what a study's settings only name: the environment, files, pools, and the source of a user's task."""
+"""Digests the content of what a study's settings only name: the environment, files, pools, and a user's task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_pz.envs.tasks import find_task
 
 
 def contents_of(env: str, settings: Any) -> dict[str, str]:
-    """Return a digest of everything that settings name without saying what is in it.
+    """Return a digest of the environment and of everything that settings name.
 
     Args:
         env: Preset or Gymnasium id.
@@ -43,11 +43,8 @@ def contents_of(env: str, settings: Any) -> dict[str, str]:
 
 
 def _strings(place: str, plain: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(plain, Mapping):
-        for key, value in plain.items():
-            yield from _strings(f"{place}.{key}", value)
-    elif isinstance(plain, list):
-        for value in plain:
-            yield from _strings(place, value)
+    if isinstance(plain, Mapping | list):
+        for key, value in plain.items() if isinstance(plain, Mapping) else ((None, one) for one in plain):
+            yield from _strings(place if key is None else f"{place}.{key}", value)
     elif isinstance(plain, str):
         yield place, plain

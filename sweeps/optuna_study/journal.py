@@ -1,4 +1,4 @@
-"""The journal of a study, one JSON record a line: what a full disk or a power loss leaves of it is opened again."""
+"""The journal of a study, one JSON record a line, which is repaired after a full disk or a power loss."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from lightning_pz.common.files import explained, file_digest, write_bytes
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file, mended when it is opened and after a record that could not be written whole.
-
-    Args:
-        path: The file; made if it is not there.
-    """
+    """Optuna's journal file, repaired when it is opened and after a record that could not be written whole."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,11 +39,10 @@ class Journal(JournalFileBackend):
 def mend(path: Path) -> Path | None:
     """Cut a journal behind its last whole record, and return the copy of what it was; None if nothing is broken.
 
-    A record behind a broken one is cut too, for it may speak of what the broken one began. What is cut is said on the
-    error stream.
+    Records behind a broken one are cut too, for they may refer to what the broken one began. A note on the error stream
+    says what is cut.
     """
-    content = path.read_bytes()
-    if _whole_records(content)[0] == content:
+    if _whole_records(content := path.read_bytes())[0] == content:
         return None
     # Optuna appends under this lock: a record that is being written is not a broken one.
     lock = JournalFileSymlinkLock(str(path))
@@ -66,10 +61,10 @@ def mend(path: Path) -> Path | None:
             file.write(kept[len(content) :])
     finally:
         lock.release()
+    later = f", {lost:,} later records are left out" if lost else ""
     print(
-        f"note: {path} was cut off or broken behind record {records:,}: the study resumes from there"
-        + (f", {lost:,} later records are left out" if lost else "")
-        + f", and the file as it was is kept as {copy}",
+        f"note: {path} was cut off or broken behind record {records:,}: the study resumes from there{later}, and the file "
+        f"as it was is kept as {copy}",
         file=sys.stderr,
     )
     return copy
@@ -79,9 +74,9 @@ def _whole_records(content: bytes) -> tuple[bytes, int, int]:
     """Return the whole records from the start of a journal, how many they are, and how many whole ones come later."""
     lines = io.BytesIO(content).readlines()
     whole = [_is_record(line) for line in lines]
-    count = whole.index(False) if False in whole else len(whole)
+    count = [*whole, False].index(False)
     kept = b"".join(lines[:count])
-    # A record whose end of line alone is missing is whole.
+    # A record that lacks only the end of its line is whole.
     return (kept if not kept or kept.endswith(b"\n") else kept + b"\n"), count, sum(whole[count:])
 
 

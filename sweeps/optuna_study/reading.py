@@ -1,4 +1,8 @@
-"""YAML files of studies, read into dataclasses: a mistake is a sentence that names the file and the key. Nothing heavy."""
+"""Reads the YAML files of studies into dataclasses, and names the file and the key of a mistake.
+
+By hand, for jsonargparse skips unknown keys of plain data, reads `"5"` as 5, and does not say below which key a mistake
+is. Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -14,18 +19,22 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+from lightning_pz.common.checks import LARGEST_SEED
 from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.envs.presets import merge, preset_names
 
 Kind = TypeVar("Kind")
-LARGEST_SEED = 2**32 - 1
-"""What NumPy and Lightning take for a seed."""
+_WORDS = {
+    int: "a whole number", float: "a number", str: "a word", bool: "true or false",
+    list[int]: "a list of whole numbers, such as [0, 1]", list[str]: "a list of words, such as [a, b]",
+}  # fmt: skip
 
 
 def read_yaml(path: Path, flag: str = "--grid") -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        UserError: There is no such file, it is not text, not YAML, or no mapping.
+        UserError: The file does not exist, or is not text, not YAML, or no mapping.
     """
     if not path.is_file():
         raise UserError(f"{flag} expects a YAML file, but there is none at {path}")
@@ -42,8 +51,36 @@ def read_yaml(path: Path, flag: str = "--grid") -> dict[str, Any]:
     return plain
 
 
-def make(kind: type[Kind], plain: Any, where: str) -> Kind:
-    """Return a dataclass made from plain data, every value of the type that its field says.
+def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()) -> tuple[dict[str, Any], Any]:
+    """Return the settings of one environment, its section over `default`, and the whole file.
+
+    Args:
+        path: The file.
+        env_name: Short name of the environment; None for `default` alone.
+        others: Sections of the file that are neither `default` nor an environment.
+
+    Raises:
+        UserError: The file cannot be read, a section is no mapping, or its name is unknown.
+    """
+    text = read_yaml(path)
+    own = ("default", *others)
+    known = (*own, *preset_names("env"), *([env_name] if env_name else []))
+    for key in text:
+        # Environments without a preset end with a version.
+        if key not in known and not re.search(r"-v\d+(-[0-9a-f]{8})?$", str(key)):
+            raise UserError(
+                f"{path}: a section is {', '.join(own)} or the short name of an environment, such as hopper or "
+                f"walker2d-v5, but got {key!r}." + nearest(str(key), known)
+            )
+    sections = {name: text.get(name) for name in ("default", env_name or "default")}
+    for name, section in sections.items():
+        if section is not None and not isinstance(section, dict):
+            raise UserError(f"{path}: {name} expects a mapping of settings, but got {section!r}")
+    return merge(sections["default"] or {}, sections[env_name or "default"] or {}), text
+
+
+def from_plain(kind: type[Kind], plain: Any, where: str) -> Kind:
+    """Return a dataclass made from plain data, each value of the type of its field.
 
     Args:
         kind: The dataclass.
@@ -64,15 +101,38 @@ def make(kind: type[Kind], plain: Any, where: str) -> Kind:
             raise UserError(f"{where} expects the key {name!r}, but it is missing")
     wanted = typing.get_type_hints(kind)
     values = {key: _value(wanted[key], value, f"{where}: {key}") for key, value in plain.items()}
-    try:
+    with errors_from(where):
         return kind(**values)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any or (origin is Literal and value in inner):
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _value(inner[0], value, where)
+    if dataclasses.is_dataclass(kind):
+        return from_plain(typing.cast("type[Any]", kind), value, where)
+    if origin is list and isinstance(value, list):
+        return [_value(inner[0], one, where) for one in value]
+    if origin is dict and isinstance(value, dict | None):  # a section without entries is None
+        pairs = (value or {}).items()
+        return {_value(inner[0], key, where): _value(inner[1], one, f"{where}.{key}") for key, one in pairs}
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is kind and (kind is not float or math.isfinite(value)):
+        return value
+    if origin is Literal:
+        raise UserError(
+            f"{where} expects one of {', '.join(map(str, inner))}, but got {value!r}." + nearest(str(value), inner)
+        )
+    words = "a mapping of settings" if origin is dict else _WORDS.get(kind, str(kind))
+    raise UserError(f"{where} expects {words}, but got {value!r}")
 
 
 @contextlib.contextmanager
-def naming(source: str) -> Iterator[None]:
-    """Let what a parser or a check in the block refuses be a `UserError` that names the file it comes from."""
+def errors_from(source: str) -> Iterator[None]:
+    """Let what a parser or a check in the block refuses be a `UserError` that begins with the file it comes from."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -84,77 +144,31 @@ def naming(source: str) -> Iterator[None]:
         raise UserError(f"{source}: {error}") from error
 
 
-def whole_numbers(where: str, values: Mapping[str, int], least: int = 0, most: int | None = None) -> None:
+def whole_numbers(values: Mapping[str, int], least: int = 0, most: int | None = None) -> None:
     """Raise `UserError` for the first value that is below `least` or above `most`."""
     for key, value in values.items():
         if value < least or (most is not None and value > most):
             span = f"of at least {least}" if most is None else f"from {least} to {most}"
-            raise UserError(f"{where}: {key} expects a whole number {span}, but got {value}")
+            raise UserError(f"{key} expects a whole number {span}, but got {value}")
 
 
-def seeds_of(where: str, seeds: list[int], key: str = "seeds") -> None:
-    """Raise `UserError` unless the seeds are in range and all different, and there is one."""
-    if not seeds:
-        raise UserError(f"{where}: {key!r} expects a list with at least one entry, but got []")
+def check_seed_list(seeds: list[int]) -> None:
+    """Raise `UserError` unless there is a seed, and all are in range and different."""
+    check_filled({"seeds": seeds})
     for seed in seeds:
-        whole_numbers(where, {key: seed}, 0, LARGEST_SEED)
-    distinct(where, seeds, key)
+        whole_numbers({"seeds": seed}, 0, LARGEST_SEED)
+    check_distinct("seeds", seeds)
 
 
-def distinct(where: str, values: list[Any], key: str) -> None:
+def check_filled(values: Mapping[str, Any]) -> None:
+    """Raise `UserError` for the first value that is an empty list or mapping."""
+    for key, value in values.items():
+        if not value:
+            raise UserError(f"{key!r} expects at least one entry, but got none")
+
+
+def check_distinct(key: str, values: list[Any]) -> None:
     """Raise `UserError` for a value that a list holds twice."""
     for place, value in enumerate(values):
         if any(value == other and type(value) is type(other) for other in values[:place]):
-            raise UserError(f"{where}: {key} lists {value!r} twice: leave one out")
-
-
-def plain_name(where: str, key: str, name: str) -> None:
-    """Raise `UserError` unless a name is fit for a part of a folder's name."""
-    if not name or name.startswith(("-", ".")) or not all(letter.isalnum() or letter in "-_." for letter in name):
-        raise UserError(
-            f"{where}: {key} becomes part of a folder's name and expects letters, digits, '-', '_' and '.', but got {name!r}"
-        )
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return value
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _value(next(one for one in inner if one is not type(None)), value, where)
-    if dataclasses.is_dataclass(kind):
-        return make(typing.cast("type[Any]", kind), value, where)
-    if origin is list and isinstance(value, list):
-        return [_value(inner[0], one, where) for one in value]
-    if origin is dict and isinstance(value, dict):
-        return {_value(inner[0], key, where): _value(inner[1], one, f"{where}.{key}") for key, one in value.items()}
-    if origin is dict and value is None:  # a section without entries
-        return {}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin is Literal and value in inner:
-        return value
-    fits = isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-    if fits and (kind is not float or math.isfinite(value)):
-        return value
-    choices = nearest(str(value), inner) if origin is Literal else ""
-    raise UserError(
-        f"{where} expects {_words(kind)}, but got {value!r}.".removesuffix("." if not choices else "") + choices
-    )
-
-
-def _words(kind: Any) -> str:
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        return f"one of {', '.join(map(str, inner))}"
-    if origin is list:
-        return f"a list of {_many(inner[0])}"
-    if origin is dict:
-        return "a mapping of settings"
-    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}.get(kind, str(kind))
-
-
-def _many(kind: Any) -> str:
-    return {int: "whole numbers, such as [0, 1]", float: "numbers", str: "words, such as [a, b]"}.get(kind, "entries")
+            raise UserError(f"{key} lists {value!r} twice: leave one out")

@@ -1,21 +1,29 @@
-"""Studies that are a file in `conf/sweep/`: everything that can be refused without torch, and then the work."""
+"""Studies that are a file in `conf/sweep/`: refuses what it can before torch is imported, then runs them."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.identity import digest
 from lightning_pz.envs.presets import resolve_env
+from sweeps.fits import Fit
 from sweeps.folders import grid_path
-from sweeps.options import SearchOptions
-from sweeps.optuna_study.plan import Plan, choose_policies, load_plan, read_study
+from sweeps.options import NO_ENVIRONMENT, SearchOptions
+from sweeps.optuna_study.plan import StudyPlan, choose_policies, load_plan
+from sweeps.optuna_study.reading import read_sections
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One study on one environment, as asked for.
+class StudyRun:
+    """One study on one environment, as the command line asks for it.
 
     Attributes:
         study: Its name.
@@ -24,52 +32,96 @@ class Asked:
         source: The file of the plan.
         plan: What it varies.
         policies: Which of its policy sizes.
-        options: Of the command line.
+        options: The options of the command line.
     """
 
     study: str
     env: str
     env_name: str
     source: Path
-    plan: Plan
+    plan: StudyPlan
     policies: list[str]
     options: SearchOptions
 
+    @property
+    def name(self) -> str:
+        """Name of the study in its storage, and of its folder."""
+        return f"{self.study}-{self.env_name}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of journal and tables."""
+        return Path(self.options.logs) / "sweeps" / self.name
+
+    @property
+    def trials(self) -> int:
+        """Trials in all, where the sampler is TPE."""
+        return self.options.trials or self.plan.trials
+
+    def make_fit(self, point: Mapping[str, Any]) -> Fit:
+        """Return the fit of a point, its folder named by its settings.
+
+        Args:
+            point: A value for `policy`, `seed_everything`, and every searched key.
+        """
+        policy, own = point["policy"], {key: value for key, value in point.items() if key != "policy"}
+        settings = {**self.plan.fit, **self.plan.policies.get(policy, {}), **own}
+        varied = {key: value for key, value in own.items() if key not in ("seed_everything", "model.latent_dim")}
+        if self.plan.sampler == "grid":
+            last = Counter(key.rsplit(".", 1)[-1] for key in varied)
+            names = {key: short if last[short := key.rsplit(".", 1)[-1]] == 1 else key for key in varied}
+            parts = [f"{names[key]}-{_folder_text(value)}" for key, value in varied.items()]
+        else:
+            parts = [digest(varied)[:8]]
+        k = settings.get("model.latent_dim")
+        parts = [self.study, policy, *([] if k is None else [f"k{k}"]), *parts, f"seed{point['seed_everything']}"]
+        return Fit("-".join(parts), self.env, self.env_name, policy, settings, self.options.logs)
+
+    def finetune_arguments(self, checkpoint: Path) -> list[str]:
+        """Return the arguments of `finetune` for a decoder."""
+        own = {"checkpoint": checkpoint, "logs": self.options.logs, "workers": 1, "progress": "false"}
+        return [f"--{key}={value}" for key, value in (own | (self.plan.finetune or {})).items()]
+
 
 def run(study: str, options: SearchOptions) -> None:
-    """Run or join a study.
-
-    Args:
-        study: Name of its file in `conf/sweep/`.
-        options: Of the command line.
+    """Run or join a study, named as its file in `conf/sweep/`.
 
     Raises:
         UserError: Something that no trial could mend; nothing has been run then.
         KeyboardInterrupt: Finished trials are kept, the others wait.
     """
-    asked = read(study, options)
+    runs = study_runs(study, options)
     from sweeps.optuna_study.command import run_all
 
-    run_all(asked)
+    run_all(runs)
 
 
-def read(study: str, options: SearchOptions) -> list[Asked]:
-    """Return the study on every environment that was asked for.
+def study_runs(study: str, options: SearchOptions) -> list[StudyRun]:
+    """Return the study on every environment that is asked for.
 
     Raises:
         UserError: No environment, or a file with a mistake.
     """
     path = grid_path(study, options.grid)
-    listed = read_study(path).get("environments", []) if options.env is None else [options.env]
-    if not listed:
-        raise UserError("which environment? Give --env with a preset or a Gymnasium id")
-    return [_asked(study, env, path, options) for env in dict.fromkeys(listed)]
+    listed = read_sections(path, None, ("environments",))[1].get("environments", [])
+    if not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
+        raise UserError(f"{path}: environments expects a list of words, such as [hopper], but got {listed!r}")
+    if not (asked := listed if options.env is None else [options.env]):
+        raise UserError(NO_ENVIRONMENT)
+    runs = []
+    for env in dict.fromkeys(asked):
+        name = resolve_env(env)["env"]["name"]
+        plan = load_plan(path, name)
+        policies = choose_policies(plan, options.policy)
+        if plan.sampler == "tpe":
+            plan = dataclasses.replace(plan, policies={policy: plan.policies.get(policy, {}) for policy in policies})
+        runs.append(StudyRun(study, env, name, path, plan, policies, options))
+    return runs
 
 
-def _asked(study: str, env: str, path: Path, options: SearchOptions) -> Asked:
-    name = resolve_env(env)["env"]["name"]
-    plan = load_plan(path, name)
-    policies = choose_policies(plan, options.policy)
-    if plan.sampler == "tpe":
-        plan = dataclasses.replace(plan, policies={policy: plan.policies.get(policy, {}) for policy in policies})
-    return Asked(study, env, name, path, plan, policies, options)
+def _folder_text(value: Any) -> str:
+    """Return a value for a folder's name, with a digest where letters, digits, dots and inner hyphens are not enough."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    short = re.sub(r"[^a-zA-Z0-9_.]+", "-", text).strip("-.")
+    listed = f"[{short.replace('-', ', ')}]"
+    return short if short and text in (short, listed) else f"{short}-{digest(value)[:8]}".strip("-")

@@ -1,4 +1,4 @@
-"""Between dotted settings and Optuna: distributions, and a trial's settings."""
+"""Translates between dotted settings and Optuna: distributions, parameters, and a trial's settings."""
 
 from __future__ import annotations
 
@@ -10,38 +10,35 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial
 
 from lightning_pz.envs.presets import preset_names
-from sweeps.optuna_study.plan import Plan
+from sweeps.optuna_study.plan import StudyPlan
 
 Point = Mapping[str, Any]
 
 
-def distributions(plan: Plan) -> dict[str, BaseDistribution]:
+def search_space(plan: StudyPlan) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of every parameter of a study."""
-    names = sorted({*plan.policies, *preset_names("policy")})
-    found: dict[str, BaseDistribution] = {"policy": CategoricalDistribution(names)}
     if plan.sampler == "tpe":
-        found["policy"] = CategoricalDistribution(list(plan.policies))
+        found: dict[str, BaseDistribution] = {"policy": CategoricalDistribution(list(plan.policies))}
         for key, spec in plan.search.items():
             found |= _searched(key, spec)
         return found
-    return found | {key: _listed(values) for key, values in (("seed_everything", plan.seeds), *plan.search.items())}
+    names = sorted({*plan.policies, *preset_names("policy")})
+    listed = {"seed_everything": plan.seeds, **plan.search}
+    return {"policy": CategoricalDistribution(names)} | {key: _listed(values) for key, values in listed.items()}
 
 
-def to_params(plan: Plan, point: Point) -> dict[str, Any]:
+def to_params(plan: StudyPlan, point: Point) -> dict[str, Any]:
     """Return a point as Optuna's parameters: what it cannot hold is written as JSON."""
-    known = distributions(plan)
+    space = search_space(plan)
     return {
-        key: json.dumps(value) if isinstance(known[key], CategoricalDistribution) and key != "policy" else value
+        key: json.dumps(value) if isinstance(space[key], CategoricalDistribution) and key != "policy" else value
         for key, value in point.items()
     }
 
 
-def from_params(plan: Plan, params: Point) -> dict[str, Any]:
+def from_params(plan: StudyPlan, params: Point) -> dict[str, Any]:
     """Return the settings that Optuna's parameters stand for."""
-    point: dict[str, Any] = {
-        "policy": params["policy"],
-        "seed_everything": params.get("seed_everything", plan.seeds[0]),
-    }
+    point = {"policy": params["policy"], "seed_everything": params.get("seed_everything", plan.seeds[0])}
     for key, spec in plan.search.items():
         if isinstance(spec, dict) and "width" in spec:
             point[key] = [params[f"{key}.width"]] * params[f"{key}.depth"]
@@ -51,9 +48,10 @@ def from_params(plan: Plan, params: Point) -> dict[str, Any]:
     return point
 
 
-def suggest(trial: BaseTrial, known: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """Let a trial choose, or take what was chosen for it, and return its parameters."""
-    for name, one in known.items():
+def suggest(trial: BaseTrial, plan: StudyPlan) -> dict[str, Any]:
+    """Let a trial choose its parameters, or take what was queued for it, and return them."""
+    # A trial that is done again has its parameters; its grid may have grown since.
+    for name, one in ((name, one) for name, one in search_space(plan).items() if name not in trial.params):
         if isinstance(one, CategoricalDistribution):
             trial.suggest_categorical(name, one.choices)
         elif isinstance(one, IntDistribution):
@@ -64,7 +62,7 @@ def suggest(trial: BaseTrial, known: Mapping[str, BaseDistribution]) -> dict[str
 
 
 def _listed(values: list[Any]) -> BaseDistribution:
-    """Numbers as a range, which a grid may later outgrow; Optuna lets no set of choices change."""
+    """Return a range for numbers, which a grid may later outgrow; Optuna lets no set of choices change."""
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         return IntDistribution(min(values), max(values))
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
@@ -76,10 +74,8 @@ def _searched(key: str, spec: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     if "choices" in spec:
         return {key: CategoricalDistribution([json.dumps(value) for value in spec["choices"]])}
     if "width" in spec:
-        return {
-            f"{key}.width": CategoricalDistribution(spec["width"]),
-            f"{key}.depth": IntDistribution(min(spec["depth"]), max(spec["depth"])),
-        }
+        depth = IntDistribution(min(spec["depth"]), max(spec["depth"]))
+        return {f"{key}.width": CategoricalDistribution(spec["width"]), f"{key}.depth": depth}
     log, step = spec.get("log", False), spec.get("step")
     if isinstance(spec["low"], int) and isinstance(spec["high"], int):
         return {key: IntDistribution(spec["low"], spec["high"], step=step or 1, log=log)}

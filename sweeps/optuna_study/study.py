@@ -1,25 +1,26 @@
-"""The bookkeeping of a study that several processes work on: who has which trial, and what becomes of it.
+"""A study that several processes work on: who takes which trial, and which trials are tried again.
 
-A process holds a file lock on each trial it works on; the system drops it when the process ends, however it ends. A running
-trial whose lock is free was left by a process that died: it waits again. All claims are made under one gate, so
-between processes of one machine (or of machines that share the folder) no trial is ever done twice. Workers on machines
-that share only a database judge their own trials alone.
+Processes of one machine, or of machines that share the study's folder, take trials one at a time under a lock. A trial
+whose process ended before it did is marked failed and queued again by Optuna's retry callback. In a database Optuna
+finds it by its missing heartbeat. A journal has no heartbeat: there the worker holds a file lock for each trial, which
+the operating system drops when the process ends, however it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
+import math
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.storages.journal import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lightning_pz.common.errors import UserError
@@ -27,158 +28,204 @@ from lightning_pz.common.files import alone, explained
 from lightning_pz.common.identity import first_difference
 from sweeps.optuna_study.journal import Journal
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+HEARTBEAT_SECONDS, GRACE_SECONDS = 30, 120
+"""How often a worker writes to a database that it is alive, and the silence after which its trial is tried again."""
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-class Shared:
+@contextlib.contextmanager
+def accept_experimental() -> Iterator[None]:
+    """Silence the warnings of Optuna's experimental classes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+with accept_experimental():
+    _RETRY = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+
+
+class SharedStudy:
     """A study shared between processes.
 
     Args:
-        name: Of the study.
-        folder: For journal, locks and tables.
-        url: Of a database; a journal in the folder if None.
+        name: Name of the study in its storage.
+        folder: Folder for journal and locks.
+        url: URL of a database; a journal in the folder if None.
         direction: `minimize` or `maximize`.
 
     Raises:
-        UserError: A database that cannot be reached, or a folder that cannot be written to.
+        UserError: The database cannot be reached, or the folder cannot be written to.
     """
 
     def __init__(self, name: str, folder: Path, url: str | None, direction: Literal["minimize", "maximize"]) -> None:
         self.folder, self.is_file = folder, url is None
-        self._held: dict[int, contextlib.ExitStack] = {}
-        self._owner = f"{socket.gethostname()}:{folder.resolve()}"
         with self.gate():
-            self.storage = open_storage(folder, url)
             self.study = optuna.create_study(
-                study_name=name, storage=self.storage, direction=direction, load_if_exists=True
+                study_name=name, storage=open_storage(folder, url), direction=direction, load_if_exists=True
             )
 
     @contextlib.contextmanager
     def gate(self) -> Iterator[None]:
-        """Let one process at a time change who does what."""
+        """Let one process at a time take trials or write tables."""
         with alone(self.folder / "locks" / "gate"):
             yield
 
     def agree(self, identity: dict[str, Any], source: Path) -> None:
-        """Write down what all trials share, or compare it with what a study of this name was begun with.
+        """Record what all trials share, or compare it with the record of the study.
+
+        Keys that an earlier version did not record are taken as they are now. Of the contents of named files, those
+        named before and now are compared, for a grid may grow.
 
         Raises:
             UserError: They differ.
         """
         with self.gate():
-            told = self.study.user_attrs.get("plan", {})
-            plain = json.loads(json.dumps(identity))
-            # What an earlier version did not write down is taken as it is now. Of named contents, those in both count: a
-            # grid may grow.
-            shared = {key: plain[key] for key in plain if key in told}
-            known = {key: told[key] for key in shared}
-            if "contents" in shared:
-                both = shared["contents"].keys() & known["contents"].keys()
-                shared["contents"], known["contents"] = ({k: c["contents"][k] for k in both} for c in (shared, known))
-                plain["contents"] = told["contents"] | plain["contents"]
-            if (difference := first_difference(known, shared)) is not None:
+            known, plain = self.study.user_attrs.get("plan", {}), json.loads(json.dumps(identity))
+            wanted = {key: plain.get(key, known[key]) for key in known}
+            if "contents" in known:
+                old, new = known["contents"], plain.get("contents", {})
+                wanted["contents"], plain["contents"] = old | {key: new[key] for key in new if key in old}, old | new
+            if (difference := first_difference(known, wanted)) is not None:
                 raise UserError(
                     f"study {self.study.study_name} was begun with other settings than {source} asks for ({difference}): "
                     f"move {self.folder} away, or give another --logs"
                 )
-            if told != plain:
-                self.study.set_user_attr("plan", told | plain)
+            if known != plain:
+                self.study.set_user_attr("plan", known | plain)
 
     def enqueue(self, points: list[dict[str, Any]], attrs: list[dict[str, Any]] | None = None) -> int:
-        """Queue every point that is not yet queued, running or done, and return how many; failed ones come again."""
+        """Queue every point that is not queued, running or done, and return how many; failed ones are queued again."""
         with self.gate():
-            known = [
-                trial.system_attrs.get("fixed_params")
-                for trial in self.study.get_trials(deepcopy=False)
-                if trial.state is not TrialState.FAIL
-            ]
-            number = 0
-            for place, point in enumerate(points):
-                if point not in known:
-                    self.study.enqueue_trial(point, user_attrs=attrs[place] if attrs else None)
-                    number += 1
-            return number
+            live = [t.system_attrs.get("fixed_params") for t in self.trials() if t.state is not TrialState.FAIL]
+            # Compared here: Optuna's skip_if_exists counts failed trials, and takes seeds 100000 and 100001 for equal.
+            new = [place for place, point in enumerate(points) if point not in live]
+            for place in new:
+                self.study.enqueue_trial(points[place], user_attrs=attrs[place] if attrs else None)
+            return len(new)
 
-    def claim(self, sampler: tuple[int, int] | None = None) -> Trial | None:
-        """Take a waiting trial, or begin a new one, and hold it; None when there is nothing left to take.
+    def work(
+        self,
+        objective: Callable[[Trial], float],
+        after: Callable[[], None] = lambda: None,
+        sampler: tuple[int, int] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take one trial after another until none is left.
+
+        A trial fails if the objective raises `UserError` or returns a value that is not finite.
 
         Args:
+            objective: Does a trial and returns its value.
+            after: Called when a trial has ended.
             sampler: Trials in all and seed of TPE; None where all trials were queued.
+            stop: Whether to take no more trials.
+
+        Raises:
+            KeyboardInterrupt: The trial is queued again.
         """
-        with self.gate():
-            self._put_back_the_dead()
-            for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                # False if a worker on another machine was faster.
-                key = self._key(waiting)
-                if self.storage.set_trial_state_values(key, TrialState.RUNNING):
-                    return self._hold(Trial(self.study, key))
-            if sampler is None:
-                return None
-            total, seed = sampler
-            trials = self.study.get_trials(deepcopy=False)
-            if sum(trial.state is not TrialState.FAIL for trial in trials) >= total or len(trials) >= 2 * total:
-                return None
-            # A function of seed and number of the trial alone, so that a resumed study goes on as a straight one.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(trials), constant_liar=True)
-            return self._hold(self.study.ask())
+        while not stop() and self.take(objective, sampler):
+            after()
 
-    def _hold(self, trial: Trial) -> Trial:
-        stack = contextlib.ExitStack()
-        stack.enter_context(alone(self._lock(trial.number), wait=False))
-        self._held[trial.number] = stack
-        trial.set_user_attr("owner", self._owner)
-        trial.set_user_attr("pid", os.getpid())
-        return trial
+    def take(self, objective: Callable[[Trial], float], sampler: tuple[int, int] | None = None) -> bool:
+        """Take a waiting trial, or a new one of the sampler, and do it; see `work`. Return whether there was one."""
+        taken: list[int] = []
+        with contextlib.ExitStack() as held, contextlib.ExitStack() as gate:
+            gate.enter_context(self.gate())
+            self._retry_dead()
+            if not self._is_left(sampler):
+                return False
 
-    def _put_back_the_dead(self) -> None:
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            owner = trial.user_attrs.get("owner", self._owner if self.is_file else None)
-            if owner != self._owner or trial.number in self._held:
-                continue
-            with contextlib.suppress(UserError), alone(self._lock(trial.number), wait=False):
-                self.storage.set_trial_state_values(self._key(trial), TrialState.WAITING)
+            def begin(trial: Trial) -> float:
+                # The lock is held until Optuna has recorded how the trial ended.
+                held.enter_context(self._lock(trial.number))
+                taken.append(trial.number)
+                gate.close()
+                if sampler is None and not self._find(trial.number).system_attrs.get("fixed_params"):
+                    raise UserError("a worker on another machine took the last waiting trial")
+                return objective(trial)
 
-    def _key(self, trial: Trial | FrozenTrial) -> int:
-        """Return the number by which the storage knows a trial."""
-        study = self.storage.get_study_id_from_name(self.study.study_name)
-        return self.storage.get_trial_id_from_study_id_trial_number(study, trial.number)
+            try:
+                self.study.optimize(lambda t: _recorded(begin, t), n_trials=1, catch=(UserError,), callbacks=[_print])
+            except KeyboardInterrupt:
+                for number in taken:
+                    self._retry(number)
+                raise
+        return True
 
-    def _lock(self, number: int) -> Path:
-        """Return what a process that works on a trial holds."""
-        return self.folder / "locks" / f"{self.study.study_name}-{number}"
+    def _is_left(self, sampler: tuple[int, int] | None) -> bool:
+        """Return whether there is a trial to take, and set the sampler for a new one."""
+        if sampler is None:
+            return bool(self.trials(TrialState.WAITING))
+        (total, seed), trials = sampler, self.trials()
+        # A function of the seed and the number of trials alone, so that a resumed study equals a straight one.
+        with accept_experimental():
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(trials), constant_liar=True)
+        live = sum(trial.state is not TrialState.FAIL for trial in trials)
+        return bool(self.trials(TrialState.WAITING)) or (live < total and len(trials) < 2 * total)
 
-    def tell(self, trial: Trial, value: float | None, state: TrialState, reason: str | None = None) -> None:
-        """End a trial, and let go of it.
+    def _retry_dead(self) -> None:
+        """Queue the trials of processes that have ended again."""
+        with accept_experimental():
+            fail_stale_trials(self.study)  # of a database; it calls _RETRY
+        for trial in self.trials(TrialState.RUNNING) if self.is_file else ():
+            with contextlib.suppress(UserError), self._lock(trial.number):
+                self._retry(trial.number)
 
-        Args:
-            trial: Held by this process.
-            value: Of a complete trial.
-            state: COMPLETE, PRUNED or FAIL.
-            reason: Why it failed or was stopped.
-        """
-        with self.gate():
-            if reason is not None:
-                trial.set_user_attr("reason", reason)
-            self.study.tell(trial, value, state)
-            self._let_go(trial)
+    def _retry(self, number: int) -> None:
+        if self._find(number).state is TrialState.RUNNING:
+            self.study.tell(number, state=TrialState.FAIL)
+        if self._find(number).state is TrialState.FAIL:
+            _RETRY(self.study, self.study.get_trials()[number])
 
-    def put_back(self, trial: Trial) -> None:
-        """Let a trial wait again, as if it had not begun, for whoever comes next."""
-        with self.gate():
-            self.storage.set_trial_state_values(self._key(trial), TrialState.WAITING)
-            self._let_go(trial)
+    def _find(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
 
-    def _let_go(self, trial: Trial) -> None:
-        self._held.pop(trial.number).close()
-        # Under the gate, so that no other process has opened it meanwhile.
-        lock = self._lock(trial.number)
-        lock.with_name(f".{lock.name}.lock").unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def _lock(self, number: int) -> Iterator[None]:
+        path = self.folder / "locks" / f"{self.study.study_name}-{number}"
+        with alone(path, wait=False):
+            try:
+                yield
+            finally:
+                path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Return the trials, of some states if any are given, by number."""
-        return self.study.get_trials(deepcopy=False, states=states or None)
+        """Return the trials, of some states if any are given, without those that were queued again.
+
+        They come in the order of their numbers, a repeated trial at the place of the first attempt.
+        """
+        with accept_experimental():
+            found = [([*_RETRY.retry_history(t), t.number], t) for t in self.study.get_trials(deepcopy=False)]
+        replaced = {number for numbers, _ in found for number in numbers[:-1]}
+        ordered = [trial for _, trial in sorted(found, key=lambda one: one[0])]
+        return [t for t in ordered if t.number not in replaced and (not states or t.state in states)]
+
+
+def _recorded(objective: Callable[[Trial], float], trial: Trial) -> float:
+    """Return the value of a trial, and record its CPU seconds and why it failed or was stopped."""
+    start = time.process_time()
+    try:
+        value = objective(trial)
+        if not math.isfinite(value):
+            raise UserError(f"its value became {value}")
+        return value
+    except Exception as error:
+        known = isinstance(error, UserError | optuna.TrialPruned)
+        trial.set_user_attr("reason", str(error) if known else f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        trial.set_user_attr("cpu_seconds", round(time.process_time() - start, 1))
+
+
+def _print(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Print how a trial ended."""
+    reason = trial.user_attrs.get("reason")
+    outcomes = {TrialState.PRUNED: f"stopped, {reason}", TrialState.FAIL: f"failed, {reason}"}
+    told = outcomes.get(trial.state) or f"{trial.value:.4f}"
+    numbers = {key: f"{value:.4g}" for key, value in trial.params.items() if isinstance(value, float)}
+    settings = ", ".join(f"{key.removeprefix('model.')} {text}" for key, text in (trial.params | numbers).items())
+    print(f"trial {trial.number}: {told}  {settings}", flush=True)
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
@@ -191,7 +238,13 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         with explained(folder / "journal.log"):
             return JournalStorage(Journal(folder / "journal.log"))
     try:
-        return optuna.storages.get_storage(url)
+        with accept_experimental():
+            return RDBStorage(
+                url,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=_RETRY,
+            )
     except ImportError as error:
         raise UserError(
             f"--storage {url} needs a driver ({error}): pip install 'lightning_pz[postgres]' for postgresql:// URLs"

@@ -1,4 +1,4 @@
-"""Processes that work on one study side by side: each is the very command that was typed."""
+"""Runs processes that work on one study side by side: each is the very command that was typed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def side_by_side(arguments: Sequence[str], count: int, phase: str) -> int:
+def run_workers(arguments: Sequence[str], count: int, phase: str) -> int:
     """Run `python -m sweeps ARGUMENTS` in `count` processes, and return how many of them ended with an error.
 
     Args:
-        arguments: Of the command.
-        count: How many processes.
-        phase: What they work on.
+        arguments: Arguments of the command.
+        count: Number of processes.
+        phase: What they work on, `search` or `confirm`.
 
     Raises:
-        KeyboardInterrupt: As it came, or when this process is terminated; the workers have put their trials back.
+        KeyboardInterrupt: Ctrl-C, or this process is terminated; the workers have queued their trials again.
     """
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "sweeps", *arguments, "--worker", f"{os.getpid()}:{phase}"]
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     # In a session of their own, so that Ctrl-C reaches them once, through this process.
     processes = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(count)]
     try:
@@ -46,17 +46,3 @@ def side_by_side(arguments: Sequence[str], count: int, phase: str) -> int:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def is_orphan(parent: int) -> bool:
-    """Whether the process that started this one is gone."""
-    return os.getppid() != parent
-
-
-def hear_interrupts() -> None:
-    """Let SIGINT mean an interruption even in a process that was started in the background."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

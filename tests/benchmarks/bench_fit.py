@@ -9,7 +9,7 @@ import torch
 from lightning_pz.autoencoder import losses
 from lightning_pz.envs.presets import expand_presets
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.jobs.fit import build
+from lightning_pz.jobs.fit import prepare_fit
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.pool.recipe import RandomRecipe, collect
 
@@ -25,7 +25,7 @@ def test_lightning_overhead(env, tmp_path):
     ]  # fmt: skip
     times: dict[str, list[float]] = {"lightning": [], "bare": []}
     for _ in range(ROUNDS):
-        cli = build(expand_presets("fit", arguments))
+        cli = prepare_fit(expand_presets("fit", arguments))
         data, model = cli.datamodule, cli.model
         data.prepare_data()
         data.setup()
@@ -33,7 +33,7 @@ def test_lightning_overhead(env, tmp_path):
         cli.trainer.fit(model, data)
         times["lightning"].append(time.process_time() - start)
 
-        cli = build(expand_presets("fit", arguments))
+        cli = prepare_fit(expand_presets("fit", arguments))
         model, data = cli.model, cli.datamodule
         data.prepare_data()
         data.setup()
@@ -52,7 +52,7 @@ def _bare_loop(model, loader):
     for batch in loader:
         params = model.decoder(model.encoder(batch.fingerprints))
         actions = act_shared(model.layout, params, batch.states)
-        loss = losses.behavior(actions, batch.actions, model.action_variance)
+        loss = losses.behavior(losses.Reconstruction(actions, batch.actions, model.action_variance))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -15,17 +15,17 @@ import torch
 from mujoco.batch import Batch
 
 from lightning_pz.autoencoder.decoders import Decoder
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.envs.simulators import Transition
 from lightning_pz.envs.simulators.mujoco import MujocoSimulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale
-from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.population import PopulationSearch
-from lightning_pz.search.spaces import latent_space
+from lightning_pz.search.settings import PgpeSettings
+from lightning_pz.search.spaces import latent_space, parameter_space
 
 REPEATS, MEMBERS, LATENT, BAR = 5, 64, 16, 0.7
 
@@ -62,7 +62,10 @@ def measure(benchmark, hidden: tuple[int, ...]) -> None:
     recorder = Recorder(simulator)
     objective._simulator = recorder
     optimizer = Pgpe(PgpeSettings(population=MEMBERS))
-    search = PopulationSearch(optimizer, space, objective, seed=0, episodes=1, starts=0, start_episodes=1)
+    weights = parameter_space(Prior(), layout)
+    search = PopulationSearch(
+        optimizer=optimizer, space=space, objective=objective, weights=weights, seed=0, episodes=1, starts=0, start_episodes=1
+    )  # fmt: skip
     state = search.begin()
     search.step(state)
     simulator.reset(recorder.seeds)

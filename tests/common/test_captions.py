@@ -78,7 +78,7 @@ def test_compression_names_its_bars_and_draws_runs_of_one_episode():
     )
     axes = trade_off([several], "title").axes[0]
     assert axes.get_ylabel() == "return (bars: 95 % interval)"
-    assert "dense policy (band: range)" in axes.get_legend_handles_labels()[1]
+    assert "uncompressed policy (band: range)" in axes.get_legend_handles_labels()[1]
     one = Estimate(5.0, math.nan, math.nan, NONE)
     axes = trade_off([run | one.keys("return") | one.keys("return_dense")], "title").axes[0]
     assert axes.get_ylabel() == "return"

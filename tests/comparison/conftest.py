@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_pz.common.known_folders import Identity
-from lightning_pz.search.run_folder import COLUMNS, RunFolder
+from lightning_pz.common.known_folders import Identity, claim
+from lightning_pz.common.run_folder import RunFolder
+from lightning_pz.search.loop import COLUMNS, write_curve
 from lightning_pz.search.settings import SearchSettings
 
 ENV_IDS = {"mountaincar": "MountainCarContinuous-v0", "reacher": "Reacher-v5"}
@@ -23,16 +24,16 @@ def _write_run(
     parent = root / "finetune" / env / task
     about = {"algorithm": algorithm, "tag": tag, "seed": seed, "budget": budget, "settings": str(settings)}
     identity = Identity(about | (content or {}))
-    folder = RunFolder.claim([parent], f"{algorithm}-{tag}-seed{seed}", identity)
+    folder = RunFolder(claim([parent], f"{algorithm}-{tag}-seed{seed}", identity), identity)
     search = SearchSettings(algorithm=algorithm, task=task, seed=seed, budget=budget, **settings)
     folder.begin({"checkpoint": "best.ckpt", "seeds": 1, "logs": str(root)} | dataclasses.asdict(search))
     rows = [[float(s), s / 100, r, r, r, 0.1, 0.0] for s, r in zip(steps, returns, strict=True)]
     assert len(rows[0]) == len(COLUMNS)
-    folder.write_curve(rows)
+    write_curve(folder, rows)
     final = returns[-1] if final is None else final
     value = final if math.isfinite(final) else None
     if finished:
-        folder.finish({
+        folder.write_summary({
             "env": ENV_IDS[env], "policy": "medium", "algorithm": algorithm, "task": task, "latent_dim": 2,
             "seed": seed, "budget": budget, f"{task}/return": value, f"{task}/return_low": value,
             f"{task}/return_high": value, f"{task}/eval_return": max(returns), "env_steps": int(steps[-1]),

@@ -82,7 +82,7 @@ def test_runs_of_one_cell_must_have_equal_settings(tmp_path, write_run):
 
 
 def test_settings_of_another_algorithm_do_not_count(tmp_path, write_run):
-    from lightning_pz.search.algorithm_settings import PgpeSettings
+    from lightning_pz.search.settings import PgpeSettings
 
     write_run(tmp_path, "cmaes", 0)
     write_run(tmp_path, "cmaes", 1, pgpe=PgpeSettings(sigma=9.0))

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lightning_pz import compress
+from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 
@@ -97,3 +98,8 @@ def run(capsys, *arguments) -> tuple[Path, dict]:
         raise AssertionError(f"{word} is not JSON")
 
     return folder, json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
+
+
+def zeros(network) -> dict[str, int]:
+    """Return the number of weights that are zero, by layer."""
+    return {name: int((layer.weight == 0).sum()) for name, layer in layers_of(network).items()}

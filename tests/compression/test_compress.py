@@ -17,15 +17,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_pz import compress
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression import resolve
-from lightning_pz.compression.environments import find_world, play
-from lightning_pz.compression.formats.files import FORMATS, read_network
+from lightning_pz.compression.environments import find_world, play_world
+from lightning_pz.compression.formats.network_file import FORMATS, read_network
 from lightning_pz.compression.make_environment import register_providers
-from lightning_pz.compression.network import outputs
-from lightning_pz.compression.resolve import compress_presets, env_settings, expand
-from lightning_pz.compression.seeds import TEST_SEEDS
+from lightning_pz.compression.measures import outputs
+from lightning_pz.compression.resolve import env_settings, expand
+from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.envs.presets import conf_dir
+from lightning_pz.envs.presets import conf_dir, preset_names
 from lightning_pz.jobs import compress as compressing
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
@@ -75,7 +74,7 @@ def test_a_policy_file_leaves_a_whole_run_folder(policy_file, tmp_path, capsys, 
     # The return is that of the file on fresh episodes, and the ONNX files do the same.
     network, _ = read_network(folder / "policy.lpz")
     world = find_world("Pendulum-v1")
-    played = play(network, world, range(TEST_SEEDS, TEST_SEEDS + 4), keep=True)
+    played = play_world(network, world, range(RETURN_SEEDS, RETURN_SEEDS + 4), keep=True)
     assert summary["return"] == pytest.approx(played.returns.mean())
     assert summary["return_low"] <= summary["return"] <= summary["return_high"]
     for name in ("policy.onnx", "policy_int8.onnx"):
@@ -149,7 +148,7 @@ def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, ca
         (["--env", "cartpole", "--low_rank.energy", "1.5"], "--low_rank.energy expects a share"),
         (["--env", "cartpole", "--ramp.end", "0.1"], "0 <= begin < end <= 1"),
         (["--env", "cartpole", "--l0.penalty", "-1"], "--l0.penalty expects a number above 0"),
-        (["--env", "cartpole", "--episodes", "1"], "--episodes expects at least 2"),
+        (["--env", "cartpole", "--episodes", "1"], "--episodes expects 2 to 1000000 episodes, but got 1"),
         (["--config", "nowhere.yaml"], "there is none at nowhere.yaml"),
     ],
 )
@@ -177,7 +176,7 @@ def test_policies_that_do_not_fit(policy_file, tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_missing_is_named_with_the_line_that_installs_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(resolve, "is_installed", lambda module: False)
+    monkeypatch.setattr("lightning_pz.common.checks.is_installed", lambda module: False)
     with pytest.raises(UserError, match=r"pip install 'lightning_pz\[compression\]'"):
         compress.main(["--env", "cartpole", "--logs", str(tmp_path)])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -202,7 +201,7 @@ def test_the_real_command_exits_with_2_before_the_heavy_imports():
     assert output.stderr.startswith("error: --sparsity expects") and "Traceback" not in output.stderr
 
 
-@pytest.mark.parametrize("name", compress_presets())
+@pytest.mark.parametrize("name", preset_names("compress"))
 def test_every_shipped_setting_parses(name):
     settings = env_settings(name)
     shipped = yaml.safe_load((conf_dir() / "compress.yaml").read_text())

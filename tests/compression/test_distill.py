@@ -5,17 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_pz.compression.environments import find_world, play
-from lightning_pz.compression.formats.files import read_network, write_network
-from lightning_pz.compression.formats.sizes import layer_sparsity, sparsity
+from lightning_pz.compression.environments import find_world, play_world
+from lightning_pz.compression.formats.network_file import read_network, write_network
 from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.measures import compare_behavior, output_fvu, outputs, sparsity
 from lightning_pz.compression.methods.quantize import ActivationInt8
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.stack import layers_of
-from lightning_pz.compression.network import Standardize, ToBox, copy_of, fvu, outputs
+from lightning_pz.compression.modules import Standardize, ToBox, copy_of
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
-from lightning_pz.compression.training.distill import behavior, distill, targets
+from lightning_pz.compression.training.distill import distill, targets
 from lightning_pz.envs.specs import make_env
+from tests.compression.conftest import zeros
 
 OPTIONS = DistillSettings(steps=220, batch_size=64, episodes=2, held_out=1, rounds=1)
 SETTINGS = CompressSettings(
@@ -49,11 +50,11 @@ def test_a_policy_keeps_its_behavior(method, pendulum, tmp_path):
     )  # fmt: skip
     done = distill(original, pendulum, settings, lambda values, step: logged.update(values))
     assert torch.equal(outputs(original, torch.eye(3)), before)
-    states = play(original, pendulum, [77], keep=True).observations
-    found = behavior(done.final, original, states, pendulum)["fvu"]
+    states = play_world(original, pendulum, [77], keep=True).observations
+    found = compare_behavior(done.final, original, states, discrete=False)["fvu"]
     assert found < 0.15 and logged["behavior_fvu"] < 0.25
     # All zeros, the share of the weights that are left, would miss far more.
-    assert found == pytest.approx(fvu(outputs(done.whole, states), outputs(original, states)), abs=1e-3)
+    assert found == pytest.approx(output_fvu(outputs(done.whole, states), outputs(original, states)), abs=1e-3)
     if "prune" in method:
         count = sum(layer.weight.numel() for layer in layers_of(done.whole).values())
         assert sparsity(done.whole) == pytest.approx(0.7, abs=1 / count)
@@ -63,7 +64,7 @@ def test_a_policy_keeps_its_behavior(method, pendulum, tmp_path):
         write_network(done.final, tmp_path / "x.lpz", "sparse_int8")
         again, _ = read_network(tmp_path / "x.lpz")
         assert torch.allclose(outputs(again, states), outputs(done.final, states), atol=1e-6)
-        assert layer_sparsity(again) == layer_sparsity(done.final)
+        assert zeros(again) == zeros(done.final)
     if method == "none":
         assert torch.allclose(outputs(done.final, states), outputs(original, states), atol=1e-2)
 
@@ -85,8 +86,8 @@ def test_activations_are_rounded_too(pendulum):
     done = distill(original, pendulum, settings, log)
     rounded = [module for module in done.final.modules() if isinstance(module, ActivationInt8)]
     assert len(rounded) == 2 and all(module.on and float(module.largest) > 0 for module in rounded)
-    states = play(original, pendulum, [77], keep=True).observations
-    assert behavior(done.final, original, states, pendulum)["fvu"] < 0.2
+    states = play_world(original, pendulum, [77], keep=True).observations
+    assert compare_behavior(done.final, original, states, discrete=False)["fvu"] < 0.2
 
 
 def test_clipped_and_discrete_policies_are_compared_where_gradients_are(pendulum):
@@ -98,7 +99,7 @@ def test_clipped_and_discrete_policies_are_compared_where_gradients_are(pendulum
     scores = targets(policy(None, 2, 4), torch.randn(9, 4), cartpole)
     assert torch.allclose(scores.sum(1), torch.zeros(9), atol=1e-6)
     done = distill(policy(None, 2, 4), cartpole, SETTINGS, log)
-    found = behavior(done.final, policy(None, 2, 4), torch.randn(200, 4), cartpole)
+    found = compare_behavior(done.final, policy(None, 2, 4), torch.randn(200, 4), discrete=True)
     assert found["agreement"] > 0.7
 
 
@@ -106,7 +107,7 @@ def test_clipped_and_discrete_policies_are_compared_where_gradients_are(pendulum
 def test_played_returns_are_gymnasiums(name):
     world = find_world(name)
     network = policy(None if world.discrete else "tanh", 2 if world.discrete else 1, world.shape[0])
-    played = play(network, world, [3, 4], keep=True)
+    played = play_world(network, world, [3, 4], keep=True)
     assert len(played.observations) == played.lengths.sum()
     for seed, value, length in zip((3, 4), played.returns, played.lengths, strict=True):
         env = make_env(name)
@@ -132,11 +133,11 @@ def test_images_get_the_usual_treatment():
 def test_fvu_is_the_share_of_variance():
     generator = torch.Generator().manual_seed(0)
     wanted, noise = (torch.randn(5000, 3, generator=generator) for _ in range(2))
-    assert fvu(wanted, wanted) == 0
-    assert fvu(wanted.mean(0).expand_as(wanted), wanted) == pytest.approx(1)
-    assert fvu(wanted + 0.1 * noise, wanted) == pytest.approx(0.01, rel=0.1)
+    assert output_fvu(wanted, wanted) == 0
+    assert output_fvu(wanted.mean(0).expand_as(wanted), wanted) == pytest.approx(1)
+    assert output_fvu(wanted + 0.1 * noise, wanted) == pytest.approx(0.01, rel=0.1)
     # What all actions of a state have in common does not decide which is taken.
-    assert fvu(wanted + noise[:, :1], wanted, scores=True) == pytest.approx(0, abs=1e-9)
+    assert output_fvu(wanted + noise[:, :1], wanted, scores=True) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_copy_shares_nothing():

@@ -11,12 +11,11 @@ from stable_baselines3 import DQN
 
 from lightning_pz import compress
 from lightning_pz.compression.environments import find_world
-from lightning_pz.compression.formats.files import read_network
-from lightning_pz.compression.formats.sizes import sparsity
+from lightning_pz.compression.formats.network_file import read_network
 from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.measures import outputs, sparsity
 from lightning_pz.compression.methods.stack import layers_of
-from lightning_pz.compression.network import outputs
-from lightning_pz.compression.surrol import modern
+from lightning_pz.compression.surrol import present_spelling
 from lightning_pz.compression.training.sb3_networks import network_of
 
 
@@ -66,7 +65,7 @@ def test_old_spellings_become_new_ones():
         "import gym\nfrom gym import spaces\nfrom gym.utils import seeding\nx = np.array(y).astype(np.float).ravel()\n"
         "z = self.limits[0, :].mean() - 0.1 * self.limits[0, :].ptp()\nimport gymnasium\nk = np.float32(1)\n"
     )
-    assert modern(old) == (
+    assert present_spelling(old) == (
         "import gymnasium as gym\nfrom gymnasium import spaces\nfrom gymnasium.utils import seeding\n"
         "x = np.array(y).astype(float).ravel()\n"
         "z = self.limits[0, :].mean() - 0.1 * np.ptp(self.limits[0, :])\nimport gymnasium\nk = np.float32(1)\n"

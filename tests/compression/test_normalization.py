@@ -14,8 +14,9 @@ from torch import nn
 from lightning_pz import compress
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import find_world
-from lightning_pz.compression.formats.files import read_network
-from lightning_pz.compression.network import Standardize, outputs
+from lightning_pz.compression.formats.network_file import read_network
+from lightning_pz.compression.measures import outputs
+from lightning_pz.compression.modules import Standardize
 from lightning_pz.compression.open_policy import open_policy
 from tests.compression.conftest import PPO_TINY, run
 

@@ -16,9 +16,9 @@ from lightning_pz.common.checks import is_installed
 from lightning_pz.common.errors import UserError
 from lightning_pz.compress import make_parser
 from lightning_pz.compression.environments import find_world
-from lightning_pz.compression.formats.files import read_network
-from lightning_pz.compression.resolve import compress_presets, env_settings
-from lightning_pz.envs.presets import conf_dir, merge
+from lightning_pz.compression.formats.network_file import read_network
+from lightning_pz.compression.resolve import env_settings
+from lightning_pz.envs.presets import conf_dir, merge, preset_names
 
 TRAINED = {
     "--config", "--env.name", "--env.id", "--env.horizon", "--algorithm", "--method", "--steps", "--int8_share", "--seed",
@@ -169,7 +169,7 @@ def given(tmp_path, settings) -> list:
 
 def test_presets_cover_all_that_is_shipped():
     run_here = {"acrobot", "cartpole", "halfcheetah", "pong", "pong-residual"}
-    assert {*run_here, *ALIKE, *NOT_SHIPPED} == set(compress_presets())
+    assert {*run_here, *ALIKE, *NOT_SHIPPED} == set(preset_names("compress"))
     for name, other in ALIKE.items():
         one, two = env_settings(name), env_settings(other)
         assert {k: v for k, v in one.items() if k != "env"} == {k: v for k, v in two.items() if k != "env"}

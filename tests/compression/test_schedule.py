@@ -88,4 +88,4 @@ def test_bad_input():
     with pytest.raises(UserError, match="fewer than the 3 layers"):
         kept_counts([(2, 2)] * 3, 0.99)
     with pytest.raises(UserError, match="0 <= begin < end <= 1"):
-        Ramp(0.8, 0.2).check()
+        Ramp(0.8, 0.2)

@@ -11,19 +11,19 @@ from torch import nn
 from lightning_pz import compress
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.compressor import Compressor
-from lightning_pz.compression.environments import find_world, play
-from lightning_pz.compression.formats.files import read_network
-from lightning_pz.compression.formats.sizes import paper_ratio, sparsity
+from lightning_pz.compression.environments import find_world, play_world
+from lightning_pz.compression.formats.network_file import read_network
 from lightning_pz.compression.make_environment import make_world_env
+from lightning_pz.compression.measures import paper_ratio, sparsity
 from lightning_pz.compression.methods.low_rank import truncate
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.stack import layers_of
-from lightning_pz.compression.network import ToBox
-from lightning_pz.compression.open_policy import check_fits
+from lightning_pz.compression.modules import ToBox
+from lightning_pz.compression.open_policy import check_fits_world
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, LowRankSettings
 from lightning_pz.compression.training import distill as distilling
 from lightning_pz.compression.training import sb3_run as training
-from lightning_pz.compression.training.sb3_run import train
+from lightning_pz.compression.training.sb3_run import train_sb3
 from lightning_pz.envs.presets import short_name
 from lightning_pz.jobs import compress as compressing
 from tests.compression.conftest import PPO_TINY, run
@@ -64,8 +64,8 @@ def test_a_factorized_layer_is_not_called_sparse():
 def test_the_horizon_holds_in_training_and_in_play_below_and_above_the_environments_own(horizon, point_mass, tmp_path):
     world = find_world(point_mass(limit=50), horizon)
     network = nn.Sequential(nn.Linear(3, 2), ToBox(-torch.ones(2), torch.ones(2), "tanh"))
-    assert play(network, world, [1, 2]).lengths.tolist() == [horizon, horizon]
-    done = train(world, CompressSettings(algorithm="ppo", method="none", steps=200, model=PPO_TINY), tmp_path)
+    assert play_world(network, world, [1, 2]).lengths.tolist() == [horizon, horizon]
+    done = train_sb3(world, CompressSettings(algorithm="ppo", method="none", steps=200, model=PPO_TINY), tmp_path)
     lengths = [episode["l"] for episode in done.model.ep_info_buffer]
     assert len(lengths) >= 200 // horizon and set(lengths) == {horizon}
 
@@ -89,9 +89,9 @@ def test_no_episode_that_trains_is_one_that_judges(seed, point_mass, tmp_path, m
 
     def recorded(network, world, seeds, *, keep=False):
         played.append(list(seeds))
-        return play(network, world, seeds, keep=keep)
+        return play_world(network, world, seeds, keep=keep)
 
-    monkeypatch.setattr(distilling, "play", recorded)
+    monkeypatch.setattr(distilling, "play_world", recorded)
     world = find_world(point_mass(), 5)
     options = DistillSettings(steps=40, batch_size=8, episodes=3, held_out=4, rounds=12)
     settings = CompressSettings(policy="x.npz", method="none", seed=seed, distill=options)
@@ -114,7 +114,7 @@ def test_no_episode_that_trains_is_one_that_judges(seed, point_mass, tmp_path, m
 
     monkeypatch.setattr(training, "make_world_env", spied)
     model = {"ppo": PPO_TINY["ppo"] | {"n_envs": 2}}
-    train(world, CompressSettings(algorithm="ppo", method="none", seed=seed, steps=100, model=model), tmp_path)
+    train_sb3(world, CompressSettings(algorithm="ppo", method="none", seed=seed, steps=100, model=model), tmp_path)
     trained |= set(reset) - {None}
     assert len(set(reset) - {None}) == 2
     # Searches and evaluations begin at these as well; see lightning_pz.search.objective and lightning_pz.evaluation.
@@ -136,7 +136,7 @@ def test_ranks_are_chosen_on_what_the_policy_saw(end, tmp_path, monkeypatch):
         algorithm="ppo", method="low_rank", steps=200, model=PPO_TINY, ramp=Ramp(0.2, end, 5),
         low_rank=LowRankSettings(error=0.01),
     )  # fmt: skip
-    done = train(find_world("CartPole-v1"), settings, tmp_path)
+    done = train_sb3(find_world("CartPole-v1"), settings, tmp_path)
     assert done.compressor.settled
     # One row for every step so far, and each is a state of the cart: none has no pole.
     settled = done.env_steps if end == 1 else 140
@@ -205,10 +205,10 @@ def test_a_policy_for_another_action_box_is_refused(write_policy, point_mass, tm
     assert not (tmp_path / "logs").exists()
     discrete = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(UserError, match=r"made for discrete actions, but .* has a box of actions"):
-        check_fits(discrete, find_world(name), "x.zip")
+        check_fits_world(discrete, find_world(name), "x.zip")
     fitting = nn.Sequential(nn.Linear(4, 2), ToBox(-torch.ones(2), torch.ones(2), "tanh"))
     with pytest.raises(UserError, match="made for a box of actions, but CartPole-v1 has discrete actions"):
-        check_fits(fitting, find_world("CartPole-v1"), "x.zip")
+        check_fits_world(fitting, find_world("CartPole-v1"), "x.zip")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_policy_for_another_action_box_is_refused(write_policy, point_mass, tm
         (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(2, start=1), "discrete actions that begin at 0"),
         (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(0, 5, (2,), np.int32), "a finite box of real ones"),
         (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(-np.inf, np.inf, (2,)), "a finite box of real ones"),
-        (gymnasium.spaces.Discrete(5), gymnasium.spaces.Discrete(2), "vectors or images to look at"),
+        (gymnasium.spaces.Discrete(5), gymnasium.spaces.Discrete(2), "observations that are vectors or images"),
         (
             gymnasium.spaces.Box(0, 255, (40, 40, 1), np.uint8),
             gymnasium.spaces.Discrete(2),
@@ -247,7 +247,7 @@ def test_first_observations_of_whole_numbers_do_not_cut_the_others(monkeypatch):
 
     spec = gymnasium.envs.registration.EnvSpec("Counting-v0", entry_point=Counting)
     monkeypatch.setitem(gymnasium.registry, "Counting-v0", spec)
-    played = play(nn.Linear(1, 2), find_world("Counting-v0", 3), [0], keep=True)
+    played = play_world(nn.Linear(1, 2), find_world("Counting-v0", 3), [0], keep=True)
     assert played.observations.tolist() == [[0], [0.5], [0.5]] and played.returns.tolist() == [3]
 
 
@@ -256,7 +256,7 @@ def test_what_is_not_finite_is_told_with_seed_and_step(write_policy, point_mass,
     with pytest.raises(UserError, match=r"PointMass\d+-v0 .*reward.* not finite, in step 4 .*seed \d+"):
         run(capsys, "--env", name, "--policy", write_policy(), "--logs", tmp_path / "logs")
     with pytest.raises(UserError, match="not finite, in step 4"):
-        train(
+        train_sb3(
             find_world(name), CompressSettings(algorithm="ppo", method="none", steps=64, model=PPO_TINY), tmp_path / "x"
         )
 

@@ -15,17 +15,17 @@ from torch.nn.utils import parametrize
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.compressor import Compressor
 from lightning_pz.compression.environments import find_world
-from lightning_pz.compression.formats.sizes import sparsity
+from lightning_pz.compression.measures import outputs, sparsity
 from lightning_pz.compression.methods.prune import Mask
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.shadow import Shadow
 from lightning_pz.compression.methods.stack import layers_of
-from lightning_pz.compression.network import copy_of, outputs
+from lightning_pz.compression.modules import copy_of
 from lightning_pz.compression.residual_cnn import ResidualCNN
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
 from lightning_pz.compression.training import sb3_run as training
 from lightning_pz.compression.training.sb3_networks import algorithm_of, load_model, network_of, optimizer_of
-from lightning_pz.compression.training.sb3_run import train
+from lightning_pz.compression.training.sb3_run import train_sb3
 
 ARCH = {"net_arch": [24, 24]}
 MODEL = {
@@ -136,7 +136,7 @@ def test_targets_follow_by_name(algorithm, env, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "polyak_update", checked)
     monkeypatch.setattr(training, "make_model", remember)
-    done = train(find_world(env), quick(algorithm, "prune+int8", 150), tmp_path)
+    done = train_sb3(find_world(env), quick(algorithm, "prune+int8", 150), tmp_path)
     assert len(seen) >= 3 and seen[-1] >= 0.79
     if algorithm == "dqn":
         # The target that was copied last is compressed itself.
@@ -158,7 +158,7 @@ def test_targets_follow_by_name(algorithm, env, tmp_path, monkeypatch):
 def test_every_algorithm_and_method_ends_in_a_model_that_the_stock_loader_opens(algorithm, env, method, tmp_path):
     world = find_world(env)
     settings = quick(algorithm, method, 192, low_rank=LowRankSettings(rank=1))
-    done = train(world, settings, tmp_path)
+    done = train_sb3(world, settings, tmp_path)
     done.model.save(tmp_path / "model.zip")
     assert algorithm_of(tmp_path / "model.zip") == algorithm
     model = {"sac": SAC, "td3": TD3, "ppo": PPO, "dqn": DQN}[algorithm].load(tmp_path / "model.zip")
@@ -180,7 +180,7 @@ def test_every_algorithm_and_method_ends_in_a_model_that_the_stock_loader_opens(
 
 def test_scalars_reach_tensorboard_and_follow_the_ramp(tmp_path):
     settings = quick("sac", "prune", 300, ramp=Ramp(0.2, 0.8, 12))
-    train(find_world("Pendulum-v1"), settings, tmp_path)
+    train_sb3(find_world("Pendulum-v1"), settings, tmp_path)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     values = [event.value for event in events.Scalars("compress/sparsity")]
@@ -196,17 +196,17 @@ def test_a_training_that_goes_on_equals_a_straight_one(algorithm, env, method, t
     # Ranks by behavior error depend on what was seen before the cut.
     more = {"low_rank": LowRankSettings(error=0.3)} if "low_rank" in method else {}
     world, settings = find_world(env), quick(algorithm, method, 192, checkpoint_every=128, **more)
-    straight = train(world, settings, tmp_path / "straight")
-    assert train(world, settings, tmp_path / "cut", stop_after=1) is None
-    again = train(world, settings, tmp_path / "cut")
+    straight = train_sb3(world, settings, tmp_path / "straight")
+    assert train_sb3(world, settings, tmp_path / "cut", stop_after=1) is None
+    again = train_sb3(world, settings, tmp_path / "cut")
     assert again.env_steps == straight.env_steps
     one, two = (dict(done.model.policy.named_parameters()) for done in (straight, again))
     for name in one:
         assert torch.equal(one[name], two[name]), name
     (tmp_path / "cut" / "resume" / "state.pt").write_bytes(b"torn")
     with pytest.raises(UserError, match=r"state.pt cannot be read .*delete .*resume to begin again"):
-        train(world, settings, tmp_path / "cut")
-    other = train(world, quick(algorithm, method, 192, checkpoint_every=128, seed=1, **more), tmp_path / "other")
+        train_sb3(world, settings, tmp_path / "cut")
+    other = train_sb3(world, quick(algorithm, method, 192, checkpoint_every=128, seed=1, **more), tmp_path / "other")
     assert any(not torch.equal(one[n], p) for n, p in other.model.policy.named_parameters())
 
 
@@ -230,18 +230,18 @@ def test_networks_of_images_are_read_off_right(kwargs):
 def test_bad_input(tmp_path):
     pendulum, cartpole = find_world("Pendulum-v1"), find_world("CartPole-v1")
     with pytest.raises(UserError, match="CartPole-v1 has discrete actions: use dqn or ppo"):
-        train(cartpole, quick("sac", "prune"), tmp_path)
+        train_sb3(cartpole, quick("sac", "prune"), tmp_path)
     with pytest.raises(UserError, match="use sac, td3 or ppo"):
-        train(pendulum, quick("dqn", "prune"), tmp_path)
+        train_sb3(pendulum, quick("dqn", "prune"), tmp_path)
     with pytest.raises(UserError, match=r"sac refuses: .*learning_ratte"):
-        train(pendulum, CompressSettings(algorithm="sac", model={"sac": {"learning_ratte": 1}}), tmp_path)
+        train_sb3(pendulum, CompressSettings(algorithm="sac", model={"sac": {"learning_ratte": 1}}), tmp_path)
     for name, sentence in (("LeakyReLU", "LeakyReLU inside a policy cannot be written"), ("Nope", "expects a class")):
         odd = {"sac": MODEL["sac"] | {"policy_kwargs": ARCH | {"activation_fn": f"torch.nn.{name}"}}}
         # Before the first step, not after the last.
         with pytest.raises(UserError, match=sentence):
-            train(pendulum, CompressSettings(algorithm="sac", steps=10**9, model=odd), tmp_path)
+            train_sb3(pendulum, CompressSettings(algorithm="sac", steps=10**9, model=odd), tmp_path)
     with pytest.raises(UserError, match="expects at most 3, the rank of layer"):
-        train(pendulum, quick("sac", "low_rank", low_rank=LowRankSettings(rank=5)), tmp_path)
+        train_sb3(pendulum, quick("sac", "low_rank", low_rank=LowRankSettings(rank=5)), tmp_path)
     (tmp_path / "no.zip").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match=r"no model of Stable-Baselines3"):
         algorithm_of(tmp_path / "no.zip")

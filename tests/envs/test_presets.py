@@ -7,7 +7,6 @@ import yaml
 
 from lightning_pz import collect, fit
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.resolve import compress_presets
 from lightning_pz.envs.presets import conf_dir, expand_presets, merge, preset_names, take_option
 from sweeps.__main__ import SEARCHES
 
@@ -57,7 +56,7 @@ def test_every_file_in_conf_is_covered_here():
     commands |= {f"sweep/{study}.yaml" for study in SEARCHES}
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
     # tests/compression/test_compress.py parses these.
-    presets |= {f"compress/{name}.yaml" for name in compress_presets()}
+    presets |= {f"compress/{name}.yaml" for name in preset_names("compress")}
     assert files == commands | presets
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.evaluation.latents import choose_latents, grid_side
 
 

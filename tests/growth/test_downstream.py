@@ -15,7 +15,7 @@ from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir
-from lightning_pz.jobs.finetune_run import build
+from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.policy import act_each, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
@@ -92,11 +92,13 @@ def test_the_occupancy_aware_loss_is_half_plain_half_own():
     a, b = torch.randn(2, 4, 7, 3, generator=generator)
     own, target = torch.randn(2, 4, 2, 3, generator=generator)
     expected = (((a - b) ** 2).mean() + ((own - target) ** 2).mean()) / 2 / 0.3
-    torch.testing.assert_close(losses.behavior_visited(a, b, own, target, 0.3), expected)
+    torch.testing.assert_close(
+        losses.behavior_visited(losses.Reconstruction(a, b, 0.3, own_actions=own, own_target=target)), expected
+    )
 
 
 def test_a_random_pool_does_not_know_where_policies_went(pool, tmp_path):
-    with pytest.raises(UserError, match="behavior_visited needs to know"):
+    with pytest.raises(UserError, match="behavior_visited needs the states"):
         PolicyPoolDataModule(
             EnvConfig("car", "MountainCarContinuous-v0"), PolicyConfig("tiny", [8, 8]), pool=str(pool.folder),
             with_visited=True,
@@ -116,7 +118,7 @@ def test_evaluate_takes_a_grown_pool(done, logs, capsys):
 def test_a_search_begins_at_the_best_of_the_pool_and_takes_no_step_for_it(done, algorithm):
     model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
     settings = SearchSettings(algorithm=algorithm, task="height", start="pool_best", anchor=False)
-    _, search = build(model, settings, 1)
+    _, search = build_search(model, settings, 1)
     own = pool.params(best_of_pool(pool, "height"))
     expected = own if algorithm == "parameter_pgpe" else model(own)
     state = search.begin()
@@ -129,7 +131,7 @@ def test_a_search_begins_at_the_best_of_the_pool_and_takes_no_step_for_it(done, 
 def test_a_search_tries_the_top_of_the_pool_and_counts_it(done, algorithm):
     model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
     settings = SearchSettings(algorithm=algorithm, task="height", start="pool_top", starts=3, anchor=False)
-    objective, search = build(model, settings, 1)
+    objective, search = build_search(model, settings, 1)
     state, generation = search.step(search.begin())
     rows = best_of_pool(pool, "height", 3)
     tried = pool.params(rows) if algorithm == "parameter_pgpe" else model(pool.params(rows))
@@ -146,7 +148,7 @@ def test_a_search_tries_the_top_of_the_pool_and_counts_it(done, algorithm):
 def test_an_anchored_search_begins_at_the_policy_as_it_behaves(done, algorithm, start):
     model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
     settings = SearchSettings(algorithm=algorithm, task="height", start=start, starts=3)
-    _, search = build(model, settings, 1)
+    _, search = build_search(model, settings, 1)
     state = search.begin()
     best, rows = 0, best_of_pool(pool, "height", 3)
     if start == "pool_top":
@@ -170,7 +172,7 @@ def test_an_anchored_search_begins_at_the_policy_as_it_behaves(done, algorithm, 
 def test_pgpe_lets_the_decoder_go_where_it_stands(done):
     model = load_autoencoder(done.summary["checkpoint"])
     settings = SearchSettings(task="height", start="pool_best", release_decoder_at=1)
-    _, search = build(model, settings, 1)
+    _, search = build_search(model, settings, 1)
     state, generation = search.step(search.begin())
     before = search.incumbent(state)
     assert state.steps == generation.steps and not state.released

@@ -19,9 +19,9 @@ from lightning_pz.growth.resume import working_folder
 from lightning_pz.growth.rounds import Grower
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.pool.best import best_of_pool
-from lightning_pz.pool.identity import find_folder
 from lightning_pz.pool.of_checkpoint import describe_pool, is_pool_of
 from lightning_pz.pool.recipe import collect
+from lightning_pz.pool.recipe_identity import pool_folder
 from lightning_pz.pool.store import read_pool
 
 BEHIND = {"returns"}
@@ -163,7 +163,7 @@ def test_another_emitter_grows_another_pool_and_the_usual_one_keeps_its_name(
         one.params(np.flatnonzero(climbed[one.folder])[:1]), grown.params(np.flatnonzero(climbed[grown.folder])[:1])
     )
     assert "emitter" not in grown_recipe.identity() and other.identity()["emitter"] == emitter
-    places = [find_folder(tmp_path, "car", "small", car, layout, r) for r in (other, grown_recipe)]
+    places = [pool_folder(tmp_path, "car", "small", car, layout, r) for r in (other, grown_recipe)]
     assert places[0] != places[1]
     with pytest.raises(UserError, match="Did you mean 'cmaes'"):
         dataclasses.replace(grown_recipe, emitter="cmeas")

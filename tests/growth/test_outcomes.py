@@ -7,8 +7,10 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.episodes import Step, TaskReturns, play_episodes
+from lightning_pz.envs.forward import BatchForward
 from lightning_pz.envs.rollout import rollout
-from lightning_pz.envs.simulators import make_simulator
+from lightning_pz.envs.simulators import Physics, Transition, make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.growth.outcomes import (
@@ -18,7 +20,6 @@ from lightning_pz.growth.outcomes import (
     make_embedding,
     whiten,
 )
-from lightning_pz.growth.play import Ledger, play
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 HORIZON = 40
@@ -58,7 +59,7 @@ def test_outcomes_are_those_of_a_plain_loop(env_id, kind):
     spec, network, params = setting(env_id, 6)
     embedding = make_embedding(kind, spec.observation_size, spec.action_size, 16, seed=3)
     observer = OutcomeObserver(embedding, network, len(params), HORIZON, keep=4, seed=0)
-    ends = play(network, params, make_simulator(spec, 8), [7] * 6, HORIZON, [observer])
+    ends = play_episodes(BatchForward(network, params), make_simulator(spec, 8), [7] * 6, HORIZON, [observer])
     found = observer.outcomes()
     for row, one in enumerate(params):
         seen, done = gymnasium_episode(spec, network, one, 7)
@@ -81,10 +82,10 @@ def test_outcomes_are_those_of_a_plain_loop(env_id, kind):
 def test_the_ledger_adds_up_what_a_rollout_adds_up():
     spec, network, params = setting("HalfCheetah-v5", 5)
     tasks = find_tasks(spec.id)
-    ledger = Ledger(tasks, 5)
-    play(network, params, make_simulator(spec, 5), [3] * 5, HORIZON, [], ledger)
+    ledger = TaskReturns(tasks, 5, decisive=False)
+    play_episodes(BatchForward(network, params), make_simulator(spec, 5), [3] * 5, HORIZON, [ledger])
     played = rollout(network, params, spec, [3], tasks, horizon=HORIZON)
-    np.testing.assert_array_equal(ledger.returns, np.concatenate([played.returns[name] for name in tasks], axis=1))
+    np.testing.assert_array_equal(ledger.totals, [played.returns[name][:, 0] for name in tasks])
 
 
 def test_features_approximate_the_exact_kernel_and_their_means_its_distance():
@@ -107,8 +108,11 @@ def test_every_state_of_an_episode_is_kept_with_equal_chance():
     """A fake episode whose observation is the step number: kept steps are uniform, by a chi-square of 19 degrees."""
     _, network, _ = setting("MountainCarContinuous-v0", 1)
     observer = OutcomeObserver(make_embedding("mean", 2, 1, 0, 0), network, 4000, 20, keep=3, seed=0)
-    for step in range(20):
-        observer.see(step, np.arange(4000), np.full((4000, 2), float(step)), np.zeros((4000, 1), dtype=np.float32))
+    slots, still, none = np.arange(4000), np.zeros((4000, 1), dtype=np.float32), np.zeros(4000)
+    for number in range(20):
+        seen, physics = np.full((4000, 2), float(number)), Physics(still, still)
+        transition = Transition(seen, still, seen + 1, none, none > 0, physics, physics, 1.0)
+        observer.see(Step(number, slots, slots, still, transition))
     kept = observer.visited()[:, :, 0].astype(int)
     assert (np.diff(np.sort(kept, axis=1)) > 0).all()  # without repetition
     counts = np.bincount(kept.ravel(), minlength=20)

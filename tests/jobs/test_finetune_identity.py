@@ -1,4 +1,4 @@
-"""A run is known by the content of all that decides it, not by paths and names; old runs are found where they are the same."""
+"""A run is known by the content of all that decides it, not by paths and names; old runs that are the same are found."""
 
 from __future__ import annotations
 
@@ -25,25 +25,16 @@ from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings
 
 TINY = [
-    "--budget",
-    "9000",
-    "--starts",
-    "2",
-    "--pgpe.population",
-    "4",
-    "--evaluation_episodes",
-    "2",
-    "--test_episodes",
-    "2",
-]
+    "--budget", "900", "--starts", "2", "--pgpe.population", "4", "--evaluation_episodes", "2", "--test_episodes", "2",
+]  # fmt: skip
 
 
 @pytest.fixture
-def run(fitted, tmp_path, capsys):
+def run(checkpoint, tmp_path, capsys):
     """Run the command; return the folder and whether it was there already."""
 
     def go(*arguments, logs="logs"):
-        finetune.main(["--checkpoint", fitted.summary["checkpoint"], *TINY, "--logs", str(tmp_path / logs), *arguments])
+        finetune.main(["--checkpoint", checkpoint, *TINY, "--logs", str(tmp_path / logs), *arguments])
         output = capsys.readouterr().out
         folder = Path(output.strip().splitlines()[-1])
         task = arguments[arguments.index("--task") + 1] if "--task" in arguments else "standard"
@@ -58,8 +49,8 @@ def policy_at(model, value):
         return SavedPolicy.of(model.policy, model.decoder(torch.full((1, 2), value))[0])
 
 
-def test_a_start_file_is_known_by_its_content(run, fitted, tmp_path):
-    model = load_autoencoder(fitted.summary["checkpoint"])
+def test_a_start_file_is_known_by_its_content(run, checkpoint, tmp_path):
+    model = load_autoencoder(checkpoint)
     start = tmp_path / "one" / "policy.npz"
     start.parent.mkdir()
     policy_at(model, 0.3).save(start)
@@ -110,24 +101,24 @@ def test_tasks_that_a_slug_gives_one_name_do_not_share_a_folder(run, own_task):
     assert one.parent != two.parent and one.parent.parent == two.parent.parent
 
 
-def test_a_run_of_an_earlier_version_is_found_again_where_it_is_surely_the_same(run, fitted, tmp_path):
+def test_a_run_of_an_earlier_version_is_found_again_where_it_is_surely_the_same(run, checkpoint, tmp_path):
     folder, _ = run()
-    # What the version before kept: a digest of the settings and the checkpoint.
+    # Version 0.1 at first kept a digest of the settings and the checkpoint.
     settings = finetune.parse(["--checkpoint", "x", *TINY])[1]
-    checkpoint = json.loads((folder / "identity.json").read_text())["checkpoint"]
+    content = json.loads((folder / "identity.json").read_text())
     (folder / "identity.json").unlink()
-    (folder / "identity").write_text(digest(settings.identity() | {"checkpoint": checkpoint})[:16] + "\n")
+    (folder / "identity").write_text(digest(settings.identity() | {"checkpoint": content["checkpoint"]})[:16] + "\n")
     assert run() == (folder, True)
 
 
-def test_no_earlier_digest_stands_for_what_it_left_out(fitted, tmp_path, own_task):
-    model = load_autoencoder(fitted.summary["checkpoint"])
+def test_no_earlier_digest_stands_for_what_it_left_out(checkpoint, tmp_path, own_task):
+    model = load_autoencoder(checkpoint)
     policy_at(model, 0.1).save(tmp_path / "policy.npz")
     own_task("def f(t):\n    return t.rewards\n")
 
     def earlier(**changes):
         settings = dataclasses.replace(SearchSettings(), **changes)
-        return single_run.identity_of(single_run.Job(0, "x.ckpt", "abc", settings, "logs", 1), model).earlier
+        return single_run.identity_of(single_run.SearchJob(0, "x.ckpt", "abc", settings, "logs", 1), model).earlier
 
     assert len(earlier()) == len(earlier(task="left")) == len(earlier(behavior_step=0.1)) == 1
     assert not earlier(start=str(tmp_path / "policy.npz")) and not earlier(task="own_task_to_edit:f")
@@ -139,9 +130,9 @@ def test_no_earlier_digest_stands_for_what_it_left_out(fitted, tmp_path, own_tas
     assert not is_as_it_was(old, model.env | {"source": "abc"})
 
 
-def test_an_environment_that_has_changed_is_refused_or_another_run(fitted, monkeypatch):
-    model = load_autoencoder(fitted.summary["checkpoint"])
-    job = single_run.Job(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
+def test_an_environment_that_has_changed_is_refused_or_another_run(checkpoint, monkeypatch):
+    model = load_autoencoder(checkpoint)
+    job = single_run.SearchJob(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
     before = single_run.identity_of(job, model)
     registered = gymnasium.registry["MountainCarContinuous-v0"]
     kind = gymnasium.envs.registration.load_env_creator(registered.entry_point)
@@ -165,24 +156,24 @@ def test_an_environment_that_has_changed_is_refused_or_another_run(fitted, monke
         single_run.identity_of(job, model)
 
 
-def test_versions_of_what_simulates_count(fitted, monkeypatch):
+def test_versions_of_what_simulates_count(checkpoint, monkeypatch):
     from lightning_pz.envs import played
 
-    model = load_autoencoder(fitted.summary["checkpoint"])
-    job = single_run.Job(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
+    model = load_autoencoder(checkpoint)
+    job = single_run.SearchJob(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
     before = single_run.identity_of(job, model)
     monkeypatch.setattr(played.importlib.metadata, "version", lambda package: "99")
     assert single_run.identity_of(job, model).digest != before.digest
 
 
-def test_a_folder_of_starts_names_its_files_as_evaluate_does(fitted, tmp_path, own_task):
+def test_a_folder_of_starts_names_its_files_as_evaluate_does(checkpoint, tmp_path, own_task):
     own_task("def f(t):\n    return t.rewards\n")
-    model = load_autoencoder(fitted.summary["checkpoint"])
+    model = load_autoencoder(checkpoint)
     task = "own_task_to_edit:f"
     policy_at(model, 0.1).save(tmp_path / f"{safe_name(task)}.npz")
-    single_run.build(model, SearchSettings(start=f"{tmp_path}/", task=task), 1)
+    single_run.build_search(model, SearchSettings(start=f"{tmp_path}/", task=task), 1)
     with pytest.raises(UserError, match=r"there is none at .*left\.npz"):
-        single_run.build(model, SearchSettings(start=f"{tmp_path}/", task="left"), 1)
+        single_run.build_search(model, SearchSettings(start=f"{tmp_path}/", task="left"), 1)
 
 
 @pytest.mark.parametrize(
@@ -194,32 +185,24 @@ def test_a_folder_of_starts_names_its_files_as_evaluate_does(fitted, tmp_path, o
         (["--config", "latin.yaml"], r"UTF-8, but latin\.yaml is in another encoding"),
     ],
 )
-def test_bad_input(arguments, sentence, fitted, tmp_path, monkeypatch):
+def test_bad_input(arguments, sentence, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("latin.yaml").write_bytes(yaml.safe_dump({"task": "café"}, allow_unicode=True).encode("latin-1"))
     with pytest.raises(UserError, match=sentence):
-        finetune.main(["--checkpoint", fitted.summary["checkpoint"], *arguments])
+        finetune.main(["--checkpoint", checkpoint, *arguments])
     assert [path.name for path in tmp_path.iterdir()] == ["latin.yaml"]
 
 
-def test_logs_that_cannot_be_written_are_refused_before_the_search(fitted, tmp_path, monkeypatch):
+def test_logs_that_cannot_be_written_are_refused_before_the_search(checkpoint, tmp_path, monkeypatch):
     (tmp_path / "logs").write_text("a file where a folder is wanted")
     monkeypatch.setattr(single_run, "search_until_done", lambda *_: pytest.fail("searched"))
     with pytest.raises(UserError, match="something else lies at"):
-        finetune.main(["--checkpoint", fitted.summary["checkpoint"], *TINY, "--logs", str(tmp_path / "logs")])
+        finetune.main(["--checkpoint", checkpoint, *TINY, "--logs", str(tmp_path / "logs")])
 
 
-def test_a_search_that_came_to_nothing_leaves_no_folder(fitted, tmp_path, own_task):
+def test_a_search_that_came_to_nothing_leaves_no_folder(checkpoint, tmp_path, own_task):
     own_task("import numpy as np\ndef f(t):\n    return np.full(len(t.rewards), np.nan)\n")
-    arguments = [
-        "--checkpoint",
-        fitted.summary["checkpoint"],
-        *TINY,
-        "--budget",
-        "100000",
-        "--logs",
-        str(tmp_path / "logs"),
-    ]
+    more = ["--budget", "100000", "--logs", str(tmp_path / "logs"), "--task", "own_task_to_edit:f"]
     with pytest.raises(UserError, match="no episode stayed finite"):
-        finetune.main([*arguments, "--task", "own_task_to_edit:f"])
+        finetune.main(["--checkpoint", checkpoint, *TINY, *more])
     assert not list((tmp_path / "logs").rglob("config.yaml"))

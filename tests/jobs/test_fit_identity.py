@@ -90,7 +90,7 @@ def test_last_is_the_newest_run_of_these_settings_not_of_that_name(killed, tmp_p
     assert other.name > first.name
     resumed = run(tmp_path, "--model.dropout", "0.1", "--ckpt_path", "last")
     assert resumed.folder == first and not (other / "summary.json").exists()
-    with pytest.raises(UserError, match=r"none to go on from; of the newest, .*model\.dropout is 0\.1, not 0\.2"):
+    with pytest.raises(UserError, match=r"none to resume; of the newest, .*model\.dropout is 0\.1, not 0\.2"):
         run(tmp_path, "--model.dropout", "0.2", "--ckpt_path", "last")
 
 

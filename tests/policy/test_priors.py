@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import INITIALIZERS, Layout, Prior, draw_params, prior_scale
@@ -58,5 +59,6 @@ def test_no_biases():
 
 @pytest.mark.parametrize("change", [{"initializer": "fan_in"}, {"gain": -1.0}, {"bias_scale": float("nan")}])
 def test_bad_priors_are_refused(change):
-    with pytest.raises(UserError, match="expects"):
+    # A test checks types as well, and they come first.
+    with pytest.raises((UserError, TypeCheckError), match=r"expects|Expected"):
         Prior(**change)

@@ -38,7 +38,7 @@ def test_acts_as_the_network_and_onnx_runtime_do(activation, hidden, tmp_path):
     )
     expected = network(policy.params[None], observations()[None])[0]
     assert torch.allclose(policy.act(observations()), expected, atol=1e-5)
-    write_onnx(policy, tmp_path / "policy.onnx")
+    write_onnx(*policy.plan(), (4,), tmp_path / "policy.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
     for count in (50, 1):
         (found,) = session.run(["action"], {"observation": observations()[:count].numpy()})
@@ -51,7 +51,7 @@ def test_clipped_actions_stay_in_the_box_and_agree_in_onnx(tmp_path):
     policy = make(squash="clip")
     expected = policy.act(observations())
     assert expected.min(0).values.tolist() == [-1, -3] and expected.max() <= 5
-    write_onnx(policy, tmp_path / "policy.onnx")
+    write_onnx(*policy.plan(), (4,), tmp_path / "policy.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
     (found,) = session.run(None, {"observation": observations().numpy()})
     assert np.abs(found - expected.numpy()).max() < 1e-5

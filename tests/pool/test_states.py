@@ -12,8 +12,8 @@ from lightning_pz.envs.presets import load_preset, preset_names
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.policy import Layout, Prior
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.identity import find_folder
 from lightning_pz.pool.recipe import RandomRecipe, collect
+from lightning_pz.pool.recipe_identity import pool_folder
 from lightning_pz.pool.states import StateCounts, sample_states
 from lightning_pz.pool.store import read_pool
 
@@ -64,7 +64,7 @@ def test_the_source_is_part_of_what_a_pool_is(car, layout, tmp_path):
     other = dataclasses.replace(recipe, states=dataclasses.replace(recipe.states, source="rollouts"))
     grown = [GrownRecipe(states=r.states) for r in (recipe, other)]
     for one, two in ((recipe, other), grown):
-        found = {find_folder(tmp_path, "car", "small", car, layout, r) for r in (one, two)}
+        found = {pool_folder(tmp_path, "car", "small", car, layout, r) for r in (one, two)}
         assert len(found) == 2
     pool = collect(tmp_path / "pool", car, layout, recipe, progress=False)
     assert collect(tmp_path / "pool", car, layout, recipe, progress=False).meta == pool.meta
@@ -82,10 +82,10 @@ def test_a_pool_from_before_the_source_was_named_is_found_where_it_was_uniform(c
     meta = json.loads(path.read_text())
     del meta["identity"], meta["states"]["source"]
     path.write_text(json.dumps(meta))
-    assert find_folder(tmp_path, "car", "small", car, layout, recipe) == old
+    assert pool_folder(tmp_path, "car", "small", car, layout, recipe) == old
     assert len(collect(old, car, layout, recipe, progress=False)) == len(read_pool(old))
     other = dataclasses.replace(recipe, states=dataclasses.replace(recipe.states, source="rollouts"))
-    assert find_folder(tmp_path, "car", "small", car, layout, other) != old
+    assert pool_folder(tmp_path, "car", "small", car, layout, other) != old
     with pytest.raises(UserError, match=r"recipe\.states\.source is \"uniform\""):
         collect(old, car, layout, other, progress=False)
 

@@ -19,8 +19,8 @@ from lightning_pz.common.files import new_folder
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.policy import Layout, act_shared, draw_params
 from lightning_pz.pool import recipe as recipe_module
-from lightning_pz.pool.identity import check_pool
 from lightning_pz.pool.recipe import collect
+from lightning_pz.pool.recipe_identity import check_pool
 from lightning_pz.pool.store import read_pool
 
 

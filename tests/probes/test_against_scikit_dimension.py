@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.dimension import GRIDE_SCALES, gride, levina_bickel, two_nn
-from lightning_pz.probes.extra import check_extra, extra_estimate
-from lightning_pz.probes.local_pca import local_pca
+from lightning_pz.probes.dimension import GRIDE_SCALES, gride, levina_bickel, local_pca, two_nn
+from lightning_pz.probes.extra import check_estimators, extra_estimate
 from lightning_pz.probes.neighbors import neighbor_table
 from lightning_pz.probes.spectrum import components_for, participation_ratio, spectrum
 
@@ -33,11 +32,6 @@ def table(points):
 def test_two_nn_by_likelihood(points, table, discard):
     theirs = ids.TwoNN(discard_fraction=discard, method="mle").fit(points.numpy())
     assert two_nn(table, discard).value == pytest.approx(theirs.dimension_, rel=1e-6)
-
-
-def test_two_nn_by_the_line(points, table):
-    theirs = ids.TwoNN().fit(points.numpy())
-    assert two_nn(table, 0.1, "line").value == pytest.approx(theirs.dimension_, rel=1e-6)
 
 
 @pytest.mark.parametrize("neighbors", [5, 20])
@@ -83,7 +77,7 @@ def test_any_of_its_estimators_by_name(name):
 
 def test_a_mistyped_name_is_told():
     with pytest.raises(UserError, match=r"estimators of scikit-dimension .*'CorInt'. Did you mean 'CorrInt'"):
-        check_extra(["CorInt"])
+        check_estimators(["CorInt"])
 
 
 def test_points_that_it_refuses_are_told():

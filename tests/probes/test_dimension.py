@@ -89,7 +89,7 @@ def test_standard_errors_cover_the_truth(probe, neighbors, dimension):
 def test_a_line_through_space_has_one_dimension():
     points = torch.rand(1000, 1, generator=torch.Generator().manual_seed(0)) @ torch.ones(1, 7)
     table = neighbor_table(points, 20)
-    for found in (two_nn(table), two_nn(table, method="line"), gride(table, 2), levina_bickel(table)):
+    for found in (two_nn(table), gride(table, 2), levina_bickel(table)):
         assert abs(found.value - 1) < 4 * found.standard_error + 0.02
 
 
@@ -97,8 +97,6 @@ def test_a_line_through_space_has_one_dimension():
     "probe, sentence",
     [
         (lambda t: two_nn(t, 1.0), "discard of at least 0 and below 1"),
-        (lambda t: two_nn(t, method="curve"), "method likelihood or line"),
-        (lambda t: two_nn(t, 0.0, "line"), "discard above 0"),
         (lambda t: gride(t, 2, 2), "1 <= near < far"),
         (lambda t: gride(t, 64), "GRIDE expects 1 to 64 neighbors.*but got 128"),
         (lambda t: levina_bickel(t, 65), "Levina-Bickel expects 1 to 64 neighbors.*but got 65"),

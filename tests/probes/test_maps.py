@@ -7,10 +7,11 @@ from sklearn import manifold
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, act_shared
-from lightning_pz.probes import active, jacobian
-from lightning_pz.probes.agreement import ranks_agree
-from lightning_pz.probes.estimate import Estimate
-from lightning_pz.probes.local_pca import local_pca
+from lightning_pz.probes import decoder as probes_decoder
+from lightning_pz.probes import jacobian
+from lightning_pz.probes.agreement import neighbor_ranks, rank_agreement
+from lightning_pz.probes.dimension import local_pca
+from lightning_pz.probes.estimate import ProbeEstimate
 from lightning_pz.probes.neighbors import neighbor_table
 
 
@@ -22,7 +23,7 @@ def randn(*shape, seed=0):
 def test_agreement_equals_scikit_learn(neighbors):
     original = randn(50, 6)
     embedded = original[:, :2] + 0.3 * randn(50, 2, seed=1)
-    ours = ranks_agree(original, embedded, neighbors)
+    ours = rank_agreement(neighbor_ranks(original), neighbor_ranks(embedded), neighbors)
     one, other = original.numpy(), embedded.numpy()
     assert ours["trustworthiness"].value == pytest.approx(manifold.trustworthiness(one, other, n_neighbors=neighbors))
     assert ours["continuity"].value == pytest.approx(manifold.trustworthiness(other, one, n_neighbors=neighbors))
@@ -31,7 +32,7 @@ def test_agreement_equals_scikit_learn(neighbors):
 
 def test_agreement_refuses_too_many_neighbors():
     with pytest.raises(UserError, match="of 20 points expects 1 to 9 neighbors, but got 10"):
-        ranks_agree(randn(20, 3), randn(20, 2), 10)
+        rank_agreement(neighbor_ranks(randn(20, 3)), neighbor_ranks(randn(20, 2)), 10)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_rank_of_a_linear_decoder_and_its_whitening():
     assert jacobian.jacobian_rank(gram).standard_error == pytest.approx(0, abs=1e-9)
     assert jacobian.lipschitz(gram).value == pytest.approx(3 / 3**0.5)
     # In standard deviations of the latents the second direction is a hundred times shorter.
-    whitened = jacobian.whiten(gram, torch.diag(torch.tensor([4.0, 4e-4, 1.0])))
+    whitened = jacobian.whiten_grams(gram, torch.diag(torch.tensor([4.0, 4e-4, 1.0])))
     assert jacobian.jacobian_rank(whitened).value == pytest.approx(1, abs=1e-3)
     assert jacobian.lipschitz(whitened).value == pytest.approx(6 / 3**0.5)
 
@@ -101,31 +102,31 @@ def test_a_step_of_the_scale_changes_behavior_by_no_more(decoder):
 @pytest.mark.parametrize("change", [0.0, -1.0, float("nan")])
 def test_a_step_scale_expects_a_change(change):
     with pytest.raises(UserError, match="change of behavior above 0"):
-        jacobian.step_scale(Estimate(2.0), change)
+        jacobian.step_scale(ProbeEstimate(2.0), change)
 
 
 def test_active_latents_by_divergence():
     divergences = (
         torch.zeros(100, 6) + torch.tensor([2.0, 2.0, 2.0, 0.0, 0.0, 0.001]) + 0.0005 * randn(100, 6).float().abs()
     )
-    found = active.active_by_divergence(divergences)
+    found = probes_decoder.active_by_divergence(divergences)
     assert found.value == 3 and found.standard_error == pytest.approx(0, abs=1e-6)
-    assert active.divergence_rank(divergences) == pytest.approx(3, abs=0.1)
-    assert active.divergence_rank(torch.zeros(3, 2)) != active.divergence_rank(torch.zeros(3, 2))
+    assert probes_decoder.divergence_rank(divergences) == pytest.approx(3, abs=0.1)
+    assert probes_decoder.divergence_rank(torch.zeros(3, 2)) != probes_decoder.divergence_rank(torch.zeros(3, 2))
     # A latent on the threshold may lie on either side of it.
-    close = torch.full((100, 1), active.ACTIVE_NATS) + 0.01 * (randn(100, 1) - randn(100, 1).mean()).float()
-    assert active.active_by_divergence(close).standard_error == pytest.approx(0.5, abs=0.05)
+    close = torch.full((100, 1), probes_decoder.ACTIVE_NATS) + 0.01 * (randn(100, 1) - randn(100, 1).mean()).float()
+    assert probes_decoder.active_by_divergence(close).standard_error == pytest.approx(0.5, abs=0.05)
     with pytest.raises(UserError, match="finite divergences"):
-        active.active_by_divergence(torch.full((3, 2), torch.nan))
+        probes_decoder.active_by_divergence(torch.full((3, 2), torch.nan))
 
 
 def test_active_latents_by_singular_values():
     weight = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     covariance = torch.diag(torch.tensor([1.0, 9.0, 0.0]))
-    values = active.decoder_singular_values(weight, covariance)
+    values = probes_decoder.decoder_singular_values(weight, covariance)
     assert torch.allclose(values, torch.tensor([3.0, 2.0, 0.0], dtype=torch.double), atol=1e-9)
-    assert active.active_by_singular_values(values).value == 2
-    assert active.decoder_singular_values(weight[:1], covariance).tolist() == pytest.approx([2.0, 0.0, 0.0])
+    assert probes_decoder.active_by_singular_values(values).value == 2
+    assert probes_decoder.decoder_singular_values(weight[:1], covariance).tolist() == pytest.approx([2.0, 0.0, 0.0])
 
 
 def test_local_pca_of_a_curved_sheet_and_its_limits():

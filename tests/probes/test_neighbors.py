@@ -5,7 +5,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.probes.neighbors import distinct, linked_variance, neighbor_table
+from lightning_pz.probes.neighbors import distinct_points, linked_variance, neighbor_table
 
 
 @pytest.mark.parametrize("count, features, neighbors", [(1500, 3, 20), (200, 300, 199), (5, 1, 4)])
@@ -27,7 +27,7 @@ def test_close_points_far_from_the_origin_keep_their_digits():
 def test_duplicates_are_dropped_and_counted_by_the_rows_that_stay():
     points = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     twice = torch.cat([points, points[:7]])
-    kept, rows = distinct(twice)
+    kept, rows = distinct_points(twice)
     assert len(kept) == 50 and rows.tolist() == list(range(50)) and torch.equal(kept, points)
     with pytest.raises(UserError, match="drop duplicates first"):
         neighbor_table(twice, 3)
@@ -61,4 +61,4 @@ def test_bad_input(points, neighbors, sentence):
 
 
 def test_all_equal_points_are_one():
-    assert len(distinct(torch.ones(5, 3))[0]) == 1
+    assert len(distinct_points(torch.ones(5, 3))[0]) == 1

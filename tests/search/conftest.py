@@ -1,10 +1,12 @@
 """A small Mountain Car problem and an untrained decoder, which are enough to search."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lightning_pz.autoencoder.decoders import Decoder
-from lightning_pz.common.latents import LatentDistribution
+from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale
@@ -21,6 +23,12 @@ def network(car: EnvSpec) -> PolicyNetwork:
 @pytest.fixture(scope="session")
 def problem(network: PolicyNetwork, car: EnvSpec) -> Problem:
     return Problem(network, car, "standard", find_task(car.id, "standard"))
+
+
+@pytest.fixture(scope="session")
+def short_problem(network: PolicyNetwork, car: EnvSpec) -> Problem:
+    """The same with episodes of 60 steps, where their length does not matter."""
+    return Problem(network, replace(car, horizon=60), "standard", find_task(car.id, "standard"))
 
 
 @pytest.fixture

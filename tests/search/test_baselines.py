@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.search import extras
-from lightning_pz.search.algorithm_settings import BaselineSettings
+from lightning_pz.search import baselines
 from lightning_pz.search.baselines import BaselineSearch
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
-from lightning_pz.search.settings import BASELINES
+from lightning_pz.search.settings import BASELINES, BaselineSettings, check_algorithm_package
 
 
 def make(algorithm, problem, seed=0):
@@ -20,7 +19,8 @@ def make(algorithm, problem, seed=0):
 
 
 @pytest.mark.parametrize("algorithm", BASELINES)
-def test_policy_equals_the_librarys_and_runs_repeat(algorithm, problem):
+def test_policy_equals_the_librarys_and_runs_repeat(algorithm, problem, monkeypatch):
+    monkeypatch.setattr(baselines, "_PPO_ROLLOUT", 128)
     search = make(algorithm, problem)
     state = search.begin()
     state, generation = search.step(state)
@@ -37,7 +37,7 @@ def test_policy_equals_the_librarys_and_runs_repeat(algorithm, problem):
     assert not torch.equal(search.incumbent(other).params, policy.params)
 
 
-def test_the_seeds_of_episodes_that_judge_are_no_learners(problem):
+def test_seeds_of_evaluation_and_test_episodes_are_refused(problem):
     make("sac", problem, seed=EVALUATION_SEEDS - 1)
     for seed in (EVALUATION_SEEDS, TEST_SEEDS + 5):
         with pytest.raises(UserError, match=rf"--seed expects at most 9999999 .*but got {seed}"):
@@ -76,9 +76,9 @@ def test_a_reward_that_is_not_finite_is_refused_and_not_learned_from(algorithm, 
 
 
 @pytest.mark.parametrize("algorithm, line", [("sac", "[baselines]"), ("cmaes", "[cmaes]")])
-def test_a_missing_extra_is_told_with_the_line_that_installs_it(algorithm, line, monkeypatch):
-    monkeypatch.setattr(extras, "is_installed", lambda module: False)
+def test_a_missing_extra_is_refused_with_the_line_that_installs_it(algorithm, line, monkeypatch):
+    monkeypatch.setattr("lightning_pz.common.checks.is_installed", lambda module: False)
     with pytest.raises(UserError) as error:
-        extras.check_extra(algorithm)
+        check_algorithm_package(algorithm)
     assert str(error.value).endswith(f"pip install 'lightning_pz{line}'")
-    extras.check_extra("pgpe")
+    check_algorithm_package("pgpe")

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.envs.exploring import noisy
-from lightning_pz.envs.forward import BatchForward
-from lightning_pz.search.algorithm_settings import GradientSettings
+from lightning_pz.envs.forward import BatchForward, noisy
 from lightning_pz.search.gradient import GradientSearch, advantages, chain, likelihood_gradient, rewards_to_go
+from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import SearchSpace
 
 
@@ -79,7 +78,7 @@ def test_exploration_noise_has_the_asked_spread_and_does_not_shift(network):
     observations = np.random.default_rng(0).normal(size=(6, 2)) * 0.1
 
     def wanted(active):
-        act = noisy(BatchForward(network, params), 2, np.array([0.3]), np.random.default_rng(1))
+        act = noisy(BatchForward(network, params, 2), np.array([0.3]), np.random.default_rng(1))
         return act(observations, np.array(active))
 
     everyone, some = wanted(range(6)), wanted([1, 4])
@@ -87,7 +86,7 @@ def test_exploration_noise_has_the_asked_spread_and_does_not_shift(network):
     means = network(params, torch.from_numpy(observations).float().reshape(3, 2, 2)).reshape(6, 1).numpy()
     draws = np.concatenate(
         [
-            noisy(BatchForward(network, params), 2, np.array([0.3]), np.random.default_rng(seed))(
+            noisy(BatchForward(network, params, 2), np.array([0.3]), np.random.default_rng(seed))(
                 observations, np.arange(6)
             )
             - means
@@ -97,9 +96,14 @@ def test_exploration_noise_has_the_asked_spread_and_does_not_shift(network):
     assert abs(draws.mean()) < 0.02 and draws.std() == pytest.approx(0.3, rel=0.05)
 
 
+def gradient_search(settings, latents, weights, objective, **more):
+    given = {"settings": settings, "latents": latents, "weights": weights, "objective": objective}
+    return GradientSearch(**given, seed=0, start_episodes=1, **more)
+
+
 def test_it_improves_the_return_on_mountain_car(latents, weights, objective):
     settings = GradientSettings(policies=2, episodes=4, learning_rate=0.2)
-    search = GradientSearch(settings, latents, weights, objective, seed=0, starts=2, start_episodes=1)
+    search = gradient_search(settings, latents, weights, objective, starts=2)
     state, _ = search.step(search.begin())
 
     def returns(points):
@@ -116,7 +120,7 @@ def test_it_improves_the_return_on_mountain_car(latents, weights, objective):
 
 def test_releasing_the_decoder_goes_on_from_the_decoded_policy(latents, weights, objective):
     settings = GradientSettings(policies=2, episodes=2, parameter_learning_rate=1e-9)
-    search = GradientSearch(settings, latents, weights, objective, seed=0, starts=3, start_episodes=1, release_at=3500)
+    search = gradient_search(settings, latents, weights, objective, starts=3, release_at=3500)
     state, _ = search.step(search.begin())
     assert not state.released and state.steps < 3500
     state, _ = search.step(state)

@@ -1,32 +1,38 @@
-"""Budget, curve, incumbent and resumption of the one loop, with every algorithm that can be resumed."""
+"""Budget, curve, incumbent and resumption of the loop, with every algorithm that can be resumed."""
 
 import csv
 import itertools
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.known_folders import Identity, claim, find
+from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import mean_interval
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.algorithm_settings import GradientSettings, PgpeSettings, RandomLatentSettings
 from lightning_pz.search.algorithms import make_search
-from lightning_pz.search.loop import BARREN, check_budget, search_until_done, summarize
+from lightning_pz.search.generation import Generation
+from lightning_pz.search.loop import BARREN, COLUMNS, check_budget, search_until_done, summarize
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
-from lightning_pz.search.optimizers.protocol import Generation
-from lightning_pz.search.run_folder import COLUMNS, RunFolder
-from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.settings import GradientSettings, PgpeSettings, RandomLatentSettings, SearchSettings
 
 RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe")
 
 
+@pytest.fixture(scope="module")
+def problem(short_problem):
+    return short_problem
+
+
 def settings_of(algorithm, **more):
     given = {
-        "budget": 30_000, "starts": 4, "start_share": 1.0, "evaluation_episodes": 3, "test_episodes": 5, "checkpoint_seconds": 0.0,
+        "budget": 1_800, "starts": 4, "start_share": 1.0, "evaluation_episodes": 3, "test_episodes": 5, "checkpoint_seconds": 0.0,
         "pgpe": PgpeSettings(population=4), "random_latent": RandomLatentSettings(population=3),
         "gradient": GradientSettings(policies=2, episodes=2),
     }  # fmt: skip
@@ -38,7 +44,7 @@ def folder_at(path):
     return RunFolder(path, Identity({}))
 
 
-def play(settings, problem, latents, weights, path, stop_after=None):
+def run_in(settings, problem, latents, weights, path, stop_after=None):
     """Run a search in a folder; interrupt it after some generations if asked to."""
     objective, calls = Objective(problem), []
 
@@ -60,24 +66,35 @@ def without_seconds(path):
 
 @pytest.mark.parametrize("algorithm", RESUMABLE)
 def test_a_resumed_run_equals_a_straight_one(algorithm, problem, latents, weights, tmp_path):
-    more = {"release_decoder_at": 15_000} if algorithm == "gradient" else {}
-    settings = settings_of(algorithm, **more)
-    straight, _ = play(settings, problem, latents, weights, tmp_path / "straight")
+    more = {"release_decoder_at": 900} if algorithm == "gradient" else {}
+    settings = settings_of(algorithm, budget=2_400, **more)
+    straight, _ = run_in(settings, problem, latents, weights, tmp_path / "straight")
     for stop in (2, 2):
         with pytest.raises(KeyboardInterrupt):
-            play(settings, problem, latents, weights, tmp_path / "stopped", stop)
+            run_in(settings, problem, latents, weights, tmp_path / "stopped", stop)
     stopped_at = len(without_seconds(tmp_path / "stopped")) - 1
-    resumed, _ = play(settings, problem, latents, weights, tmp_path / "stopped")
+    resumed, _ = run_in(settings, problem, latents, weights, tmp_path / "stopped")
     assert 0 < stopped_at < len(straight.rows)
     assert without_seconds(tmp_path / "straight") == without_seconds(tmp_path / "stopped")
     assert torch.equal(straight.best.params, resumed.best.params) and straight.best_return == resumed.best_return
+
+
+@pytest.mark.parametrize("algorithm", RESUMABLE[:4])
+def test_a_run_that_version_0_1_left_unfinished_is_resumed(algorithm, problem, latents, weights, tmp_path):
+    """Its state names classes by the modules that held them then."""
+    shutil.copy(Path(__file__).parent / "states_of_version_0_1" / f"{algorithm}.pt", tmp_path / "state.pt")
+    progress, _ = run_in(settings_of(algorithm), problem, latents, weights, tmp_path)
+    straight, _ = run_in(settings_of(algorithm), problem, latents, weights, tmp_path / "straight")
+    ours, theirs = (torch.tensor(p.rows)[:, [0, 2, 3, 4, 5, 6]] for p in (progress, straight))
+    torch.testing.assert_close(ours[:3], theirs[:3], rtol=1e-4, atol=1e-4)
+    assert ours.shape == theirs.shape and (ours[:, 0] == theirs[:, 0]).all()
 
 
 def test_a_run_killed_in_the_middle_of_a_generation_resumes_to_the_same_curve(
     problem, latents, weights, tmp_path, monkeypatch
 ):
     settings = settings_of("pgpe")
-    play(settings, problem, latents, weights, tmp_path / "straight")
+    run_in(settings, problem, latents, weights, tmp_path / "straight")
     original, count = Objective.__call__, []
 
     def call(self, params, seeds):
@@ -88,8 +105,8 @@ def test_a_run_killed_in_the_middle_of_a_generation_resumes_to_the_same_curve(
 
     monkeypatch.setattr(Objective, "__call__", call)
     with pytest.raises(SystemExit):
-        play(settings, problem, latents, weights, tmp_path / "killed")
-    play(settings, problem, latents, weights, tmp_path / "killed")
+        run_in(settings, problem, latents, weights, tmp_path / "killed")
+    run_in(settings, problem, latents, weights, tmp_path / "killed")
     assert without_seconds(tmp_path / "straight") == without_seconds(tmp_path / "killed")
 
 
@@ -115,7 +132,7 @@ def test_steps_are_counted_exactly_and_stay_within_the_budget(
     monkeypatch.setattr(MountainCarSimulator, "step", step)
     monkeypatch.setattr(Objective, "measure", evaluate)
     settings = settings_of(algorithm)
-    progress, _ = play(settings, problem, latents, weights, tmp_path)
+    progress, _ = run_in(settings, problem, latents, weights, tmp_path)
     assert progress.env_steps == sum(taken) <= settings.budget
     search = make_search(settings, Objective(problem), latents, weights)
     assert progress.env_steps + search.cost(progress.search) > settings.budget
@@ -124,8 +141,8 @@ def test_steps_are_counted_exactly_and_stay_within_the_budget(
 
 
 def test_rows_hold_what_they_say(problem, latents, weights, network, tmp_path):
-    settings = settings_of("pgpe", budget=12_000)
-    progress, objective = play(settings, problem, latents, weights, tmp_path)
+    settings = settings_of("pgpe", budget=720)
+    progress, objective = run_in(settings, problem, latents, weights, tmp_path)
     search = make_search(settings, objective, latents, weights)
     state = search.begin()
     for row in progress.rows:
@@ -141,8 +158,8 @@ def test_rows_hold_what_they_say(problem, latents, weights, network, tmp_path):
 
 
 def test_the_result_is_measured_on_other_episodes_than_those_that_chose(problem, latents, weights, tmp_path, network):
-    settings = settings_of("pgpe", budget=12_000)
-    progress, objective = play(settings, problem, latents, weights, tmp_path)
+    settings = settings_of("pgpe", budget=720)
+    progress, objective = run_in(settings, problem, latents, weights, tmp_path)
     summary = summarize(progress, objective, settings)
     played = rollout(
         network, progress.best.params[None], problem.spec, range(TEST_SEEDS, TEST_SEEDS + 5),
@@ -154,18 +171,18 @@ def test_the_result_is_measured_on_other_episodes_than_those_that_chose(problem,
 
 
 def test_evaluations_come_when_they_are_due_and_at_the_end(problem, latents, weights, tmp_path):
-    often, _ = play(settings_of("pgpe"), problem, latents, weights, tmp_path / "often")
-    seldom, _ = play(settings_of("pgpe", evaluate_every=8000), problem, latents, weights, tmp_path / "seldom")
+    often, _ = run_in(settings_of("pgpe"), problem, latents, weights, tmp_path / "often")
+    seldom, _ = run_in(settings_of("pgpe", evaluate_every=480), problem, latents, weights, tmp_path / "seldom")
     steps = [row[0] for row in seldom.rows]
     assert steps[-1] == seldom.env_steps == often.env_steps
-    assert [s // 8000 for s in steps[:-1]] == [1, 2, 3]
+    assert [s // 480 for s in steps[:-1]] == [1, 2, 3]
     assert set(map(tuple, ([row[0], *row[2:]] for row in seldom.rows))) < set(
         map(tuple, ([row[0], *row[2:]] for row in often.rows))
     )
 
 
 class _Scripted:
-    """A search whose incumbents are given, to look at the loop alone."""
+    """A search whose incumbents are given, to test the loop alone."""
 
     resumable, state_types, least_budget = True, (), 1
 
@@ -209,7 +226,7 @@ def test_an_incumbent_that_overflows_is_never_the_best_of_several(problem, weigh
 
 
 class _Lost:
-    """A simulator whose reset gives NaN, after as many good resets as told."""
+    """A simulator whose reset gives NaN after a number of good resets."""
 
     def __init__(self, simulator, good):
         self.spec, self.size, self.simulator, self.good = simulator.spec, simulator.size, simulator, good
@@ -239,10 +256,10 @@ def test_a_search_whose_episodes_are_invalid_from_the_first_observation_ends(
     with pytest.raises(
         UserError, match=rf"no episode stayed finite in {BARREN} generations of {algorithm} on Mountain"
     ):
-        play(settings, problem, latents, weights, tmp_path / "never")
+        run_in(settings, problem, latents, weights, tmp_path / "never")
     # One that loses its way after a good beginning gives what it found, and says so.
     good[:] = [3, True]
-    progress, objective = play(settings, problem, latents, weights, tmp_path / "later")
+    progress, objective = run_in(settings, problem, latents, weights, tmp_path / "later")
     assert progress.barren == BARREN and math.isfinite(progress.best_return) and len(progress.rows) == 3 + BARREN
     steps = [row[0] for row in progress.rows]
     assert all(after > before for before, after in itertools.pairwise(steps))  # no evaluation is free
@@ -251,9 +268,9 @@ def test_a_search_whose_episodes_are_invalid_from_the_first_observation_ends(
 
 @pytest.mark.parametrize("algorithm", [*RESUMABLE, "ppo", "sac"])
 def test_a_budget_below_one_generation_is_refused(algorithm, problem, latents, weights):
-    settings = settings_of(algorithm, budget=900)
+    settings = settings_of(algorithm, budget=50)
     search = make_search(settings, Objective(problem), latents, weights)
-    with pytest.raises(UserError, match=f"--budget 900 is smaller than one generation.* {search.least_budget} env"):
+    with pytest.raises(UserError, match=f"--budget 50 is smaller than one generation.* {search.least_budget} env"):
         check_budget(search, settings)
 
 
@@ -266,18 +283,19 @@ def test_interval_against_the_normal_approximation():
 
 
 def test_a_run_is_locked_while_it_is_worked_on_and_a_broken_state_is_explained(tmp_path):
-    first = RunFolder.claim([tmp_path], "run", Identity({"a": 1}))
+    one, two = Identity({"a": 1}), Identity({"a": 2})
+    first = RunFolder(claim([tmp_path], "run", one), one)
     with first.lock():
         first.begin({"a": 1})
         with pytest.raises(UserError, match="another process is at work"), first.lock():
             pass
-    other = RunFolder.find([tmp_path], "run", Identity({"a": 2}))
+    other = RunFolder(find([tmp_path], "run", two), two)
     assert other.path == tmp_path / "run-002"
-    assert other.note == f"{first.path} is of another run (a is 1, not 2); this one goes to run-002"
-    assert first.note is None and RunFolder.find([tmp_path], "run", Identity({"a": 1})).note is None
+    assert other.note("run") == f"{first.path} is of another run (a is 1, not 2); this one goes to run-002"
+    assert find([tmp_path], "run", one) == first.path and first.note("run") is None
     (first.path / "state.pt").write_bytes(b"broken")
     with pytest.raises(UserError, match="cannot be read"):
-        first.load(())
+        first.load_state(())
     (first.path / "summary.json").write_bytes(b'{"env": ')
     with pytest.raises(UserError, match="cut off"):
         _ = first.summary

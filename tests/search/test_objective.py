@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz.common.latents import LatentDistribution
-from lightning_pz.envs.exploring import play
+from lightning_pz.common.latent_distribution import LatentDistribution
+from lightning_pz.envs.episodes import record_episodes
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
@@ -53,7 +53,7 @@ def test_playing_any_policy_equals_gymnasium(env_id):
     def act(observations, active):
         return policy.act(torch.from_numpy(np.float32(observations[active]))).numpy()
 
-    episodes = play(act, make_simulator(spec, 4), [3, 4, 5], find_task(env_id, "standard"), spec.horizon)
+    episodes = record_episodes(act, make_simulator(spec, 4), [3, 4, 5], find_task(env_id, "standard"), spec.horizon)
     expected = np.array([gymnasium_episode(by_policy(policy), env_id, seed) for seed in (3, 4, 5)])
     assert episodes.returns() == pytest.approx(expected[:, 0], rel=1e-3)
     assert episodes.lengths.tolist() == expected[:, 1].tolist() and episodes.steps == expected[:, 1].sum()

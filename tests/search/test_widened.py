@@ -5,13 +5,13 @@ import torch
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Prior, prior_scale
-from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.algorithms import make_search
-from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.objective import Objective
+from lightning_pz.search.settings import PgpeSettings, SearchSettings
 from lightning_pz.search.spaces import widened_space
 
 
-def test_without_an_offset_it_is_the_decoder_and_an_offset_is_told_in_units_of_the_prior(network, latents, weights):
+def test_without_an_offset_it_is_the_decoder_and_an_offset_is_in_units_of_the_prior(network, latents, weights):
     space, k = widened_space(latents, weights, 0.5), latents.size
     points = space.draw(4, 0)
     assert points.shape == (4, k + network.layout.num_params) and not points[:, k:].any()
@@ -25,8 +25,9 @@ def test_without_an_offset_it_is_the_decoder_and_an_offset_is_told_in_units_of_t
     )
 
 
-def test_the_latent_part_of_a_step_is_what_it_is_alone(latents, weights, objective):
+def test_the_latent_part_of_a_step_is_what_it_is_alone(latents, weights, short_problem):
     """Noise of many more coordinates does not drown it: the longest step grows with their number."""
+    objective = Objective(short_problem)
 
     def first_steps(widen):
         lengths = []
@@ -47,7 +48,7 @@ def test_identity_and_bad_settings():
     assert "widen" not in SearchSettings().identity() and SearchSettings(widen=0.5).identity()["widen"] == 0.5
     for settings, sentence in (
         ({"widen": 0.0}, "--widen expects a number above 0"),
-        ({"widen": 0.5, "algorithm": "cmaes"}, "--widen goes with --algorithm pgpe"),
+        ({"widen": 0.5, "algorithm": "cmaes"}, "--widen 0.5 goes with --algorithm pgpe"),
     ):
         with pytest.raises(UserError, match=sentence):
-            SearchSettings(**settings).check()
+            SearchSettings(**settings)

@@ -13,12 +13,12 @@ import yaml
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import SEARCHES, STUDIES, main
-from sweeps.compare import Comparison, World
+from sweeps.compare import ComparedEnv, Comparison
 from sweeps.fits import Fit
 from sweeps.growth import Variant, Ways
 from sweeps.options import SearchOptions, words_of
-from sweeps.optuna_study.plan import Confirm, Plan
-from sweeps.recovery import Grid
+from sweeps.optuna_study.plan import Confirm, StudyPlan
+from sweeps.recovery import RecoveryGrid
 from tests.sweeps.conftest import ROOT, TINY, settings
 
 HIDDEN = {"worker"}
@@ -136,11 +136,11 @@ def test_every_key_of_every_file_is_run(tmp_path, monkeypatch, folder):
     def keys(kind):
         return {field.name for field in dataclasses.fields(kind)}
 
-    assert keys(Grid) == set(RECOVERY["default"])
+    assert keys(RecoveryGrid) == set(RECOVERY["default"])
     assert keys(Ways) == set(GROWTH["default"]) and keys(Variant) == set(GROWTH["default"]["variants"]["a way"])
-    assert keys(Comparison) == set(COMPARE) and keys(World) == set(COMPARE["environments"]["mountaincar"])
+    assert keys(Comparison) == set(COMPARE) and keys(ComparedEnv) == set(COMPARE["environments"]["mountaincar"])
     # `finetune` is run by test_latent_size_against_return.
-    assert keys(Plan) - {"finetune"} == set(SEARCH) and keys(Confirm) == set(SEARCH["confirm"])
+    assert keys(StudyPlan) - {"finetune"} == set(SEARCH) and keys(Confirm) == set(SEARCH["confirm"])
     monkeypatch.setattr(Fit, "run", fake)
     grid = tmp_path / "grid.yaml"
     grid.write_text(yaml.safe_dump({"environments": ["mountaincar"], "default": SEARCH}))
@@ -211,7 +211,7 @@ def test_a_mistake_in_a_file_exits_with_2_before_torch(tmp_path):
 
 def test_a_worker_is_told_the_options_of_its_command():
     options = SearchOptions(env="hopper", trials=3, storage="sqlite:///x.db", workers=7)
-    assert words_of(options) == ["--env=hopper", "--storage=sqlite:///x.db", "--trials=3", "--workers=7"]
+    assert words_of(options) == ["--env=hopper", "--trials=3", "--workers=7", "--storage=sqlite:///x.db"]
 
 
 class Reached(Exception):
@@ -238,7 +238,7 @@ def test_every_shipped_file_belongs_to_a_study():
 
 
 def test_the_metrics_of_a_study_are_keys_of_a_summary(folder):
-    from sweeps.optuna_study.plan import METRICS
+    from sweeps.optuna_study.plan import SUMMARY_METRICS
 
     (path,) = Path(folder / "logs" / "fit" / "mountaincar" / "tiny-seed0").glob("summary.json")
-    assert set(METRICS) <= set(json.loads(path.read_text()))
+    assert set(SUMMARY_METRICS) <= set(json.loads(path.read_text()))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sweeps.pool_rows import as_csv, as_text, measure
+from sweeps.pool_rows import pool_numbers, pool_row, short_pool_table
 
 FIT = {"test_fvu": 0.1, "pca_fvu": 0.2, "collect_seconds": 3.0}
 
@@ -24,13 +24,13 @@ def row_of(own, gaps):
         }
         draws = {name: np.full(20, value) for name, value in values.items()}
         done.append(SimpleNamespace(summary={f"flip/{k}": v for k, v in values.items()}, draws={"flip": draws}))
-    return measure([FIT] * len(done), np.full(len(done), np.nan), done, ["flip"])
+    return pool_row([FIT] * len(done), np.full(len(done), np.nan), done, ["flip"])
 
 
 def kept(row):
-    header, line = as_text({"way": row}, short=True)
-    (numbers,) = csv.DictReader(io.StringIO(as_csv({"way": row})))
-    return dict(zip(header, line, strict=True))["kept by 50 best, or gap"], numbers
+    table = short_pool_table({"way": row})
+    (numbers,) = csv.DictReader(io.StringIO(pool_numbers({"way": row}).csv()))
+    return dict(zip(table.header, table.rows[0], strict=True))["kept by 50 best, or gap"], numbers
 
 
 def test_a_loss_that_shrinks_is_a_gain_in_units_of_return():
@@ -49,5 +49,5 @@ def test_a_clear_return_has_a_share_with_its_interval_or_range():
     told, numbers = kept(row_of([100.0, 110.0, 90.0, 100.0], [-20.0, -22.0, -18.0, -20.0]))
     assert told == "80.0 % [80.0, 80.0]"
     told, numbers = kept(row_of([100.0, 300.0], [-20.0, 60.0]))
-    assert told == "110 % (80 to 120)" and numbers["kept_interval"] == "range"
+    assert told == "110.0 % (80.0 to 120.0)" and numbers["kept_interval"] == "range"
     assert numbers["best_own_return_low"] == "100.0"

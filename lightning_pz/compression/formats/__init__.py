@@ -1,1 +1,1 @@
-"""Files of compressed policies: codecs, the loader, ONNX, and what each of them weighs."""
+"""Files of compressed policies: codecs, writer and reader, sizes."""

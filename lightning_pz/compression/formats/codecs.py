@@ -1,8 +1,8 @@
-"""Ways to write a tensor's numbers down: all of them, or only those that are not zero, with where they are.
+"""Codecs of a tensor's numbers: all of them, or only those other than zero, with their places.
 
-| codec | where the numbers are |
+| codec | how places are written |
 |---|---|
-| `dense` | everywhere |
+| `dense` | not at all: every number is written |
 | `csr` | row starts and column numbers, in the smallest integers that hold them |
 | `bitmap` | one bit per place |
 | `entropy` | gaps between nonzero places in bytes, and the numbers, both Huffman-coded by zlib |
@@ -23,7 +23,7 @@ _LONG = 255
 
 
 def encode(array: np.ndarray, codec: str) -> bytes:
-    """Write a matrix down, (rows, columns) of int8, float16 or float32.
+    """Return a matrix in bytes, (rows, columns) of int8, float16 or float32.
 
     `decode` with the same codec, shape and type gives it back, bit for bit (but for negative zeros).
     """

@@ -64,7 +64,7 @@ class HardConcrete(nn.Module):
 
     def draw(self, generator: torch.Generator) -> None:
         """Draw new noise for the next forward passes."""
-        # Drawn where the generator is, so that every device sees the same noise.
+        # Drawn on the generator's device, so that every device gets the same noise.
         drawn = torch.empty(self.uniform.shape, device=generator.device)
         self.uniform.copy_(drawn.uniform_(_EDGE, 1 - _EDGE, generator=generator))
 

@@ -1,4 +1,4 @@
-"""Truncated singular value decomposition of a layer, and three ways to choose its rank.
+"""Truncated singular value decomposition of a layer, and three rules for its rank.
 
 References:
     Best approximation of a given rank: Eckart and Young, Psychometrika 1936; on policies: arXiv 2403.06313.
@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.methods.quantize import fake_int8
+from lightning_pz.compression.modules import from_plan, to_plan
+from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 
 
 class Factors(nn.Module):
-    """A parametrization that replaces a weight by `left @ right`, two factors of a small rank.
-
-    What it is given plays no part; gradients reach the factors.
+    """A parametrization that replaces a weight by `left @ right`, two factors of a small rank, which gradients reach.
 
     Args:
         weight: (out, in), or (out, in, height, width), which counts as (out, in * height * width).
@@ -37,7 +37,7 @@ class Factors(nn.Module):
         self.shape, self.int8 = weight.shape, False
 
     def values(self) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
-        """Return the factors as they count, rounded to int8 if `int8` is set."""
+        """Return the factors, rounded to int8 if `int8` is set."""
         return (fake_int8(self.left), fake_int8(self.right)) if self.int8 else (self.left, self.right)
 
     def forward(self, weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
@@ -87,3 +87,31 @@ def rank_by_error(largest: int, error: Callable[[int], float], bound: float) -> 
         middle = (low + high) // 2
         low, high = (low, middle) if error(middle) <= bound else (middle + 1, high)
     return low
+
+
+def split_low_rank(network: nn.Sequential, factors: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Sequential:
+    """Return a network whose named layers are two layers each, their factors.
+
+    Args:
+        network: Its named weights are the products.
+        factors: (out, rank) and (rank, in) by name of the layer, see `lightning_pz.compression.methods.stack.layers_of`.
+    """
+    plan, tensors = to_plan(network)
+    return from_plan(_split(plan, tensors, {f"{name}.weight": pair for name, pair in factors.items()}), tensors)
+
+
+def _split(plan: NetworkPlan, tensors: Tensors, factors: Mapping[str, tuple[Tensor, Tensor]]) -> NetworkPlan:
+    result: NetworkPlan = []
+    for step in plan:
+        name = step.get("weight", "")
+        if name not in factors:
+            result.append(step | {"body": _split(step["body"], tensors, factors)} if "body" in step else step)
+            continue
+        left, right = (factor.detach().cpu() for factor in factors[name])
+        first, second = step | {"weight": f"{name}.right", "bias": None}, step | {"weight": f"{name}.left"}
+        if step["kind"] == "conv":
+            left, right = left[:, :, None, None], right.view(-1, *tensors[name].shape[1:])
+            second |= {"stride": [1, 1], "padding": [0, 0]}
+        tensors |= {first["weight"]: right, second["weight"]: left}
+        result += [first, second]
+    return result

@@ -22,12 +22,12 @@ class Mask(nn.Module):
 
     def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return the weight with zeros where it is masked."""
-        # Not a product: zero times a weight that has run off to infinity would not be zero.
+        # Not a product: zero times an infinite weight would not be zero.
         return torch.where(self.keep, weight, 0.0)
 
     @torch.no_grad()
     def shrink(self, weight: Float[Tensor, "..."], kept: int) -> None:
-        """Keep only the `kept` largest of the weights that are still kept; nothing comes back."""
+        """Keep only the `kept` largest of the weights still kept; no weight comes back."""
         self.keep &= magnitude_mask(weight, self.keep, kept)
 
 
@@ -37,7 +37,7 @@ def magnitude_mask(weight: Float[Tensor, "..."], keep: Bool[Tensor, "..."], kept
     Args:
         weight: Any shape.
         keep: Those that may be kept, of the same shape.
-        kept: How many to keep; all that are left if there are fewer.
+        kept: How many to keep; all if there are fewer.
     """
     size = torch.where(keep, weight.abs(), -1.0).flatten()
     kept = min(kept, int(keep.sum()))

@@ -42,14 +42,14 @@ def to_int8(weight: Float[Tensor, "out ..."]) -> tuple[Int8[Tensor, "out ..."], 
 
 
 def from_int8(levels: Int8[Tensor, "out ..."], scale: Float[Tensor, " _"]) -> Float[Tensor, "out ..."]:
-    """Return the weight that levels and scale stand for."""
+    """Return the weight of levels and scale."""
     return levels.float() * scale.view(-1, *[1] * (levels.ndim - 1))
 
 
 class ActivationInt8(nn.Module):
-    """Rounds what passes through to int8 levels, once it is switched on.
+    """Rounds its input to int8 levels, once it is switched on.
 
-    The scale follows the largest value seen in training, before that as well.
+    The scale follows the largest value seen in training, also before that.
 
     Args:
         momentum: Share of the old scale that is kept per training step.

@@ -1,4 +1,4 @@
-"""How sparse a network is when, and how its kept weights are shared among the layers. Imports no torch.
+"""Schedules of pruning: the sparsity at each step, and how the layers share the weights kept. Imports no torch.
 
 References:
     Cubic ramp: Zhu and Gupta, To prune, or not to prune, 2017 (arXiv 1710.01878). Erdos-Renyi kernel rule: Mocanu et
@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.checks import at_least, one_of, shares
+from lightning_pz.common.errors import UserError
 
-DISTRIBUTIONS = ("erk", "uniform")
+Distribution = Literal["erk", "uniform"]
+DISTRIBUTIONS: tuple[str, ...] = get_args(Distribution)
 
 
 def cubic_ramp(progress: float) -> float:
@@ -37,22 +40,15 @@ class Ramp:
     end: float = 0.8
     events: int = 600
 
-    def check(self) -> None:
-        """Raise `UserError` for a value outside its range."""
+    def __post_init__(self) -> None:
         if not 0 <= self.begin < self.end <= 1:
             raise UserError(
                 f"--ramp expects 0 <= begin < end <= 1, shares of the steps, but got {self.begin} and {self.end}"
             )
-        if self.events < 1:
-            raise UserError(f"--ramp.events expects at least 1, but got {self.events}")
+        at_least(1, {"ramp.events": self.events})
 
     def event(self, step: int, steps: int) -> int:
-        """Return how many events have come by a step, 0 to `events`.
-
-        Args:
-            step: Steps done.
-            steps: Steps in all, above 0.
-        """
+        """Return how many events, 0 to `events`, have happened after a step of so many in all."""
         # The rounding is for shares such as 0.8 * 1000, which must not fall short of their own step.
         through = (step / steps - self.begin) / (self.end - self.begin)
         return math.floor(round(self.events * min(max(through, 0.0), 1.0), 9))
@@ -65,27 +61,21 @@ class Ramp:
 def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[float]:
     """Return the share of weights that each layer keeps, so that all together keep `1 - sparsity`.
 
-    `erk` gives a layer a density proportional to `(n_in + n_out) / (n_in n_out)`, for a convolution
-    `(n_in + n_out + h + w) / (n_in n_out h w)`; a layer that would keep more than all keeps all, and the others make up
-    for it. `uniform` gives every layer the same.
-
     Args:
         shapes: Shapes of the weights: (out, in), or (out, in, height, width).
         sparsity: Share of all weights that go, 0 <= sparsity < 1.
-        distribution: `erk` or `uniform`.
+        distribution: `uniform` gives every layer the same density; `erk` one proportional to
+            `(n_in + n_out) / (n_in n_out)`, for a convolution `(n_in + n_out + h + w) / (n_in n_out h w)`. A layer that
+            would keep more than all keeps all, and the others make up for it.
 
     Raises:
         UserError: A sparsity outside [0, 1) or an unknown distribution.
     """
-    check_sparsity(sparsity)
-    if distribution not in DISTRIBUTIONS:
-        raise UserError(
-            f"--distribution expects one of {', '.join(DISTRIBUTIONS)}, but got {distribution!r}."
-            + nearest(distribution, DISTRIBUTIONS)
-        )
-    sizes = np.array([math.prod(shape) for shape in shapes], dtype=float)
+    shares({"sparsity": sparsity})
+    one_of("distribution", distribution, DISTRIBUTIONS)
     if distribution == "uniform":
         return [1 - sparsity] * len(shapes)
+    sizes = np.array([math.prod(shape) for shape in shapes], dtype=float)
     raw = np.array([sum(shape) for shape in shapes]) / sizes
     full = np.zeros(len(shapes), dtype=bool)
     while True:
@@ -98,9 +88,9 @@ def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribu
 
 
 def kept_counts(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[int]:
-    """Return how many weights each layer keeps; they add up to `round((1 - sparsity) N)` of N.
+    """Return how many weights each layer keeps, at least one; they add up to `round((1 - sparsity) N)` of N.
 
-    Whole numbers come from the densities by the largest remainder. Every layer keeps at least one weight.
+    Whole numbers come from `layer_densities` by the largest remainder.
 
     Raises:
         UserError: As for `layer_densities`, or so few weights that a layer would keep none.
@@ -122,9 +112,3 @@ def kept_counts(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution
             counts[layer] += step
         i += 1
     return counts.tolist()
-
-
-def check_sparsity(sparsity: float) -> None:
-    """Raise `UserError` unless the sparsity is at least 0 and below 1."""
-    if not 0 <= sparsity < 1:
-        raise UserError(f"--sparsity expects a share of at least 0 and below 1, but got {sparsity}")

@@ -1,10 +1,10 @@
-"""Compression of a network that must not be touched: stored weights live beside it.
+"""Compression of a network whose parameters must keep their order: stored weights live beside it.
 
 `torch.nn.utils.parametrize` moves a weight behind the bias in the order of parameters. Stable-Baselines3 updates target
 networks by position, so that a parametrized network would silently overwrite its target's biases with weights. Here
 the module keeps its parameters, in their order, and always holds the weights that it works with: masked, gated,
-rounded. The weights that are trained stand beside it, and are put in its place for the moment of the
-optimizer's step. That is the same training: a test compares the two.
+rounded. The stored weights, which are trained, replace them only during the optimizer's step. The training is the same:
+a test compares the two.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class Shadow:
         self.write()
 
     def remove(self) -> None:
-        """Let go of the optimizer; the network keeps the weights of the finished network."""
+        """Detach from the optimizer; the network keeps the weights of the finished network."""
         for hook in self._hooks:
             hook.remove()
         self.settle()
 
     @torch.no_grad()
     def write(self) -> None:
-        """Put into the network the weights it works with now."""
+        """Give the network the weights that it works with now."""
         for name, module in self.layers.items():
             module.weight.copy_(self.compressor.stacks[name](self.compressor.weights[name]))
 
     def settle(self) -> None:
-        """Put into the network the weights of the finished network, without noise."""
+        """Give the network the weights of the finished network, without noise."""
         self.compressor.train(False)
         self.write()
         self.compressor.train(True)
@@ -58,15 +58,14 @@ class Shadow:
 
     def _before_step(self, *_: Any) -> None:
         """Turn gradients of working weights into gradients of stored ones, and put those in place."""
-        compressor, extra = self.compressor, self.compressor.extra
+        extra = self.compressor.extra
         if extra is not None:
             extra.zero_grad()
         for name, module, stored in self._moving():
             stored.grad = None
-            # Adding nothing gives a factorized layer's weight, which plays no part, a gradient of zero.
-            torch.autograd.backward(compressor.stacks[name](stored) + 0 * stored, module.weight.grad)
-        penalty = compressor.penalty()
-        if penalty is not None:
+            # Adding nothing gives a factorized layer's weight, which is not used, a gradient of zero.
+            torch.autograd.backward(self.compressor.stacks[name](stored) + 0 * stored, module.weight.grad)
+        if (penalty := self.compressor.penalty()) is not None:
             penalty.backward()
         if extra is not None:
             extra.step()
@@ -76,7 +75,7 @@ class Shadow:
                 module.weight.grad = stored.grad
 
     def _after_step(self, *_: Any) -> None:
-        """Take the changed weights out again and put working ones in."""
+        """Store the changed weights and put working ones in place."""
         with torch.no_grad():
             for _name, module, stored in self._moving():
                 stored.copy_(module.weight)

@@ -1,8 +1,8 @@
-"""All that stands between a layer's stored weight and the one it works with, in one parametrization."""
+"""One parametrization for all methods: turns a layer's stored weight into the one that it works with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -50,7 +50,7 @@ class Stack(nn.Module):
 
     @torch.no_grad()
     def close_gates(self, weight: Tensor) -> Tensor:
-        """Make the gates final: closed ones become the mask; returns the weight with open ones multiplied in."""
+        """Make the gates final: closed ones become the mask; return the weight with open ones multiplied in."""
         if self.gates is None:
             return weight
         final = self.gates.eval()(weight)
@@ -59,45 +59,32 @@ class Stack(nn.Module):
         return final
 
     def factorize(self, weight: Float[Tensor, "out ..."], rank: int) -> None:
-        """Go on with two factors of a rank in place of the weight."""
+        """Put two factors of a rank in the place of the weight."""
         with torch.no_grad():
             self.factors = Factors(self.forward(weight), rank)
+
+    def state(self) -> dict[str, Any]:
+        """Return plain data and tensors for `restore`."""
+        return {
+            "int8": self.int8,
+            "gates": self.gates is not None,
+            "rank": None if self.factors is None else self.factors.left.shape[1],
+            "tensors": self.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Bring a stack without factors to a saved state."""
+        self.int8, self.gates = state["int8"], None
+        if state["gates"]:
+            self.add_gates(0.5)
+        if state["rank"] is not None:
+            self.factors = Factors(torch.zeros_like(self.mask.keep, dtype=torch.float32), state["rank"])
+        self.load_state_dict(state["tensors"])
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     """Return the layers that can be compressed, by name, in order."""
     return {name: module for name, module in network.named_modules() if isinstance(module, LAYERS)}
-
-
-def stack_state(stacks: dict[str, Stack]) -> dict[str, dict[str, object]]:
-    """Return plain data and tensors from which `restore_stacks` makes the same stacks."""
-    return {
-        name: {
-            "int8": stack.int8,
-            "gates": stack.gates is not None,
-            "rank": None if stack.factors is None else stack.factors.left.shape[1],
-            "tensors": stack.state_dict(),
-        }
-        for name, stack in stacks.items()
-    }
-
-
-def restore_stacks(stacks: dict[str, Stack], state: dict[str, dict]) -> None:
-    """Bring fresh stacks to a saved state."""
-    for name, stack in stacks.items():
-        saved = state[name]
-        stack.int8 = saved["int8"]
-        if saved["gates"]:
-            stack.add_gates(0.5)
-        if saved["rank"] is not None:
-            stack.factors = Factors(torch.zeros_like(stack.mask.keep, dtype=torch.float32), saved["rank"])
-        stack.load_state_dict(saved["tensors"])
-
-
-def extra_parameters(stacks: dict[str, Stack]) -> Iterator[nn.Parameter]:
-    """Yield gate locations and factors: parameters that the network itself does not have."""
-    for stack in stacks.values():
-        yield from stack.parameters()
 
 
 def check_finite(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 and back: its models, their networks as plain `nn.Sequential`s, and its zip files."""
+"""Models of Stable-Baselines3: its zip files, and their networks as plain `nn.Sequential`s."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gymnasium import spaces
 from torch import nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.network import Divide, ToBox
-from lightning_pz.compression.settings import ALGORITHMS
+from lightning_pz.compression.modules import Divide, ToBox
+from lightning_pz.compression.settings import SB3_ALGORITHMS
 
 
 def algorithm_class(name: str) -> Any:
@@ -28,7 +28,7 @@ def algorithm_of(path: str | Path) -> str:
     """Return which algorithm a zip file holds, without loading it.
 
     Raises:
-        UserError: No model of Stable-Baselines3, or one of an algorithm that is not among `ALGORITHMS`.
+        UserError: No model of Stable-Baselines3, or one of an algorithm that is not among `SB3_ALGORITHMS`.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -40,13 +40,13 @@ def algorithm_of(path: str | Path) -> str:
     found = re.fullmatch(r"stable_baselines3\.(\w+)\.policies", module)
     # PPO's policies are those of A2C's module.
     name = {"common": "ppo"}.get(found.group(1), found.group(1)) if found else module
-    if name not in ALGORITHMS:
-        raise UserError(f"{path} holds a policy of {module}, but expected one of {', '.join(ALGORITHMS)}")
+    if name not in SB3_ALGORITHMS:
+        raise UserError(f"{path} holds a policy of {module}, but expected one of {', '.join(SB3_ALGORITHMS)}")
     return name
 
 
 def load_policy_of(path: str | Path, algorithm: str) -> Any:
-    """Open a model to act, not to learn: without a replay buffer, which may take gigabytes, or need an environment.
+    """Return a model to act, not to learn: without a replay buffer, which may take gigabytes, or need an environment.
 
     Raises:
         UserError: It does not load.
@@ -56,7 +56,7 @@ def load_policy_of(path: str | Path, algorithm: str) -> Any:
 
 
 def load_model(path: str | Path, algorithm: str, **more: Any) -> Any:
-    """Open a model with the stock loader, on the CPU.
+    """Return a model by the stock loader, on the CPU.
 
     Raises:
         UserError: It does not load.
@@ -84,11 +84,11 @@ def network_of(model: Any) -> nn.Sequential:
         extractor = policy.pi_features_extractor
     elif kind in ("sac", "td3"):
         actor = policy.actor
-        # TD3's last module is the tanh that `ToBox` has too.
+        # TD3's last module is a tanh, which `ToBox` has too.
         head = [*actor.latent_pi, actor.mu] if kind == "sac" else list(actor.mu)[:-1]
         extractor = actor.features_extractor
     else:
-        raise UserError(f"--policy reads models of {', '.join(ALGORITHMS)}, but this one is {type(model).__name__}")
+        raise UserError(f"--policy reads models of {', '.join(SB3_ALGORITHMS)}, but this one is {type(model).__name__}")
     layers = [*_features(extractor, policy), *head]
     if isinstance(space, spaces.Discrete):
         return nn.Sequential(*layers)
@@ -105,7 +105,7 @@ def optimizer_of(model: Any) -> torch.optim.Optimizer:
 
 
 def _features(extractor: nn.Module, policy: Any) -> list[nn.Module]:
-    """Return what comes before the first layer that all extractors share."""
+    """Return the modules of a features extractor."""
     from stable_baselines3.common.preprocessing import is_image_space
     from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
 

@@ -1,7 +1,7 @@
-"""Training a policy by Stable-Baselines3 while it is made small. Needs the extra `compression`.
+"""Trains a policy by Stable-Baselines3 while it is compressed. Needs the extra `compression`.
 
 A training is cut into segments of `checkpoint_every` environment steps. Each begins with fresh episodes and generators
-seeded by its number, and each end is saved, so that a training that goes on after a kill equals one that was never stopped.
+seeded by its number, and its end is saved, so that a training that is killed and resumed equals one that is not.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import copy
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,61 +18,41 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.her import HerReplayBuffer
-from torch import nn
 from tqdm import tqdm
 
+from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing
-from lightning_pz.compression.compressor import Compressor
+from lightning_pz.compression.compressor import Compressed, Compressor
 from lightning_pz.compression.environments import World
 from lightning_pz.compression.make_environment import make_world_env
 from lightning_pz.compression.methods.shadow import Shadow
-from lightning_pz.compression.network import to_plan
+from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.seeds import segment_seed
 from lightning_pz.compression.settings import RESUME, CompressSettings
-from lightning_pz.compression.training.recent import Recent
-from lightning_pz.compression.training.sb3_callback import CompressionCallback
+from lightning_pz.compression.training.distill import RANK_STATES
+from lightning_pz.compression.training.sb3_callback import CompressionCallback, RecentObservations
 from lightning_pz.compression.training.sb3_networks import algorithm_class, load_model, network_of, optimizer_of
 
-_RANK_STATES = 2000
-CLASSES = ("features_extractor_class", "activation_fn")
+CLASS_ARGUMENTS = ("features_extractor_class", "activation_fn")
 """Arguments in `policy_kwargs` that name a class by its dotted path."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A policy that was trained and made small.
-
-    Attributes:
-        model: The Stable-Baselines3 model; its layers hold the finished weights.
-        whole: Its deterministic policy.
-        final: The same with low-rank layers split in two.
-        compressor: What was done to it.
-        env_steps: Environment steps taken.
-    """
-
-    model: Any
-    whole: nn.Sequential
-    final: nn.Sequential
-    compressor: Compressor
-    env_steps: int
-
-
-def train(
+def train_sb3(
     world: World,
     settings: CompressSettings,
     folder: Path,
     *,
     progress: bool | None = False,
     stop_after: int | None = None,
-) -> Trained | None:
-    """Train from scratch, or go on where a training in this folder was interrupted.
+) -> Compressed | None:
+    """Train from scratch, or resume an interrupted training in this folder.
 
     Args:
         world: The environment.
         settings: What to do.
-        folder: Where TensorBoard events and, between segments, the state in `RESUME` go; who called takes it away once
-            the result is safe.
+        folder: Takes TensorBoard events and, between segments, the state in `RESUME`, which the caller removes once the
+            result is safe.
         progress: Whether to draw a progress bar; on a terminal only if None.
         stop_after: Segments after which to return None, as if killed.
 
@@ -82,42 +61,36 @@ def train(
     """
     check_algorithm(world, settings.algorithm)
     options = copy.deepcopy(settings.model.get(settings.algorithm, {}))
-    envs = options.pop("n_envs", 1)
-    total, place = settings.total_steps(), folder / RESUME
-    segment = settings.checkpoint_every or total
-    saved = _load(place)
-    number = 0 if saved is None else saved["segments"]
-    hindsight = options.pop("hindsight", False)
+    envs, hindsight = options.pop("n_envs", 1), options.pop("hindsight", False)
     env = _make_envs(world, envs, flatten=not hindsight)
     if hindsight:
         options |= {"policy": "MultiInputPolicy", "replay_buffer_class": HerReplayBuffer}
-    if saved is None:
-        model = make_model(world, settings, options, env)
-    else:
-        model = load_model(place / f"model-{number}.zip", settings.algorithm, env=env)
-        if (replay := place / f"replay-{number}.pkl").is_file():
-            with _explained(replay):
-                model.load_replay_buffer(replay)
+    place = folder / RESUME
+    saved = _load(place)
+    number = 0 if saved is None else saved["segments"]
+    model = (
+        make_model(world, settings, options, env)
+        if saved is None
+        else _load_learner(place, number, settings.algorithm, env)
+    )
     model.set_logger(configure(str(folder), ["tensorboard"]))
 
-    rate = float(optimizer_of(model).param_groups[0]["lr"])
-    network = network_of(model)
+    optimizer, network = optimizer_of(model), network_of(model)
     to_plan(network)  # Refuses now, not after the training, what no file can hold.
-    recent = Recent(_RANK_STATES) if settings.has("low_rank") and settings.low_rank.error is not None else None
+    by_error = settings.has("low_rank") and settings.low_rank.error is not None
+    recent = RecentObservations(RANK_STATES) if by_error else None
     states = None if recent is None else lambda: recent.states().float()
-    compressor = Compressor(network, settings, rate, states)
+    compressor = Compressor(network, settings, float(optimizer.param_groups[0]["lr"]), states)
+    shadow = Shadow(compressor, optimizer)
     if saved is not None:
         compressor.restore(saved["compressor"])
+        shadow.settle()
         if recent is not None and saved["recent"] is not None:
             recent.restore(saved["recent"])
-    shadow = Shadow(compressor, optimizer_of(model))
-    if saved is not None:
-        with torch.no_grad():
-            for name, weight in compressor.weights.items():
-                weight.copy_(saved["compressor"]["weights"][name])
-        shadow.settle()
+    total = settings.total_steps()
+    segment = settings.checkpoint_every or total
     steps = 0 if saved is None else model.num_timesteps
-    with tqdm(total=total, initial=steps, unit="step", disable=None if progress is None else not progress) as bar:
+    with tqdm(total=total, initial=steps, unit="step", disable=tqdm_disable(progress)) as bar:
         while model.num_timesteps < total:
             model.set_env(env)
             model.set_random_seed(segment_seed(settings.seed, number))
@@ -132,8 +105,7 @@ def train(
     compressor.advance(total)
     shadow.remove()
     env.close()
-    whole, final = compressor.finished()
-    return Trained(model, whole, final, compressor, model.num_timesteps)
+    return Compressed(*compressor.finished(), compressor, model.num_timesteps, model)
 
 
 def make_model(world: World, settings: CompressSettings, options: dict[str, Any], env: VecEnv) -> Any:
@@ -150,7 +122,7 @@ def make_model(world: World, settings: CompressSettings, options: dict[str, Any]
     """
     options = {"policy": "CnnPolicy" if world.is_image else "MlpPolicy", "device": "cpu"} | options
     inner = options.get("policy_kwargs", {})
-    for key in CLASSES:
+    for key in CLASS_ARGUMENTS:
         if isinstance(inner.get(key), str):
             inner[key] = class_of(f"model.{settings.algorithm}.policy_kwargs.{key}", inner[key])
     if settings.algorithm != "ppo":
@@ -193,11 +165,19 @@ def _make_envs(world: World, count: int, *, flatten: bool) -> VecEnv:
 
 
 def _load(place: Path) -> dict[str, Any] | None:
-    """Return what `_save` kept, or None where there is nothing to go on from."""
+    """Return the state that `_save` wrote, or None where there is none."""
     if not (place / "state.pt").is_file():
         return None
     with _explained(place / "state.pt"):
         return torch.load(place / "state.pt", weights_only=True)
+
+
+def _load_learner(place: Path, number: int, algorithm: str, env: VecEnv) -> Any:
+    model = load_model(place / f"model-{number}.zip", algorithm, env=env)
+    if (replay := place / f"replay-{number}.pkl").is_file():
+        with _explained(replay):
+            model.load_replay_buffer(replay)
+    return model
 
 
 @contextlib.contextmanager
@@ -210,8 +190,10 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _save(place: Path, number: int, model: Any, compressor: Compressor, shadow: Shadow, recent: Recent | None) -> None:
-    """Keep where the training stands; `state.pt` comes last and says which files count."""
+def _save(
+    place: Path, number: int, model: Any, compressor: Compressor, shadow: Shadow, recent: RecentObservations | None
+) -> None:
+    """Write the state of the training; `state.pt` comes last and says which files count."""
     place.mkdir(parents=True, exist_ok=True)
     shadow.settle()
     model.save(place / f"model-{number}.zip")

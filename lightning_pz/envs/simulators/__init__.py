@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning_pz.envs.simulators.classic import MountainCarSimulator, PendulumSimulator
 from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
 from lightning_pz.envs.simulators.mujoco import MujocoSimulator
-from lightning_pz.envs.simulators.mujoco_tables import RECIPES
+from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
 from lightning_pz.envs.simulators.protocol import Physics, Simulator, Transition
 from lightning_pz.envs.specs import EnvSpec, env_spec
 
@@ -27,7 +27,7 @@ def make_simulator(env: str | EnvSpec, size: int, threads: int = 1) -> Simulator
     if size < 1 or threads < 1:
         raise ValueError(f"a simulator needs at least 1 slot and 1 thread, but got {size} and {threads}")
     spec = env_spec(env) if isinstance(env, str) else env
-    if spec.id in RECIPES:
+    if spec.id in MUJOCO_FORMULAS:
         return MujocoSimulator(spec, size, threads)
     if spec.id == "MountainCarContinuous-v0":
         return MountainCarSimulator(spec, size)

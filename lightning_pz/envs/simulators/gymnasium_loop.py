@@ -6,7 +6,7 @@ microseconds: `AsyncVectorEnv` made a quarter of the steps of a plain loop on tw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gymnasium
 import numpy as np
@@ -21,10 +21,16 @@ class GymnasiumSimulator:
     Args:
         spec: The environment.
         size: Number of slots. Environments are made when a slot is first used, and kept.
+        make: Makes the environment of a slot; the registered one, without its step limit, if not given.
+        physics: Whether transitions hold positions and velocities, which nothing but tasks reads.
     """
 
-    def __init__(self, spec: EnvSpec, size: int) -> None:
-        self.spec, self.size = spec, size
+    def __init__(
+        self, spec: EnvSpec, size: int, make: Callable[[], gymnasium.Env] | None = None, physics: bool = True
+    ) -> None:
+        self.spec, self.size, self._reads_physics = spec, size, physics
+        # The loop counts steps itself, up to a horizon that need not be the registered one.
+        self._make = make or (lambda: make_env(spec.id, max_episode_steps=-1))
         self._envs: list[gymnasium.Env] = []
         self._observations = np.zeros((size, spec.observation_size))
         self._dt = 1.0
@@ -37,8 +43,7 @@ class GymnasiumSimulator:
         """
         check_seeds(seeds, self.size)
         while len(self._envs) < len(seeds):
-            # The rollout counts steps itself, up to a horizon that need not be the registered one.
-            self._envs.append(make_env(self.spec.id, max_episode_steps=-1))
+            self._envs.append(self._make())
         self._dt = control_seconds(self._envs[0])
         for env, row, seed in zip(self._envs, self._observations, seeds, strict=False):
             row[:] = env.reset(seed=int(seed))[0]
@@ -59,7 +64,14 @@ class GymnasiumSimulator:
         after = self._physics(active)
         return Transition(observations, actions, next_observations, rewards, terminated, before, after, self._dt)
 
+    def close(self) -> None:
+        """Close all environments."""
+        for env in self._envs:
+            env.close()
+
     def _physics(self, active: np.ndarray) -> Physics:
+        if not self._reads_physics:
+            return Physics(np.empty((len(active), 0)), np.empty((len(active), 0)))
         each = [read_physics(self._envs[slot], self._observations[slot]) for slot in active.tolist()]
         return Physics(np.stack([one.positions for one in each]), np.stack([one.velocities for one in each]))
 

@@ -9,13 +9,13 @@ import numpy as np
 from gymnasium.utils import seeding
 from mujoco.batch import Batch, SimulationError
 
-from lightning_pz.envs.simulators.mujoco_tables import RECIPES
+from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
 from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, put, rows
 from lightning_pz.envs.specs import EnvSpec, make_env
 
 
 class MujocoSimulator:
-    """Episodes of one of `RECIPES`, bit-equal to Gymnasium's for the same seeds and actions.
+    """Episodes of one of `MUJOCO_FORMULAS`, bit-equal to Gymnasium's for the same seeds and actions.
 
     What Gymnasium reads late is read late here as well: `mj_step` leaves Cartesian positions and constraint
     forces one substep behind the state, and rewards and observations of some environments use them.
@@ -28,7 +28,7 @@ class MujocoSimulator:
 
     def __init__(self, spec: EnvSpec, size: int, threads: int = 1) -> None:
         self.spec, self.size = spec, size
-        self._recipe = RECIPES[spec.id]
+        self._formulas = MUJOCO_FORMULAS[spec.id]
         env = make_env(spec.id)
         source = env.unwrapped
         # The model that Gymnasium itself loaded, and its way of cutting control steps into substeps.
@@ -38,10 +38,10 @@ class MujocoSimulator:
         self._rest = source.init_qpos.copy(), source.init_qvel.copy()  # type: ignore[attr-defined]
         env.close()
         # Contact forces have to be computed on a simulation's whole MjData, so it must have one of its own.
-        self._batch = Batch(self._model, size, threads, persistent=self._recipe.contact_forces)
-        self._fields = {name: self._batch.bind(name) for name in ("qpos", "qvel", *self._recipe.outputs)}
+        self._batch = Batch(self._model, size, threads, persistent=self._formulas.contact_forces)
+        self._fields = {name: self._batch.bind(name) for name in ("qpos", "qvel", *self._formulas.outputs)}
         self._control = self._batch.bind("ctrl")
-        if self._recipe.contact_forces:
+        if self._formulas.contact_forces:
             self._scratch = mujoco.MjData(self._model)
             self._fields["cfrc_ext"] = np.zeros((size, self._model.nbody, 6))
         # The active rows after the last step: what the next one starts from.
@@ -58,11 +58,11 @@ class MujocoSimulator:
         for slot, seed in enumerate(seeds):
             self._fields["qpos"][slot], self._fields["qvel"][slot] = noise[seed]
         self._batch.forward(slots)
-        if self._recipe.contact_forces:
+        if self._formulas.contact_forces:
             self._fields["cfrc_ext"][: len(seeds)] = 0
         self._slots = slots
         self._now = {name: field[: len(seeds)].copy() for name, field in self._fields.items()}
-        self._observations = self._recipe.observe(self._now)
+        self._observations = self._formulas.observe(self._now)
         return self._observations.copy()
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
@@ -71,8 +71,8 @@ class MujocoSimulator:
         put(self._control, active, actions)
         failed = self._advance(active)
         after = {name: rows(field, active) for name, field in self._fields.items()}
-        rewards, terminated = self._recipe.outcome(before, after, actions, self._dt)
-        next_observations = self._recipe.observe(after)
+        rewards, terminated = self._formulas.outcome(before, after, actions, self._dt)
+        next_observations = self._formulas.observe(after)
         if failed is not None:
             next_observations[np.isin(active, failed)] = np.nan
         self._slots, self._now, self._observations = active.copy(), after, next_observations
@@ -88,7 +88,7 @@ class MujocoSimulator:
         )
 
     def _draw(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._recipe.noise(seeding.np_random(int(seed))[0], *self._rest)
+        return self._formulas.noise(seeding.np_random(int(seed))[0], *self._rest)
 
     def _before(self, active: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return fields and observations of the active slots, which the last call left behind."""
@@ -99,7 +99,7 @@ class MujocoSimulator:
             return {name: field[keep] for name, field in self._now.items()}, self._observations[keep]
         # A slot that sat out the last call: read its state back.
         before = {name: rows(field, active) for name, field in self._fields.items()}
-        return before, self._recipe.observe(before)
+        return before, self._formulas.observe(before)
 
     def _advance(self, active: np.ndarray) -> np.ndarray | None:
         """Step the active slots; return those in which MuJoCo gave up, or None."""
@@ -108,7 +108,7 @@ class MujocoSimulator:
             self._batch.step(active, nstep=self._substeps)
         except SimulationError as error:
             failed = error.ids
-        if self._recipe.contact_forces:
+        if self._formulas.contact_forces:
             forces, scratch = self._fields["cfrc_ext"], self._scratch
             for slot in active.tolist():
                 self._batch.get_data(slot, scratch)

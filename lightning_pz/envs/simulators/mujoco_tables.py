@@ -14,13 +14,13 @@ import numpy as np
 from lightning_pz.envs.simulators.numerics import scalar_square
 
 Fields = Mapping[str, np.ndarray]
-"""MjData fields of n simulations by name: `qpos` (n, nq), `qvel` (n, nv) and the recipe's `outputs`."""
+"""MjData fields of n simulations by name: `qpos` (n, nq), `qvel` (n, nv) and the formulas' `outputs`."""
 Outcome = tuple[np.ndarray, np.ndarray]
 """Rewards (n,) float64 and terminated (n,) bool."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MujocoFormulas:
     """One environment.
 
     Attributes:
@@ -182,16 +182,20 @@ def _balance_double(before: Fields, after: Fields, actions: np.ndarray, dt: floa
 
 _INFINITY = float("inf")
 
-RECIPES: dict[str, Recipe] = {
-    "HalfCheetah-v5": Recipe(_observe_from(1), _run(0.1), _mixed(0.1)),
-    "Swimmer-v5": Recipe(_observe_from(2), _run(1e-4), _uniform(0.1)),
-    "Hopper-v5": Recipe(_observe_from(1, 10.0), _hop((0.7, _INFINITY), (-0.2, 0.2), state_limit=100.0), _uniform(5e-3)),
-    "Walker2d-v5": Recipe(_observe_from(1, 10.0), _hop((0.8, 2.0), (-1.0, 1.0), state_limit=_INFINITY), _uniform(5e-3)),
-    "InvertedPendulum-v5": Recipe(_observe_from(0), _balance, _uniform(0.01)),
-    "InvertedDoublePendulum-v5": Recipe(
+MUJOCO_FORMULAS: dict[str, MujocoFormulas] = {
+    "HalfCheetah-v5": MujocoFormulas(_observe_from(1), _run(0.1), _mixed(0.1)),
+    "Swimmer-v5": MujocoFormulas(_observe_from(2), _run(1e-4), _uniform(0.1)),
+    "Hopper-v5": MujocoFormulas(
+        _observe_from(1, 10.0), _hop((0.7, _INFINITY), (-0.2, 0.2), state_limit=100.0), _uniform(5e-3)
+    ),
+    "Walker2d-v5": MujocoFormulas(
+        _observe_from(1, 10.0), _hop((0.8, 2.0), (-1.0, 1.0), state_limit=_INFINITY), _uniform(5e-3)
+    ),
+    "InvertedPendulum-v5": MujocoFormulas(_observe_from(0), _balance, _uniform(0.01)),
+    "InvertedDoublePendulum-v5": MujocoFormulas(
         _observe_double_pendulum, _balance_double, _mixed(0.1), outputs=("site_xpos", "qfrc_constraint")
     ),
-    "Reacher-v5": Recipe(_observe_reacher, _reach, _reacher_noise, outputs=("xpos",)),
-    "Ant-v5": Recipe(_observe_ant, _ant, _mixed(0.1), outputs=("xpos",), contact_forces=True),
+    "Reacher-v5": MujocoFormulas(_observe_reacher, _reach, _reacher_noise, outputs=("xpos",)),
+    "Ant-v5": MujocoFormulas(_observe_ant, _ant, _mixed(0.1), outputs=("xpos",), contact_forces=True),
 }
 """The environments that run on MuJoCo's native batch stepping, by Gymnasium id."""

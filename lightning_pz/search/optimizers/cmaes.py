@@ -1,4 +1,4 @@
-"""CMA-ES from the package `cma` behind ask and tell: the strong opponent where there are few coordinates.
+"""CMA-ES from the package `cma`: the strong opponent where there are few coordinates.
 
 References:
     Hansen and Ostermeier 2001, Completely Derandomized Self-Adaptation in Evolution Strategies.
@@ -13,20 +13,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.search.algorithm_settings import CmaesSettings
-from lightning_pz.search.extras import check_extra
-from lightning_pz.search.optimizers.protocol import centered_ranks
+from lightning_pz.search.optimizers.protocol import Fitness, Point, Points, centered_ranks
+from lightning_pz.search.settings import CmaesSettings, check_algorithm_package
 
 
 class CmaesState(NamedTuple):
-    """The package's own object, which holds its random generator as well.
+    """The package's own object, random generator included.
 
     Attributes:
         strategy: The pickled object.
-        asked: The points it was last asked for, (n, D) float64; (0, D) before that. D is at least 2.
+        asked: The points of the last `ask`, (n, D) float64; (0, D) before that. D is at least 2.
     """
 
     strategy: bytes
@@ -36,33 +34,26 @@ class CmaesState(NamedTuple):
 class Cmaes:
     """CMA-ES behind `lightning_pz.search.optimizers.protocol.Optimizer`; it maximizes, by ranks.
 
-    The package does not support a single coordinate, so that one gets an idle companion.
+    The package needs two coordinates, so that a single one gets an idle companion.
 
     Args:
         settings: Population and first step size.
         size: Coordinates of a point, d; they decide the usual population, 4 + 3 ln d.
-        diagonal: Adapt a standard deviation per coordinate alone, which thousands of coordinates allow (Ros and Hansen
-            2008, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity).
+        diagonal: Adapt only a standard deviation per coordinate, which is affordable for thousands of them (Ros and
+            Hansen 2008, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity).
 
     Raises:
         UserError: The package is not installed.
     """
 
     def __init__(self, settings: CmaesSettings, size: int, *, diagonal: bool = False) -> None:
-        settings.check()
-        check_extra("cmaes")
+        check_algorithm_package("cmaes")
         self.settings, self.size, self.diagonal = settings, size, diagonal
-        self._population = settings.population or 4 + int(3 * math.log(max(2, size)))
+        self.population = settings.population or 4 + int(3 * math.log(max(2, size)))
 
-    @property
-    def population(self) -> int:
-        """Points per generation."""
-        return self._population
-
-    def begin(self, start: Float[Tensor, " size"], seed: int) -> CmaesState:
-        """Return the first state; see `Optimizer.begin`."""
+    def begin(self, start: Point, seed: int) -> CmaesState:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of plotting, which is not used here
+            warnings.simplefilter("ignore")  # about plotting, which is not used here
             import cma
         x0 = np.zeros(max(2, self.size))
         x0[: self.size] = start.double().numpy()
@@ -74,21 +65,17 @@ class Cmaes:
         strategy = cma.CMAEvolutionStrategy(x0, self.settings.sigma, options)
         return CmaesState(strategy.pickle_dumps(), torch.zeros(0, len(x0), dtype=torch.double))
 
-    def ask(self, state: CmaesState) -> tuple[CmaesState, Float[Tensor, "points size"]]:
-        """Return points; see `Optimizer.ask`."""
+    def ask(self, state: CmaesState) -> tuple[CmaesState, Points]:
         strategy = _load(state)
         asked = torch.from_numpy(np.array(strategy.ask()))
         return CmaesState(strategy.pickle_dumps(), asked), asked[:, : self.size].clone()
 
-    def tell(
-        self, state: CmaesState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
-    ) -> CmaesState:
-        """Adapt mean, step size and covariance; see `Optimizer.tell`."""
+    def tell(self, state: CmaesState, points: Points, fitness: Fitness) -> CmaesState:
         strategy = _load(state)
         strategy.tell(list(state.asked.numpy()), (-centered_ranks(fitness)).tolist())  # it minimizes
         return CmaesState(strategy.pickle_dumps(), state.asked)
 
-    def incumbent(self, state: CmaesState) -> Float[Tensor, " size"]:
+    def incumbent(self, state: CmaesState) -> Point:
         """Return the mean of the search distribution."""
         return torch.from_numpy(np.array(_load(state).mean, dtype=np.float64)[: self.size].copy())
 

@@ -1,4 +1,4 @@
-"""Policy gradients with parameter-based exploration: symmetric pairs, ranks, a sigma that follows its gradient.
+"""Policy gradients with parameter-based exploration (PGPE): symmetric pairs, ranks, a sigma that follows its gradient.
 
 References:
     Sehnke et al. 2010, Parameter-exploring Policy Gradients: the likelihood gradients and step sizes in
@@ -13,9 +13,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.search.algorithm_settings import PgpeSettings
-from lightning_pz.search.optimizers.center_steps import Adam, ClipUp, adam, adam_step, clipup, clipup_step
-from lightning_pz.search.optimizers.protocol import centered_ranks, generator_from, generator_state
+from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp, adam, adam_step, clipup, clipup_step
+from lightning_pz.search.optimizers.protocol import (
+    Fitness,
+    Point,
+    Points,
+    centered_ranks,
+    generator_from,
+    generator_state,
+)
+from lightning_pz.search.settings import PgpeSettings
+
+Noise = Float[Tensor, "pairs size"]
+Pairs = Float[Tensor, " pairs"]
 
 
 class PgpeState(NamedTuple):
@@ -24,7 +34,7 @@ class PgpeState(NamedTuple):
     Attributes:
         center: Its mean, (d,) float64.
         sigma: Its standard deviations, (d,).
-        mover: State of what moves the center.
+        mover: State of ClipUp or Adam, which moves the center.
         generator: State of the random generator, uint8.
     """
 
@@ -34,13 +44,8 @@ class PgpeState(NamedTuple):
     generator: Tensor
 
 
-def center_gradient(
-    noise: Float[Tensor, "pairs size"],
-    plus: Float[Tensor, " pairs"],
-    minus: Float[Tensor, " pairs"],
-    sigma: Float[Tensor, " size"],
-) -> Float[Tensor, " size"]:
-    """Estimate the gradient of the expected fitness by the center: `mean((f+ - f-)/2 * eps/sigma)`.
+def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Point) -> Point:
+    """Estimate the gradient of the expected fitness with respect to the center: `mean((f+ - f-)/2 * eps/sigma)`.
 
     Args:
         noise: eps, standard normal; the points were `center + sigma eps` and `center - sigma eps`.
@@ -51,18 +56,12 @@ def center_gradient(
     return ((plus - minus) / 2) @ noise / len(noise) / sigma
 
 
-def sigma_gradient(
-    noise: Float[Tensor, "pairs size"],
-    plus: Float[Tensor, " pairs"],
-    minus: Float[Tensor, " pairs"],
-    sigma: Float[Tensor, " size"],
-    baseline: Float[Tensor, ""] | float,
-) -> Float[Tensor, " size"]:
-    """Estimate the gradient by sigma: `mean(((f+ + f-)/2 - b) (eps^2 - 1)/sigma)`; arguments as above.
+def sigma_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Point, baseline: float) -> Point:
+    """Estimate the gradient with respect to sigma: `mean(((f+ + f-)/2 - b) (eps^2 - 1)/sigma)`; arguments as above.
 
-    It is the *sum* of a pair that tells a wide distribution from a narrow one: with the difference in its place
-    the mean is zero for every function, and sigma walks at random. A baseline b that does not depend on the noise
-    adds no bias, since eps^2 - 1 has mean 0; the mean fitness of the generation adds one of 1 / pairs.
+    The *sum* of a pair distinguishes a wide distribution from a narrow one; with the difference in its place the mean is
+    zero for every function, and sigma walks at random. A baseline b that does not depend on the noise adds no bias, since
+    eps^2 - 1 has mean 0; the mean fitness of the generation adds a bias of 1 / pairs.
     """
     return ((plus + minus) / 2 - baseline) @ (noise.square() - 1) / len(noise) / sigma
 
@@ -78,16 +77,9 @@ class Pgpe:
     """
 
     def __init__(self, settings: PgpeSettings) -> None:
-        settings.check()
-        self.settings = settings
+        self.settings, self.population = settings, settings.population
 
-    @property
-    def population(self) -> int:
-        """Points per generation."""
-        return self.settings.population
-
-    def begin(self, start: Float[Tensor, " size"], seed: int) -> PgpeState:
-        """Return the first state; see `Optimizer.begin`."""
+    def begin(self, start: Point, seed: int) -> PgpeState:
         s, size = self.settings, len(start)
         center = start.double()
         radius = s.sigma * size**0.5
@@ -98,18 +90,14 @@ class Pgpe:
         )
         return PgpeState(center, torch.full_like(center, s.sigma), mover, generator_state(seed))
 
-    def ask(self, state: PgpeState) -> tuple[PgpeState, Float[Tensor, "points size"]]:
-        """Return symmetric pairs; see `Optimizer.ask`."""
+    def ask(self, state: PgpeState) -> tuple[PgpeState, Points]:
         generator = generator_from(state.generator)
         noise = torch.randn(self.population // 2, len(state.center), generator=generator, dtype=torch.double)
         spread = noise * state.sigma
         points = torch.stack([state.center + spread, state.center - spread], dim=1).flatten(0, 1)
         return state._replace(generator=generator.get_state()), points
 
-    def tell(
-        self, state: PgpeState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
-    ) -> PgpeState:
-        """Move center and sigma; see `Optimizer.tell`."""
+    def tell(self, state: PgpeState, points: Points, fitness: Fitness) -> PgpeState:
         noise = (points[0::2] - state.center) / state.sigma
         ranks = centered_ranks(fitness)
         plus, minus, sigma = ranks[0::2], ranks[1::2], state.sigma
@@ -117,18 +105,17 @@ class Pgpe:
         by_center = center_gradient(noise, plus, minus, sigma) * sigma.square()
         by_sigma = sigma_gradient(noise, plus, minus, sigma, 0.0) * sigma.square()
         mover: ClipUp | Adam
-        if isinstance(state.mover, ClipUp):
-            mover, step = clipup_step(state.mover, by_center)
-        else:
-            mover, step = adam_step(state.mover, by_center)
+        mover, step = (
+            clipup_step(state.mover, by_center)
+            if isinstance(state.mover, ClipUp)
+            else adam_step(state.mover, by_center)
+        )
         bound = self.settings.sigma_max_change * sigma
         change = torch.minimum(torch.maximum(self.settings.sigma_rate * by_sigma, -bound), bound)
         return PgpeState(state.center + step, sigma + change, mover, state.generator)
 
-    def incumbent(self, state: PgpeState) -> Float[Tensor, " size"]:
-        """Return the center."""
+    def incumbent(self, state: PgpeState) -> Point:
         return state.center
 
     def sigma(self, state: PgpeState) -> float:
-        """Return the mean standard deviation."""
         return float(state.sigma.mean())

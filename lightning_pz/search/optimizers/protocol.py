@@ -1,23 +1,21 @@
-"""What the loop drives, and what an optimizer is: pure functions on immutable state.
+"""The protocol of an optimizer: pure functions on immutable state that ask for points and learn how good they were.
 
-Two layers. An `Optimizer` asks for points and is told how good they were; it knows neither decoder nor
-environment. A `Search` takes one generation at a time and counts environment steps; it may wrap an optimizer
-(`lightning_pz.search.population`), follow a gradient, or wrap another library. Whatever is random lives in the
-state, so that a state that was saved and loaded goes on as if nothing had happened.
+An optimizer knows no decoder, no task and no loop. All randomness lives in its state, so that a state that was saved and
+loaded continues as if nothing had happened.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.policy.saved import SavedPolicy
-
 State = TypeVar("State", bound=tuple)
+Point = Float[Tensor, " size"]
+Points = Float[Tensor, "points size"]
+Fitness = Float[Tensor, " points"]
 
 
 @runtime_checkable
@@ -32,26 +30,26 @@ class Optimizer(Protocol[State]):
         """Points per generation, n."""
         ...
 
-    def begin(self, start: Float[Tensor, " size"], seed: int) -> State:
+    def begin(self, start: Point, seed: int) -> State:
         """Return the first state, searching around `start`, (d,) float64."""
         ...
 
-    def ask(self, state: State) -> tuple[State, Float[Tensor, "points size"]]:
-        """Return the points to try, (n, d) float64, and the state to be told of them."""
+    def ask(self, state: State) -> tuple[State, Points]:
+        """Return the state to give to `tell`, and the points to try, (n, d) float64."""
         ...
 
-    def tell(self, state: State, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]) -> State:
+    def tell(self, state: State, points: Points, fitness: Fitness) -> State:
         """Return the next state.
 
         Args:
-            state: As `ask` returned it.
-            points: As `ask` returned them.
+            state: From `ask`.
+            points: From `ask`.
             fitness: How good each was, (n,) float64, more is better; one that is not finite counts as the worst.
         """
         ...
 
-    def incumbent(self, state: State) -> Float[Tensor, " size"]:
-        """Return the point that the search would give as its answer now, (d,)."""
+    def incumbent(self, state: State) -> Point:
+        """Return the point that is the search's answer so far, (d,)."""
         ...
 
     def sigma(self, state: State) -> float:
@@ -59,57 +57,7 @@ class Optimizer(Protocol[State]):
         ...
 
 
-class Generation(NamedTuple):
-    """What one generation of a search did.
-
-    Attributes:
-        steps: Environment steps it took.
-        returns: Mean return of each policy that was tried, (n,) float64; NaN for one that turned non-finite.
-        sigma: Spread of the search, NaN where there is none.
-        is_lost: Whether not one of its episodes stayed finite.
-    """
-
-    steps: int
-    returns: np.ndarray
-    sigma: float
-    is_lost: bool = False
-
-
-@runtime_checkable
-class Search(Protocol):
-    """One algorithm on one task, one generation at a time.
-
-    Attributes:
-        resumable: Whether a state can be saved and gone on from. If not, an interrupted run begins again.
-        state_types: Types of its states, for the loader of saved states.
-    """
-
-    resumable: bool
-    state_types: tuple[type, ...]
-
-    @property
-    def least_budget(self) -> int:
-        """The most environment steps that the starts and one generation can take."""
-        ...
-
-    def begin(self) -> Any:
-        """Return the first state, before any environment step."""
-        ...
-
-    def cost(self, state: Any) -> int:
-        """Return the most environment steps that the next generation can take."""
-        ...
-
-    def step(self, state: Any) -> tuple[Any, Generation]:
-        """Take one generation and return the next state; the given one stays as it is if `resumable`."""
-        ...
-
-    def incumbent(self, state: Any) -> SavedPolicy:
-        """Return the policy that the search would give as its answer now."""
-        ...
-
-
-def centered_ranks(fitness: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
+def centered_ranks(fitness: Fitness) -> Fitness:
     """Return ranks from -0.5 (worst) to 0.5 (best), equal ones sharing their mean; non-finite values rank last.
 
     References:
@@ -125,7 +73,7 @@ def centered_ranks(fitness: Float[Tensor, " points"]) -> Float[Tensor, " points"
 
 
 def generator_from(state: Tensor) -> torch.Generator:
-    """Make the generator that a state holds; the state itself stays as it is."""
+    """Make the generator that a state holds; the state itself does not change."""
     generator = torch.Generator()
     generator.set_state(state)
     return generator

@@ -1,4 +1,4 @@
-"""The best of as many random latents as the budget allows: what every search has to beat."""
+"""The best of as many random latents as the budget allows, which every search has to beat."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.search.algorithm_settings import RandomLatentSettings
-from lightning_pz.search.optimizers.protocol import generator_from, generator_state
+from lightning_pz.search.optimizers.protocol import Fitness, Point, Points, generator_from, generator_state
+from lightning_pz.search.settings import RandomLatentSettings
 
 
 class RandomState(NamedTuple):
-    """What has been found so far.
+    """The best point so far.
 
     Attributes:
         best: The best point, (d,) float64; the start before any was tried.
-        fitness: Its fitness, minus infinity before that.
+        fitness: Its fitness; minus infinity before any was tried.
         generator: State of the random generator, uint8.
     """
 
@@ -36,38 +35,26 @@ class RandomLatent:
     """
 
     def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
-        settings.check()
-        self.settings, self._sample = settings, sample
+        self.population, self._sample = settings.population, sample
 
-    @property
-    def population(self) -> int:
-        """Points per generation."""
-        return self.settings.population
-
-    def begin(self, start: Float[Tensor, " size"], seed: int) -> RandomState:
-        """Return the first state; see `Optimizer.begin`."""
+    def begin(self, start: Point, seed: int) -> RandomState:
         return RandomState(start.double(), -torch.inf, generator_state(seed))
 
-    def ask(self, state: RandomState) -> tuple[RandomState, Float[Tensor, "points size"]]:
-        """Return points; see `Optimizer.ask`."""
+    def ask(self, state: RandomState) -> tuple[RandomState, Points]:
         generator = generator_from(state.generator)
         points = self._sample(self.population, generator)
         return state._replace(generator=generator.get_state()), points
 
-    def tell(
-        self, state: RandomState, points: Float[Tensor, "points size"], fitness: Float[Tensor, " points"]
-    ) -> RandomState:
-        """Keep the best; see `Optimizer.tell`."""
+    def tell(self, state: RandomState, points: Points, fitness: Fitness) -> RandomState:
         clean = torch.where(torch.isfinite(fitness), fitness, -torch.inf)
         number = int(clean.argmax())
         if float(clean[number]) <= state.fitness:
             return state
         return state._replace(best=points[number].clone(), fitness=float(clean[number]))
 
-    def incumbent(self, state: RandomState) -> Float[Tensor, " size"]:
-        """Return the best point so far."""
+    def incumbent(self, state: RandomState) -> Point:
         return state.best
 
     def sigma(self, state: RandomState) -> float:
-        """Return the standard deviation of the points, which is about 1 always."""
+        """Return the standard deviation of the points, which is always about 1."""
         return 1.0

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from lightning_pz.envs.simulators import make_simulator
-from lightning_pz.envs.simulators.mujoco_tables import RECIPES
+from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
 from lightning_pz.envs.specs import env_spec
 
 SEEDS = (0, 1, 2, 3, 12345)
 # Whole episodes: to the horizon, or to where they end early.
-STEPS = dict.fromkeys(RECIPES, 1000) | {
+STEPS = dict.fromkeys(MUJOCO_FORMULAS, 1000) | {
     "Reacher-v5": 50,
     "MountainCarContinuous-v0": 999,
     "Pendulum-v1": 200,

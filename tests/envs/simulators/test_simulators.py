@@ -14,7 +14,7 @@ from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.simulators.classic import MountainCarSimulator, PendulumSimulator
 from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
 from lightning_pz.envs.simulators.mujoco import MujocoSimulator
-from lightning_pz.envs.simulators.mujoco_tables import RECIPES
+from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
 from lightning_pz.envs.simulators.numerics import scalar_cos, scalar_square
 from lightning_pz.envs.specs import env_spec
 
@@ -81,7 +81,7 @@ def test_wrong_number_of_seeds_is_refused(env_id: str, seeds: list[int]) -> None
 
 
 def test_each_environment_gets_the_fastest_simulator() -> None:
-    assert len(RECIPES) == 8
+    assert len(MUJOCO_FORMULAS) == 8
     kinds = {
         "MountainCarContinuous-v0": MountainCarSimulator,
         "Pendulum-v1": PendulumSimulator,

@@ -1,18 +1,21 @@
 """Files of `conf/sweep/`: what they mean, what is refused, and that the shipped ones pass the real parsers."""
 
+import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 import yaml
+from optuna.trial import FixedTrial
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir, preset_names
 from sweeps.__main__ import SEARCHES
 from sweeps.options import SearchOptions
-from sweeps.optuna_study.command import _check, _job
+from sweeps.optuna_study.command import check_run
 from sweeps.optuna_study.plan import choose_policies, load_plan
-from sweeps.optuna_study.searches import read
-from sweeps.optuna_study.space import distributions, from_params, to_params
+from sweeps.optuna_study.searches import StudyRun, study_runs
+from sweeps.optuna_study.space import from_params, search_space, suggest, to_params
 from tests.sweeps.conftest import settings
 
 
@@ -20,6 +23,12 @@ def plan_of(tmp_path, **changes):
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump({"default": settings(**changes)}))
     return load_plan(path, "mountaincar")
+
+
+def fit_of(plan, point):
+    """Return the fit of a point of the study `s`."""
+    options = SearchOptions(logs="logs")
+    return StudyRun("s", "hopper", "hopper", Path("plan.yaml"), plan, list(plan.policies), options).make_fit(point)
 
 
 def tpe(spec):
@@ -40,19 +49,15 @@ def test_points_survive_optuna_and_name_their_folders(tmp_path):
     for point in points:
         params = to_params(plan, point)
         assert from_params(plan, params) == point
-        assert all(
-            distributions(plan)[key]._contains(distributions(plan)[key].to_internal_repr(params[key])) for key in params
-        )
-    names = [plan.make_fit("s", "hopper", "hopper", "logs", point).name for point in points]
+        assert suggest(FixedTrial(params), plan) == params
+    names = [fit_of(plan, point).name for point in points]
     assert len(set(names)) == len(points) == 8
     assert names[0] == "s-small-k2-gain-0.5-initializer-orthogonal-hidden-3-seed0"
 
 
 def test_settings_of_a_policy_beat_those_of_all_and_searched_ones_beat_both(tmp_path):
     plan = plan_of(tmp_path, policies={"small": {"trainer.max_steps": 7, "model.latent_dim": 9}})
-    fit = plan.make_fit(
-        "s", "hopper", "hopper", "logs", {"policy": "small", "seed_everything": 1, "model.latent_dim": 2}
-    )
+    fit = fit_of(plan, {"policy": "small", "seed_everything": 1, "model.latent_dim": 2})
     assert (fit.settings["trainer.max_steps"], fit.settings["model.latent_dim"]) == (7, 2)
 
 
@@ -60,7 +65,7 @@ def test_widths_are_searched_by_width_and_depth(tmp_path):
     plan = plan_of(tmp_path, sampler="tpe", search={"model.encoder_widths": {"width": [8, 16], "depth": [1, 3]}})
     params = {"policy": "small", "model.encoder_widths.width": 16, "model.encoder_widths.depth": 3}
     assert from_params(plan, params)["model.encoder_widths"] == [16, 16, 16]
-    assert params.keys() == distributions(plan).keys()
+    assert params.keys() == search_space(plan).keys()
     assert [corner["model.encoder_widths"] for corner in plan.corners(["small"])] == [[8], [16, 16, 16]]
 
 
@@ -68,20 +73,20 @@ def test_widths_are_searched_by_width_and_depth(tmp_path):
     "changes, sentence",
     [
         ({"serch": {}}, "Did you mean 'search'"),
-        ({"search": {}}, "'search' with at least one entry"),
+        ({"search": {}}, "'search' expects at least one entry"),
         ({"search": 3}, "search expects a mapping of settings, but got 3"),
         ({"search": {"model.latent_dim": 3}}, "search.model.latent_dim: a grid expects a list of values, .* but got 3"),
         ({"search": {"model.latent_dim": []}}, "search.model.latent_dim: a grid expects a list of values"),
         ({"search": {"model.latent_dim": [1, 2, 1]}}, "lists 1 twice"),
         ({"search": {"seed_everything": [1]}}, "cannot vary seed_everything: list it in seeds"),
-        ({"seeds": []}, "'seeds' expects a list with at least one entry"),
+        ({"seeds": []}, "'seeds' expects at least one entry"),
         ({"seeds": 3}, r"seeds expects a list of whole numbers, such as \[0, 1\], but got 3"),
         ({"seeds": [0, -1]}, "seeds expects a whole number from 0 to 4294967295, but got -1"),
         ({"seeds": [2**32]}, "seeds expects a whole number from 0 to 4294967295, but got 4294967296"),
         ({"seeds": [1, 1]}, "seeds lists 1 twice"),
         ({"seeds": [1.5]}, "seeds expects a whole number, but got 1.5"),
         ({"policies": ["small"]}, r"policies expects a mapping of settings, but got \['small'\]"),
-        ({"policies": {"../small": {}}}, "becomes part of a folder's name"),
+        ({"policies": {"../small": {}}}, "--policies expects a name for folders"),
         ({"fit": [1]}, r"fit expects a mapping of settings, but got \[1\]"),
         ({"sampler": "random"}, "sampler expects one of grid, tpe, but got 'random'"),
         ({"sampler": "tpee"}, "Did you mean 'tpe'"),
@@ -137,17 +142,17 @@ def test_files_that_are_no_study(tmp_path, content, sentence):
     path = tmp_path / "plan.yaml"
     path.write_bytes(content)
     with pytest.raises(UserError, match=sentence) as told:
-        load_plan(path, "mountaincar")
+        study_runs("latent_dim", SearchOptions(env="mountaincar", grid=str(path)))
     assert "plan.yaml" in str(told.value)
 
 
 def test_settings_that_a_slug_does_not_tell_apart_have_names_of_their_own(tmp_path):
     values = [-1, 1, 1e20, 1e-20, "a b", "a-b", "a/b", "..", [4, 4], [4, -4], [[4], [4]], None, True]
     plan = plan_of(tmp_path, search={"model.latent_dim": [2], "data.random.prior.x": values})
-    names = [plan.make_fit("s", "hopper", "hopper", "logs", point).name for point in plan.points(["small"])]
+    names = [fit_of(plan, point).name for point in plan.points(["small"])]
     assert len(set(names)) == len(names) and not any("/" in name or ".." in name for name in names)
     twins = plan_of(tmp_path, search={"data.random.seed": [1, 2], "data.grown.seed": [1, 2]}, seeds=[0])
-    fits = [twins.make_fit("s", "hopper", "hopper", "logs", point) for point in twins.points(["small"])]
+    fits = [fit_of(twins, point) for point in twins.points(["small"])]
     assert fits[1].name == "s-small-data.grown.seed-1-data.random.seed-2-seed0"
 
 
@@ -164,11 +169,12 @@ def test_shipped_studies_pass_the_real_parsers(study, tmp_path):
     path = conf_dir() / "sweep" / f"{study}.yaml"
     for env in preset_names("env"):
         assert load_plan(path, env).points or load_plan(path, env).trials
-    (asked,) = read(study, SearchOptions(env="mountaincar", logs=str(tmp_path)))
-    job = _job(asked)
-    # Of a grid's seeds, one is as good as another.
-    object.__setattr__(job.plan, "seeds", job.plan.seeds[:1])
-    _check(job)
+    (run,) = study_runs(study, SearchOptions(env="mountaincar", logs=str(tmp_path)))
+    # Of a grid's seeds, one is as good as another, and so are its sizes.
+    searched = {k: v[:: max(1, len(v) - 1)] if isinstance(v, list) else v for k, v in run.plan.search.items()}
+    policies = run.policies if study == "width" else run.policies[:1]
+    plan = dataclasses.replace(run.plan, seeds=run.plan.seeds[:1], search=searched)
+    check_run(dataclasses.replace(run, plan=plan, policies=policies))
     assert not list(tmp_path.iterdir())
 
 

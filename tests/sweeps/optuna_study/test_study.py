@@ -1,6 +1,7 @@
-"""Sharing a study between processes: no trial twice, the dead put back, the same seed the same search."""
+"""Sharing a study between processes: no trial twice, those of dead processes again, the same seed the same search."""
 
 import signal
+import time
 from pathlib import Path
 
 import optuna
@@ -8,34 +9,41 @@ import pytest
 from optuna.trial import TrialState
 
 from lightning_pz.common.errors import UserError
-from sweeps.optuna_study.study import Shared
+from sweeps.optuna_study.study import SharedStudy
 from tests.sweeps.conftest import start
 
-WORKER = """
+BEGIN = """
 import sys, time
 from pathlib import Path
-from sweeps.optuna_study.study import Shared
-from optuna.trial import TrialState
+from sweeps.optuna_study import study
+study.HEARTBEAT_SECONDS, study.GRACE_SECONDS = 1, 2
 folder, url, name = Path(sys.argv[1]), None if sys.argv[2] == "-" else sys.argv[2], sys.argv[3]
-shared = Shared("s", folder, url, "minimize")
+shared = study.SharedStudy("s", folder, url, "minimize")
+"""
+WORKS = (
+    BEGIN
+    + """
 while not (folder / "go").exists():
     time.sleep(0.01)
-while (trial := shared.claim()) is not None:
+def objective(trial):
     with (folder / f"done-{name}").open("a") as file:
         file.write(f"{trial.number}\\n")
     time.sleep(0.02)
-    shared.tell(trial, float(trial.number), TrialState.COMPLETE)
+    return float(trial.number)
+shared.work(objective)
 """
-DIES = """
-import sys, time
-from pathlib import Path
-from sweeps.optuna_study.study import Shared
-shared = Shared("s", Path(sys.argv[1]), None if sys.argv[2] == "-" else sys.argv[2], "minimize")
-trial = shared.claim()
-trial.suggest_int("x", 0, 100)
-print(trial.number, flush=True)
-time.sleep(600)
+)
+DIES = (
+    BEGIN
+    + """
+def objective(trial):
+    trial.suggest_int("x", 0, 1_000_000)
+    trial.report(0.5, 1)
+    print(trial.number, flush=True)
+    time.sleep(600)
+shared.work(objective)
 """
+)
 
 
 def url_of(kind, folder):
@@ -43,86 +51,122 @@ def url_of(kind, folder):
 
 
 def share(folder, kind="journal"):
-    return Shared("s", folder, url_of(kind, folder), "minimize")
+    return SharedStudy("s", folder, url_of(kind, folder), "minimize")
 
 
-@pytest.mark.parametrize("kind", ["journal", "database"])
+def x(trial):
+    return float(trial.suggest_int("x", 0, 1_000_000))
+
+
+def fails(trial):
+    raise UserError("no luck")
+
+
+def interrupted(trial):
+    trial.suggest_int("x", 0, 1_000_000)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["journal", pytest.param("database", marks=pytest.mark.slow)])
 def test_two_processes_never_take_the_same_trial(tmp_path, kind):
     shared = share(tmp_path, kind)
-    shared.enqueue([{"x": number} for number in range(12)])
+    shared.enqueue([{"x": number} for number in range(8)])
     url = url_of(kind, tmp_path) or "-"
-    with start(tmp_path, url, "a", script=WORKER) as one, start(tmp_path, url, "b", script=WORKER) as other:
+    with start(tmp_path, url, "a", script=WORKS) as one, start(tmp_path, url, "b", script=WORKS) as other:
         (tmp_path / "go").touch()
         for worker in (one, other):
             assert worker.wait(120) == 0, worker.stderr.read()
-    taken = [[int(line) for line in (tmp_path / f"done-{name}").read_text().split()] for name in "ab"]
-    assert sorted(taken[0] + taken[1]) == list(range(12))
-    assert all(taken), "both had some"
-    assert [trial.value for trial in shared.trials(TrialState.COMPLETE)] == list(range(12))
+    taken = [[int(line) for line in path.read_text().split()] for path in tmp_path.glob("done-*")]
+    assert sorted(number for numbers in taken for number in numbers) == list(range(8))
+    assert [trial.value for trial in shared.trials(TrialState.COMPLETE)] == list(range(8))
 
 
-@pytest.mark.parametrize("kind", ["journal", "database"])
-def test_a_killed_process_loses_its_own_trial_only_and_that_waits_again(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["journal", pytest.param("database", marks=pytest.mark.slow)])
+def test_a_killed_process_loses_its_own_trial_only_and_that_is_done_again(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("sweeps.optuna_study.study.HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr("sweeps.optuna_study.study.GRACE_SECONDS", 2)
     shared = share(tmp_path, kind)
     shared.enqueue([{"x": 7}, {"x": 8}])
-    with start(tmp_path, url_of(kind, tmp_path) or "-", script=DIES) as worker:
+    with start(tmp_path, url_of(kind, tmp_path) or "-", "a", script=DIES) as worker:
         assert worker.stdout.readline().strip() == "0"
-        other = shared.claim()
-        assert other.number == 1  # the living one's trial is not touched
-        assert shared.claim() is None
+        assert shared.take(x) and not shared.take(x)  # the living one's trial is not touched
         worker.send_signal(signal.SIGKILL)
-    again = shared.claim()
-    assert (again.number, again.suggest_int("x", 0, 100)) == (0, 7)
-    assert shared.claim() is None  # once, not twice
-    for trial in (other, again):
-        shared.tell(trial, 0.0, TrialState.COMPLETE)
-    assert len(shared.trials()) == 2
+    assert not (kind == "database" and shared.take(x))  # its heart has just beaten
+    deadline = time.monotonic() + 60
+    while not shared.take(x):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert not shared.take(x)  # once, not twice
+    assert [(t.number, t.params, t.value) for t in shared.trials()] == [(2, {"x": 7}, 7), (1, {"x": 8}, 8)]
+    assert shared.trials()[0].intermediate_values == {1: 0.5}
     assert not list((tmp_path / "locks").glob(".s-*"))
-
-
-def test_trials_of_another_machine_are_left_alone(tmp_path):
-    shared = share(tmp_path, "database")
-    shared.enqueue([{"x": 1}])
-    trial = shared.claim()
-    trial.set_user_attr("owner", "elsewhere:/data")
-    shared._let_go(trial)
-    assert shared.claim() is None
-    assert [t.state for t in shared.trials()] == [TrialState.RUNNING]
 
 
 def test_points_are_queued_once_and_failed_ones_again(tmp_path):
     shared = share(tmp_path)
-    points = [{"x": 1}, {"x": 2}]
+    points = [{"x": 100_000}, {"x": 100_001}]  # Optuna takes them for equal
     assert (shared.enqueue(points), share(tmp_path).enqueue(points)) == (2, 0)
-    shared.tell(shared.claim(), None, TrialState.FAIL, "no luck")
+    shared.take(fails)
     assert shared.enqueue([*points, {"x": 3}]) == 2
     assert [t.user_attrs.get("reason") for t in shared.trials(TrialState.FAIL)] == ["no luck"]
+    shared.work(x)
+    assert sorted(t.value for t in shared.trials(TrialState.COMPLETE)) == [3, 100_000, 100_001]
 
 
-def test_put_back_waits_under_its_own_number(tmp_path):
+def test_a_trial_without_settings_is_none_of_a_grid(tmp_path, monkeypatch):
+    """Between its look and its claim, a worker on another machine may take the last waiting trial."""
+    shared = share(tmp_path)
+    monkeypatch.setattr(SharedStudy, "_is_left", lambda self, sampler: True)
+    shared.take(x)
+    (trial,) = shared.trials()
+    assert trial.state is TrialState.FAIL and "another machine" in trial.user_attrs["reason"] and not trial.params
+
+
+def test_an_interrupted_trial_waits_in_its_place(tmp_path):
+    shared = share(tmp_path)
+    shared.enqueue([{"x": 1}, {"x": 2}])
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            shared.take(interrupted)
+    assert [t.state for t in shared.trials()] == [TrialState.WAITING] * 2
+    shared.work(x)
+    assert [t.value for t in shared.trials()] == [1, 2]
+    assert [t.state.name for t in shared.study.trials].count("FAIL") == 2
+
+
+def test_an_error_of_the_program_ends_the_work_and_is_recorded(tmp_path):
     shared = share(tmp_path)
     shared.enqueue([{"x": 1}])
-    shared.put_back(shared.claim())
-    assert [t.state for t in shared.trials()] == [TrialState.WAITING]
-    again = shared.claim()
-    assert again.number == 0
-    shared.tell(again, 1.0, TrialState.COMPLETE)
+    with pytest.raises(ZeroDivisionError):
+        shared.work(lambda trial: 1 / 0)
+    assert shared.trials(TrialState.FAIL)[0].user_attrs["reason"] == "ZeroDivisionError: division by zero"
 
 
 def search(folder, total, *, reopen):
     shared = share(folder)
-    while (trial := shared.claim((total, 5))) is not None:
+    interruptions = [3] if reopen else []
+
+    def objective(trial):
         x, y = trial.suggest_float("x", -5, 5), trial.suggest_categorical("y", ["a", "b"])
-        shared.tell(trial, x**2 + (y == "a"), TrialState.COMPLETE)
+        if trial.number in interruptions:
+            raise KeyboardInterrupt
+        return x**2 + (y == "a")
+
+    more = True
+    while more:
+        try:
+            more = shared.take(objective, (total, 5))
+        except KeyboardInterrupt:
+            interruptions.clear()
         if reopen:
             shared = share(folder)
     return [trial.params for trial in shared.trials()]
 
 
 def test_a_resumed_search_equals_a_straight_one(tmp_path):
-    straight = search(tmp_path / "a", 16, reopen=False)
-    assert len(straight) == 16 and len({str(params) for params in straight}) == 16
-    assert search(tmp_path / "b", 16, reopen=True) == straight
+    straight = search(tmp_path / "a", 13, reopen=False)
+    assert len(straight) == 13 and len({str(params) for params in straight}) == 13
+    assert search(tmp_path / "b", 13, reopen=True) == straight
 
 
 def test_studies_of_other_settings_are_refused(tmp_path):
@@ -159,16 +203,14 @@ def test_a_study_of_an_earlier_version_learns_what_it_did_not_write_down(tmp_pat
 )
 def test_a_database_that_cannot_be_reached(tmp_path, url, sentence):
     with pytest.raises(UserError, match=sentence):
-        Shared("s", tmp_path, url, "minimize")
+        SharedStudy("s", tmp_path, url, "minimize")
 
 
 def test_optuna_reads_what_is_kept(tmp_path):
     """As optuna-dashboard does: with Optuna alone."""
     shared = share(tmp_path)
     shared.enqueue([{"x": 3}])
-    trial = shared.claim()
-    trial.suggest_int("x", 0, 9)
-    shared.tell(trial, 1.5, TrialState.COMPLETE)
+    shared.work(x)
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
     study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
-    assert (study.best_value, study.best_params) == (1.5, {"x": 3})
+    assert (study.best_value, study.best_params) == (3, {"x": 3})

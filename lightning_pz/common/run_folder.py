@@ -1,0 +1,97 @@
+"""The folder of one run: settings and identity at its beginning, state on the way, summary last.
+
+`config.yaml` has every setting, `identity.json` all that decides the result and `identity` its digest, and `state.pt`, of
+an unfinished run, its state. `summary.json` is written last. `known_folders` finds and claims such folders.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import alone, replacing, write_json, write_text
+from lightning_pz.common.known_folders import Identity
+
+
+class RunFolder:
+    """One run on disk.
+
+    Args:
+        path: The folder.
+        identity: All that decides the run's result.
+    """
+
+    def __init__(self, path: Path, identity: Identity) -> None:
+        self.path, self.identity = path, identity
+
+    def note(self, name: str) -> str | None:
+        """Return why a new run is not in the folder of its plain name, if another run has that; None otherwise."""
+        first = self.path.with_name(name)
+        if self.path.exists() or first == self.path or (difference := self.identity.difference(first)) is None:
+            return None
+        return f"{first} is of another run ({difference}); this one goes to {self.path.name}"
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run, or None.
+
+        Raises:
+            UserError: It is cut off or something else.
+        """
+        path = self.path / "summary.json"
+        try:
+            return json.loads(path.read_text()) if path.is_file() else None
+        except ValueError as error:
+            raise UserError(f"{path} is cut off or altered: delete {self.path} to begin again") from error
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Return a lock on the folder; entering it raises `UserError` if another process holds it."""
+        return alone(self.path, wait=False)
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Write the settings of a new run."""
+        self.identity.write(self.path)
+        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    def discard_if_empty(self) -> None:
+        """Remove the folder of a run that failed before it had a result or a state."""
+        if self.summary is None and not (self.path / "state.pt").exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write the state of an unfinished run."""
+        with replacing(self.path / "state.pt") as temporary:
+            torch.save(state, temporary)
+
+    def load_state(self, types: Sequence[type | tuple[type, str]]) -> dict[str, Any] | None:
+        """Return the saved state, or None if there is none.
+
+        Args:
+            types: Classes that the state may hold, with the dotted name under which each was saved if it has moved.
+
+        Raises:
+            UserError: The file is broken.
+        """
+        path = self.path / "state.pt"
+        if not path.is_file():
+            return None
+        try:
+            with torch.serialization.safe_globals(list(types)):
+                return torch.load(path, weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"{path} cannot be read ({type(error).__name__}: {error}): delete {self.path} to begin again"
+            ) from error
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary, last of all, and remove the state."""
+        write_json(self.path / "summary.json", summary)
+        (self.path / "state.pt").unlink(missing_ok=True)

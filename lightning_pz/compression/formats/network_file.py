@@ -1,0 +1,164 @@
+"""Writes and reads files of compressed policies (`.lpz`).
+
+A file is 4 letters, its version, the length of its header, the header (JSON, deflated), and the tensors one after another.
+The header holds the plan of the network (`lightning_pz.policy.network_plan`), a checksum, and for every tensor its shape,
+type, codec and scales. The size of this file is the size that this package reports. Reading it runs no code from it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.files import write_bytes
+from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
+from lightning_pz.compression.methods.quantize import from_int8, to_int8
+from lightning_pz.compression.methods.stack import check_finite
+from lightning_pz.compression.modules import from_plan, to_plan
+from lightning_pz.policy.network_plan import Tensors, weight_names
+
+_MAGIC, _VERSION = b"LPZC", 1
+
+
+@dataclass(frozen=True)
+class Format:
+    """How weights are written; biases and statistics are always dense, float16 where weights are, else float32. A tensor
+    that leaves the range of float16 stays float32.
+
+    Attributes:
+        dtype: NumPy type of the weights; int8 comes with one float32 scale per matrix or channel.
+        sparse: Whether each weight takes the smallest of the codecs, or all its numbers.
+    """
+
+    dtype: str
+    sparse: bool
+
+
+FORMATS = {
+    "float32": Format("<f4", False),
+    "float16": Format("<f2", False),
+    "int8": Format("i1", False),
+    "sparse": Format("<f4", True),
+    "sparse_float16": Format("<f2", True),
+    "sparse_int8": Format("i1", True),
+}
+"""By name. A network that was factorized has low-rank factors in all but those named `float32` and `float16`."""
+
+
+def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None) -> int:
+    """Write a network and return the size of the file in bytes.
+
+    Args:
+        network: The finished network.
+        path: The file.
+        name: One of `FORMATS`.
+        meta: Plain data to keep with it.
+
+    Raises:
+        UserError: An unknown format, or weights that are not finite.
+    """
+    if name not in FORMATS:
+        raise UserError(f"expected one of the formats {', '.join(FORMATS)}, but got {name!r}." + nearest(name, FORMATS))
+    check_finite(network)
+    plan, tensors = to_plan(network)
+    weights = set(weight_names(plan))
+    heads, blobs = [], []
+    for tensor_name, tensor in tensors.items():
+        head, content = _write_tensor(tensor, FORMATS[name], tensor_name in weights)
+        heads.append([tensor_name, *head])
+        blobs.append(content)
+    body = b"".join(blobs)
+    header = {"plan": plan, "tensors": heads, "format": name, "meta": meta or {}, "crc": zlib.crc32(body)}
+    packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
+    write_bytes(path, _MAGIC + struct.pack("<BI", _VERSION, len(packed)) + packed + body)
+    return path.stat().st_size
+
+
+def write_formats(
+    dense: nn.Sequential, final: nn.Sequential, own: str, folder: Path, meta: dict[str, Any]
+) -> dict[str, int]:
+    """Write the compressed network in every format and return the sizes in bytes, by format.
+
+    Args:
+        dense: The network without compression, written as `float32` and `float16`.
+        final: The network to deploy, its low-rank layers split; written in all other formats.
+        own: The smallest format that loses nothing of `final`.
+        folder: Where `formats/<name>.lpz` and `policy.lpz`, in its own format, go.
+        meta: Plain data kept in each file.
+    """
+    (folder / "formats").mkdir(parents=True, exist_ok=True)
+    sizes = {}
+    for name in FORMATS:
+        network = dense if name in ("float32", "float16") else final
+        sizes[name] = write_network(network, folder / "formats" / f"{name}.lpz", name, meta)
+    write_network(final, folder / "policy.lpz", own, meta)
+    return sizes
+
+
+def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
+    """Return the network, in evaluation mode, and the plain data kept with it, with its `format`.
+
+    Raises:
+        UserError: No file, another kind of file, a newer version, or a damaged one.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"expected a compressed policy, but there is no file at {path}")
+    content = Path(path).read_bytes()
+    if content[:4] != _MAGIC:
+        raise UserError(f"{path} is no compressed policy: give a .lpz that python -m lightning_pz.compress wrote")
+    try:
+        version, length = struct.unpack_from("<BI", content, 4)
+        if version > _VERSION:
+            raise UserError(f"{path} has format {version}, and this version reads {_VERSION}: update lightning_pz")
+        header = json.loads(zlib.decompress(content[9 : 9 + length]))
+        body = content[9 + length :]
+        if zlib.crc32(body) != header["crc"]:
+            raise ValueError("the checksum is wrong")
+        tensors: Tensors = {}
+        for name, shape, dtype, codec, scales, size in header["tensors"]:
+            tensors[name], body = _read_tensor(body[:size], tuple(shape), dtype, codec, scales), body[size:]
+        network = from_plan(header["plan"], tensors)
+    except (ValueError, KeyError, TypeError, struct.error, zlib.error, RuntimeError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): make it again") from error
+    return network, header["meta"] | {"format": header["format"]}
+
+
+def _write_tensor(tensor: Tensor, way: Format, is_weight: bool) -> tuple[list[Any], bytes]:
+    """Return (shape, type, codec, number of scales, bytes) and the bytes."""
+    shape = list(tensor.shape)
+    # Half of a precision has too short a range for some observations: a deviation of 1e-9 would become 0.
+    halved = tensor.half()
+    short = torch.isfinite(halved).all() and (is_weight or torch.equal(halved == 0, tensor == 0))
+    kind = way.dtype if way.dtype != "<f2" or short else "<f4"
+    if not is_weight:
+        kind = "<f4" if kind == "i1" else kind
+        content = tensor.numpy().astype(kind).tobytes()
+        return [shape, kind, "dense", 0, len(content)], content
+    scales = b""
+    if way.dtype == "i1":
+        levels, scale = to_int8(tensor)
+        matrix, scales = levels.flatten(1).numpy(), scale.numpy().astype("<f4").tobytes()
+    else:
+        matrix = tensor.flatten(1).numpy().astype(kind)
+    ways = {codec: encode(matrix, codec) for codec in (("dense", *SPARSE) if way.sparse else ("dense",))}
+    codec, numbers = min(ways.items(), key=lambda item: len(item[1]))
+    content = scales + numbers
+    return [shape, kind, codec, len(scales) // 4, len(content)], content
+
+
+def _read_tensor(content: bytes, shape: tuple[int, ...], dtype: str, codec: str, scales: int) -> Tensor:
+    rows = shape[0] if shape else 1
+    matrix_shape = (rows, int(np.prod(shape)) // rows)
+    matrix = torch.from_numpy(decode(content[4 * scales :], codec, matrix_shape, np.dtype(dtype))).view(shape)
+    if not scales:
+        return matrix.float()
+    return from_int8(matrix, torch.from_numpy(np.frombuffer(content, "<f4", scales).copy()))

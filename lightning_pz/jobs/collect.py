@@ -1,0 +1,64 @@
+"""The collect job: make or find a pool, and show what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning_pz.common.console import show_end
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig
+from lightning_pz.envs.specs import env_spec
+from lightning_pz.growth.loop import grow
+from lightning_pz.policy import Layout
+from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.next_step import fit_command
+from lightning_pz.pool.recipe import RandomRecipe, collect
+from lightning_pz.pool.recipe_identity import pool_folder
+from lightning_pz.pool.store import Pool
+
+
+def collect_pool(
+    env: EnvConfig, policy: PolicyConfig, recipe: RandomRecipe | GrownRecipe, logs: str, pool: str | None = None
+) -> Pool:
+    """Make the pool (named by its recipe if no folder is given) unless it is there, and print its numbers and what to do next."""
+    spec = env_spec(env.id, env.horizon)
+    layout = Layout(spec.observation_size, tuple(policy.hidden), spec.action_size, policy.activation)
+    folder = Path(pool) if pool else pool_folder(Path(logs) / "pools", env.name, policy.name, spec, layout, recipe)
+    found = folder.exists()
+    if isinstance(recipe, GrownRecipe):
+        made = grow(folder, spec, layout, recipe)
+        rows = _grown_rows(made.meta)
+    else:
+        made = collect(folder, spec, layout, recipe)
+        rows = _random_rows(made.meta)
+    rows = {"environment": spec.id, "weights per policy": f"{layout.num_params:,}", **rows}
+    rows["seconds"] = "was there already" if found else f"{made.meta['collect_seconds']:.0f}"
+    show_end(rows, fit_command(env, policy, logs, made), folder)
+    return made
+
+
+def _random_rows(meta: dict[str, Any]) -> dict[str, str]:
+    return {
+        "candidates": f"{meta['candidates']:,}",
+        "behave differently": f"{meta['distinct']:,}",
+        "kept": f"{meta['kept']:,}",
+        "novelty contrast": f"{meta['novelty_contrast']:.3f}",
+    }
+
+
+def _grown_rows(meta: dict[str, Any]) -> dict[str, str]:
+    growth = meta["growth"]
+    first, last = growth["history"][0], growth["history"][-1]
+    rows = {
+        "environment steps": f"{growth['steps']:,}",
+        "rounds": str(growth["rounds"]),
+        "policies played": f"{growth['played']:,}",
+        "kept": f"{meta['kept']:,}",
+        "coverage (sd of random policies)": f"{first['coverage']:.1f} -> {last['coverage']:.1f}",
+        "effective dimension of outcomes": f"{first['effective_dimension']:.1f} -> {last['effective_dimension']:.1f}",
+    }
+    if growth["left_out"]:
+        rows["constant, left out"] = ", ".join(growth["left_out"])
+    for task in growth["tasks"]:
+        rows[f"best {task} (report only)"] = f"{first[f'ceiling/{task}']:.0f} -> {last[f'ceiling/{task}']:.0f}"
+    return rows

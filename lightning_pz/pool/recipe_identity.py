@@ -1,0 +1,113 @@
+"""The identity of a pool before it is made (environment, layout, recipe): its name, and checks of one on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.identity import digest, first_difference
+from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.policy import Layout
+from lightning_pz.pool.store import Pool
+
+
+@runtime_checkable
+class PoolRecipe(Protocol):
+    """How a pool is made: its `kind`, a `label` of a few letters for its name, and all that decides the result."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    def identity(self) -> dict[str, Any]: ...
+
+
+def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str, Any]:
+    """Return everything that decides a pool, as plain data; `pool.json` keeps it under `identity`."""
+    settings = {"kind": recipe.kind, **recipe.identity()}
+    return {"env": dataclasses.asdict(spec), "layout": layout.to_dict(), "recipe": settings}
+
+
+def pool_folder(
+    parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: PoolRecipe
+) -> Path:
+    """Return the folder in which this very pool lies, or is to be made, below the folder of pools.
+
+    Its name ends in eight digits of the digest of the identity; what comes before them is for people. A pool from
+    before identities were kept is found under its old name if everything that its `pool.json` holds is as wanted.
+    """
+    wanted = pool_identity(spec, layout, recipe)
+    start = f"{env_name}-{policy_name}-{recipe.label}-"
+    folder = parent / f"{start}{digest(wanted)[:8]}"
+    if not folder.exists():
+        for older in sorted(parent.glob(f"{start}????????/pool.json")):
+            found = _old_identity(older)
+            if found is not None and first_difference(found, wanted) is None:
+                return older.parent
+    return folder
+
+
+def known_identity(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the identity of a pool on disk, as its `pool.json` keeps it, or rebuilt from one of an earlier version."""
+    if "identity" in meta:
+        return dict(meta["identity"])
+    names = ("candidates", "keep", "neighbors", "seed", "prior", "states", "store")
+    settings = meta["growth"]["settings"] if meta["recipe"] == "grown" else {name: meta[name] for name in names}
+    if meta["state_source"].startswith("uniform"):
+        # Before there was a choice, states were drawn uniformly wherever the observation box is finite.
+        settings = {**settings, "states": {**settings["states"], "source": "uniform"}}
+    env = dataclasses.asdict(EnvSpec.from_dict(meta["env"]))
+    return {"env": env, "layout": meta["layout"], "recipe": {"kind": meta["recipe"], **settings}}
+
+
+def check_made_by(pool: Pool, spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> None:
+    """Raise `UserError` with the first difference unless the pool is what these settings make."""
+    check_pool(pool, spec, layout)
+    if (found := pool.meta["recipe"]) != recipe.kind:
+        raise UserError(
+            f"a {recipe.kind} pool was asked for, but {pool.folder} is a {found} one: ask for --recipe {found}, or give "
+            "another --pool"
+        )
+    told = first_difference(
+        known_identity(pool.meta), pool_identity(spec, layout, recipe), known_only="identity" not in pool.meta
+    )
+    if told is not None:
+        raise UserError(
+            f"{pool.folder} is a pool of other settings than asked for: {told}. Ask for those, or give another --pool"
+        )
+
+
+def check_pool(pool: Pool, spec: EnvSpec, layout: Layout) -> None:
+    """Raise `UserError` unless the pool holds policies of this layout for this environment, horizon and boxes included."""
+    if pool.meta["env"]["id"] != spec.id:
+        raise UserError(
+            f"{pool.folder} holds policies for {pool.meta['env']['id']}, but --env asks for {spec.id}: give the pool of "
+            "that environment, or leave --data.pool out to have one made"
+        )
+    if pool.layout != layout:
+        raise UserError(
+            f"{pool.folder} holds policies of widths {pool.layout.sizes} ({pool.layout.activation}), but --policy asks "
+            f"for {layout.sizes} ({layout.activation}): give a pool of that layout, or leave --data.pool out"
+        )
+    told = first_difference({"env": pool.meta["env"]}, {"env": dataclasses.asdict(spec)}, known_only=True)
+    if told is not None:
+        horizon = pool.meta["env"]["horizon"]
+        ask = f"ask for --env.horizon {horizon}" if told.startswith("env.horizon") else "the environment was changed"
+        raise UserError(
+            f"{pool.folder} holds policies for another {spec.id}: {told}; {ask}, or leave --data.pool out to have a pool made"
+        )
+
+
+def _old_identity(path: Path) -> dict[str, Any] | None:
+    """Return the identity of a pool that does not keep one, rebuilt from its `pool.json`; None if it keeps one."""
+    try:
+        meta = json.loads(path.read_text())
+        return None if "identity" in meta else known_identity(meta)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,112 @@
+"""The protocol of a search, which the loop drives one generation at a time, and the base of searches from starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.objective import Objective, PolicyReturns, episode_seeds
+from lightning_pz.search.spaces import SearchSpace
+
+
+class Generation(NamedTuple):
+    """What one generation of a search did.
+
+    Attributes:
+        steps: Environment steps it took.
+        returns: Mean return of each policy that was tried, (n,) float64; NaN for one that turned non-finite.
+        sigma: Spread of the search, NaN where there is none.
+        is_lost: Whether none of its episodes stayed finite.
+    """
+
+    steps: int
+    returns: np.ndarray
+    sigma: float
+    is_lost: bool = False
+
+
+@runtime_checkable
+class Search(Protocol):
+    """One algorithm on one task: an optimizer of points, a policy gradient, or another library.
+
+    Attributes:
+        resumable: Whether a state can be saved and resumed. If not, an interrupted run begins again.
+        state_types: Types of its states, for the loader of saved states.
+    """
+
+    resumable: ClassVar[bool]
+    state_types: ClassVar[tuple[type, ...]]
+
+    @property
+    def least_budget(self) -> int:
+        """The most environment steps that the starts and one generation can take."""
+        ...
+
+    def begin(self) -> Any:
+        """Return the first state, before any environment step."""
+        ...
+
+    def cost(self, state: Any) -> int:
+        """Return the most environment steps that the next generation can take."""
+        ...
+
+    def step(self, state: Any) -> tuple[Any, Generation]:
+        """Take one generation and return the next state; the given one does not change if `resumable`."""
+        ...
+
+    def incumbent(self, state: Any) -> SavedPolicy:
+        """Return the policy that is the search's answer so far."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFromStarts:
+    """What searches share whose first generation tries starts, and which may release the decoder.
+
+    Their states have `generation` and `steps`, which count, and `released`.
+
+    Attributes:
+        objective: Returns of policies.
+        weights: The parameter space, to continue in after a release.
+        seed: Of starts, optimizer, noise and episodes.
+        starts: How many are tried in the first generation; none if 0.
+        start_episodes: Episodes per start.
+        release_at: Environment steps after which the decoder is released; never if None.
+    """
+
+    objective: Objective
+    weights: SearchSpace
+    seed: int
+    starts: int
+    start_episodes: int
+    release_at: int | None = None
+    resumable: ClassVar[bool] = True
+
+    @property
+    def generation_episodes(self) -> int:
+        """Episodes of a generation, all policies together."""
+        raise NotImplementedError
+
+    @property
+    def least_budget(self) -> int:
+        return self._cost(True) + self._cost(False)
+
+    def cost(self, state: Any) -> int:
+        return self._cost(bool(self.starts) and not state.generation)
+
+    def _cost(self, is_start: bool) -> int:
+        episodes = self.starts * self.start_episodes if is_start else self.generation_episodes
+        return episodes * self.objective.problem.spec.horizon
+
+    def try_starts(self, params: Float[Tensor, "starts params"]) -> PolicyReturns:
+        """Play the episodes of the starts, (n, P)."""
+        return self.objective(params, episode_seeds(self.seed, 0, self.start_episodes))
+
+    def is_release_due(self, state: Any) -> bool:
+        """Return whether the next generation is the first without the decoder."""
+        return self.release_at is not None and state.steps >= self.release_at and not state.released

@@ -1,0 +1,117 @@
+"""Where a search begins: given policies, a decoder shifted to them, and a first step sized by behavior."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.policy import Layout, PolicyNetwork, act_shared, restandardize
+from lightning_pz.policy.saved import load_policy, policy_file
+from lightning_pz.pool.best import best_of_pool
+from lightning_pz.pool.store import Pool
+from lightning_pz.probes.jacobian import jacobian_grams, lipschitz, step_scale
+from lightning_pz.search.settings import STARTS, SearchSettings
+from lightning_pz.search.spaces import SearchSpace
+
+_STEPS, _BATCH, _LEARNING_RATE = 400, 256, 0.02
+"""Of Adam; its rate falls linearly to 0 and is in standard deviations of each weight under the prior."""
+_POINTS = 32
+"""Latents over which the Lipschitz constant is averaged."""
+
+
+def start_file(settings: SearchSettings) -> Path:
+    """Return the policy file that `--start` names for the task."""
+    path = Path(settings.start)
+    return path if path.suffix == ".npz" else path / policy_file(settings.task)
+
+
+def given_policies(network: PolicyNetwork, settings: SearchSettings, pool: Pool | None) -> tuple[Tensor, Tensor]:
+    """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O).
+
+    The network is what the decoder's policies share; the pool is needed for `pool_best` and `pool_top`.
+
+    Raises:
+        UserError: The policy is missing or belongs to another network, or the pool does not know its best ones.
+    """
+    if settings.start in STARTS:
+        assert pool is not None
+        rows = best_of_pool(pool, settings.task, 1 if settings.start == "pool_best" else settings.starts)
+        return pool.params(rows), torch.from_numpy(pool.arrays["visited"][rows]).flatten(0, 1)
+    saved, layout = load_policy(start_file(settings)), network.layout
+    boxes = all(torch.equal(getattr(saved, end), getattr(network, end)) for end in ("action_low", "action_high"))
+    if saved.layout != layout or saved.squash != "tanh" or not boxes:
+        raise UserError(
+            f"--start {settings.start} is a policy of the layout {saved.layout.to_dict()} (last layer: {saved.squash}), but "
+            f"the decoder makes {layout.to_dict()} (last layer: tanh) for one action box: give a policy of that kind, such "
+            "as logs/evaluate/.../best_in_pool/<task>.npz"
+        )
+    return restandardize(saved.params[None], saved.network(), network), torch.empty(0, layout.observation_size)
+
+
+def anchoring_shift(
+    layout: Layout,
+    decoded: Float[Tensor, "policies params"],
+    params: Float[Tensor, "policies params"],
+    states: Float[Tensor, "states observation"],
+    visited: Float[Tensor, "visited observation"],
+    scale: Float[Tensor, " params"],
+) -> Float[Tensor, "policies params"]:
+    """Return the shift of each decoded policy that makes it act like the policy it was decoded from, (n, P).
+
+    A decoder returns the policies of its pool with an error. A shift, one vector for all latents, removes it at one latent
+    and keeps the decoder's directions around it. Distillation without environment steps finds it: it minimizes the mean
+    squared action difference, half of it on states that such policies visit, from a shift of 0, so it stays near the
+    decoder's weights. The difference of the two policies' weights would not do: many weights act alike, and the
+    decoder's directions are meaningful only around its own.
+
+    Args:
+        layout: Shape of the policies.
+        decoded: Weights that the decoder gives, (n, P).
+        params: Weights of the policies to imitate, (n, P).
+        states: Standardized states of the pool's sample, (S, O).
+        visited: Standardized states that the policies visited, (V, O); V is 0 if they are unknown.
+        scale: Standard deviation of each weight under the prior; a weight whose scale is 0 does not change.
+    """
+    samples = [part for part in (states, visited) if len(part)]
+    generator = torch.Generator().manual_seed(0)
+    shift = torch.zeros_like(decoded, requires_grad=True)
+    optimizer = torch.optim.Adam([shift], lr=_LEARNING_RATE)
+    for step in range(_STEPS):
+        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - step / _STEPS)
+        rows = [torch.randint(len(part), (_BATCH // len(samples),), generator=generator) for part in samples]
+        batch = torch.cat([part[row] for part, row in zip(samples, rows, strict=True)])
+        with torch.no_grad():
+            target = act_shared(layout, params, batch)
+        with torch.enable_grad():
+            actions = act_shared(layout, decoded + shift * scale, batch)
+            # A sum over policies, so that each one's shift does not depend on the others.
+            loss = (actions - target).square().mean((1, 2)).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return shift.detach() * scale
+
+
+def behavior_sigma(
+    settings: SearchSettings, layout: Layout, states: Float[Tensor, "states observation"], latents: SearchSpace
+) -> float | None:
+    """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents; None without it.
+
+    The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O). Weights have
+    the settings' own `sigma`.
+
+    Raises:
+        UserError: A decoder that ignores its latent.
+    """
+    if settings.behavior_step is None:
+        return None
+
+    def act(point: Tensor) -> tuple[Tensor]:
+        return (act_shared(layout, latents.decode(point[None]), states),)
+
+    (grams,) = jacobian_grams(act, latents.draw(_POINTS, 0))
+    return step_scale(lipschitz(grams), settings.behavior_step)

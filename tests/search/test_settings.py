@@ -1,0 +1,72 @@
+"""Settings outside their range are refused in a sentence; identities hold what decides a result."""
+
+import dataclasses
+
+import pytest
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.identity import digest
+from lightning_pz.search.settings import (
+    BaselineSettings,
+    CmaesSettings,
+    GradientSettings,
+    PgpeSettings,
+    RandomLatentSettings,
+    SearchSettings,
+)
+
+
+@pytest.mark.parametrize(
+    "kind, values, sentence",
+    [
+        (SearchSettings, {"start": "pool_bset"}, "Did you mean 'pool_best'"),
+        (SearchSettings, {"budget": 0}, "--budget expects at least 1, but got 0"),
+        (SearchSettings, {"test_episodes": 1}, "--test_episodes expects at least 2"),
+        (SearchSettings, {"evaluate_every": 0}, "--evaluate_every expects"),
+        (SearchSettings, {"start_share": 0.0}, "--start_share expects"),
+        (SearchSettings, {"checkpoint_seconds": -1.0}, "--checkpoint_seconds expects"),
+        (SearchSettings, {"algorithm": "cmaes", "release_decoder_at": 5}, "goes with --algorithm gradient"),
+        (SearchSettings, {"algorithm": "gradient", "starts": 2}, "at most --starts"),
+        (PgpeSettings, {"population": 5}, "even number"),
+        (PgpeSettings, {"sigma": float("nan")}, "--pgpe.sigma expects"),
+        (PgpeSettings, {"momentum": 1.0}, "--pgpe.momentum expects a share"),
+        (PgpeSettings, {"sigma_rate": -1.0}, "--pgpe.sigma_rate expects"),
+        (CmaesSettings, {"population": 1}, "--cmaes.population expects"),
+        (RandomLatentSettings, {"episodes": 0}, "--random_latent.episodes expects"),
+        (GradientSettings, {"episodes": 1}, "--gradient.episodes expects at least 2"),
+        (GradientSettings, {"discount": 1.1}, "--gradient.discount expects"),
+        (BaselineSettings, {"chunk": 0}, "--baselines.chunk expects at least 1"),
+    ],
+)
+def test_settings_outside_their_range(kind, values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        kind(**values)
+
+
+def test_starts_take_their_share_of_the_budget_at_most():
+    settings = SearchSettings(budget=200_000, starts=200, start_share=0.2)
+    assert settings.count_starts(999) == 40 and settings.count_starts(50) == 200
+    assert dataclasses.replace(settings, start_episodes=4).count_starts(999) == 10
+    assert dataclasses.replace(settings, budget=10).count_starts(999) == 1
+    assert dataclasses.replace(settings, budget=10, algorithm="gradient").count_starts(999) == 4
+
+
+def test_identity_holds_what_decides_the_result_and_nothing_else():
+    base = SearchSettings()
+    same = dataclasses.replace(base, checkpoint_seconds=1.0, cmaes=CmaesSettings(sigma=9.0))
+    other = dataclasses.replace(base, pgpe=PgpeSettings(sigma=9.0))
+    assert base.identity() == same.identity() != other.identity()
+    assert "budget" in base.identity() and "starts" not in SearchSettings(algorithm="sac").identity()
+
+
+def test_identities_are_those_of_version_0_1():
+    """Finished runs are found again by them."""
+    found = {
+        "d7a5f17a8cc46676": SearchSettings(),
+        "ccea7a80c0bb1756": SearchSettings(start="pool_top"),
+        "642f362ec98751db": SearchSettings(algorithm="cmaes", behavior_step=0.1),
+        "9e075fcc60395f26": SearchSettings(algorithm="gradient", release_decoder_at=7),
+        "b3e65d9942cb00b3": SearchSettings(algorithm="parameter_pgpe", start="a/b.npz"),
+        "c1e3254863a97848": SearchSettings(algorithm="sac"),
+    }
+    assert {key: digest(settings.identity())[:16] for key, settings in found.items()} == {key: key for key in found}

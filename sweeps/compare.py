@@ -173,6 +173,7 @@ def _search(
     grid: Comparison, fits: Mapping[str, list[Fit]], logs: str, out: Path, evaluations: Mapping[str, list[Path]]
 ) -> None:
     """Run every cell, and write the report after each."""
+    from lightning_pz.comparison.labels import search_label
     from lightning_pz.comparison.settings import ReportSettings
     from lightning_pz.jobs.finetune import finetune
     from lightning_pz.jobs.report import print_report, report
@@ -180,7 +181,8 @@ def _search(
     folders: list[Path] = []
     cells = grid.cells()
     for number, (algorithm, env) in enumerate(cells, 1):
-        print(f"\nsearch {number} of {len(cells)}: {algorithm} on {env}", flush=True)
+        _, search = parse(grid.commands(algorithm, env, logs)[0])
+        print(f"\nsearch {number} of {len(cells)}: {search_label(search)} ({algorithm}) on {env}", flush=True)
         for command, fit in zip(grid.commands(algorithm, env, logs), fits[env], strict=False):
             folders += [result.folder for result in finetune(*parse([*command, f"--checkpoint={fit.checkpoint}"]))]
         searched = sorted({env for _, env in cells[:number]})

@@ -21,7 +21,7 @@ from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, find
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import BOOTSTRAP, NONE, Estimate, mean_interval, percentiles
-from lightning_pz.envs.identity import environment_now, is_as_it_was, task_sources, versions
+from lightning_pz.envs.episode_identity import environment_now, is_as_it_was, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.evaluation.figures import evaluation_figures

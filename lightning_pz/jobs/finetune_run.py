@@ -24,7 +24,7 @@ from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, claim
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.threads import one_thread
-from lightning_pz.envs.identity import environment_now, is_as_it_was, task_sources, versions
+from lightning_pz.envs.episode_identity import environment_now, is_as_it_was, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task

@@ -19,7 +19,7 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import safe_name
 from lightning_pz.common.identity import digest
-from lightning_pz.envs.identity import is_as_it_was
+from lightning_pz.envs.episode_identity import is_as_it_was
 from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings

@@ -126,12 +126,7 @@ class WorldSimulator(GymnasiumSimulator):
 
 @torch.no_grad()
 def play_world(
-    network: nn.Module,
-    world: World,
-    seeds: Sequence[int],
-    *,
-    keep: bool = False,
-    progress: bool = False,
+    network: nn.Module, world: World, seeds: Sequence[int], *, keep: bool = False, progress: bool = False
 ) -> Played:
     """Let a deterministic policy play one episode per seed.
 

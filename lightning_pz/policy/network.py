@@ -13,9 +13,7 @@ _CACHE_FLOATS = 1 << 18
 
 
 def act_each(
-    layout: Layout,
-    params: Float[Tensor, "policies params"],
-    observations: Float[Tensor, "policies states observation"],
+    layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
 ) -> Float[Tensor, "policies states action"]:
     """Return each policy's actions on states of its own, in units of the action box: -1 to 1.
 
@@ -32,9 +30,7 @@ def act_each(
 
 
 def act_shared(
-    layout: Layout,
-    params: Float[Tensor, "policies params"],
-    observations: Float[Tensor, "states observation"],
+    layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "states observation"]
 ) -> Float[Tensor, "policies states action"]:
     """Return every policy's actions on the same M states, in units of the action box: -1 to 1.
 
@@ -71,12 +67,7 @@ class PolicyNetwork(nn.Module):
     action_high: Tensor
 
     def __init__(
-        self,
-        layout: Layout,
-        observation_mean: Tensor,
-        observation_std: Tensor,
-        action_low: Tensor,
-        action_high: Tensor,
+        self, layout: Layout, observation_mean: Tensor, observation_std: Tensor, action_low: Tensor, action_high: Tensor
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -102,9 +93,7 @@ class PolicyNetwork(nn.Module):
         return self.action_low + (actions + 1) * 0.5 * (self.action_high - self.action_low)
 
     def forward(
-        self,
-        params: Float[Tensor, "policies params"],
-        observations: Float[Tensor, "policies states observation"],
+        self, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
     ) -> Float[Tensor, "policies states action"]:
         """Return the actions that N policies take on M raw observations each, inside the action box."""
         return self.scale(act_each(self.layout, params, self.standardize(observations)))

@@ -25,21 +25,13 @@ States = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Compressed:
-    """A policy after its compression.
+    """A policy after its compression."""
 
-    Attributes:
-        whole: The network with whole layers.
-        final: The same with low-rank layers split in two.
-        compressor: The compressor, at its last step.
-        env_steps: Environment steps taken.
-        model: The Stable-Baselines3 model, if that trained it; its layers hold the finished weights.
-    """
-
-    whole: nn.Sequential
-    final: nn.Sequential
-    compressor: Compressor
+    whole: nn.Sequential  # with whole layers
+    final: nn.Sequential  # with low-rank layers split in two
+    compressor: Compressor  # at its last step
     env_steps: int
-    model: Any = None
+    model: Any = None  # the Stable-Baselines3 model, if that trained it; its layers hold the finished weights
 
 
 class Compressor:
@@ -55,12 +47,6 @@ class Compressor:
         learning_rate: Adam's, of factors: that of the weights that they replace.
         states: Makes observations, (S, ...), on which a rank by behavior error is chosen.
 
-    Attributes:
-        weights: Stored weights by layer, before masks and rounding: the layers' own, until a `Shadow` keeps copies.
-        gates_closed: Share of the gates that were closed when they became final.
-        extra: Moves gates or factors.
-        settled: Whether gates are final and ranks chosen.
-
     Raises:
         UserError: Weights that are not finite, or too high a rank or sparsity for the layers.
     """
@@ -72,10 +58,11 @@ class Compressor:
         self.network, self.settings, self.learning_rate, self.states = network, settings, learning_rate, states
         self.layers = layers_of(network)
         self.stacks = {name: Stack(module.weight) for name, module in self.layers.items()}
+        # Stored weights, before masks and rounding: the layers' own, until a `Shadow` keeps copies.
         self.weights: dict[str, Tensor] = {name: module.weight for name, module in self.layers.items()}
-        self.gates_closed: float | None = None
-        self.extra: torch.optim.Optimizer | None = None
-        self.settled = False
+        self.gates_closed: float | None = None  # share of the gates that were closed when they became final
+        self.extra: torch.optim.Optimizer | None = None  # moves gates or factors
+        self.settled = False  # whether gates are final and ranks chosen
         self._generator = torch.Generator().manual_seed(settings.seed)
         self._step, self._rounds = 0, False
         if settings.has("prune"):
@@ -102,15 +89,11 @@ class Compressor:
 
     def draw(self) -> None:
         """Draw new noise for the gates."""
-        for gates in self._gates:
+        for gates in self.gates:
             gates.draw(self._generator)
 
     def advance(self, step: int) -> bool:
-        """Do everything that is due, and return whether anything was.
-
-        Args:
-            step: Steps done, 0 to `settings.total_steps()`; never falls.
-        """
+        """Do everything that is due after so many steps, 0 to `settings.total_steps()`; return whether anything was."""
         settings, base = self.settings, self.settings.base_steps()
         self._step, changed = step, False
         if settings.has("prune"):
@@ -134,16 +117,10 @@ class Compressor:
 
     def penalty(self) -> Tensor | None:
         """Return the weighted expected share of open gates, or None where there is no penalty."""
-        if not self._gates or self._step < self.settings.ramp.begin * self.settings.base_steps():
+        if not self.gates or self._step < self.settings.ramp.begin * self.settings.base_steps():
             return None
-        count = sum(gates.log_alpha.numel() for gates in self._gates)
-        opened = torch.stack([gates.expected_open() for gates in self._gates]).sum()
-        return self.settings.l0.penalty * opened / count
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the weights in training differ from the finished ones."""
-        return bool(self._gates)
+        opened = torch.stack([gates.expected_open() for gates in self.gates]).sum()
+        return self.settings.l0.penalty * opened / sum(gates.log_alpha.numel() for gates in self.gates)
 
     @torch.no_grad()
     def finished(self) -> tuple[nn.Sequential, nn.Sequential]:
@@ -167,16 +144,15 @@ class Compressor:
             if stack.factors is not None:
                 # The product of factors fills the zeros of a mask.
                 keep = torch.ones_like(keep)
-            values[f"sparsity/{name}"] = 1 - float(keep.float().mean())
-            if stack.factors is not None:
                 values[f"rank/{name}"] = float(stack.factors.left.shape[1])
+            values[f"sparsity/{name}"] = 1 - float(keep.float().mean())
             zeros, count = zeros + int((~keep).sum()), count + keep.numel()
         values["sparsity"] = zeros / count
         if self.settings.has("prune"):
-            share = self.settings.ramp.share(self._step, self.settings.base_steps())
-            values["sparsity_target"] = self.settings.sparsity * share
-        if self._gates:
-            values["expected_open"] = float(sum(gates.expected_open() for gates in self._gates)) / count
+            reached = self.settings.ramp.share(self._step, self.settings.base_steps())
+            values["sparsity_target"] = self.settings.sparsity * reached
+        if self.gates:
+            values["expected_open"] = float(sum(gates.expected_open() for gates in self.gates)) / count
         values["int8"] = float(any(stack.int8 for stack in self.stacks.values()))
         return values
 
@@ -207,12 +183,13 @@ class Compressor:
             self.extra.load_state_dict(state["extra"])  # type: ignore[attr-defined]
 
     @property
-    def _gates(self) -> list[HardConcrete]:
+    def gates(self) -> list[HardConcrete]:
+        """The gates that are not final; while there are any, weights in training differ from the finished ones."""
         return [stack.gates for stack in self.stacks.values() if stack.gates is not None]
 
     def _make_extra(self) -> None:
         parameters = [parameter for stack in self.stacks.values() for parameter in stack.parameters()]
-        rate = self.settings.l0.learning_rate if self._gates else self.learning_rate
+        rate = self.settings.l0.learning_rate if self.gates else self.learning_rate
         self.extra = torch.optim.Adam(parameters, lr=rate) if parameters else None
 
     @torch.no_grad()

@@ -21,37 +21,27 @@ from lightning_pz.envs.episodes import Ends, Observer, TaskReturns, VisitedState
 from lightning_pz.envs.simulators import Transition, make_simulator
 from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
 from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
-from lightning_pz.envs.specs import EnvSpec, env_spec
+from lightning_pz.envs.specs import UNLIMITED_HORIZON, EnvSpec, env_spec
 from lightning_pz.envs.tasks import standard
 
 _SLOTS = 64
 """Episodes that are played side by side at most."""
-_IMAGE_STEPS, _VECTOR_STEPS = 27_000, 1000
-"""Steps of an episode where an environment has no limit: 30 minutes of an Atari game; else the limit of all commands."""
+_IMAGE_STEPS = 27_000
+"""Steps of an episode of images where an environment has no limit: 30 minutes of an Atari game."""
 
 
 @dataclass(frozen=True)
 class World:
-    """An environment as a policy network sees it.
-
-    Attributes:
-        id: Registered Gymnasium id.
-        horizon: Steps of the policy after which an episode is cut off, in training as well.
-        shape: Of an observation; images have channels first.
-        actions: Numbers in an action, or actions to choose from.
-        discrete: Whether actions are chosen from a number of them.
-        action_low: Lower corner of the action box, (A,); empty where actions are chosen.
-        action_high: Upper corner of the action box, (A,).
-        content: All else of the environment that decides a result, as plain data; see `env_content`.
-    """
+    """An environment as a policy network sees it."""
 
     id: str
-    horizon: int
-    shape: tuple[int, ...]
-    actions: int
-    discrete: bool
-    action_low: tuple[float, ...] = ()
+    horizon: int  # steps of the policy after which an episode is cut off, in training as well
+    shape: tuple[int, ...]  # of an observation; images have channels first
+    actions: int  # numbers in an action, or actions to choose from
+    discrete: bool  # whether actions are chosen from a number of them
+    action_low: tuple[float, ...] = ()  # corners of the action box, (A,); empty where actions are chosen
     action_high: tuple[float, ...] = ()
+    # All else of the environment that decides a result, as plain data; see `env_content`.
     content: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
@@ -59,20 +49,19 @@ class World:
         """Whether observations are images."""
         return len(self.shape) == 3
 
+    @property
+    def dtype(self) -> type[np.generic]:
+        """NumPy type of observations."""
+        return np.uint8 if self.is_image else np.float32
+
 
 @dataclass(frozen=True)
 class Played:
-    """Episodes that a policy played.
+    """Episodes that a policy played."""
 
-    Attributes:
-        returns: Undiscounted return of each episode, (E,) float64.
-        lengths: Steps of each, (E,) int64.
-        observations: All observations acted on, (V, ...), raw; empty unless asked for.
-    """
-
-    returns: np.ndarray
-    lengths: np.ndarray
-    observations: torch.Tensor
+    returns: np.ndarray  # undiscounted, (E,) float64
+    lengths: np.ndarray  # steps, (E,) int64
+    observations: torch.Tensor  # all that were acted on, (V, ...), raw; empty unless asked for
 
 
 def find_world(env_id: str, horizon: int | None = None) -> World:
@@ -89,8 +78,7 @@ def find_world(env_id: str, horizon: int | None = None) -> World:
         env.close()
     if not isinstance(seen, spaces.Box) or len(seen.shape) not in (1, 3):
         raise UserError(f"--env expects observations that are vectors or images, but {env_id} has {seen}")
-    default = _IMAGE_STEPS if len(seen.shape) == 3 else _VECTOR_STEPS
-    steps = int(horizon or limit or default)
+    steps = int(horizon or limit or (_IMAGE_STEPS if len(seen.shape) == 3 else UNLIMITED_HORIZON))
     if isinstance(acts, spaces.Discrete) and acts.start == 0:
         return World(env_id, steps, seen.shape, int(acts.n), True, content=content)
     if isinstance(acts, spaces.Box) and len(acts.shape) == 1 and acts.is_bounded() and acts.dtype.kind == "f":
@@ -102,12 +90,7 @@ def find_world(env_id: str, horizon: int | None = None) -> World:
 
 
 class WorldSimulator(GymnasiumSimulator):
-    """Episodes of a world; an action is chosen by its score.
-
-    Args:
-        world: The environment.
-        size: Number of slots.
-    """
+    """Episodes of a world, so many at a time; an action is chosen by its score."""
 
     def __init__(self, world: World, size: int) -> None:
         box = [(-math.inf,) * world.actions, (math.inf,) * world.actions]
@@ -117,7 +100,7 @@ class WorldSimulator(GymnasiumSimulator):
         super().__init__(spec, size, make, physics=False)
         self._discrete = world.discrete
         # Of one type from the start: a first observation of whole numbers must not cut the others down to such.
-        self._observations = np.zeros((size, *world.shape), dtype=_dtype(world))
+        self._observations = np.zeros((size, *world.shape), dtype=world.dtype)
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
         """Advance the active slots by one step; see `Simulator.step`."""
@@ -130,12 +113,7 @@ def play_world(
 ) -> Played:
     """Let a deterministic policy play one episode per seed.
 
-    Args:
-        network: Raw observations in; actions inside the box, or scores of which the highest is taken, out.
-        world: The environment.
-        seeds: Of the episodes.
-        keep: Whether to return all observations.
-        progress: Whether to draw a progress bar over episodes.
+    The network takes raw observations and gives actions inside the box, or scores of which the highest is taken.
 
     Raises:
         UserError: An observation, an action or a reward turned non-finite.
@@ -157,7 +135,7 @@ def play_world(
         for first in range(0, len(seeds), slots):
             some = seeds[first : first + slots]
             simulator, returns = WorldSimulator(world, len(some)), TaskReturns({"standard": standard}, len(some))
-            visited = VisitedStates(world.shape, _dtype(world))
+            visited = VisitedStates(world.shape, world.dtype)
             observers: list[Observer] = [returns, visited] if keep else [returns]
             ends = play_episodes(act, simulator, some, world.horizon, observers, bar.update)
             simulator.close()
@@ -165,10 +143,6 @@ def play_world(
             parts.append((returns.totals[0], ends.lengths, visited.by_step()))
     totals, lengths, observations = map(np.concatenate, zip(*parts, strict=True))
     return Played(totals, lengths, torch.from_numpy(observations))
-
-
-def _dtype(world: World) -> type[np.generic]:
-    return np.uint8 if world.is_image else np.float32
 
 
 def _check_finite(ends: Ends, world: World, seeds: Sequence[int]) -> None:

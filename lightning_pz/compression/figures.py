@@ -12,16 +12,10 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from lightning_pz.common.plotting import BLUE, GRAY, GREEN, legend, look, single
 from lightning_pz.common.statistics import UNKNOWN, ends_are, read_estimate
 
-_FORMATS = {
-    "float32": "dense float32",
-    "float16": "dense float16",
-    "int8": "dense int8",
-    "sparse": "sparse float32",
-    "sparse_float16": "sparse float16",
-    "sparse_int8": "sparse int8",
-    "onnx": "ONNX float32",
-    "onnx_int8": "ONNX int8",
+_FORMATS = {kind: f"dense {kind}" for kind in ("float32", "float16", "int8")} | {
+    kind: kind.replace("_", " ") for kind in ("sparse_float16", "sparse_int8")
 }
+_FORMATS |= {"sparse": "sparse float32", "onnx": "ONNX float32", "onnx_int8": "ONNX int8"}
 _PARTS = {"prune": "pruning", "l0": "L0 gates", "low_rank": "low rank", "none": "uncompressed"}
 
 
@@ -31,30 +25,18 @@ def method_label(method: str) -> str:
 
 
 def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
-    """Draw the size of the file in each format, with its ratio to float32.
-
-    Args:
-        sizes: Bytes by format; `float32` is the reference.
-        title: The environment and method.
-    """
+    """Draw the size of the file in each format, in bytes, with its ratio to that in `float32`."""
     values, size = list(sizes.values()), EngFormatter("B", places=1)
     ratios = [sizes["float32"] / value for value in values]
     labels = [f"{size(v)}, {r:.1f} times smaller" if r > 1 else size(v) for v, r in zip(values, ratios, strict=True)]
     figure, axes = _bars({_FORMATS[name]: size for name, size in sizes.items()}, labels, BLUE)
     axes.set(xscale="log", xlabel="size of the file", title=title, xlim=(min(values) / 3, max(values) * 12))
-    axes.xaxis.set_major_formatter(EngFormatter("B"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _in_bytes(axes)
     return figure
 
 
 def sparsity_by_layer(sparsity: Mapping[str, float], weights: Mapping[str, int], title: str) -> Figure:
-    """Draw the share of weights removed from each layer.
-
-    Args:
-        sparsity: By layer, 0 to 1.
-        weights: Number of weights by layer.
-        title: The environment and method.
-    """
+    """Draw the share of weights removed from each layer, 0 to 1; the labels say how many weights a layer has."""
     names = [f"layer {number}, {weights[name]:,} weights" for number, name in enumerate(sparsity, 1)]
     values = list(sparsity.values())
     figure, axes = _bars(dict(zip(names, values, strict=True)), [f"{value:.1%}" for value in values], GREEN)
@@ -63,20 +45,15 @@ def sparsity_by_layer(sparsity: Mapping[str, float], weights: Mapping[str, int],
 
 
 def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Draw the return of finished runs, with its interval, against the bytes of their files.
-
-    Args:
-        runs: Summaries of runs in one environment.
-        title: The environment.
-    """
+    """Draw the return of finished runs in one environment, with its interval, against the bytes of their files."""
     figure, axes = single(width=5.6, height=3.8)
-    ends = ("return_dense", "return_dense_low", "return_dense_high")
-    dense = [run for run in runs if all(run.get(key) is not None for key in ends)]
+    needs = ("return_dense", "return_dense_low", "return_dense_high")
+    dense = [run for run in runs if all(run.get(key) is not None for key in needs)]
     if dense and (found := read_estimate(dense[-1], "return_dense")) is not None:
         label = "uncompressed policy"
-        if ends_kind := ends_are({found.kind}):
+        if ends := ends_are({found.kind}):
             axes.axhspan(found.low, found.high, color=GRAY, alpha=0.2, linewidth=0)
-            label += f" (band: {ends_kind})"
+            label += f" (band: {ends})"
         axes.axhline(found.value, color=GRAY, linestyle=":", label=label)
         size = dense[-1]["bytes_float32"]
         axes.axvline(size, color=GRAY, linestyle="--", linewidth=0.8, label="its size in float32")
@@ -88,28 +65,18 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
         kinds |= {estimate.kind for estimate in estimates}
         value, low, high = np.array([estimate[:3] for estimate in estimates]).T
         lows = np.where(np.isnan(low), value, low)
-        axes.errorbar(
-            x,
-            value,
-            yerr=np.nan_to_num([value - low, high - value]),
-            label=method_label(method),
-            color=look(i).color,
-            marker=look(i).marker,
-            capsize=2,
-            linestyle="none",
-            markersize=5,
-        )
+        style: dict[str, Any] = {"color": look(i).color, "marker": look(i).marker, "linestyle": "none", "markersize": 5}
+        bars = np.nan_to_num([value - low, high - value])
+        axes.errorbar(x, value, yerr=bars, label=method_label(method), capsize=2, **style)
         # One label for all seeds of a level, under the lowest of their intervals.
         for level in {run["sparsity_target"] for run in own} - {None}:
             places = [(x[j], lows[j]) for j, run in enumerate(own) if run["sparsity_target"] == level]
             place = min(places, key=lambda place: place[1])
             axes.annotate(f"{level:.0%} removed", place, (0, -11), textcoords="offset points", fontsize=8, ha="center")
-    bars = ends_are(kinds)
-    ylabel = f"return (bars: {bars})" if bars else "return"
+    ylabel = f"return (bars: {ends})" if (ends := ends_are(kinds)) else "return"
     axes.set(xscale="log", xlabel="size of the compressed file", ylabel=ylabel, title=title)
     axes.margins(x=0.15, y=0.15)
-    axes.xaxis.set_major_formatter(EngFormatter("B"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _in_bytes(axes)
     legend(figure, loc="outside lower center", ncols=2)
     return figure
 
@@ -117,8 +84,12 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
 def _bars(values: Mapping[str, float | int], labels: Sequence[str], color: str) -> tuple[Figure, Any]:
     """Draw one horizontal bar per name, the first on top."""
     figure, axes = single(width=5.4, height=0.45 * len(values) + 1.0)
-    axes.bar_label(
-        axes.barh(list(values), list(values.values()), color=color, height=0.6), labels, padding=4, fontsize=8
-    )
+    bars = axes.barh(list(values), list(values.values()), color=color, height=0.6)
+    axes.bar_label(bars, labels, padding=4, fontsize=8)
     axes.invert_yaxis()
     return figure, axes
+
+
+def _in_bytes(axes: Any) -> None:
+    axes.xaxis.set_major_formatter(EngFormatter("B"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -27,11 +27,7 @@ _MARIO_FRAMES = 9000
 
 
 def register_providers(env_id: str) -> None:
-    """Import the package that registers an environment, if it is not registered and its id names one.
-
-    Raises:
-        UserError: The package or the module is not installed; with the line that installs it where that is known.
-    """
+    """Import the package that registers an environment, if its id names one; `UserError` if that is not installed."""
     name = import_registrar(env_id)
     if name in gymnasium.registry:
         return

@@ -32,12 +32,8 @@ def output_fvu(
 ) -> float:
     """Return the share of the wanted outputs' variance over states that is missed; 0 is the same behavior.
 
-    `lightning_pz.autoencoder.losses.fvu` takes the variance over policies instead.
-
-    Args:
-        got: Actions or scores of the compressed policy.
-        wanted: Those of the original.
-        scores: Whether they are scores of actions: then what all actions of a state have in common does not count.
+    Of scores of actions, what all actions of a state have in common does not count. In contrast,
+    `lightning_pz.autoencoder.losses.fvu` takes the variance over policies.
     """
     if scores:
         got, wanted = got - got.mean(1, keepdim=True), wanted - wanted.mean(1, keepdim=True)
@@ -58,19 +54,15 @@ def compare_behavior(
 
 def sparsity(network: nn.Module) -> float:
     """Return the share of all weights that are zero; biases do not count."""
-    weights = [module.weight for module in layers_of(network).values()]
-    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
+    weights = torch.cat([module.weight.flatten() for module in layers_of(network).values()])
+    return int((weights == 0).sum()) / weights.numel()
 
 
 def paper_ratio(dense: nn.Module, final: nn.Module, bits: int) -> float:
     """Return the ratio that arXiv 2405.07748 reports: `32 / bits` times weights over surviving weights.
 
-    It counts neither indices nor biases nor scales: 8 bits at 99 % sparsity are "400 times".
-
-    Args:
-        dense: The network before compression; its weights count as 32 bits each.
-        final: The network to deploy; its weights other than zero, those of low-rank factors included, survive.
-        bits: Of each surviving weight.
+    It counts neither indices nor biases nor scales: 8 bits at 99 % sparsity are "400 times". Weights of the dense network
+    count 32 bits each; those of the final one that are not zero, in low-rank factors as well, survive with `bits` each.
     """
     weights = sum(module.weight.numel() for module in layers_of(dense).values())
     survive = sum(int(torch.count_nonzero(module.weight)) for module in layers_of(final).values())
@@ -82,13 +74,8 @@ def latencies(
 ) -> dict[str, float]:
     """Return the median time from one observation to one action on one core, in microseconds, by name.
 
-    All take turns, so that other work on the machine disturbs them alike.
-
-    Args:
-        networks: Called by torch.
-        onnx_files: Called by onnxruntime, where it is installed.
-        shape: Of one observation.
-        calls: Of each.
+    All take turns, so that other work on the machine disturbs them alike. Files are called by onnxruntime, where it is
+    installed. The shape is that of one observation.
     """
     observation = np.zeros((1, *shape), dtype=np.float32)
     tensor = torch.from_numpy(observation)

@@ -27,7 +27,6 @@ class Standardize(nn.Module):
         self.register_buffer("std", std.detach().float().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the standardized observation."""
         return (x - self.mean) / self.std
 
 
@@ -39,7 +38,6 @@ class Divide(nn.Module):
         self.by = by
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the quotient."""
         return x / self.by
 
 
@@ -56,7 +54,6 @@ class ToBox(nn.Module):
         self.register_buffer("high", high.detach().float().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return actions inside the box."""
         if self.squash == "tanh":
             return self.low + (torch.tanh(x) + 1) * 0.5 * (self.high - self.low)
         return torch.minimum(torch.maximum(x, self.low), self.high)
@@ -70,32 +67,18 @@ class Residual(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x + body(x)`."""
         return x + self.body(x)
 
 
-_SIMPLE: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "silu": nn.SiLU,
-    "flatten": nn.Flatten,
-    "identity": nn.Identity,
-}
+_SIMPLE = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "flatten": nn.Flatten, "identity": nn.Identity}
+_KINDS: dict[type[nn.Module], str] = {made: kind for kind, made in _SIMPLE.items()}
 
 
 def to_plan(network: nn.Sequential, prefix: str = "") -> tuple[NetworkPlan, Tensors]:
-    """Return the plan of a network and copies of its tensors.
-
-    Raises:
-        UserError: It holds a module that no plan can hold.
-    """
-    plan: NetworkPlan = []
-    tensors: Tensors = {}
-    for number, module in enumerate(network):
-        step, named = _describe(module, f"{prefix}{number}")
-        plan.append(step)
-        tensors |= named
-    return plan, {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    """Return the plan of a network and copies of its tensors; raise `UserError` for a module that no plan can hold."""
+    parts = [_describe(module, f"{prefix}{number}") for number, module in enumerate(network)]
+    tensors = {name: tensor.detach().cpu().clone() for _, named in parts for name, tensor in named.items()}
+    return [step for step, _ in parts], tensors
 
 
 def from_plan(plan: NetworkPlan, tensors: Tensors) -> nn.Sequential:
@@ -114,9 +97,9 @@ def _describe(module: nn.Module, name: str) -> tuple[dict[str, Any], Tensors]:
     tensors: Tensors = {full: value for key, full in own.items() if (value := getattr(module, key)) is not None}
     match module:
         case nn.Flatten() if (module.start_dim, module.end_dim) != (1, -1):
-            raise UserError("a flattening of some dimensions only cannot be written to a compressed file")
-        case _ if type(module) in _SIMPLE.values():
-            return {"kind": next(kind for kind, made in _SIMPLE.items() if type(module) is made)}, {}
+            refused = "a flattening of some dimensions only"
+        case _ if type(module) in _KINDS:
+            return {"kind": _KINDS[type(module)]}, {}
         case nn.Sequential():
             body, tensors = to_plan(module, f"{name}.")
             return {"kind": "sequential", "body": body}, tensors
@@ -128,17 +111,14 @@ def _describe(module: nn.Module, name: str) -> tuple[dict[str, Any], Tensors]:
             if isinstance(module, nn.Linear):
                 return {"kind": "linear", **step}, tensors
             plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
-            if not plain or isinstance(module.padding, str):
-                raise UserError(
-                    "a convolution that is grouped, dilated, or padded with other than zeros cannot be written to a "
-                    "compressed file"
-                )
-            return {"kind": "conv", **step, "stride": list(module.stride), "padding": list(module.padding)}, tensors
+            if plain and not isinstance(module.padding, str):
+                return {"kind": "conv", **step, "stride": list(module.stride), "padding": list(module.padding)}, tensors
+            refused = "a convolution that is grouped, dilated, or padded with other than zeros"
         case nn.MaxPool2d():
-            if module.ceil_mode or module.return_indices or module.dilation not in (1, (1, 1)):
-                raise UserError("a pooling that is dilated or rounds sizes up cannot be written to a compressed file")
-            sizes = (module.kernel_size, module.stride, module.padding)
-            return {"kind": "maxpool", "sizes": [list(s) if isinstance(s, tuple) else s for s in sizes]}, {}
+            if not (module.ceil_mode or module.return_indices or module.dilation not in (1, (1, 1))):
+                sizes = (module.kernel_size, module.stride, module.padding)
+                return {"kind": "maxpool", "sizes": [list(s) if isinstance(s, tuple) else s for s in sizes]}, {}
+            refused = "a pooling that is dilated or rounds sizes up"
         case Standardize():
             return {"kind": "standardize", **own}, tensors
         case Divide():
@@ -147,7 +127,9 @@ def _describe(module: nn.Module, name: str) -> tuple[dict[str, Any], Tensors]:
             return {"kind": "box", "squash": module.squash, **own}, tensors
         case ActivationInt8():
             return {"kind": "round", "largest": float(module.largest), "on": module.on}, {}
-    raise UserError(f"a {type(module).__name__} inside a policy cannot be written to a compressed file")
+        case _:
+            refused = f"a {type(module).__name__} inside a policy"
+    raise UserError(f"{refused} cannot be written to a compressed file")
 
 
 def _build(step: dict[str, Any], tensors: Tensors) -> nn.Module:
@@ -172,11 +154,11 @@ def _build(step: dict[str, Any], tensors: Tensors) -> nn.Module:
             rounding.on = step["on"]
             return rounding
     weight, bias = tensors[step["weight"]], None if step["bias"] is None else tensors[step["bias"]]
-    rows, columns = weight.shape[:2]
+    sizes, is_linear, biased = (weight.shape[1], weight.shape[0]), step["kind"] == "linear", bias is not None
     layer: nn.Linear | nn.Conv2d = (
-        nn.Linear(columns, rows, bias=bias is not None)
-        if step["kind"] == "linear"
-        else nn.Conv2d(columns, rows, weight.shape[2:], step["stride"], step["padding"], bias=bias is not None)  # type: ignore[arg-type]
+        nn.Linear(*sizes, bias=biased)
+        if is_linear
+        else nn.Conv2d(*sizes, weight.shape[2:], step["stride"], step["padding"], bias=biased)  # type: ignore[arg-type]
     )
     layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
     return layer

@@ -34,8 +34,7 @@ def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.S
             f"--normalization {path} has statistics of {len(mean)} numbers, but observations have {size}: give the file "
             "that was saved with this policy"
         )
-    std = torch.from_numpy(np.sqrt(variance + found.epsilon))
-    limit = torch.from_numpy(bound)
+    std, limit = torch.from_numpy(np.sqrt(variance + found.epsilon)), torch.from_numpy(bound)
     return nn.Sequential(Standardize(torch.from_numpy(mean), std), ToBox(-limit, limit, "clip"), *network)
 
 
@@ -55,10 +54,8 @@ def was_normalized(model: Any) -> bool | None:
     if any(one.dtype != other.dtype for one, other in parts):
         return True
 
-    def inside(observations: Any) -> bool:
-        first = (
-            {key: part[0] for key, part in observations.items()} if isinstance(observations, dict) else observations[0]
-        )
+    def inside(seen: Any) -> bool:
+        first = {key: part[0] for key, part in seen.items()} if isinstance(seen, dict) else seen[0]
         return model.observation_space.contains(first)
 
     # An environment may leave its own space; then the last observation proves nothing.
@@ -79,9 +76,8 @@ def _load(path: str | Path) -> Any:
         with Path(path).open("rb") as file:
             found = pickle.load(file)
     except Exception as error:
-        raise UserError(
-            f"--normalization {path} cannot be opened ({type(error).__name__}: {error}): {advice}"
-        ) from error
+        problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"--normalization {path} cannot be opened ({problem}): {advice}") from error
     if not isinstance(found, VecNormalize):
         raise UserError(f"--normalization {path} holds a {type(found).__name__}: {advice}")
     return found
@@ -89,19 +85,14 @@ def _load(path: str | Path) -> Any:
 
 def _parts(found: Any) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return mean, variance and bound of each part of the observation, in the order in which a policy joins them."""
-
-    def normalized(statistics: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        mean, variance = (np.asarray(values, dtype=np.float64).ravel() for values in (statistics.mean, statistics.var))
-        return mean, variance, np.full(len(mean), found.clip_obs)
-
-    def untouched(space: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        # Exact but for the last digits that epsilon takes.
-        size = int(np.prod(space.shape))
-        return np.zeros(size), np.full(size, 1 - found.epsilon), np.full(size, np.inf)
-
-    if not isinstance(found.obs_rms, dict):
-        return [normalized(found.obs_rms)]
-    return [
-        normalized(found.obs_rms[key]) if key in found.obs_rms else untouched(space)
-        for key, space in found.observation_space.spaces.items()
-    ]
+    dictionary = isinstance(found.obs_rms, dict)
+    parts = []
+    for key, space in found.observation_space.spaces.items() if dictionary else [(None, found.observation_space)]:
+        size, statistics = int(np.prod(space.shape)), found.obs_rms.get(key) if dictionary else found.obs_rms
+        if statistics is None:
+            # Exact but for the last digits that epsilon takes.
+            parts.append((np.zeros(size), np.full(size, 1 - found.epsilon), np.full(size, np.inf)))
+        else:
+            mean, variance = (np.asarray(part, np.float64).ravel() for part in (statistics.mean, statistics.var))
+            parts.append((mean, variance, np.full(len(mean), found.clip_obs)))
+    return parts

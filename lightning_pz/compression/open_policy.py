@@ -55,9 +55,8 @@ def check_fits_world(network: nn.Sequential, world: World, path: str) -> None:
     """Raise `UserError` unless a network takes the environment's observations and gives its actions, in the same box."""
     check_finite(network)
     layers = list(layers_of(network).values())
-    first, last = layers[0], layers[-1]
+    first, gives = layers[0], layers[-1].weight.shape[0]
     seen = first.in_channels if isinstance(first, nn.Conv2d) else first.in_features
-    gives = last.out_channels if isinstance(last, nn.Conv2d) else last.out_features
     shown = world.shape[0] if isinstance(first, nn.Conv2d) else int(np.prod(world.shape))
     other = "it was made for another environment, so give the right --env"
     if (seen, gives) != (shown, world.actions):
@@ -65,8 +64,7 @@ def check_fits_world(network: nn.Sequential, world: World, path: str) -> None:
             f"{path} takes {seen} observations and gives {gives} actions, but {world.id} has {shown} and "
             f"{world.actions}: {other}"
         )
-    box = network[-1]
-    if isinstance(box, ToBox) == world.discrete:
+    if isinstance(box := network[-1], ToBox) == world.discrete:
         made, has = ("discrete actions", "a box of actions")[:: -1 if world.discrete else 1]
         raise UserError(f"{path} was made for {made}, but {world.id} has {has}: {other}")
     if isinstance(box, ToBox):
@@ -85,10 +83,9 @@ def check_fits_world(network: nn.Sequential, world: World, path: str) -> None:
 
 def _decoded(path: str, latent: Sequence[float], world: World) -> nn.Sequential:
     model = load_autoencoder(path)
-    size = model.hparams["latent_dim"]
     if model.env["id"] != world.id:
         raise UserError(f"{path} was made for {model.env['id']}, but --env is {world.id}: give the right --env")
-    if len(latent) != size:
+    if len(latent) != (size := model.hparams["latent_dim"]):
         raise UserError(f"--latent expects {size} numbers for {path}, but got {len(latent)}")
     with torch.no_grad():
         params = model.decoder(torch.tensor([latent], dtype=torch.float32))[0]

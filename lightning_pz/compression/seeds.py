@@ -17,13 +17,7 @@ _MARGIN = 1 << 16
 
 
 def visit_seeds(seed: int, round_number: int, count: int) -> list[int]:
-    """Return seeds of the episodes in which states are visited to learn from.
-
-    Args:
-        seed: Of the run.
-        round_number: 0 for those of the policy itself, then those of the compressed one.
-        count: How many, all different.
-    """
+    """Return seeds of the episodes in which states are visited to learn from: in round 0 by the policy itself."""
     return [_training_seed(seed, 0, round_number) + i for i in range(count)]
 
 

@@ -27,20 +27,14 @@ class Layout:
     The flat vector holds layer after layer, first the weight (out, in) row by row, then the bias (out),
     the very order of `torch.nn.utils.parameters_to_vector` on the equivalent `torch.nn.Sequential`.
 
-    Args:
-        observation_size: Numbers in one observation.
-        hidden: Hidden widths from input to output; empty for an affine policy.
-        action_size: Numbers in one action.
-        activation: Name of the hidden activation, one of `ACTIVATIONS`.
-
     Raises:
         UserError: A size below 1 or an unknown activation.
     """
 
     observation_size: int
-    hidden: tuple[int, ...]
+    hidden: tuple[int, ...]  # widths from input to output; empty for an affine policy
     action_size: int
-    activation: str = "tanh"
+    activation: str = "tanh"  # of hidden layers, one of `ACTIVATIONS`
 
     def __post_init__(self) -> None:
         if min(self.sizes) < 1:
@@ -70,15 +64,10 @@ class Layout:
     def unpack(
         self, params: Float[Tensor, "policies params"]
     ) -> list[tuple[Float[Tensor, "policies _ _"], Float[Tensor, "policies _"]]]:
-        """Cut flat vectors into (weight, bias) per layer, as views.
-
-        One `split` rather than slices: its backward concatenates once instead of adding padded copies.
-
-        Raises:
-            ValueError: The vectors are not P long.
-        """
+        """Cut flat vectors into (weight, bias) per layer, as views; raise `ValueError` unless they are P long."""
         if params.shape[-1] != self.num_params:
             raise ValueError(f"{self} has {self.num_params} params, but got vectors of {params.shape[-1]}")
+        # One `split` rather than slices: its backward concatenates once instead of adding padded copies.
         parts = params.split(self.split_sizes, dim=-1)
         return [(parts[2 * i].unflatten(-1, shape), parts[2 * i + 1]) for i, shape in enumerate(self.weight_shapes)]
 
@@ -90,11 +79,10 @@ class Layout:
 
     def to_sequential(self, params: Float[Tensor, " params"]) -> nn.Sequential:
         """Build the equivalent `torch.nn.Sequential` of one policy, ending in tanh (no standardization)."""
-        modules: list[nn.Module] = []
-        for out, size in self.weight_shapes:
-            modules += [nn.Linear(size, out), _MODULES[self.activation]()]
-        modules[-1] = nn.Tanh()
-        network = nn.Sequential(*modules)
+        activation = _MODULES[self.activation]
+        pairs = ((nn.Linear(size, out), activation()) for out, size in self.weight_shapes)
+        network = nn.Sequential(*(module for pair in pairs for module in pair))
+        network[-1] = nn.Tanh()
         nn.utils.vector_to_parameters(params.detach().clone(), network.parameters())
         return network
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
 
+STATISTICS = ("observation_mean", "observation_std", "action_low", "action_high")
+"""Names of the vectors that policies of a network share."""
 _CACHE_FLOATS = 1 << 18
 """Activations of one layer that a chunk of policies may hold: 1 MiB, so that it stays in a core's cache."""
 
@@ -15,13 +17,7 @@ _CACHE_FLOATS = 1 << 18
 def act_each(
     layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
 ) -> Float[Tensor, "policies states action"]:
-    """Return each policy's actions on states of its own, in units of the action box: -1 to 1.
-
-    Args:
-        layout: Shape of all the policies.
-        params: Flat weights, (N, P).
-        observations: Standardized observations, (N, M, O).
-    """
+    """Return each policy's actions on standardized states of its own, in units of the action box: -1 to 1."""
     activation, x = ACTIVATIONS[layout.activation], observations
     *hidden, (last, last_bias) = layout.unpack(params)
     for weight, bias in hidden:
@@ -32,13 +28,7 @@ def act_each(
 def act_shared(
     layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "states observation"]
 ) -> Float[Tensor, "policies states action"]:
-    """Return every policy's actions on the same M states, in units of the action box: -1 to 1.
-
-    Args:
-        layout: Shape of all the policies.
-        params: Flat weights, (N, P).
-        observations: Standardized observations, (M, O).
-    """
+    """Return every policy's actions on the same M standardized states, in units of the action box: -1 to 1."""
     return act_each(layout, params, observations.expand(len(params), -1, -1))
 
 
@@ -50,12 +40,7 @@ def policy_chunk(layout: Layout, states: int) -> int:
 class PolicyNetwork(nn.Module):
     """The common part of all policies of one layout: standardization, network shape, action box. Holds no weights.
 
-    Args:
-        layout: Shape of the policies.
-        observation_mean: Fixed mean of each observation coordinate, (O,), in the environment's units.
-        observation_std: Fixed standard deviation of each, (O,); must be positive.
-        action_low: Lower corner of the action box, (A,).
-        action_high: Upper corner of the action box, (A,).
+    Mean and standard deviation of observations, (O,), are in the environment's units; corners of the action box are (A,).
 
     Raises:
         ValueError: A statistic of the wrong length, not finite, or a standard deviation that is not positive.
@@ -71,13 +56,9 @@ class PolicyNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = layout
-        buffers = {
-            "observation_mean": (observation_mean, layout.observation_size),
-            "observation_std": (observation_std, layout.observation_size),
-            "action_low": (action_low, layout.action_size),
-            "action_high": (action_high, layout.action_size),
-        }
-        for name, (value, size) in buffers.items():
+        values = (observation_mean, observation_std, action_low, action_high)
+        for name, value in zip(STATISTICS, values, strict=True):
+            size = layout.action_size if name.startswith("action") else layout.observation_size
             if value.shape != (size,) or not torch.isfinite(value).all():
                 raise ValueError(f"{name} must be {size} finite numbers, but got shape {tuple(value.shape)}")
             self.register_buffer(name, value.detach().clone().float())
@@ -106,11 +87,6 @@ def restandardize(
 
     The two may differ in the statistics of the observations alone, which are an affine map under the first layer:
     W (s - m) / d + b = W' (s - m') / d' + b' with W' = W d' / d and b' = b + W (m' - m) / d.
-
-    Args:
-        params: Flat weights, (N, P), of policies that share `source`.
-        source: Their present common part.
-        target: The one that the returned weights, (N, P), belong to.
 
     Raises:
         ValueError: Layouts or action boxes differ, which no weights make up for.

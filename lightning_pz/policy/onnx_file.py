@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ def write_onnx(
     """Write a network and return the size of the file in bytes.
 
     Args:
-        plan: The network; see `lightning_pz.policy.network_plan`. Its last weight belongs to its last layer.
-        tensors: The tensors that the plan names.
+        plan: See `lightning_pz.policy.network_plan`. Its last weight belongs to its last layer.
+        tensors: Those that the plan names.
         shape: Of one observation. The input is `observation` (batch, *shape), the output `action` (batch, A), float32.
         path: The file.
         quantize: Returns int8 levels and scales of a weight, to be stored in its place; None stores float32.
@@ -53,15 +54,13 @@ def write_onnx(
 
 
 class _Graph:
-    """Nodes and constants of a graph under construction."""
+    """Nodes and constants of a graph under construction. Each method adds some and returns the name of its output."""
 
     def __init__(self, tensors: Tensors, quantize: Quantize | None) -> None:
         self.tensors, self.quantize = tensors, quantize
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        self.nodes, self.constants = list[Any](), list[Any]()
 
     def node(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
-        """Add a node and return the name of its output."""
         from onnx import helper
 
         output = output or f"x{len(self.nodes)}"
@@ -69,7 +68,6 @@ class _Graph:
         return output
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        """Add a constant and return its name."""
         from onnx import numpy_helper
 
         name = f"c{len(self.constants)}"
@@ -77,28 +75,23 @@ class _Graph:
         return name
 
     def tensor(self, name: str) -> str:
-        """Add a tensor of the network as a constant and return its name."""
         return self.constant(self.tensors[name].numpy())
 
     def weight(self, name: str) -> str:
-        """Add a weight, quantized if that is asked for, and return the name of its float32 values."""
+        """Add a weight, quantized if that is asked for; its output is float32."""
         if self.quantize is None:
             return self.tensor(name)
         levels, scales = (part.numpy() for part in self.quantize(self.tensors[name]))
-        by_channel = len(scales) > 1
-        inputs = [self.constant(levels, np.int8), self.constant(scales if by_channel else scales[0])]
-        more: dict[str, Any] = {"axis": 0} if by_channel else {}
-        return self.node("DequantizeLinear", inputs, **more)
+        more: dict[str, Any] = {"axis": 0} if len(scales) > 1 else {}
+        scale = scales if more else scales[0]
+        return self.node("DequantizeLinear", [self.constant(levels, np.int8), self.constant(scale)], **more)
 
     def add(self, plan: NetworkPlan, x: str) -> str:
-        """Add a plan whose input is x, and return the name of its output."""
-        for step in plan:
-            x = self._add(step, x)
-        return x
+        return functools.reduce(self._add, plan, x)
 
-    def _add(self, step: dict[str, Any], x: str) -> str:
+    def _add(self, x: str, step: dict[str, Any]) -> str:
         match step["kind"]:
-            case "identity":
+            case kind if kind == "identity" or (kind == "round" and not step["on"]):
                 return x
             case "silu":
                 return self.node("Mul", [x, self.node("Sigmoid", [x])])
@@ -111,24 +104,21 @@ class _Graph:
             case "divide":
                 return self.node("Div", [x, self.constant(step["by"])])
             case "standardize":
-                x = self.node("Sub", [x, self.tensor(step["mean"])])
-                return self.node("Div", [x, self.tensor(step["std"])])
+                return self.node("Div", [self.node("Sub", [x, self.tensor(step["mean"])]), self.tensor(step["std"])])
             case "maxpool":
                 size, stride, padding = ([s] * 2 if isinstance(s, int) else list(s) for s in step["sizes"])
                 return self.node("MaxPool", [x], kernel_shape=size, strides=stride, pads=padding * 2)
             case "box":
                 return self._box(step, x)
             case "round":
-                return self._round(step["largest"], x) if step["on"] else x
+                largest = step["largest"]
+                x = self.node("Clip", [x, self.constant(-largest), self.constant(largest)])
+                scale, zero = self.constant(largest / _LEVELS), self.constant(0, np.int8)
+                return self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, scale, zero]), scale, zero])
         inputs = [x, self.weight(step["weight"])] + ([self.tensor(step["bias"])] if step["bias"] else [])
         if step["kind"] == "linear":
             return self.node("Gemm", inputs, transB=1)
         return self.node("Conv", inputs, strides=step["stride"], pads=step["padding"] * 2)
-
-    def _round(self, largest: float, x: str) -> str:
-        x = self.node("Clip", [x, self.constant(-largest), self.constant(largest)])
-        scale, zero = self.constant(largest / _LEVELS), self.constant(0, np.int8)
-        return self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, scale, zero]), scale, zero])
 
     def _box(self, step: dict[str, Any], x: str) -> str:
         low, high = self.tensors[step["low"]].numpy(), self.tensors[step["high"]].numpy()

@@ -44,8 +44,7 @@ class Prior:
     def __post_init__(self) -> None:
         one_of("prior.initializer", self.initializer, INITIALIZERS)
         for name in ("gain", "bias_scale"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
                 raise UserError(f"--prior.{name} expects a finite number of at least 0, but got {value}")
 
 
@@ -72,12 +71,8 @@ def draw_params(
     uniform = prior.initializer in ("uniform", "torch_default")
     raw = np.empty((len(indices), layout.num_params), dtype=np.float32)
     for row, index in zip(raw, indices, strict=True):
-        sequence = np.random.SeedSequence(seed, spawn_key=(int(index),))
-        generator = np.random.Generator(np.random.SFC64(sequence))
-        if uniform:
-            generator.random(out=row, dtype=np.float32)
-        else:
-            generator.standard_normal(out=row, dtype=np.float32)
+        generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(int(index),))))
+        (generator.random if uniform else generator.standard_normal)(out=row, dtype=np.float32)
     params = torch.from_numpy(raw)
     if uniform:
         # Unit variance, so that one scale serves every initializer: U(-sqrt 3, sqrt 3).

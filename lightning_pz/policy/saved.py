@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,60 +15,46 @@ from torch import Tensor
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing, safe_name
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
-from lightning_pz.policy.network import PolicyNetwork
+from lightning_pz.policy.network import STATISTICS, PolicyNetwork
 from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 
 SQUASHES = ("tanh", "clip")
-_ARRAYS = ("params", "observation_mean", "observation_std", "action_low", "action_high")
+_ARRAYS = ("params", *STATISTICS)
 
 
 @dataclass(frozen=True)
 class SavedPolicy:
-    """A policy on its own.
-
-    Attributes:
-        layout: Its shape.
-        params: Its weights, (P,) float32.
-        observation_mean: Subtracted from an observation, (O,), in the environment's units.
-        observation_std: Divides the difference, (O,).
-        action_low: Lower corner of the action box, (A,).
-        action_high: Upper corner of the action box, (A,).
-        squash: How the last layer is brought into the box: `tanh` scales it, as in all policies of this package; `clip`
-            cuts it off at the box, in units of the action, as in PPO's.
-    """
+    """A policy on its own; all arrays are float32."""
 
     layout: Layout
     params: Float[Tensor, " params"]
-    observation_mean: Float[Tensor, " observation"]
+    observation_mean: Float[Tensor, " observation"]  # in the environment's units
     observation_std: Float[Tensor, " observation"]
     action_low: Float[Tensor, " action"]
     action_high: Float[Tensor, " action"]
+    # How the last layer is brought into the box: `tanh` scales it, as in all policies of this package; `clip` cuts it off
+    # at the box, in units of the action, as in PPO's.
     squash: str = "tanh"
 
     @classmethod
     def of(cls, network: PolicyNetwork, params: Float[Tensor, " params"]) -> SavedPolicy:
         """Take one policy out of those that share a network."""
-        shared = {name: getattr(network, name).cpu() for name in _ARRAYS[1:]}
+        shared = {name: getattr(network, name).cpu() for name in STATISTICS}
         return cls(network.layout, params.detach().float().cpu().clone(), **shared)
 
     def network(self) -> PolicyNetwork:
-        """Return its part that others of its layout share, for `lightning_pz.envs.rollout`.
-
-        Raises:
-            ValueError: Its actions are clipped, which no `PolicyNetwork` does.
-        """
+        """Return its part that others of its layout share, for `lightning_pz.envs.rollout`; `ValueError` if it clips."""
         if self.squash != "tanh":
             raise ValueError("a policy whose actions are clipped is no PolicyNetwork: use its method act")
-        return PolicyNetwork(self.layout, **{name: getattr(self, name) for name in _ARRAYS[1:]})
+        return PolicyNetwork(self.layout, **{name: getattr(self, name) for name in STATISTICS})
 
     @torch.no_grad()
     def act(self, observations: Float[Tensor, "states observation"]) -> Float[Tensor, "states action"]:
         """Return the actions on raw observations, inside the action box."""
-        activation = ACTIVATIONS[self.layout.activation]
         x = (observations - self.observation_mean) / self.observation_std
         *hidden, (last, last_bias) = self.layout.unpack(self.params[None])
         for weight, bias in hidden:
-            x = activation(torch.addmm(bias[0], x, weight[0].T))
+            x = ACTIVATIONS[self.layout.activation](torch.addmm(bias[0], x, weight[0].T))
         x = torch.addmm(last_bias[0], x, last[0].T)
         if self.squash == "clip":
             return torch.minimum(torch.maximum(x, self.action_low), self.action_high)
@@ -75,7 +62,7 @@ class SavedPolicy:
 
     def plan(self) -> tuple[NetworkPlan, Tensors]:
         """Return it as a network of its own: raw observation in, action inside the box out."""
-        tensors: Tensors = {name: getattr(self, name) for name in _ARRAYS[1:]}
+        tensors: Tensors = {name: getattr(self, name) for name in STATISTICS}
         hidden = {"kind": {"linear": "identity"}.get(self.layout.activation, self.layout.activation)}
         plan: NetworkPlan = [{"kind": "standardize", "mean": "observation_mean", "std": "observation_std"}]
         for number, (weight, bias) in enumerate(self.layout.unpack(self.params[None])):
@@ -86,13 +73,9 @@ class SavedPolicy:
 
     def save(self, path: Path) -> None:
         """Write an `.npz`: the arrays above by name, and `layout` and `squash` as JSON text."""
+        texts: dict[str, Any] = {"layout": np.array(json.dumps(self.layout.to_dict())), "squash": np.array(self.squash)}
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                layout=np.array(json.dumps(self.layout.to_dict())),
-                squash=np.array(self.squash),
-                **{name: getattr(self, name).numpy() for name in _ARRAYS},
-            )
+            np.savez(file, **texts, **{name: getattr(self, name).numpy() for name in _ARRAYS})
 
 
 def policy_file(task: str) -> str:
@@ -101,9 +84,7 @@ def policy_file(task: str) -> str:
 
 
 def load_policy(path: str | Path) -> SavedPolicy:
-    """Read a policy that `SavedPolicy.save` wrote.
-
-    Numbers of other real types, float64 for instance, become float32.
+    """Read a policy that `SavedPolicy.save` wrote; numbers of other real types become float32.
 
     Raises:
         UserError: No file, one that holds no policy, or a policy whose arrays do not fit together or are not finite.

@@ -23,39 +23,28 @@ _LONG = 255
 
 
 def encode(array: np.ndarray, codec: str) -> bytes:
-    """Return a matrix in bytes, (rows, columns) of int8, float16 or float32.
-
-    `decode` with the same codec, shape and type gives it back, bit for bit (but for negative zeros).
-    """
+    """Return a matrix of int8, float16 or float32 in bytes, which `decode` gives back bit for bit (but for -0)."""
     array = np.ascontiguousarray(array)
     if codec == "dense":
         return array.tobytes()
-    flat = array.ravel()
-    places = np.flatnonzero(flat)
+    places = np.flatnonzero(flat := array.ravel())
     values = flat[places].tobytes()
     if codec == "csr":
         starts = np.concatenate([[0], np.count_nonzero(array, axis=1).cumsum()])
-        columns = places % array.shape[1]
-        return (
-            starts.astype(_smallest(flat.size)).tobytes() + columns.astype(_smallest(array.shape[1])).tobytes() + values
-        )
+        columns = (places % array.shape[1]).astype(_smallest(array.shape[1]))
+        return starts.astype(_smallest(flat.size)).tobytes() + columns.tobytes() + values
     if codec == "bitmap":
         return np.packbits(flat != 0).tobytes() + values
-    gaps = np.diff(places, prepend=-1) - 1
-    long, rest = np.divmod(gaps, _LONG)
+    long, rest = np.divmod(np.diff(places, prepend=-1) - 1, _LONG)
     # Every gap is as many bytes of 255 as it has whole 255s, then its rest.
-    coded = np.full(int(long.sum()) + len(gaps), _LONG, dtype=np.uint8)
+    coded = np.full(int(long.sum()) + len(places), _LONG, dtype=np.uint8)
     coded[np.cumsum(long + 1) - 1] = rest
     packed = [_deflate(coded.tobytes()), _deflate(values)]
     return struct.pack("<II", len(places), len(packed[0])) + b"".join(packed)
 
 
 def decode(content: bytes, codec: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Return the matrix that `encode` wrote.
-
-    Raises:
-        ValueError: The bytes do not fit the shape.
-    """
+    """Return the matrix that `encode` wrote; raise `ValueError` if the bytes do not fit the shape."""
     if codec == "dense":
         return np.frombuffer(content, dtype).reshape(shape).copy()
     flat = np.zeros(shape[0] * shape[1], dtype)

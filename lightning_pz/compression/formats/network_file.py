@@ -26,8 +26,6 @@ from lightning_pz.compression.modules import from_plan, to_plan
 from lightning_pz.policy.network_plan import Tensors, weight_names
 
 _MAGIC, _VERSION = b"LPZC", 1
-
-
 FORMATS = {
     "float32": ("<f4", False),
     "float16": ("<f2", False),
@@ -45,13 +43,7 @@ float32; so are tensors that leave the range of float16. A factorized network ha
 
 
 def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None) -> int:
-    """Write a network and return the size of the file in bytes.
-
-    Args:
-        network: The finished network.
-        path: The file.
-        name: One of `FORMATS`.
-        meta: Plain data to keep with it.
+    """Write a finished network in one of `FORMATS`, with plain data to keep, and return the size of the file in bytes.
 
     Raises:
         UserError: An unknown format, or weights that are not finite.
@@ -60,13 +52,9 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
         raise UserError(f"expected one of the formats {', '.join(FORMATS)}, but got {name!r}." + nearest(name, FORMATS))
     check_finite(network)
     plan, tensors = to_plan(network)
-    weights = set(weight_names(plan))
-    heads, blobs = [], []
-    for tensor_name, tensor in tensors.items():
-        head, content = _write_tensor(tensor, *FORMATS[name], tensor_name in weights)
-        heads.append([tensor_name, *head])
-        blobs.append(content)
-    body = b"".join(blobs)
+    weights = weight_names(plan)
+    parts = [(key, *_write_tensor(tensor, *FORMATS[name], key in weights)) for key, tensor in tensors.items()]
+    heads, body = [[key, *head] for key, head, _ in parts], b"".join(content for *_, content in parts)
     header = {"plan": plan, "tensors": heads, "format": name, "meta": meta or {}, "crc": zlib.crc32(body)}
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
     write_bytes(path, _MAGIC + struct.pack("<BI", _VERSION, len(packed)) + packed + body)
@@ -76,22 +64,19 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
 def write_formats(
     dense: nn.Sequential, final: nn.Sequential, own: str, folder: Path, meta: dict[str, Any]
 ) -> dict[str, int]:
-    """Write the compressed network in every format and return the sizes in bytes, by format.
+    """Write `formats/<name>.lpz` in every format, and `policy.lpz`; return the sizes in bytes, by format.
 
     Args:
         dense: The network without compression, written as `float32` and `float16`.
         final: The network to deploy, its low-rank layers split; written in all other formats.
-        own: The smallest format that loses nothing of `final`.
-        folder: Where `formats/<name>.lpz` and `policy.lpz`, in its own format, go.
+        own: The smallest format that loses nothing of `final`, that of `policy.lpz`.
+        folder: Of the run.
         meta: Plain data kept in each file.
     """
     (folder / "formats").mkdir(parents=True, exist_ok=True)
-    sizes = {}
-    for name in FORMATS:
-        network = dense if name in ("float32", "float16") else final
-        sizes[name] = write_network(network, folder / "formats" / f"{name}.lpz", name, meta)
     write_network(final, folder / "policy.lpz", own, meta)
-    return sizes
+    networks = {name: dense if name in ("float32", "float16") else final for name in FORMATS}
+    return {name: write_network(n, folder / "formats" / f"{name}.lpz", name, meta) for name, n in networks.items()}
 
 
 def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
@@ -128,9 +113,8 @@ def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> 
     # Half of a precision has too short a range for some observations: a deviation of 1e-9 would become 0.
     halved = tensor.half()
     short = torch.isfinite(halved).all() and (is_weight or torch.equal(halved == 0, tensor == 0))
-    kind = dtype if dtype != "<f2" or short else "<f4"
+    kind = "<f4" if (dtype == "<f2" and not short) or (dtype == "i1" and not is_weight) else dtype
     if not is_weight:
-        kind = "<f4" if kind == "i1" else kind
         content = tensor.numpy().astype(kind).tobytes()
         return [shape, kind, "dense", 0, len(content)], content
     scales = b""
@@ -139,9 +123,8 @@ def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> 
         matrix, scales = levels.flatten(1).numpy(), scale.numpy().astype("<f4").tobytes()
     else:
         matrix = tensor.flatten(1).numpy().astype(kind)
-    ways = {codec: encode(matrix, codec) for codec in (("dense", *SPARSE) if sparse else ("dense",))}
-    codec, numbers = min(ways.items(), key=lambda item: len(item[1]))
-    content = scales + numbers
+    ways = {codec: scales + encode(matrix, codec) for codec in (("dense", *SPARSE) if sparse else ("dense",))}
+    codec, content = min(ways.items(), key=lambda way: len(way[1]))
     return [shape, kind, codec, len(scales) // 4, len(content)], content
 
 

@@ -15,17 +15,16 @@ from torch import Tensor, nn
 
 STRETCH = (-0.1, 1.1)
 TEMPERATURE = 2 / 3
+_SHIFT = TEMPERATURE * math.log(-STRETCH[0] / STRETCH[1])
 _EDGE = 1e-6
 """Uniform numbers keep this far from 0 and 1, where their logit is infinite."""
 
 
 def gate(log_alpha: Float[Tensor, "..."], uniform: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
-    """Return gates `clip(s (r - l) + l, 0, 1)`, stretch (l, r).
+    """Return gates `clip(s (r - l) + l, 0, 1)`, stretch (l, r), of their locations; a large one is open.
 
-    Args:
-        log_alpha: Location of each gate; large is open.
-        uniform: Uniform numbers in (0, 1), of the same shape, for `s = sigmoid((logit(u) + log_alpha) / beta)`; without
-            them `s = sigmoid(log_alpha)`, as in a finished network.
+    With uniform numbers in (0, 1) `s = sigmoid((logit(u) + log_alpha) / beta)`; without them `s = sigmoid(log_alpha)`, as
+    in a finished network.
     """
     low, high = STRETCH
     s = torch.sigmoid(log_alpha if uniform is None else (torch.logit(uniform) + log_alpha) / TEMPERATURE)
@@ -34,26 +33,20 @@ def gate(log_alpha: Float[Tensor, "..."], uniform: Float[Tensor, "..."] | None =
 
 def open_probability(log_alpha: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return the probability that each gate is not zero: `sigmoid(log_alpha - beta log(-l / r))`."""
-    low, high = STRETCH
-    return torch.sigmoid(log_alpha - TEMPERATURE * math.log(-low / high))
+    return torch.sigmoid(log_alpha - _SHIFT)
 
 
 class HardConcrete(nn.Module):
-    """A parametrization with one gate per weight: `w = theta * gate`.
+    """A parametrization with one gate per weight: `w = theta * gate`; `start` is the probability that one is open then.
 
     In training mode gates are noisy, with noise that `draw` renews.
-
-    Args:
-        shape: Of the weight.
-        start: Probability that a gate is open at the start, within 0 and 1.
     """
 
     uniform: Tensor
 
     def __init__(self, shape: tuple[int, ...], start: float = 0.9) -> None:
         super().__init__()
-        low, high = STRETCH
-        location = math.log(start / (1 - start)) + TEMPERATURE * math.log(-low / high)
+        location = math.log(start / (1 - start)) + _SHIFT
         self.log_alpha = nn.Parameter(torch.full(shape, location))
         self.register_buffer("uniform", torch.full(shape, 0.5))
 
@@ -64,7 +57,6 @@ class HardConcrete(nn.Module):
         self.uniform.copy_(drawn.uniform_(_EDGE, 1 - _EDGE, generator=generator))
 
     def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Return the gated weight."""
         return weight * gate(self.log_alpha, self.uniform if self.training else None)
 
     def expected_open(self) -> Float[Tensor, ""]:

@@ -22,12 +22,7 @@ from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 class Factors(nn.Module):
     """A parametrization that replaces a weight by `left @ right`, two factors of a small rank, which gradients reach.
 
-    Args:
-        weight: (out, in), or (out, in, height, width), which counts as (out, in * height * width).
-        rank: At least 1, at most the smaller side.
-
-    Raises:
-        UserError: A rank that the layer does not have.
+    A weight of (out, in, height, width) counts as (out, in * height * width).
     """
 
     def __init__(self, weight: Float[Tensor, "out ..."], rank: int) -> None:
@@ -41,7 +36,6 @@ class Factors(nn.Module):
         return (fake_int8(self.left), fake_int8(self.right)) if self.int8 else (self.left, self.right)
 
     def forward(self, weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
-        """Return the product, in the weight's shape."""
         left, right = self.values()
         return (left @ right).view(self.shape)
 
@@ -52,10 +46,10 @@ def truncate(matrix: Float[Tensor, "out in"], rank: int) -> tuple[Float[Tensor, 
     Raises:
         UserError: A rank below 1 or above the smaller side.
     """
-    if not 1 <= rank <= min(matrix.shape):
+    rows, columns = matrix.shape
+    if not 1 <= rank <= (most := min(rows, columns)):
         raise UserError(
-            f"--low_rank.rank expects 1 to {min(matrix.shape)} for a layer of {matrix.shape[0]} x {matrix.shape[1]} "
-            f"weights, but got {rank}"
+            f"--low_rank.rank expects 1 to {most} for a layer of {rows} x {columns} weights, but got {rank}"
         )
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     root = s[:rank].sqrt()
@@ -75,13 +69,7 @@ def rank_by_count(shape: tuple[int, ...], share: float) -> int:
 
 
 def rank_by_error(largest: int, error: Callable[[int], float], bound: float) -> int:
-    """Return the smallest rank whose error is within a bound, by bisection; `largest` if none is.
-
-    Args:
-        largest: The layer's full rank.
-        error: From a rank to its behavior error, FVU; taken to fall with the rank.
-        bound: Largest error allowed.
-    """
+    """Return the smallest rank whose error, which is taken to fall with it, is within a bound; `largest` if none is."""
     low, high = 1, largest
     while low < high:
         middle = (low + high) // 2
@@ -90,11 +78,9 @@ def rank_by_error(largest: int, error: Callable[[int], float], bound: float) -> 
 
 
 def split_low_rank(network: nn.Sequential, factors: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Sequential:
-    """Return a network whose named layers are two layers each, their factors.
+    """Return a network whose named layers are two layers each, their factors (out, rank) and (rank, in).
 
-    Args:
-        network: Its named weights are the products.
-        factors: (out, rank) and (rank, in) by name of the layer, see `lightning_pz.compression.methods.stack.layers_of`.
+    Layers have the names of `lightning_pz.compression.methods.stack.layers_of`; their weights are the products.
     """
     plan, tensors = to_plan(network)
     return from_plan(_split(plan, tensors, {f"{name}.weight": pair for name, pair in factors.items()}), tensors)

@@ -8,11 +8,7 @@ from torch import Tensor, nn
 
 
 class Mask(nn.Module):
-    """A parametrization that holds weights at zero: `w = theta * mask`; no gradient reaches a masked weight.
-
-    Args:
-        shape: Of the weight.
-    """
+    """A parametrization that holds weights at zero: `w = theta * mask`; no gradient reaches a masked weight."""
 
     keep: Tensor
 
@@ -21,7 +17,6 @@ class Mask(nn.Module):
         self.register_buffer("keep", torch.ones(shape, dtype=torch.bool))
 
     def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Return the weight with zeros where it is masked."""
         # Not a product: zero times an infinite weight would not be zero.
         return torch.where(self.keep, weight, 0.0)
 
@@ -32,20 +27,13 @@ class Mask(nn.Module):
 
 
 def magnitude_mask(weight: Float[Tensor, "..."], keep: Bool[Tensor, "..."], kept: int) -> Bool[Tensor, "..."]:
-    """Return the mask of the largest weights among those kept so far; of equal ones the first.
-
-    Args:
-        weight: Any shape.
-        keep: Those that may be kept, of the same shape.
-        kept: How many to keep; all if there are fewer.
-    """
+    """Return the mask of the `kept` largest weights, or all, among those kept so far; of equal ones the first."""
     size = torch.where(keep, weight.abs(), -1.0).flatten()
     kept = min(kept, int(keep.sum()))
     if kept == 0:
         return torch.zeros_like(keep)
     # The k-th value is found several times faster than all are sorted.
-    least = size.kthvalue(size.numel() - kept + 1).values
-    mask = size > least
+    mask = size > (least := size.kthvalue(size.numel() - kept + 1).values)
     ties = (size == least).nonzero().flatten()
     mask[ties[: kept - int(mask.sum())]] = True
     return mask.view_as(keep)

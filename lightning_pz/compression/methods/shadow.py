@@ -17,20 +17,13 @@ from lightning_pz.compression.compressor import Compressor
 
 
 class Shadow:
-    """Trains a compressor's weights through the optimizer that a network already has.
-
-    Args:
-        compressor: Of a network whose layers are plain.
-        optimizer: Whose steps change that network.
-    """
+    """Trains a compressor's weights through the optimizer that its network, of plain layers, already has."""
 
     def __init__(self, compressor: Compressor, optimizer: torch.optim.Optimizer) -> None:
         self.compressor, self.layers = compressor, compressor.layers
         compressor.weights = {name: nn.Parameter(m.weight.detach().clone()) for name, m in self.layers.items()}
-        self._hooks = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+        before, after = optimizer.register_step_pre_hook, optimizer.register_step_post_hook
+        self._hooks = [before(self._before_step), after(self._after_step)]
         self.write()
 
     def remove(self) -> None:

@@ -19,11 +19,7 @@ LAYERS = (nn.Linear, nn.Conv2d)
 
 
 class Stack(nn.Module):
-    """`w = int8(mask(gates(theta)))`, each part where it is switched on; or `int8(left) @ int8(right)`.
-
-    Args:
-        weight: The layer's weight as it is at the start.
-    """
+    """`w = int8(mask(gates(theta)))`, each part where it is switched on; or `int8(left) @ int8(right)`."""
 
     def __init__(self, weight: Float[Tensor, "out ..."]) -> None:
         super().__init__()

@@ -23,24 +23,22 @@ class CompressionCallback(BaseCallback):
         shadow: Of its optimizer.
         total: Environment steps of the whole training, of which one call to `learn` may be a part.
         bar: Counts environment steps.
-        recent: Takes the observations acted on, as vectors or images, as long as the compressor needs them; None where it
-            never does. No buffer holds them: a rollout buffer is rows of zeros until it fills, and a replay buffer begins
-            with the results of random actions.
+        recent: Takes the observations acted on while the compressor needs them; None where it never does. No buffer holds
+            them: a rollout buffer is zeros until it fills, and a replay buffer begins with the results of random actions.
     """
 
     def __init__(
         self, compressor: Compressor, shadow: Shadow, total: int, bar: tqdm, recent: deque[np.ndarray] | None = None
     ) -> None:
         super().__init__()
-        self.compressor, self.shadow, self.total, self.bar = compressor, shadow, total, bar
-        self.recent = recent
+        self.compressor, self.shadow, self.total, self.bar, self.recent = compressor, shadow, total, bar, recent
 
     def _on_training_start(self) -> None:
         # Schedules such as DQN's exploration run over the whole training, not over this part.
         self.model._total_timesteps = self.total
 
     def _on_rollout_start(self) -> None:
-        if self.compressor.noisy:
+        if self.compressor.gates:
             self.shadow.settle()
 
     def _on_rollout_end(self) -> None:
@@ -50,7 +48,7 @@ class CompressionCallback(BaseCallback):
             for name, value in self.compressor.scalars().items():
                 self.logger.record(f"compress/{name}", value)
             self.logger.dump(steps)
-        if self.compressor.noisy:
+        if self.compressor.gates:
             self.shadow.write()
 
     def _on_step(self) -> bool:

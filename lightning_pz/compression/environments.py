@@ -103,7 +103,6 @@ class WorldSimulator(GymnasiumSimulator):
         self._observations = np.zeros((size, *world.shape), dtype=world.dtype)
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
-        """Advance the active slots by one step; see `Simulator.step`."""
         return super().step(actions.argmax(1) if self._discrete else actions, active)
 
 

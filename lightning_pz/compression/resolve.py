@@ -31,11 +31,7 @@ def expand(arguments: list[str]) -> list[str]:
 
 
 def env_settings(name: str) -> dict[str, Any]:
-    """Return the shipped settings of an environment, by the name of its settings, a preset, or its Gymnasium id.
-
-    Raises:
-        UserError: There is no such environment.
-    """
+    """Return the shipped settings of an environment, by their name, a preset, or its Gymnasium id; else `UserError`."""
     presets = preset_names("compress")
     if name in presets:
         return load_preset("compress", name)
@@ -51,18 +47,16 @@ def env_settings(name: str) -> dict[str, Any]:
             f"--env expects {_known()}, a registered Gymnasium id, or module:Id, but got {name!r}."
             + nearest(name, [*presets, *preset_names("env"), *gymnasium.registry])
         )
-    for preset in presets:
-        if (settings := load_preset("compress", preset))["env"]["id"] == name:
-            return settings
-    return {"env": {"name": short_name(name), "id": name}}
+    shipped = (load_preset("compress", preset) for preset in presets)
+    own = {"env": {"name": short_name(name), "id": name}}
+    return next((settings for settings in shipped if settings["env"]["id"] == name), own)
 
 
 def check_files(settings: CompressSettings) -> None:
     """Raise `UserError` for a file that is missing or of another kind, and for packages that its kind needs."""
     files = {"policy": "a policy file", "reference": "a policy file", "normalization": "a file of statistics"}
     for flag, kind in files.items():
-        path = getattr(settings, flag)
-        if path is not None and not Path(path).is_file():
+        if (path := getattr(settings, flag)) is not None and not Path(path).is_file():
             raise UserError(f"--{flag} expects {kind}, but there is none at {path}")
     if settings.policy is not None:
         if Path(settings.policy).suffix not in (".npz", ".zip", ".ckpt"):
@@ -73,9 +67,8 @@ def check_files(settings: CompressSettings) -> None:
             raise UserError("--policy with a checkpoint needs --latent, the numbers to decode: --latent '[0.5, -1.2]'")
     needs = [name for name in ("policy", "reference") if (getattr(settings, name) or "").endswith(".zip")]
     if needs or settings.policy is None:
-        check_extra(
-            "stable_baselines3", "compression", f"--{needs[0]}" if needs else f"--algorithm {settings.algorithm}"
-        )
+        why = f"--{needs[0]}" if needs else f"--algorithm {settings.algorithm}"
+        check_extra("stable_baselines3", "compression", why)
 
 
 def _known() -> str:

@@ -157,7 +157,6 @@ class CompressSettings:
         return frozenset() if self.method == "none" else frozenset(self.method.split("+"))
 
     def has(self, part: str) -> bool:
-        """Whether the method has a part."""
         return part in self.parts
 
     def base_steps(self) -> int:
@@ -189,11 +188,9 @@ class CompressSettings:
     def _check_method(self) -> None:
         names = self.method.split("+")
         for name in names:
-            if name not in (*PARTS, "none"):
-                raise UserError(
-                    f"--method expects none, or {', '.join(PARTS)} joined by +, but got {self.method!r}."
-                    + nearest(name, (*PARTS, "none"))
-                )
+            if name not in (known := (*PARTS, "none")):
+                expected = f"none, or {', '.join(PARTS)} joined by +, but got {self.method!r}."
+                raise UserError(f"--method expects {expected}{nearest(name, known)}")
         if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
             raise UserError(f"--method expects none, or different parts joined by +, but got {self.method!r}")
         if {"prune", "l0"} <= set(names):

@@ -24,17 +24,11 @@ import numpy as np
 from gymnasium import spaces
 
 SURGICAL_TASKS = {
-    "NeedleReach": "needle_reach",
-    "GauzeRetrieve": "gauze_retrieve",
-    "NeedlePick": "needle_pick",
-    "PegTransfer": "peg_transfer",
-    "NeedleRegrasp": "needle_regrasp_bimanual",
-    "BiPegTransfer": "peg_transfer_bimanual",
-    "ECMReach": "ecm_reach",
-    "MisOrient": "ecm_misorient",
-    "StaticTrack": "ecm_static_track",
+    "NeedleReach": "needle_reach", "GauzeRetrieve": "gauze_retrieve", "NeedlePick": "needle_pick",
+    "PegTransfer": "peg_transfer", "NeedleRegrasp": "needle_regrasp_bimanual", "BiPegTransfer": "peg_transfer_bimanual",
+    "ECMReach": "ecm_reach", "MisOrient": "ecm_misorient", "StaticTrack": "ecm_static_track",
     "ActiveTrack": "ecm_active_track",
-}
+}  # fmt: skip
 """By name: the module `surrol.tasks.<module>` that defines a class of that name."""
 _SPELLINGS = (
     (re.compile(r"^(\s*)import gym$", re.MULTILINE), r"\1import gymnasium as gym"),
@@ -55,7 +49,6 @@ class _Loader(importlib.machinery.SourceFileLoader):
     """Reads a module through `present_spelling`, and leaves no compiled copy behind."""
 
     def get_code(self, fullname: str) -> Any:
-        """Compile the source in its present spelling."""
         path = self.get_filename(fullname)
         return compile(present_spelling(self.get_data(path).decode()), path, "exec", dont_inherit=True)
 
@@ -64,10 +57,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Gives SurRoL's modules, and no others, that loader."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        """Find a module as usual; swap its loader."""
-        if fullname.split(".")[0] != "surrol":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        ours = fullname.split(".")[0] == "surrol"
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path) if ours else None
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
             spec.loader = _Loader(fullname, spec.loader.path)
         return spec
@@ -89,12 +80,9 @@ def register() -> None:
 
 
 class SurgicalTask(gymnasium.Env):
-    """One SurRoL task as a Gymnasium environment of five-value steps; a goal environment where the task has goals.
+    """One of `SURGICAL_TASKS` in steps of five values; a goal environment where the task has goals.
 
     All tasks of a process share one physics server: close one before the next is made.
-
-    Args:
-        task: One of `SURGICAL_TASKS`.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
@@ -104,13 +92,11 @@ class SurgicalTask(gymnasium.Env):
         kind = getattr(importlib.import_module(f"surrol.tasks.{SURGICAL_TASKS[task]}"), task)
         with self._own_randomness():
             self.task = kind()
-        self.action_space = self.task.action_space
-        self.observation_space = self.task.observation_space
+        self.action_space, self.observation_space = self.task.action_space, self.task.observation_space
         if isinstance(self.observation_space, spaces.Dict):
             self.compute_reward = self.task.compute_reward
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode."""
         super().reset(seed=seed)
         if seed is not None:
             self._random.seed(seed % 2**32)

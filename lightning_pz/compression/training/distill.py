@@ -32,14 +32,8 @@ def distill(
     """Compress a policy.
 
     It plays, and the compressed one learns its actions in the states visited. In some rounds the compressed one plays,
-    and learns what the policy would have done in those states (DAgger, Ross et al., 2011).
-
-    Args:
-        policy: The policy; not changed.
-        world: Where it plays.
-        settings: What to do.
-        log: Takes numbers and the step they belong to.
-        progress: Whether to draw a progress bar; on a terminal only if None.
+    and learns what the policy would have done in those states (DAgger, Ross et al., 2011). `log` takes numbers and their
+    step; a progress bar is drawn on a terminal only if `progress` is None.
     """
     options, generator = settings.distill, torch.Generator().manual_seed(settings.seed)
     teacher = copy_of(policy)
@@ -92,7 +86,7 @@ def targets(network: nn.Sequential, states: Tensor, world: World, *, grad: bool 
 
 def with_rounding(network: nn.Sequential) -> nn.Sequential:
     """Return the network with a rounding after every hidden activation; layers keep their names."""
-    return nn.Sequential(*(_rounded(module) for module in network))
+    return nn.Sequential(*map(_rounded, network))
 
 
 def _rounded(module: nn.Module) -> nn.Module:

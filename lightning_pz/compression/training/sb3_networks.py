@@ -24,11 +24,7 @@ def algorithm_class(name: str) -> Any:
 
 
 def algorithm_of(path: str | Path) -> str:
-    """Return which algorithm a zip file holds, without loading it.
-
-    Raises:
-        UserError: No model of Stable-Baselines3, or one of an algorithm that is not among `SB3_ALGORITHMS`.
-    """
+    """Return which of `SB3_ALGORITHMS` a zip file holds, without loading it; raise `UserError` if it holds none."""
     try:
         with zipfile.ZipFile(path) as file:
             module = json.loads(file.read("data"))["policy_class"]["__module__"]
@@ -51,11 +47,7 @@ def load_policy_of(path: str | Path, algorithm: str) -> Any:
 
 
 def load_model(path: str | Path, algorithm: str, **more: Any) -> Any:
-    """Return a model by the stock loader, on the CPU.
-
-    Raises:
-        UserError: It does not load.
-    """
+    """Return a model by the stock loader, on the CPU; raise `UserError` if it does not load."""
     try:
         return algorithm_class(algorithm).load(path, device="cpu", **more)
     except Exception as error:
@@ -65,23 +57,18 @@ def load_model(path: str | Path, algorithm: str, **more: Any) -> Any:
 def network_of(model: Any) -> nn.Sequential:
     """Return the deterministic policy of a model: raw observation in; action in the box, or scores of actions, out.
 
-    The layers are the model's own, not copies.
-
-    Raises:
-        UserError: A policy made of other parts than the stock ones.
+    The layers are the model's own, not copies. Raises `UserError` for a policy of other parts than the stock ones.
     """
     policy, space = model.policy, model.action_space
     kind = type(model).__name__.lower()
     if kind == "dqn":
         return nn.Sequential(*_features(policy.q_net.features_extractor, policy), *policy.q_net.q_net)
     if kind == "ppo":
-        head = [*policy.mlp_extractor.policy_net, policy.action_net]
-        extractor = policy.pi_features_extractor
+        extractor, head = policy.pi_features_extractor, [*policy.mlp_extractor.policy_net, policy.action_net]
     elif kind in ("sac", "td3"):
         actor = policy.actor
         # TD3's last module is a tanh, which `ToBox` has too.
-        head = [*actor.latent_pi, actor.mu] if kind == "sac" else list(actor.mu)[:-1]
-        extractor = actor.features_extractor
+        extractor, head = actor.features_extractor, [*actor.latent_pi, actor.mu] if kind == "sac" else actor.mu[:-1]
     else:
         raise UserError(f"--policy reads models of {', '.join(SB3_ALGORITHMS)}, but this one is {type(model).__name__}")
     layers = [*_features(extractor, policy), *head]
@@ -100,7 +87,6 @@ def optimizer_of(model: Any) -> torch.optim.Optimizer:
 
 
 def _features(extractor: nn.Module, policy: Any) -> list[nn.Module]:
-    """Return the modules of a features extractor."""
     from stable_baselines3.common.preprocessing import is_image_space
     from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
 

@@ -41,12 +41,7 @@ CLASS_ARGUMENTS = ("features_extractor_class", "activation_fn")
 
 
 def train_sb3(
-    world: World,
-    settings: CompressSettings,
-    folder: Path,
-    *,
-    progress: bool | None = False,
-    stop_after: int | None = None,
+    world: World, settings: CompressSettings, folder: Path, progress: bool | None = False, stop_after: int | None = None
 ) -> Compressed | None:
     """Train from scratch, or resume an interrupted training in this folder.
 
@@ -71,12 +66,14 @@ def train_sb3(
     env = DummyVecEnv([make_env for _ in range(envs)])
     if hindsight:
         options |= {"policy": "MultiInputPolicy", "replay_buffer_class": HerReplayBuffer}
-    place = folder / RESUME
-    saved = _load(place)
-    number = 0 if saved is None else saved["segments"]
+    place, saved, number = folder / RESUME, None, 0
+    if (path := place / "state.pt").is_file():
+        with _explained(path):
+            saved = torch.load(path, weights_only=True)
     if saved is None:
         model = make_model(world, settings, options, env)
     else:
+        number = saved["segments"]
         model = load_model(place / f"model-{number}.zip", settings.algorithm, env=env)
         if (replay := place / f"replay-{number}.pkl").is_file():
             with _explained(replay):
@@ -117,13 +114,7 @@ def train_sb3(
 
 
 def make_model(world: World, settings: CompressSettings, options: dict[str, Any], env: VecEnv) -> Any:
-    """Make a new learner.
-
-    Args:
-        world: The environment.
-        settings: Algorithm, seed and steps.
-        options: Arguments of its class; `policy` and, in `policy_kwargs`, classes may be named as text.
-        env: Environments to learn in.
+    """Make a new learner from arguments of its class; `policy` and classes in `policy_kwargs` may be named as text.
 
     Raises:
         UserError: A setting that the class does not take, or a class that cannot be imported.
@@ -137,19 +128,13 @@ def make_model(world: World, settings: CompressSettings, options: dict[str, Any]
         # A buffer that never fills behaves alike at any size.
         options["buffer_size"] = min(options.get("buffer_size", 1_000_000), settings.total_steps())
     try:
-        return algorithm_class(settings.algorithm)(env=env, seed=settings.seed, **options)
+        return algorithm_class(name := settings.algorithm)(env=env, seed=settings.seed, **options)
     except (TypeError, ValueError, AssertionError, KeyError) as error:
-        raise UserError(
-            f"--model.{settings.algorithm} holds a setting that {settings.algorithm} refuses: {error}"
-        ) from error
+        raise UserError(f"--model.{name} holds a setting that {name} refuses: {error}") from error
 
 
 def class_of(flag: str, path: str) -> Any:
-    """Return the class that a dotted path names.
-
-    Raises:
-        UserError: There is none.
-    """
+    """Return the class that a dotted path names; raise `UserError` if there is none."""
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
@@ -165,15 +150,6 @@ def check_algorithm(world: World, algorithm: str) -> None:
         raise UserError(f"--algorithm dqn chooses among actions, but {world.id} has a box of them: use sac, td3 or ppo")
 
 
-def _load(place: Path) -> dict[str, Any] | None:
-    """Return the state that `_save` wrote, or None where there is none."""
-    path = place / "state.pt"
-    if not path.is_file():
-        return None
-    with _explained(path):
-        return torch.load(path, weights_only=True)
-
-
 def _stacked(recent: deque[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(list(recent)))
 
@@ -183,9 +159,8 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): delete {path.parent} to begin again"
-        ) from error
+        problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} cannot be read ({problem}): delete {path.parent} to begin again") from error
 
 
 def _save(

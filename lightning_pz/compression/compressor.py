@@ -41,11 +41,8 @@ class Compressor:
     exist from the start, their penalty between the same shares. At `ramp.end` gates become final and factors replace
     layers. From N on, weights are rounded to int8.
 
-    Args:
-        network: The policy's network; its layers are compressed.
-        settings: What to do.
-        learning_rate: Adam's, of factors: that of the weights that they replace.
-        states: Makes observations, (S, ...), on which a rank by behavior error is chosen.
+    Factors learn at Adam's `learning_rate`, that of the weights that they replace. `states` makes observations, (S, ...),
+    on which a rank by behavior error is chosen.
 
     Raises:
         UserError: Weights that are not finite, or too high a rank or sparsity for the layers.

@@ -65,11 +65,7 @@ class Played:
 
 
 def find_world(env_id: str, horizon: int | None = None) -> World:
-    """Return an environment by its id.
-
-    Raises:
-        UserError: It is unknown, needs a package that is missing, or has spaces that no policy network here fits.
-    """
+    """Return an environment; `UserError` if it is unknown, lacks a package or has spaces that no policy here fits."""
     env = make_world_env(env_id, reward_clip=False)
     try:
         seen, acts = env.observation_space, env.action_space
@@ -110,12 +106,9 @@ class WorldSimulator(GymnasiumSimulator):
 def play_world(
     network: nn.Module, world: World, seeds: Sequence[int], *, keep: bool = False, progress: bool = False
 ) -> Played:
-    """Let a deterministic policy play one episode per seed.
+    """Let a deterministic policy play one episode per seed; `UserError` if one turns non-finite.
 
     The network takes raw observations and gives actions inside the box, or scores of which the highest is taken.
-
-    Raises:
-        UserError: An observation, an action or a reward turned non-finite.
     """
 
     def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:

@@ -30,11 +30,7 @@ def open_policy(
 ) -> nn.Sequential:
     """Return the network in a `policy.npz`, a Stable-Baselines3 zip, or a checkpoint and a latent; it fits the environment.
 
-    Args:
-        path: The file.
-        world: The environment.
-        normalization: The statistics of a zip's `VecNormalize`; without them a zip that had some gives a warning on stderr.
-        latent: The numbers that a checkpoint's decoder turns into the policy.
+    Without the statistics of its `VecNormalize`, a zip that had some gives a warning on stderr.
 
     Raises:
         UserError: Another kind of file, a damaged one, a policy that its layers do not describe, or one that is made for

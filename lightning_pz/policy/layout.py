@@ -26,9 +26,6 @@ class Layout:
 
     The flat vector holds layer after layer, first the weight (out, in) row by row, then the bias (out),
     the very order of `torch.nn.utils.parameters_to_vector` on the equivalent `torch.nn.Sequential`.
-
-    Raises:
-        UserError: A size below 1 or an unknown activation.
     """
 
     observation_size: int

@@ -87,9 +87,6 @@ def restandardize(
 
     The two may differ in the statistics of the observations alone, which are an affine map under the first layer:
     W (s - m) / d + b = W' (s - m') / d' + b' with W' = W d' / d and b' = b + W (m' - m) / d.
-
-    Raises:
-        ValueError: Layouts or action boxes differ, which no weights make up for.
     """
     boxes = zip((source.action_low, source.action_high), (target.action_low, target.action_high), strict=True)
     if source.layout != target.layout or not all(torch.equal(a, b) for a, b in boxes):

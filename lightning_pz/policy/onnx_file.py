@@ -23,17 +23,10 @@ Quantize = Callable[[Tensor], tuple[Tensor, Tensor]]
 def write_onnx(
     plan: NetworkPlan, tensors: Tensors, shape: tuple[int, ...], path: Path, quantize: Quantize | None = None
 ) -> int:
-    """Write a network and return the size of the file in bytes.
+    """Write the network of a plan, whose last weight belongs to its last layer, and return the file's size in bytes.
 
-    Args:
-        plan: See `lightning_pz.policy.network_plan`. Its last weight belongs to its last layer.
-        tensors: Those that the plan names.
-        shape: Of one observation. The input is `observation` (batch, *shape), the output `action` (batch, A), float32.
-        path: The file.
-        quantize: Returns int8 levels and scales of a weight, to be stored in its place; None stores float32.
-
-    Raises:
-        UserError: The package `onnx` is not installed.
+    The input is `observation` (batch, *shape), the output `action` (batch, A), float32. `quantize` returns int8 levels and
+    scales of a weight, to be stored in its place; None stores float32.
     """
     check_extra("onnx", "onnx", "an ONNX file")
     import onnx

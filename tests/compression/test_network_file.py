@@ -18,9 +18,8 @@ from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.formats.network_file import FORMATS, read_network, write_network
 from lightning_pz.compression.measures import paper_ratio, sparsity
 from lightning_pz.compression.methods.low_rank import split_low_rank, truncate
-from lightning_pz.compression.methods.prune import magnitude_mask
 from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, to_int8
-from lightning_pz.compression.methods.stack import layers_of
+from lightning_pz.compression.methods.stack import layers_of, magnitude_mask
 from lightning_pz.compression.modules import Divide, Residual, Standardize, ToBox, copy_of, from_plan, to_plan
 from lightning_pz.policy.onnx_file import write_onnx
 from tests.compression.conftest import zeros

@@ -16,10 +16,9 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.compression.compressor import Compressor
 from lightning_pz.compression.environments import find_world
 from lightning_pz.compression.measures import outputs, sparsity
-from lightning_pz.compression.methods.prune import Mask
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.shadow import Shadow
-from lightning_pz.compression.methods.stack import layers_of
+from lightning_pz.compression.methods.stack import Mask, layers_of
 from lightning_pz.compression.modules import copy_of
 from lightning_pz.compression.residual_cnn import ResidualCNN
 from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings

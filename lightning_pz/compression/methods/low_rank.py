@@ -20,15 +20,11 @@ from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 
 
 class Factors(nn.Module):
-    """A parametrization that replaces a weight by `left @ right`, two factors of a small rank, which gradients reach.
-
-    A weight of (out, in, height, width) counts as (out, in * height * width).
-    """
+    """A parametrization that replaces a weight by `left @ right`, two factors of a small rank, which gradients reach."""
 
     def __init__(self, weight: Float[Tensor, "out ..."], rank: int) -> None:
         super().__init__()
-        left, right = truncate(weight.detach().flatten(1), rank)
-        self.left, self.right = nn.Parameter(left), nn.Parameter(right)
+        self.left, self.right = map(nn.Parameter, truncate(weight.detach().flatten(1), rank))
         self.shape, self.int8 = weight.shape, False
 
     def values(self) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
@@ -41,11 +37,7 @@ class Factors(nn.Module):
 
 
 def truncate(matrix: Float[Tensor, "out in"], rank: int) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
-    """Return the factors of the nearest matrix of a rank, each with the root of the singular values.
-
-    Raises:
-        UserError: A rank below 1 or above the smaller side.
-    """
+    """Return the factors of the nearest matrix of a rank, each with the root of the singular values."""
     rows, columns = matrix.shape
     if not 1 <= rank <= (most := min(rows, columns)):
         raise UserError(

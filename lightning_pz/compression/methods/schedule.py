@@ -59,15 +59,8 @@ class Ramp:
 def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[float]:
     """Return the share of weights that each layer keeps, so that all together keep `1 - sparsity`.
 
-    Args:
-        shapes: Shapes of the weights: (out, in), or (out, in, height, width).
-        sparsity: Share of all weights that go, 0 <= sparsity < 1.
-        distribution: `uniform` gives every layer the same density; `erk` one proportional to
-            `(n_in + n_out) / (n_in n_out)`, for a convolution `(n_in + n_out + h + w) / (n_in n_out h w)`. A layer that
-            would keep more than all keeps all, and the others make up for it.
-
-    Raises:
-        UserError: A sparsity outside [0, 1) or an unknown distribution.
+    `uniform` gives every layer the same density; `erk` one proportional to `(n_in + n_out) / (n_in n_out)`, for a convolution
+    `(n_in + n_out + h + w) / (n_in n_out h w)`. A layer that would keep more than all keeps all, and the others make up for it.
     """
     shares({"sparsity": sparsity})
     one_of("distribution", distribution, DISTRIBUTIONS)
@@ -88,10 +81,7 @@ def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribu
 def kept_counts(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[int]:
     """Return how many weights each layer keeps, at least one; they add up to `round((1 - sparsity) N)` of N.
 
-    Whole numbers come from `layer_densities` by the largest remainder.
-
-    Raises:
-        UserError: As for `layer_densities`, or so few weights that a layer would keep none.
+    Whole numbers come from `layer_densities` by the largest remainder. Too few weights for that are a `UserError`.
     """
     sizes = np.array([math.prod(shape) for shape in shapes])
     wanted = np.array(layer_densities(shapes, sparsity, distribution)) * sizes

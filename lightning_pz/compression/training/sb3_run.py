@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
@@ -33,7 +34,6 @@ from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.seeds import segment_seed
 from lightning_pz.compression.settings import RESUME, CompressSettings
 from lightning_pz.compression.training.distill import RANK_STATES
-from lightning_pz.compression.training.sb3_callback import CompressionCallback
 from lightning_pz.compression.training.sb3_networks import algorithm_class, load_model, network_of, optimizer_of
 
 CLASS_ARGUMENTS = ("features_extractor_class", "activation_fn")
@@ -45,13 +45,8 @@ def train_sb3(
 ) -> Compressed | None:
     """Train from scratch, or resume an interrupted training in this folder.
 
-    Args:
-        world: The environment.
-        settings: What to do.
-        folder: Takes TensorBoard events and, between segments, the state in `RESUME`, which the caller removes once the
-            result is safe.
-        progress: Whether to draw a progress bar; on a terminal only if None.
-        stop_after: Segments after which to return None, as if killed.
+    It takes TensorBoard events and, between segments, the state in `RESUME`, which the caller removes once the result is
+    safe. After so many segments as `stop_after` the training returns None, as if killed.
 
     Raises:
         UserError: The algorithm does not fit the actions, or a setting that it does not know.
@@ -113,12 +108,54 @@ def train_sb3(
     return Compressed(*compressor.finished(), compressor, model.num_timesteps, model)
 
 
-def make_model(world: World, settings: CompressSettings, options: dict[str, Any], env: VecEnv) -> Any:
-    """Make a new learner from arguments of its class; `policy` and classes in `policy_kwargs` may be named as text.
+class CompressionCallback(BaseCallback):
+    """Advances a compressor with the environment steps, and logs its numbers.
 
-    Raises:
-        UserError: A setting that the class does not take, or a class that cannot be imported.
+    While the policy acts its gates have no noise; while it learns they do. A call to `learn` may be a part of the total
+    environment steps. `recent` takes the observations acted on while the compressor needs them; None where it never does.
+    No buffer holds them: a rollout buffer is zeros until it fills, and a replay buffer begins with random actions' results.
     """
+
+    def __init__(
+        self, compressor: Compressor, shadow: Shadow, total: int, bar: tqdm, recent: deque[np.ndarray] | None = None
+    ) -> None:
+        super().__init__()
+        self.compressor, self.shadow, self.total, self.bar, self.recent = compressor, shadow, total, bar, recent
+
+    def _on_training_start(self) -> None:
+        # Schedules such as DQN's exploration run over the whole training, not over this part.
+        self.model._total_timesteps = self.total
+
+    def _on_rollout_start(self) -> None:
+        if self.compressor.gates:
+            self.shadow.settle()
+
+    def _on_rollout_end(self) -> None:
+        # Counting zeros after every step of an off-policy algorithm would slow it down.
+        every, steps = max(1, self.total // 500), self.num_timesteps
+        if steps % every < max(1, self.training_env.num_envs) or steps % 2048 == 0:
+            for name, value in self.compressor.scalars().items():
+                self.logger.record(f"compress/{name}", value)
+            self.logger.dump(steps)
+        if self.compressor.gates:
+            self.shadow.write()
+
+    def _on_step(self) -> bool:
+        if self.recent is not None and not self.compressor.settled:
+            # The observations that this step acted on; the next ones take their place after this call.
+            seen: Any = self.model._last_obs
+            if isinstance(seen, dict):
+                # Goals and observation side by side, in the order in which the policy joins them.
+                seen = np.concatenate([part.reshape(len(part), -1) for part in seen.values()], axis=1)
+            self.recent.extend(np.array(seen))
+        if self.compressor.advance(self.num_timesteps):
+            self.shadow.settle()
+        self.bar.update(self.num_timesteps - self.bar.n)
+        return True
+
+
+def make_model(world: World, settings: CompressSettings, options: dict[str, Any], env: VecEnv) -> Any:
+    """Make a new learner from arguments of its class; `policy` and classes in `policy_kwargs` may be named as text."""
     options = {"policy": "CnnPolicy" if world.is_image else "MlpPolicy", "device": "cpu"} | options
     inner = options.get("policy_kwargs", {})
     for key in CLASS_ARGUMENTS:

@@ -41,8 +41,8 @@ class Compressor:
     exist from the start, their penalty between the same shares. At `ramp.end` gates become final and factors replace
     layers. From N on, weights are rounded to int8.
 
-    Factors learn at Adam's `learning_rate`, that of the weights that they replace. `states` makes observations, (S, ...),
-    on which a rank by behavior error is chosen.
+    Factors learn at Adam's `learning_rate`, that of the weights that they replace. `states` makes observations,
+    (S, ...), on which a rank by behavior error is chosen.
 
     Raises:
         UserError: Weights that are not finite, or too high a rank or sparsity for the layers.
@@ -239,4 +239,4 @@ def _is_smaller(matrix: Tensor, rank: int) -> bool:
     def size(part: Tensor) -> int:
         return min(len(encode(part.cpu().numpy(), codec)) for codec in ("dense", *SPARSE))
 
-    return sum(size(part) for part in low_rank.truncate(matrix, rank)) < size(matrix)
+    return sum(map(size, low_rank.truncate(matrix, rank))) < size(matrix)

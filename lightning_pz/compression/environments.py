@@ -124,8 +124,7 @@ def play_world(
     with tqdm(total=len(seeds), unit="episode", disable=not progress, leave=False) as bar:
         # All SurRoL tasks of a process share one physics server.
         slots = 1 if world.id.startswith("surrol/") else _SLOTS
-        for first in range(0, len(seeds), slots):
-            some = seeds[first : first + slots]
+        for some in (seeds[first : first + slots] for first in range(0, len(seeds), slots)):
             simulator, returns = WorldSimulator(world, len(some)), TaskReturns({"standard": standard}, len(some))
             visited = VisitedStates(world.shape, world.dtype)
             observers: list[Observer] = [returns, visited] if keep else [returns]

@@ -61,8 +61,8 @@ def sparsity(network: nn.Module) -> float:
 def paper_ratio(dense: nn.Module, final: nn.Module, bits: int) -> float:
     """Return the ratio that arXiv 2405.07748 reports: `32 / bits` times weights over surviving weights.
 
-    It counts neither indices nor biases nor scales: 8 bits at 99 % sparsity are "400 times". Weights of the dense network
-    count 32 bits each; those of the final one that are not zero, in low-rank factors as well, survive with `bits` each.
+    It counts neither indices nor biases nor scales: 8 bits at 99 % sparsity are "400 times". Weights of the dense
+    network count 32 bits each; those of the final one other than zero, low-rank factors included, survive with `bits`.
     """
     weights = sum(module.weight.numel() for module in layers_of(dense).values())
     survive = sum(int(torch.count_nonzero(module.weight)) for module in layers_of(final).values())
@@ -77,8 +77,7 @@ def latencies(
     All take turns, so that other work on the machine disturbs them alike. Files are called by onnxruntime, where it is
     installed. The shape is that of one observation.
     """
-    observation = np.zeros((1, *shape), dtype=np.float32)
-    tensor = torch.from_numpy(observation)
+    tensor = torch.from_numpy(observation := np.zeros((1, *shape), dtype=np.float32))
     timed: dict[str, Callable[[], object]] = {name: lambda n=network: n(tensor) for name, network in networks.items()}  # type: ignore[misc]
     if is_installed("onnxruntime"):
         import onnxruntime

@@ -17,8 +17,8 @@ from lightning_pz.compression.modules import Standardize, ToBox
 def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.Sequential:
     """Return a policy that takes raw observations, made of one that takes normalized ones.
 
-    That one takes `clip((x - mean) / sqrt(variance + epsilon), -c, c)`, of `size` numbers. The file that `VecNormalize.save`
-    wrote is a pickle, which runs code of its own, as a model's zip does.
+    That one takes `clip((x - mean) / sqrt(variance + epsilon), -c, c)`, of `size` numbers. The file that
+    `VecNormalize.save` wrote is a pickle, which runs code of its own, as a model's zip does.
 
     Raises:
         UserError: Another kind of file, statistics of another size, or observations that were not normalized.

@@ -25,7 +25,8 @@ class Layout:
     """An MLP from standardized observations to actions: sizes and activation, no weights.
 
     The flat vector holds layer after layer, first the weight (out, in) row by row, then the bias (out),
-    the very order of `torch.nn.utils.parameters_to_vector` on the equivalent `torch.nn.Sequential`.
+    the very order of `torch.nn.utils.parameters_to_vector` on the equivalent `torch.nn.Sequential`. Raises `UserError`
+    for a size below 1 or an unknown activation.
     """
 
     observation_size: int

@@ -40,7 +40,7 @@ def policy_chunk(layout: Layout, states: int) -> int:
 class PolicyNetwork(nn.Module):
     """The common part of all policies of one layout: standardization, network shape, action box. Holds no weights.
 
-    Mean and standard deviation of observations, (O,), are in the environment's units; corners of the action box are (A,).
+    Mean and standard deviation of observations, (O,), are in the environment's units; the box's corners are (A,).
 
     Raises:
         ValueError: A statistic of the wrong length, not finite, or a standard deviation that is not positive.
@@ -86,7 +86,8 @@ def restandardize(
     """Return the weights with which `target` acts as `source` does with the given ones.
 
     The two may differ in the statistics of the observations alone, which are an affine map under the first layer:
-    W (s - m) / d + b = W' (s - m') / d' + b' with W' = W d' / d and b' = b + W (m' - m) / d.
+    W (s - m) / d + b = W' (s - m') / d' + b' with W' = W d' / d and b' = b + W (m' - m) / d. Raises `ValueError` where
+    layouts or action boxes differ, which no weights make up for.
     """
     boxes = zip((source.action_low, source.action_high), (target.action_low, target.action_high), strict=True)
     if source.layout != target.layout or not all(torch.equal(a, b) for a, b in boxes):

@@ -25,8 +25,8 @@ def write_onnx(
 ) -> int:
     """Write the network of a plan, whose last weight belongs to its last layer, and return the file's size in bytes.
 
-    The input is `observation` (batch, *shape), the output `action` (batch, A), float32. `quantize` returns int8 levels and
-    scales of a weight, to be stored in its place; None stores float32.
+    The input is `observation` (batch, *shape), the output `action` (batch, A), float32. `quantize` returns int8 levels
+    and scales of a weight, to be stored in its place; None stores float32. Raises `UserError` without the package `onnx`.
     """
     check_extra("onnx", "onnx", "an ONNX file")
     import onnx

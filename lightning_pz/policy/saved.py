@@ -32,8 +32,8 @@ class SavedPolicy:
     observation_std: Float[Tensor, " observation"]
     action_low: Float[Tensor, " action"]
     action_high: Float[Tensor, " action"]
-    # How the last layer is brought into the box: `tanh` scales it, as in all policies of this package; `clip` cuts it off
-    # at the box, in units of the action, as in PPO's.
+    # How the last layer is brought into the box: `tanh` scales it, as in all policies of this package; `clip` cuts it
+    # off at the box, in units of the action, as in PPO's.
     squash: str = "tanh"
 
     @classmethod
@@ -43,7 +43,7 @@ class SavedPolicy:
         return cls(network.layout, params.detach().float().cpu().clone(), **shared)
 
     def network(self) -> PolicyNetwork:
-        """Return its part that others of its layout share, for `lightning_pz.envs.rollout`; `ValueError` if it clips."""
+        """Return the part that it shares with others, for `lightning_pz.envs.rollout`; `ValueError` if it clips."""
         if self.squash != "tanh":
             raise ValueError("a policy whose actions are clipped is no PolicyNetwork: use its method act")
         return PolicyNetwork(self.layout, **{name: getattr(self, name) for name in STATISTICS})

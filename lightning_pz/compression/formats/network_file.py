@@ -43,7 +43,10 @@ float32; so are tensors that leave the range of float16. A factorized network ha
 
 
 def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None) -> int:
-    """Write a finished network in one of `FORMATS`, with plain data to keep, and return the size of the file in bytes."""
+    """Write a network in one of `FORMATS`, with plain data to keep, and return the size of the file in bytes.
+
+    Raises `UserError` for an unknown format, or weights that are not finite.
+    """
     if name not in FORMATS:
         raise UserError(f"expected one of the formats {', '.join(FORMATS)}, but got {name!r}." + nearest(name, FORMATS))
     check_finite(network)
@@ -62,8 +65,8 @@ def write_formats(
 ) -> dict[str, int]:
     """Write `formats/<name>.lpz` in every format, and `policy.lpz`; return the sizes in bytes, by format.
 
-    Formats `float32` and `float16` hold the network without compression, all others the one to deploy, its low-rank layers
-    split. `own` is the smallest that loses nothing of it, that of `policy.lpz`.
+    Formats `float32` and `float16` hold the network without compression, all others the one to deploy, its low-rank
+    layers split. `own` is the smallest that loses nothing of it, that of `policy.lpz`.
     """
     (folder / "formats").mkdir(parents=True, exist_ok=True)
     write_network(final, folder / "policy.lpz", own, meta)

@@ -23,8 +23,8 @@ _EDGE = 1e-6
 def gate(log_alpha: Float[Tensor, "..."], uniform: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
     """Return gates `clip(s (r - l) + l, 0, 1)`, stretch (l, r), of their locations; a large one is open.
 
-    With uniform numbers in (0, 1) `s = sigmoid((logit(u) + log_alpha) / beta)`; without them `s = sigmoid(log_alpha)`, as
-    in a finished network.
+    With uniform numbers in (0, 1) `s = sigmoid((logit(u) + log_alpha) / beta)`; without them `s = sigmoid(log_alpha)`,
+    as in a finished network.
     """
     low, high = STRETCH
     s = torch.sigmoid(log_alpha if uniform is None else (torch.logit(uniform) + log_alpha) / TEMPERATURE)
@@ -37,7 +37,7 @@ def open_probability(log_alpha: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 class HardConcrete(nn.Module):
-    """A parametrization with one gate per weight: `w = theta * gate`; `start` is the probability that one is open then.
+    """A parametrization with one gate per weight, open with probability `start` at the start: `w = theta * gate`.
 
     In training mode gates are noisy, with noise that `draw` renews.
     """

@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
 import torch
@@ -20,7 +21,7 @@ from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 
 
 class Factors(nn.Module):
-    """A parametrization that replaces a weight by `left @ right`, two factors of a small rank, which gradients reach."""
+    """A parametrization that replaces a weight by `left @ right`, two trained factors of a small rank."""
 
     def __init__(self, weight: Float[Tensor, "out ..."], rank: int) -> None:
         super().__init__()
@@ -37,7 +38,7 @@ class Factors(nn.Module):
 
 
 def truncate(matrix: Float[Tensor, "out in"], rank: int) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
-    """Return the factors of the nearest matrix of a rank, each with the root of the singular values."""
+    """Return factors of the nearest matrix of a rank, each with the root of the singular values; or `UserError`."""
     rows, columns = matrix.shape
     if not 1 <= rank <= (most := min(rows, columns)):
         raise UserError(
@@ -62,11 +63,8 @@ def rank_by_count(shape: tuple[int, ...], share: float) -> int:
 
 def rank_by_error(largest: int, error: Callable[[int], float], bound: float) -> int:
     """Return the smallest rank whose error, which is taken to fall with it, is within a bound; `largest` if none is."""
-    low, high = 1, largest
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if error(middle) <= bound else (middle + 1, high)
-    return low
+    # Bisection: ranks whose error is within the bound count as 1, after all those that count as 0.
+    return bisect_left(range(1, largest), 1, key=lambda rank: int(error(rank) <= bound)) + 1
 
 
 def split_low_rank(network: nn.Sequential, factors: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Sequential:

@@ -48,7 +48,7 @@ def from_int8(levels: Int8[Tensor, "out ..."], scale: Float[Tensor, " _"]) -> Fl
 class ActivationInt8(nn.Module):
     """Rounds its input to int8 levels, once it is switched on.
 
-    The scale follows the largest value seen in training, also before that; each step keeps a share `momentum` of the old.
+    The scale follows the largest value seen in training, also before that; a step keeps a share `momentum` of the old.
     """
 
     largest: Tensor

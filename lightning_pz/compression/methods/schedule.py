@@ -59,8 +59,9 @@ class Ramp:
 def layer_densities(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution: str = "erk") -> list[float]:
     """Return the share of weights that each layer keeps, so that all together keep `1 - sparsity`.
 
-    `uniform` gives every layer the same density; `erk` one proportional to `(n_in + n_out) / (n_in n_out)`, for a convolution
-    `(n_in + n_out + h + w) / (n_in n_out h w)`. A layer that would keep more than all keeps all, and the others make up for it.
+    `uniform` gives every layer the same density; `erk` one proportional to `(n_in + n_out) / (n_in n_out)`, for a
+    convolution `(n_in + n_out + h + w) / (n_in n_out h w)`. A layer that would keep more than all keeps all, and the
+    others make up for it.
     """
     shares({"sparsity": sparsity})
     one_of("distribution", distribution, DISTRIBUTIONS)

@@ -1,4 +1,4 @@
-"""All methods on one weight, magnitude pruning among them: turns a stored weight into the one that a layer works with."""
+"""All methods on one weight, pruning among them: turns a stored weight into the one that a layer works with."""
 
 from __future__ import annotations
 

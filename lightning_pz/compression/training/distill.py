@@ -32,8 +32,8 @@ def distill(
     """Compress a policy.
 
     It plays, and the compressed one learns its actions in the states visited. In some rounds the compressed one plays,
-    and learns what the policy would have done in those states (DAgger, Ross et al., 2011). `log` takes numbers and their
-    step; a progress bar is drawn on a terminal only if `progress` is None.
+    and learns what the policy would have done in those states (DAgger, Ross et al., 2011). `log` takes numbers and the
+    step they belong to; a progress bar is drawn on a terminal only if `progress` is None.
     """
     options, generator = settings.distill, torch.Generator().manual_seed(settings.seed)
     teacher = copy_of(policy)

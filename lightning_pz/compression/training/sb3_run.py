@@ -45,8 +45,8 @@ def train_sb3(
 ) -> Compressed | None:
     """Train from scratch, or resume an interrupted training in this folder.
 
-    It takes TensorBoard events and, between segments, the state in `RESUME`, which the caller removes once the result is
-    safe. After so many segments as `stop_after` the training returns None, as if killed.
+    It takes TensorBoard events and, between segments, the state in `RESUME`, which the caller removes once the result
+    is safe. After `stop_after` segments the training returns None, as if killed.
 
     Raises:
         UserError: The algorithm does not fit the actions, or a setting that it does not know.
@@ -112,8 +112,8 @@ class CompressionCallback(BaseCallback):
     """Advances a compressor with the environment steps, and logs its numbers.
 
     While the policy acts its gates have no noise; while it learns they do. A call to `learn` may be a part of the total
-    environment steps. `recent` takes the observations acted on while the compressor needs them; None where it never does.
-    No buffer holds them: a rollout buffer is zeros until it fills, and a replay buffer begins with random actions' results.
+    environment steps. `recent` takes the observations acted on while the compressor needs them. No buffer holds them: a
+    rollout buffer is zeros until it fills, and a replay buffer begins with the results of random actions.
     """
 
     def __init__(
@@ -155,7 +155,10 @@ class CompressionCallback(BaseCallback):
 
 
 def make_model(world: World, settings: CompressSettings, options: dict[str, Any], env: VecEnv) -> Any:
-    """Make a new learner from arguments of its class; `policy` and classes in `policy_kwargs` may be named as text."""
+    """Make a new learner from arguments of its class; `policy` and classes in `policy_kwargs` may be named as text.
+
+    Raises `UserError` for an argument that the class does not take, or a class that cannot be imported.
+    """
     options = {"policy": "CnnPolicy" if world.is_image else "MlpPolicy", "device": "cpu"} | options
     inner = options.get("policy_kwargs", {})
     for key in CLASS_ARGUMENTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Sequence
@@ -66,12 +67,9 @@ class Played:
 
 def find_world(env_id: str, horizon: int | None = None) -> World:
     """Return an environment; `UserError` if it is unknown, lacks a package or has spaces that no policy here fits."""
-    env = make_world_env(env_id, reward_clip=False)
-    try:
+    with contextlib.closing(make_world_env(env_id, reward_clip=False)) as env:
         seen, acts = env.observation_space, env.action_space
         limit, content = own_limit(env_id, env), env_content(env)
-    finally:
-        env.close()
     if not isinstance(seen, spaces.Box) or len(seen.shape) not in (1, 3):
         raise UserError(f"--env expects observations that are vectors or images, but {env_id} has {seen}")
     steps = int(horizon or limit or (_IMAGE_STEPS if len(seen.shape) == 3 else UNLIMITED_HORIZON))
@@ -89,8 +87,8 @@ class WorldSimulator(GymnasiumSimulator):
     """Episodes of a world, so many at a time; an action is chosen by its score."""
 
     def __init__(self, world: World, size: int) -> None:
-        box = [(-math.inf,) * world.actions, (math.inf,) * world.actions]
-        low, high = box if world.discrete else (world.action_low, world.action_high)
+        free = [(-math.inf,) * world.actions, (math.inf,) * world.actions]
+        low, high = free if world.discrete else (world.action_low, world.action_high)
         spec = EnvSpec(world.id, world.horizon, math.prod(world.shape), world.actions, (), (), low, high)
         make = functools.partial(make_world_env, world.id, reward_clip=False, horizon=world.horizon)
         super().__init__(spec, size, make, physics=False)

@@ -60,12 +60,6 @@ def was_normalized(model: Any) -> bool | None:
     return True if inside(original) and not inside(last) else None
 
 
-def statistics_near(path: str | Path) -> list[Path]:
-    """Return files beside a model whose names are those that statistics usually have."""
-    folder = Path(path).parent
-    return sorted({*folder.glob("*vecnormalize*.pkl"), *folder.glob("*/vecnormalize.pkl")})
-
-
 def _load(path: str | Path) -> Any:
     from stable_baselines3.common.vec_env import VecNormalize
 

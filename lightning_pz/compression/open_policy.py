@@ -18,8 +18,8 @@ from lightning_pz.compression.environments import World
 from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.stack import check_finite, layers_of
 from lightning_pz.compression.modules import ToBox, copy_of, from_plan
-from lightning_pz.compression.normalization import statistics_near, was_normalized, with_statistics
-from lightning_pz.compression.training.sb3_networks import algorithm_of, load_policy_of, network_of
+from lightning_pz.compression.normalization import was_normalized, with_statistics
+from lightning_pz.compression.training.sb3_networks import algorithm_of, load_model, network_of
 from lightning_pz.policy.saved import SavedPolicy, load_policy
 
 _TRIALS = 16
@@ -89,14 +89,18 @@ def _decoded(path: str, latent: Sequence[float], world: World) -> nn.Sequential:
 
 
 def _from_zip(path: str, world: World, normalization: str | None) -> nn.Sequential:
-    model = load_policy_of(path, algorithm_of(path))
+    # To act, not to learn: without a replay buffer, which may take gigabytes, or need an environment.
+    buffer: dict[str, Any] = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
+    algorithm = algorithm_of(path)
+    model = load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
     network = network_of(model)
     _check_same(network, model, path)
     if normalization is not None:
         if world.is_image:
             raise UserError(f"--normalization expects observations that are vectors, but {world.id} has images")
         return with_statistics(network, normalization, world.shape[0])
-    normalized, beside = was_normalized(model), ", ".join(map(str, statistics_near(path)))
+    folder, normalized = Path(path).parent, was_normalized(model)
+    beside = ", ".join(map(str, sorted({*folder.glob("*vecnormalize*.pkl"), *folder.glob("*/vecnormalize.pkl")})))
     warning = (
         f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give the "
         "statistics with --normalization FILE" + (f"; found beside it: {beside}" if beside else "")

@@ -151,13 +151,9 @@ class CompressSettings:
     distill: DistillSettings = field(default_factory=DistillSettings)
     model: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    @property
-    def parts(self) -> frozenset[str]:
-        """The parts of the method; empty for `none`."""
-        return frozenset() if self.method == "none" else frozenset(self.method.split("+"))
-
     def has(self, part: str) -> bool:
-        return part in self.parts
+        """Return whether the method has a part."""
+        return part in self.method.split("+")
 
     def base_steps(self) -> int:
         """Return the steps before those of int8: environment steps, with --policy gradient steps."""

@@ -47,16 +47,17 @@ _SOURCES = {"lightning_pz.compression.residual_cnn.ResidualCNN": "65e314598cfedc
 def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Path:
     """Do a run, unless it is finished already; print the closing table; return its folder.
 
-    Raises:
-        UserError: Settings, files and environment do not fit together.
+    Raises `UserError` if settings, files and environment do not fit together.
     """
     world = find_world(env.id, env.horizon)
     path = settings.policy or settings.reference
     original = None if path is None else open_policy(path, world, settings.normalization, settings.latent)
     config = {"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs}
-    parent = Path(run.logs) / "compress" / env.name
+    what = "distill" if settings.policy else settings.algorithm
+    level = f"-{settings.sparsity:g}" if settings.has("prune") else ""
+    name = f"{what}-{settings.method.replace('+', '-')}{level}-seed{settings.seed}"
     own = Identity(identity(world, settings))
-    folder = RunFolder(claim([parent], _name(settings), own), own)
+    folder = RunFolder(claim([Path(run.logs) / "compress" / env.name], name, own), own)
     with folder.lock(), one_thread():
         if folder.summary is None:
             folder.begin(config)
@@ -82,10 +83,9 @@ def _run(
     sizes = write_formats(dense, done.final, own, folder, {"env": world.id, "method": settings.method})
     onnx_files: dict[str, Path] = {}
     if is_installed("onnx"):
-        onnx_files = {"onnx": folder / "policy.onnx", "onnx_int8": folder / "policy_int8.onnx"}
-        plan, tensors = to_plan(done.final)
-        for path, quantize in zip(onnx_files.values(), (None, to_int8), strict=True):
-            write_onnx(plan, tensors, world.shape, path, quantize)
+        for name, quantize in {"onnx": None, "onnx_int8": to_int8}.items():
+            onnx_files[name] = folder / f"{name.replace('onnx', 'policy')}.onnx"
+            write_onnx(*to_plan(done.final), world.shape, onnx_files[name], quantize)
     else:
         print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
     scalars = done.compressor.scalars()
@@ -152,23 +152,14 @@ def _measure(
         return values | {"return_dense": None, "behavior_fvu": None}
     dense = play_world(original, world, seeds).returns
     states = play_world(original, world, seeds[:_BEHAVIOR_EPISODES], keep=True).observations
-    values |= mean_interval(dense).keys("return_dense")
-    values |= mean_interval(returns - dense).keys("return_difference")
+    values |= mean_interval(dense).keys("return_dense") | mean_interval(returns - dense).keys("return_difference")
     values |= (share(returns, dense) or UNKNOWN).keys("return_kept")
     behavior = compare_behavior(deployed, original, states, discrete=world.discrete)
     return values | {f"behavior_{key}": value for key, value in behavior.items()}
 
 
-def _name(settings: CompressSettings) -> str:
-    what = "distill" if settings.policy else settings.algorithm
-    level = f"-{settings.sparsity:g}" if settings.has("prune") else ""
-    return f"{what}-{settings.method.replace('+', '-')}{level}-seed{settings.seed}"
-
-
 def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
-    """Return everything that decides a run's result as plain data: the environment, the settings, and the content of the
-    files and classes that settings name.
-    """
+    """Return all that decides a run's result: environment, settings, content of the files and classes that they name."""
     plain = dataclasses.asdict(settings)
     for key in ("policy", "reference", "normalization"):
         if plain[key] is not None:
@@ -201,13 +192,9 @@ def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
     weights = {name: layer.weight.numel() for name, layer in layers_of(whole).items()}
     # Only runs of the same policy, or trained by the same algorithm, can be compared.
     runs = [run for run in _finished_runs(folder.parent) if run.get("origin") == summary["origin"]]
-    drawn = {
-        "bytes": figures.bytes_by_format(sizes, title),
-        "sparsity": figures.sparsity_by_layer(layers, weights, title),
-        "trade_off": figures.trade_off(runs, env.name),
-    }
-    for name, figure in drawn.items():
-        save_figure(figure, folder / "figures" / name)
+    save_figure(figures.bytes_by_format(sizes, title), folder / "figures" / "bytes")
+    save_figure(figures.sparsity_by_layer(layers, weights, title), folder / "figures" / "sparsity")
+    save_figure(figures.trade_off(runs, env.name), folder / "figures" / "trade_off")
 
 
 def _finished_runs(parent: Path) -> Iterator[dict[str, Any]]:

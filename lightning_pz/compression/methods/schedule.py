@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,11 +94,8 @@ def kept_counts(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution
             "lower one"
         )
     counts = np.maximum(np.floor(wanted + 1e-9).astype(int), 1)
-    order = np.argsort(-(wanted - counts), kind="stable")
-    i = 0
-    while counts.sum() != total:
-        layer, step = order[i % len(order)], int(np.sign(total - counts.sum()))
-        if 1 <= counts[layer] + step <= sizes[layer]:
+    order = itertools.cycle(np.argsort(-(wanted - counts), kind="stable"))
+    while step := int(np.sign(total - counts.sum())):
+        if 1 <= counts[layer := next(order)] + step <= sizes[layer]:
             counts[layer] += step
-        i += 1
     return counts.tolist()

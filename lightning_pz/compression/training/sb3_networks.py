@@ -40,12 +40,6 @@ def algorithm_of(path: str | Path) -> str:
     return name
 
 
-def load_policy_of(path: str | Path, algorithm: str) -> Any:
-    """Return a model to act, not to learn: without a replay buffer, which may take gigabytes, or need an environment."""
-    buffer: dict[str, Any] = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
-    return load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
-
-
 def load_model(path: str | Path, algorithm: str, **more: Any) -> Any:
     """Return a model by the stock loader, on the CPU; raise `UserError` if it does not load."""
     try:

@@ -51,7 +51,10 @@ def train_sb3(
     Raises:
         UserError: The algorithm does not fit the actions, or a setting that it does not know.
     """
-    check_algorithm(world, settings.algorithm)
+    if world.discrete and (name := settings.algorithm) in ("sac", "td3"):
+        raise UserError(f"--algorithm {name} moves in a box, but {world.id} has discrete actions: use dqn or ppo")
+    if not world.discrete and settings.algorithm == "dqn":
+        raise UserError(f"--algorithm dqn chooses among actions, but {world.id} has a box of them: use sac, td3 or ppo")
     options = copy.deepcopy(settings.model.get(settings.algorithm, {}))
     envs, hindsight = options.pop("n_envs", 1), options.pop("hindsight", False)
 
@@ -180,14 +183,6 @@ def class_of(flag: str, path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, ValueError, AttributeError) as error:
         raise UserError(f"--{flag} expects a class such as torch.nn.Tanh, but {path!r} is none ({error})") from error
-
-
-def check_algorithm(world: World, algorithm: str) -> None:
-    """Raise `UserError` for an algorithm that cannot act in an environment."""
-    if world.discrete and algorithm in ("sac", "td3"):
-        raise UserError(f"--algorithm {algorithm} moves in a box, but {world.id} has discrete actions: use dqn or ppo")
-    if not world.discrete and algorithm == "dqn":
-        raise UserError(f"--algorithm dqn chooses among actions, but {world.id} has a box of them: use sac, td3 or ppo")
 
 
 def _stacked(recent: deque[np.ndarray]) -> torch.Tensor:

@@ -37,9 +37,8 @@ def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
 
 def sparsity_by_layer(sparsity: Mapping[str, float], weights: Mapping[str, int], title: str) -> Figure:
     """Draw the share of weights removed from each layer, 0 to 1; the labels say how many weights a layer has."""
-    names = [f"layer {number}, {weights[name]:,} weights" for number, name in enumerate(sparsity, 1)]
-    values = list(sparsity.values())
-    figure, axes = _bars(dict(zip(names, values, strict=True)), [f"{value:.1%}" for value in values], GREEN)
+    bars = {f"layer {i}, {weights[name]:,} weights": value for i, (name, value) in enumerate(sparsity.items(), 1)}
+    figure, axes = _bars(bars, [f"{value:.1%}" for value in bars.values()], GREEN)
     axes.set(xlim=(0, 1.15), xlabel="share of the weights removed", title=title, xticks=[0, 0.25, 0.5, 0.75, 1])
     return figure
 

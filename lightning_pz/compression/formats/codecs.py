@@ -79,8 +79,6 @@ def _smallest(largest: int) -> np.dtype:
 
 def _deflate(content: bytes) -> bytes:
     """Return the smaller of plain Huffman coding and full deflate, without zlib's header."""
-    ways = []
-    for strategy in (zlib.Z_HUFFMAN_ONLY, zlib.Z_DEFAULT_STRATEGY):
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
-        ways.append(packer.compress(content) + packer.flush())
-    return min(ways, key=len)
+    strategies = (zlib.Z_HUFFMAN_ONLY, zlib.Z_DEFAULT_STRATEGY)
+    packers = (zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy) for strategy in strategies)
+    return min((packer.compress(content) + packer.flush() for packer in packers), key=len)

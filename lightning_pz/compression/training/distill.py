@@ -51,7 +51,9 @@ def distill(
     every = max(1, base // (options.rounds + 1))
     student.train()
     for step in tqdm(range(total), unit="step", disable=tqdm_disable(progress)):
-        _set_rates(optimizer, compressor, _rate(options.learning_rate, step, base, total))
+        begin, end, peak = (0, base, 1.0) if step < base else (base, total, _INT8_RATE)
+        rate = peak * options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+        _set_rates(optimizer, compressor, rate)
         if compressor.advance(step):
             shadow.write()
         if step and step % every == 0 and step < base and step // every <= options.rounds:
@@ -96,12 +98,6 @@ def _rounded(module: nn.Module) -> nn.Module:
     if isinstance(module, nn.Sequential):
         return with_rounding(module)
     return Residual(with_rounding(module.body)) if isinstance(module, Residual) else module
-
-
-def _rate(peak: float, step: int, base: int, total: int) -> float:
-    if step < base:
-        return peak * 0.5 * (1 + math.cos(math.pi * step / base))
-    return _INT8_RATE * peak * 0.5 * (1 + math.cos(math.pi * (step - base) / (total - base)))
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, compressor: Compressor, rate: float) -> None:

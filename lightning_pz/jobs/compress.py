@@ -88,13 +88,15 @@ def _run(
             write_onnx(*to_plan(done.final), world.shape, onnx_files[name], quantize)
     else:
         print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
-    scalars = done.compressor.scalars()
+    scalars, whole = done.compressor.scalars(), identity(world, settings)
+    keys = ("policy", "latent", "normalization") if settings.policy else ("algorithm",)
     summary: dict[str, Any] = {
         "env": world.id,
         "algorithm": None if settings.policy else settings.algorithm,
         "policy": settings.policy,
         "normalization": settings.normalization,
-        "origin": _origin(world, settings),
+        # Equal for runs that can be compared: one environment, and one algorithm or policy.
+        "origin": digest([whole["world"], {key: whole["settings"][key] for key in keys}])[:16],
         "method": settings.method,
         "seed": settings.seed,
         "steps": settings.total_steps(),
@@ -174,13 +176,6 @@ def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
                 named = class_of(f"model.{settings.algorithm}.policy_kwargs.{key}", path)
                 sources[key] = _SOURCES.get(path) or source_digest(named)
     return {"world": dataclasses.asdict(world), "settings": plain, "sources": sources}
-
-
-def _origin(world: World, settings: CompressSettings) -> str:
-    """Return a digest that is equal for runs that can be compared: one environment, and one algorithm or policy."""
-    whole = identity(world, settings)
-    keys = ("policy", "latent", "normalization") if settings.policy else ("algorithm",)
-    return digest([whole["world"], {key: whole["settings"][key] for key in keys}])[:16]
 
 
 def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:

@@ -91,6 +91,5 @@ def _orthogonalize(
         out, size = weight.shape[1:]
         q, r = torch.linalg.qr(weight if out >= size else weight.mT)
         q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign()[:, None, :]
-        q = q if out >= size else q.mT
-        layers.append((q * prior.gain, bias * (prior.bias_scale / math.sqrt(size))))
+        layers.append(((q if out >= size else q.mT) * prior.gain, bias * (prior.bias_scale / math.sqrt(size))))
     return layout.pack(layers)

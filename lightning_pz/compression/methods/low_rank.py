@@ -39,8 +39,8 @@ class Factors(nn.Module):
 
 def truncate(matrix: Float[Tensor, "out in"], rank: int) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
     """Return factors of the nearest matrix of a rank, each with the root of the singular values; or `UserError`."""
-    rows, columns = matrix.shape
-    if not 1 <= rank <= (most := min(rows, columns)):
+    most, (rows, columns) = min(matrix.shape), matrix.shape
+    if not 1 <= rank <= most:
         raise UserError(
             f"--low_rank.rank expects 1 to {most} for a layer of {rows} x {columns} weights, but got {rank}"
         )

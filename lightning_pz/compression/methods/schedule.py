@@ -42,8 +42,9 @@ class Ramp:
     events: int = 600
 
     def __post_init__(self) -> None:
-        if not 0 <= (begin := self.begin) < (end := self.end) <= 1:
-            raise UserError(f"--ramp expects 0 <= begin < end <= 1, shares of the steps, but got {begin} and {end}")
+        if not 0 <= self.begin < self.end <= 1:
+            given = f"{self.begin} and {self.end}"
+            raise UserError(f"--ramp expects 0 <= begin < end <= 1, shares of the steps, but got {given}")
         at_least(1, {"ramp.events": self.events})
 
     def event(self, step: int, steps: int) -> int:

@@ -161,7 +161,7 @@ def _measure(
 
 
 def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
-    """Return all that decides a run's result: environment, settings, content of the files and classes that they name."""
+    """Return all that decides a result: environment, settings, content of the files and classes that they name."""
     plain = dataclasses.asdict(settings)
     for key in ("policy", "reference", "normalization"):
         if plain[key] is not None:

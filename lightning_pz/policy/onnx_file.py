@@ -26,7 +26,7 @@ def write_onnx(
     """Write the network of a plan, whose last weight belongs to its last layer, and return the file's size in bytes.
 
     The input is `observation` (batch, *shape), the output `action` (batch, A), float32. `quantize` returns int8 levels
-    and scales of a weight, to be stored in its place; None stores float32. Raises `UserError` without the package `onnx`.
+    and scales of a weight, to be stored in its place, or is None for float32. Raises `UserError` without package `onnx`.
     """
     check_extra("onnx", "onnx", "an ONNX file")
     import onnx

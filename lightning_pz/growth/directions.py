@@ -67,16 +67,10 @@ def covering_directions(
     generator: np.random.Generator,
     thinness: Thinness = far_thinness,
 ) -> Directions:
-    """Choose directions, each followed by its opposite, that cover the sphere and prefer thin parts of the pool.
+    """Choose an even number of directions, each followed by its opposite, that cover the sphere and prefer thin parts.
 
     Greedy: of many candidates the next is the one with the largest product of thinness (of the two ends together)
     and angle to what has been chosen.
-
-    Args:
-        outcomes: Of the pool, whitened.
-        count: How many, even.
-        generator: Draws the candidates.
-        thinness: Measures how thin the pool is along a direction.
     """
     candidates = draw_directions(_CANDIDATES, outcomes.shape[1], generator)
     thin = thinness(outcomes, candidates) + thinness(outcomes, -candidates)
@@ -85,8 +79,7 @@ def covering_directions(
     for _ in range(count // 2):
         best = int(np.argmax(thin * angle))
         chosen += [candidates[best], -candidates[best]]
-        cosine = np.abs(candidates @ candidates[best]).clip(0, 1)
-        angle = np.minimum(angle, np.arccos(cosine))
+        angle = np.minimum(angle, np.arccos(np.abs(candidates @ candidates[best]).clip(0, 1)))
     return np.array(chosen)
 
 

@@ -19,13 +19,7 @@ from lightning_pz.search.spaces import SearchSpace
 
 
 class Emitters(NamedTuple):
-    """Optimizers side by side, one for each direction.
-
-    Attributes:
-        optimizer: The algorithm they share.
-        space: Where they search.
-        states: Their states.
-    """
+    """Optimizers of one algorithm side by side in a space, with the state of each; one for each direction."""
 
     optimizer: Optimizer
     space: SearchSpace
@@ -58,10 +52,11 @@ def tell(
     which: Int[np.ndarray, " points"],
 ) -> Emitters:
     """Tell each emitter how far its points went along its direction; NaN for a policy that turned non-finite."""
-    states = []
-    for number, state in enumerate(emitters.states):
-        own = torch.from_numpy(which == number)
-        states.append(emitters.optimizer.tell(state, points[own], torch.from_numpy(fitness)[own]))
+    own, values = (
+        [torch.from_numpy(which == number) for number in range(len(emitters.states))],
+        torch.from_numpy(fitness),
+    )
+    states = (emitters.optimizer.tell(s, points[o], values[o]) for s, o in zip(emitters.states, own, strict=True))
     return emitters._replace(states=tuple(states))
 
 

@@ -1,4 +1,4 @@
-"""The best policies of a pool for a task, by the episodes in which they were found: no new step is taken."""
+"""The best policies of a pool for a task, by the episodes in which they were found."""
 
 from __future__ import annotations
 

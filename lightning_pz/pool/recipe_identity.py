@@ -1,4 +1,4 @@
-"""The identity of a pool before it is made (environment, layout, recipe): its name, and checks of one on disk."""
+"""The identity of a pool before it is made: its name, what `pool.json` says of it, and checks of one on disk."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import gymnasium
+import mujoco
+import numpy as np
+import torch
+
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest, first_difference
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout
+from lightning_pz.pool.states import StateSample
 from lightning_pz.pool.store import Pool
 
 
@@ -32,6 +38,25 @@ def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str
     """Return everything that decides a pool, as plain data; `pool.json` keeps it under `identity`."""
     settings = {"kind": recipe.kind, **recipe.identity()}
     return {"env": dataclasses.asdict(spec), "layout": layout.to_dict(), "recipe": settings}
+
+
+def common_meta(
+    spec: EnvSpec, layout: Layout, recipe: PoolRecipe, sample: StateSample, kept: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what `pool.json` says of a pool of any kind, with what its own kind adds: `kept`."""
+    settings, identity = recipe.identity(), pool_identity(spec, layout, recipe)
+    return {
+        "recipe": recipe.kind,
+        "identity": identity,
+        "env": identity["env"],
+        "layout": identity["layout"],
+        **{key: settings[key] for key in ("prior", "seed", "neighbors")},
+        "state_source": sample.source,
+        **kept,
+        "observation_mean": sample.mean.tolist(),
+        "observation_std": sample.std.tolist(),
+        "versions": {m.__name__: m.__version__ for m in (np, torch, gymnasium, mujoco)},
+    }
 
 
 def pool_folder(

@@ -59,8 +59,8 @@ def act_table(
     progress: bool | None = None,
 ) -> None:
     """Draw the policies with these indices and write their actions on shared standardized states into `out`."""
-    hidden = tqdm_disable(progress)
-    with tqdm(total=len(indices), desc=description, unit="policy", unit_scale=True, disable=hidden) as bar:
+    bar = tqdm(total=len(indices), desc=description, unit="policy", unit_scale=True, disable=tqdm_disable(progress))
+    with bar:
         for span, params in drawn_chunks(prior, layout, seed, indices):
             act_on(layout, params, observations, out[span])
             bar.update(len(params))

@@ -109,8 +109,8 @@ def growth_curves(history: list[dict[str, Any]], title: str) -> Figure:
             style = {"color": color, "linestyle": line, "marker": None if axes is right else marker, "markersize": 3}
             axes.plot(steps, [row[name] for row in history], label=label, **style)
         axes.set(xlabel="environment steps (M)")
-        if names:
-            legend(axes)
     left.set(ylim=(0, None), ylabel="sd of random policies; dimensions", title=title)
     right.set(ylabel="return of one growth episode", title="best in the pool (report only)")
+    for axes in (left, right) if tasks else (left,):
+        legend(axes)
     return figure

@@ -41,15 +41,10 @@ def grow(
     tasks: Mapping[str, TaskFunction] | None = None,
     progress: bool | None = None,
 ) -> Pool:
-    """Grow the pool unless it is there already, and open it.
+    """Grow the pool unless it is there already, and open it; an unfinished growth is kept beside its folder.
 
-    Args:
-        folder: The pool's. An unfinished growth is kept beside it.
-        spec: The environment.
-        layout: Shape of the policies.
-        recipe: How to grow it.
-        tasks: Tasks whose returns are recorded for the report alone; all named ones of the environment if None.
-        progress: Show a bar; by default only on a terminal.
+    Returns in `tasks`, all named ones of the environment if None, are recorded for the report alone. Progress is shown by
+    default only on a terminal.
 
     Raises:
         UserError: Fewer steps than a round takes, outcomes that are all the same, an unfinished growth of other
@@ -89,9 +84,7 @@ def _make(
 ) -> None:
     started = time.perf_counter()
     sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
-    network = PolicyNetwork(
-        layout, sample.mean, sample.std, torch.tensor(spec.action_low), torch.tensor(spec.action_high)
-    )
+    network = PolicyNetwork(layout, sample.mean, sample.std, *map(torch.tensor, (spec.action_low, spec.action_high)))
     working = working_folder(folder)
     identity = {**pool_identity(spec, layout, recipe), "tasks": list(tasks)}
     history: list[dict[str, Any]] = []
@@ -106,8 +99,7 @@ def _make(
             save_growth(working, growth, {"history": history, "seconds": seconds}, identity)
             return growth
 
-        found = load_growth(working, identity)
-        if found is not None:
+        if found := load_growth(working, identity):
             growth, before = found
             history, started = before["history"], started - before["seconds"]
             bar.update(growth.steps)

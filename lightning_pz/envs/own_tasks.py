@@ -17,11 +17,7 @@ TaskFunction = Callable[[Transition], np.ndarray]
 
 
 def import_task(path: str, env_id: str) -> TaskFunction:
-    """Return the function that `mypackage.module:function` names, with checks around it.
-
-    Raises:
-        UserError: It cannot be imported, or is no function.
-    """
+    """Return the function that `mypackage.module:function` names, with checks; `UserError` if it cannot be imported."""
     module_name, _, function_name = path.partition(":")
     if not module_name or not function_name:
         raise UserError(f"a task of your own is written 'mypackage.module:function', but got {path!r}")
@@ -54,14 +50,7 @@ def earn(
     seeds: Sequence[int | None],
     slots: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
-    """Return the rewards of a task, (n,) float64.
-
-    Args:
-        task: Reward function.
-        transition: Of n simulations.
-        steps: Steps before this one.
-        seeds: Of the episodes in all slots.
-        slots: Those of the n simulations.
+    """Return the rewards of a task, (n,) float64, for a transition in n slots after so many steps; seeds are of all slots.
 
     Raises:
         UserError: A user's task raises, or returns something else than n rewards.

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-_BLOCK = 1024
-_PASSES = 16
+_BLOCK, _PASSES = 1024, 16
 """One over the share of the points that may go before distances are computed anew."""
 _ALIKE = 1e-3
 """Whitened distance below which two outcomes count as one."""

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_pz.search.optimizers.protocol import Optimizer
+from lightning_pz.search.optimizers.protocol import Optimizer, Vectors
 from lightning_pz.search.spaces import SearchSpace
 
 
@@ -35,9 +35,7 @@ def begin(
 
 
 @torch.no_grad()
-def ask(
-    emitters: Emitters,
-) -> tuple[Emitters, Float[Tensor, "points size"], Float[Tensor, "points params"], Int[np.ndarray, " points"]]:
+def ask(emitters: Emitters) -> tuple[Emitters, Vectors, Float[Tensor, "points params"], Int[np.ndarray, " points"]]:
     """Return points of all emitters, (D n, d), their weights, (D n, P), and which emitter each is from, (D n,)."""
     asked = [emitters.optimizer.ask(state) for state in emitters.states]
     points = torch.cat([p for _, p in asked])
@@ -46,10 +44,7 @@ def ask(
 
 
 def tell(
-    emitters: Emitters,
-    points: Float[Tensor, "points size"],
-    fitness: Float[np.ndarray, " points"],
-    which: Int[np.ndarray, " points"],
+    emitters: Emitters, points: Vectors, fitness: Float[np.ndarray, " points"], which: Int[np.ndarray, " points"]
 ) -> Emitters:
     """Tell each emitter how far its points went along its direction; NaN for a policy that turned non-finite."""
     own, values = (

@@ -31,6 +31,8 @@ from lightning_pz.pool.recipe_identity import check_made_by, pool_identity
 from lightning_pz.pool.states import sample_states
 from lightning_pz.pool.store import Pool, read_pool
 
+Tasks = Mapping[str, TaskFunction]
+
 
 def grow(
     folder: Path,
@@ -38,7 +40,7 @@ def grow(
     layout: Layout,
     recipe: GrownRecipe,
     *,
-    tasks: Mapping[str, TaskFunction] | None = None,
+    tasks: Tasks | None = None,
     progress: bool | None = None,
 ) -> Pool:
     """Grow the pool unless it is there already, and open it; an unfinished growth is kept beside its folder.
@@ -75,12 +77,7 @@ def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
 
 
 def _make(
-    folder: Path,
-    spec: EnvSpec,
-    layout: Layout,
-    recipe: GrownRecipe,
-    tasks: Mapping[str, TaskFunction],
-    progress: bool | None,
+    folder: Path, spec: EnvSpec, layout: Layout, recipe: GrownRecipe, tasks: Tasks, progress: bool | None
 ) -> None:
     started = time.perf_counter()
     sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)

@@ -173,38 +173,38 @@ class Grower:
 
     def _play(
         self,
-        params: Float[Tensor, "policies params"],
+        params: Tensor,
         generation: int,
         numbers: int,
         origin: int,
         directions: np.ndarray | int,
         round_number: int,
     ) -> tuple[Archive, int]:
-        """Play one episode with each policy; return those that stayed finite, and the steps taken."""
+        """Play one episode with each policy, (n, P); return those that stayed finite, and the steps taken."""
         own = seed_of(self.recipe.seed, 4)
         seed = episode_seeds(own, generation, 1)[0]
         parts, steps = [], 0
         for first in range(0, len(params), _CHUNK):
             chunk = params[first : first + _CHUNK]
-            observer = OutcomeObserver(
-                self.embedding, self.network, len(chunk), self.horizon, self.recipe.own_states, [own, generation, first]
-            )
+            count, choice = len(chunk), [own, generation, first]
+            keep = self.recipe.own_states
+            observer = OutcomeObserver(self.embedding, self.network, count, self.horizon, keep, choice)
             # For the report alone: rewards have no way back into the growth.
-            ledger = TaskReturns(self.tasks, len(chunk), decisive=False)
-            act, simulator, seeds = BatchForward(self.network, chunk), self._slots(len(chunk)), [seed] * len(chunk)
+            ledger = TaskReturns(self.tasks, count, decisive=False)
+            act, simulator, seeds = BatchForward(self.network, chunk), self._slots(count), [seed] * count
             ends = play_episodes(act, simulator, seeds, self.horizon, [observer, ledger])
             steps += ends.steps
             self.on_steps(ends.steps)
             outcomes = observer.outcomes()
             whole = ends.valid & np.isfinite(outcomes).all(1)
             archive = Archive(
-                numbers=numbers + first + np.arange(len(chunk)),
+                numbers=numbers + first + np.arange(count),
                 params=chunk.float().numpy(),
                 outcomes=outcomes,
                 visited=observer.visited(),
-                origins=np.full(len(chunk), origin, dtype=np.int8),
+                origins=np.full(count, origin, dtype=np.int8),
                 directions=np.full(len(params), directions, dtype=np.int32)[first : first + _CHUNK],
-                rounds=np.full(len(chunk), round_number, dtype=np.int32),
+                rounds=np.full(count, round_number, dtype=np.int32),
                 lengths=ends.lengths,
                 returns=np.ascontiguousarray(ledger.totals.T),
             )

@@ -13,12 +13,9 @@ __all__ = ["Physics", "Simulator", "Transition", "make_simulator"]
 
 
 def make_simulator(env: str | EnvSpec, size: int, threads: int = 1) -> Simulator:
-    """Return the fastest exact simulator of an environment.
+    """Return the fastest exact simulator of an environment, or of a registered Gymnasium id, with that many slots.
 
-    Args:
-        env: Registered Gymnasium id, or its specification.
-        size: Number of slots, that is of episodes at a time.
-        threads: Threads that step physics, where the simulator can use them. Results do not depend on it.
+    Threads step physics, where the simulator can use them; results do not depend on their number.
 
     Raises:
         UserError: The environment is unknown or cannot be used.
@@ -29,8 +26,5 @@ def make_simulator(env: str | EnvSpec, size: int, threads: int = 1) -> Simulator
     spec = env_spec(env) if isinstance(env, str) else env
     if spec.id in MUJOCO_FORMULAS:
         return MujocoSimulator(spec, size, threads)
-    if spec.id == "MountainCarContinuous-v0":
-        return MountainCarSimulator(spec, size)
-    if spec.id == "Pendulum-v1":
-        return PendulumSimulator(spec, size)
-    return GymnasiumSimulator(spec, size)
+    classic: dict[str, type] = {"MountainCarContinuous-v0": MountainCarSimulator, "Pendulum-v1": PendulumSimulator}
+    return classic.get(spec.id, GymnasiumSimulator)(spec, size)

@@ -19,8 +19,7 @@ from lightning_pz.envs.tasks import find_task
 def environment_now(made_for: Mapping[str, Any], path: object) -> dict[str, Any]:
     """Return the environment of a checkpoint as it is now, with the horizon that the checkpoint keeps, as plain data.
 
-    Raises:
-        UserError: It is gone, or has other boxes, sizes or arguments than it had, so that its policies cannot act in it.
+    Raises `UserError` if it is gone, or has other boxes, sizes or arguments, so that its policies cannot act in it.
     """
     now = asdict(env_spec(made_for["id"], made_for["horizon"]))
     difference = first_difference(made_for, now, ignore=["source"], known_only=True)

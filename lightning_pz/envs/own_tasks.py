@@ -44,16 +44,11 @@ class TaskError(UserError):
 
 
 def earn(
-    task: TaskFunction,
-    transition: Transition,
-    steps: int,
-    seeds: Sequence[int | None],
-    slots: Sequence[int] | np.ndarray,
+    task: TaskFunction, transition: Transition, steps: int, seeds: Sequence[int | None], slots: list[int] | np.ndarray
 ) -> np.ndarray:
-    """Return the rewards of a task, (n,) float64, for a transition in n slots after so many steps; seeds are of all slots.
+    """Return the rewards of a task, (n,) float64, for a transition in n slots after so many steps.
 
-    Raises:
-        UserError: A user's task raises, or returns something else than n rewards.
+    Seeds are of all slots; a user's task that raises, or returns something else than n rewards, ends in a `UserError`.
     """
     try:
         return task(transition)

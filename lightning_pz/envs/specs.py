@@ -60,10 +60,8 @@ class EnvSpec:
 def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
     """Call `gymnasium.make` and guard what it returns.
 
-    Gymnasium's own checker is left out: it warns, and asserts, where `Guarded` explains.
-
-    Raises:
-        UserError: No environment of that id is registered, it needs a package that is not installed, or it cannot be made.
+    Gymnasium's own checker is left out: it warns, and asserts, where `Guarded` explains. An id that is not registered or
+    cannot be made, or a missing package, raises `UserError`.
     """
     name = import_registrar(env_id)
     # Gymnasium would take the newest version for an id without one, and another one tomorrow.
@@ -142,10 +140,9 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
     observations, actions = map(_box, (env_id, env_id), ("observation", "action"), spaces)
     _check_actions(env_id, actions)
     horizon = next(steps for steps in (horizon, limit, UNLIMITED_HORIZON) if steps is not None)
-    boxes = (observations, actions)
-    sizes: Any = [box.shape[0] for box in boxes]
-    corners: Any = [tuple(map(float, corner)) for box in boxes for corner in (box.low, box.high)]
-    return EnvSpec(env_id, horizon, *sizes, *corners, kwargs, source)
+    corners = (observations.low, observations.high, actions.low, actions.high)
+    low, high, least, most = (tuple(map(float, corner)) for corner in corners)
+    return EnvSpec(env_id, horizon, observations.shape[0], actions.shape[0], low, high, least, most, kwargs, source)
 
 
 def _box(env_id: str, what: str, space: gymnasium.Space | None) -> Box:

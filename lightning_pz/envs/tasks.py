@@ -131,11 +131,7 @@ def task_names(env_id: str) -> tuple[str, ...]:
 
 
 def find_task(env_id: str, name: str) -> TaskFunction:
-    """Return a task by its name, or a user's own by `mypackage.module:function`, which gets a `Transition`.
-
-    Raises:
-        UserError: No such task, or the function cannot be imported.
-    """
+    """Return a task by its name, or a user's own by `mypackage.module:function`; `UserError` if there is none."""
     if ":" in name:
         return import_task(name, env_id)
     known = _tasks_of(env_id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.autoencoder import losses
@@ -25,19 +24,12 @@ _BATCH, _STATES_PER_STEP, _WARMUP = 128, 32, 20
 
 
 def train_latent_space(
-    layout: Layout,
-    prior: Prior,
-    params: Float[Tensor, "policies params"],
-    probe: Float[Tensor, "probe observation"],
-    states: Float[Tensor, "states observation"],
-    latent_dim: int,
-    steps: int,
-    seed: int,
+    layout: Layout, prior: Prior, params: Tensor, probe: Tensor, states: Tensor, latent_dim: int, steps: int, seed: int
 ) -> SearchSpace:
-    """Train encoder and decoder on some policies and return the whitened latent space, with the way back.
+    """Train encoder and decoder on policies, (N, P), and return the whitened latent space, with the way back.
 
-    Probe states and the states on which behavior is compared are standardized; the prior is the unit of weights; the seed
-    is that of first weights and batches.
+    Probe states, (M, O), and the states on which behavior is compared, (S, O), are standardized; the prior is the unit of
+    weights; the seed is that of first weights and batches.
     """
     fingerprints = torch.empty(len(params), len(probe), layout.action_size)
     actions = torch.empty(len(params), len(states), layout.action_size)

@@ -8,7 +8,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,13 +83,7 @@ class OutcomeObserver:
     """
 
     def __init__(
-        self,
-        embedding: Embedding,
-        network: PolicyNetwork,
-        slots: int,
-        horizon: int,
-        keep: int,
-        seed: int | Sequence[int],
+        self, embedding: Embedding, network: PolicyNetwork, slots: int, horizon: int, keep: int, seed: int | list[int]
     ) -> None:
         self._embedding, self._horizon = embedding, horizon
         box = (network.observation_mean, network.observation_std, network.action_low, network.action_high)
@@ -154,8 +148,7 @@ class Whitening:
 def fit_whitening(outcomes: Outcomes, scales: Float[np.ndarray, " outcome"], what: str = "the outcomes") -> Whitening:
     """Fit the whitening of some outcomes, leaving out coordinates that hardly vary against their scales, (D,).
 
-    Raises:
-        UserError: No coordinate varies, or there are fewer than two outcomes; `what` names them.
+    If none varies, or there are fewer than two outcomes, a `UserError` names them by `what`.
     """
     values = outcomes.astype(np.float64)
     mean, std = values.mean(0), values.std(0) if len(values) else np.zeros(values.shape[1])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
@@ -172,13 +173,7 @@ class Grower:
         return [int(word >> np.uint64(1)) for word in sequence.generate_state(self.recipe.directions, np.uint64)]
 
     def _play(
-        self,
-        params: Tensor,
-        generation: int,
-        numbers: int,
-        origin: int,
-        directions: np.ndarray | int,
-        round_number: int,
+        self, params: Tensor, generation: int, numbers: int, origin: int, directions: ArrayLike, round_number: int
     ) -> tuple[Archive, int]:
         """Play one episode with each policy, (n, P); return those that stayed finite, and the steps taken."""
         own = seed_of(self.recipe.seed, 4)
@@ -186,8 +181,7 @@ class Grower:
         parts, steps = [], 0
         for first in range(0, len(params), _CHUNK):
             chunk = params[first : first + _CHUNK]
-            count, choice = len(chunk), [own, generation, first]
-            keep = self.recipe.own_states
+            count, keep, choice = len(chunk), self.recipe.own_states, [own, generation, first]
             observer = OutcomeObserver(self.embedding, self.network, count, self.horizon, keep, choice)
             # For the report alone: rewards have no way back into the growth.
             ledger = TaskReturns(self.tasks, count, decisive=False)

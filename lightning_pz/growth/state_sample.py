@@ -21,10 +21,7 @@ def follow(sample: StateSample, archive: Archive, recipe: GrownRecipe) -> Float[
     All policies of a generation begin at the same reset, and siblings stay close to each other for a while. So each part
     takes states of whole generations, and none that lies in another part already. Where fewer are left than the share asks
     for, states of the given sample stay. The statistics by which policies see the world stay as they were, for the
-    policies would be others with new ones.
-
-    Raises:
-        UserError: Fewer generations than parts.
+    policies would be others with new ones. Raises `UserError` for fewer generations than parts.
     """
     counts, states = recipe.states, sample.states.numpy().copy()
     if not recipe.visited:
@@ -49,10 +46,7 @@ def share_out(
     """Give whole groups of policies to parts, so that each part has about its share, and return each policy's part.
 
     Group 0, the first policies, is the largest and comes first; the others follow in random order, each to the part that
-    is short of the most policies. No part stays empty. Shares are known up to a factor.
-
-    Raises:
-        UserError: Fewer groups than parts.
+    is short of the most policies. No part stays empty: fewer groups than parts raise `UserError`. Shares need not sum to 1.
     """
     names, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < len(shares):

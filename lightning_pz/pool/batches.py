@@ -135,10 +135,8 @@ def split_rows(
     """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
 
     `held_out` is `policies`, which takes any of them, or `climbs`, which takes all policies of a grown pool that were found
-    along one direction together, so that no held-out policy has siblings among the training policies.
-
-    Raises:
-        UserError: The pool is too small to split, or has no climbs.
+    along one direction together, so that no held-out policy has siblings among the training policies. A pool that is too
+    small to split, or has no climbs, raises `UserError`.
     """
     generator = np.random.default_rng(split_seed)
     order = generator.permutation(len(pool))

@@ -59,8 +59,7 @@ def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
 def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, verify: bool = True) -> Pool:
     """Open the pool of a checkpoint's description, in the folder `given` if it was moved; `verify` every array's digest.
 
-    Raises:
-        UserError: It is not there, it is another pool, or the checkpoint does not say which it was.
+    Raises `UserError` if it is not there, is another pool, or is not known from the checkpoint.
     """
     known = description.get("pool")
     if known is None:

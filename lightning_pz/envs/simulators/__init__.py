@@ -16,10 +16,6 @@ def make_simulator(env: str | EnvSpec, size: int, threads: int = 1) -> Simulator
     """Return the fastest exact simulator of an environment, or of a registered Gymnasium id, with that many slots.
 
     Threads step physics, where the simulator can use them; results do not depend on their number.
-
-    Raises:
-        UserError: The environment is unknown or cannot be used.
-        ValueError: A size or a number of threads below 1.
     """
     if size < 1 or threads < 1:
         raise ValueError(f"a simulator needs at least 1 slot and 1 thread, but got {size} and {threads}")

@@ -84,8 +84,7 @@ def rollout(
         simulator: One to use again, with at least chunk * E slots; made if not given.
 
     Raises:
-        UserError: Nothing to do: no policies, no seeds, no tasks, a horizon or chunk below 1; or a network
-            of another environment's sizes.
+        UserError: Nothing to do, a horizon or chunk below 1, or a network of another environment's sizes.
     """
     count = policies if callable(params) else len(params)
     if count is None:

@@ -47,10 +47,8 @@ def tell(
     emitters: Emitters, points: Vectors, fitness: Float[np.ndarray, " points"], which: Int[np.ndarray, " points"]
 ) -> Emitters:
     """Tell each emitter how far its points went along its direction; NaN for a policy that turned non-finite."""
-    own, values = (
-        [torch.from_numpy(which == number) for number in range(len(emitters.states))],
-        torch.from_numpy(fitness),
-    )
+    values = torch.from_numpy(fitness)
+    own = [torch.from_numpy(which == number) for number in range(len(emitters.states))]
     states = (emitters.optimizer.tell(s, points[o], values[o]) for s, o in zip(emitters.states, own, strict=True))
     return emitters._replace(states=tuple(states))
 

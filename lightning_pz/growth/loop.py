@@ -49,8 +49,7 @@ def grow(
     default only on a terminal.
 
     Raises:
-        UserError: Fewer steps than a round takes, outcomes that are all the same, an unfinished growth of other
-            settings, a full disk.
+        UserError: Too few steps, outcomes that are all the same, an unfinished growth of other settings, a full disk.
     """
     if not folder.exists():
         _check_steps(spec, recipe)
@@ -68,7 +67,7 @@ def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
     packages = {"cmaes": ("cma", "cmaes"), "iso_line": ("ribs", "qd")}
     if recipe.emitter in packages:
         check_extra(*packages[recipe.emitter], f"--emitter {recipe.emitter}")
-    first, each = recipe.first_cost(spec.horizon), recipe.round_cost(spec.horizon)
+    first, each = recipe.first * recipe.episode_steps(spec.horizon), recipe.round_cost(spec.horizon)
     if recipe.steps < first + each:
         raise UserError(
             f"--steps {recipe.steps} is less than the first policies and one round may take, {first} + {each} environment "

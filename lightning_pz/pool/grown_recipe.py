@@ -108,10 +108,6 @@ class GrownRecipe:
         """Return the most environment steps that a round can take."""
         return self.directions * self.population * self.generations * self.episode_steps(horizon)
 
-    def first_cost(self, horizon: int) -> int:
-        """Return the most environment steps that the first policies can take."""
-        return self.first * self.episode_steps(horizon)
-
     def generation_of(self, numbers: Int[np.ndarray, " policies"]) -> Int[np.ndarray, " policies"]:
         """Return the generation in which each policy was played, by its number in the growth; the first are 0."""
         return np.maximum(0, 1 + (numbers - self.first) // (self.directions * self.population))

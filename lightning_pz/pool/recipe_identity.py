@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -72,9 +73,10 @@ def pool_folder(
     folder = parent / f"{start}{digest(wanted)[:8]}"
     if not folder.exists():
         for older in sorted(parent.glob(f"{start}????????/pool.json")):
-            found = _old_identity(older)
-            if found is not None and first_difference(found, wanted) is None:
-                return older.parent
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # one that is broken is not it
+                meta = json.loads(older.read_text())
+                if "identity" not in meta and first_difference(known_identity(meta), wanted) is None:
+                    return older.parent
     return folder
 
 
@@ -127,12 +129,3 @@ def check_pool(pool: Pool, spec: EnvSpec, layout: Layout) -> None:
         raise UserError(
             f"{pool.folder} holds policies for another {spec.id}: {told}; {ask}, or leave --data.pool out to have a pool made"
         )
-
-
-def _old_identity(path: Path) -> dict[str, Any] | None:
-    """Return the identity of a pool that does not keep one, rebuilt from its `pool.json`; None if it keeps one."""
-    try:
-        meta = json.loads(path.read_text())
-        return None if "identity" in meta else known_identity(meta)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -107,8 +107,7 @@ def sample_states(
     never neighbors a training state in time. Uniform over the observation box if `counts.source` says so.
 
     Raises:
-        UserError: Episodes too short to fill a part, an observation that is not finite, or a uniform sample of a box that
-            is not.
+        UserError: Episodes too short to fill a part, an observation that is not finite, or a box that uniform cannot fill.
     """
     counts.check_source(spec)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(0, 1))))

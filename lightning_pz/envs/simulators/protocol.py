@@ -10,7 +10,7 @@ from gymnasium.utils import seeding
 
 from lightning_pz.envs.specs import EnvSpec
 
-T = TypeVar("T")
+_Start = TypeVar("_Start")
 
 
 class Physics(NamedTuple):
@@ -61,7 +61,7 @@ class Simulator(Protocol):
         ...
 
 
-def draw_starts(draw: Callable[[np.random.Generator], T], seeds: Sequence[int]) -> list[T]:
+def draw_starts(draw: Callable[[np.random.Generator], _Start], seeds: Sequence[int]) -> list[_Start]:
     """Return what each seed's generator draws for the start of an episode, as Gymnasium seeds it."""
     drawn = {seed: draw(seeding.np_random(int(seed))[0]) for seed in dict.fromkeys(seeds)}
     return [drawn[seed] for seed in seeds]

@@ -15,11 +15,7 @@ from lightning_pz.common.identity import digest, is_users_own, source_digest
 
 
 def env_content(env: gymnasium.Env) -> dict[str, Any]:
-    """Return plain data that changes when an environment is edited under its old id.
-
-    Args:
-        env: As it is played, wrappers included; its spaces may be of any kind.
-    """
+    """Return plain data that changes when an environment, with its wrappers, is edited under its old id."""
     return {
         "observation": _space(env.observation_space),
         "action": _space(env.action_space),
@@ -29,10 +25,7 @@ def env_content(env: gymnasium.Env) -> dict[str, Any]:
 
 
 def registered_kwargs(env: gymnasium.Env) -> str:
-    """Return keyword arguments and additional wrappers of an environment's registration as canonical JSON.
-
-    Empty if there are none, which is the usual case.
-    """
+    """Return keyword arguments and additional wrappers of an environment's registration as canonical JSON, if any."""
     spec = env.spec
     if spec is None or not (spec.kwargs or spec.additional_wrappers):
         return ""
@@ -64,8 +57,7 @@ def _space(space: gymnasium.Space) -> list[Any]:
     if not isinstance(space, gymnasium.spaces.Box):
         return [str(space)]
     # Corners of images are as many numbers as pixels.
-    corners = digest([space.low.tolist(), space.high.tolist()])
-    return [list(space.shape), str(space.dtype), corners]
+    return [list(space.shape), str(space.dtype), digest([space.low.tolist(), space.high.tolist()])]
 
 
 def _plain(value: Any) -> Any:

@@ -17,14 +17,9 @@ from lightning_pz.envs.tasks import find_task
 
 
 def environment_now(made_for: Mapping[str, Any], path: object) -> dict[str, Any]:
-    """Return the environment of a checkpoint as it is now, as plain data, checked to be one its policies can act in.
+    """Return the environment of a checkpoint as it is now, with the horizon that the checkpoint keeps, as plain data.
 
-    Args:
-        made_for: The environment as the checkpoint keeps it; its horizon holds.
-        path: The checkpoint, for the error.
-
-    Raises:
-        UserError: The environment is gone, or has other boxes, sizes or arguments than it had.
+    Raises `UserError` if it is gone, or has other boxes, sizes or arguments, so that its policies cannot act in it.
     """
     now = asdict(env_spec(made_for["id"], made_for["horizon"]))
     difference = first_difference(made_for, now, ignore=["source"], known_only=True)
@@ -43,11 +38,7 @@ def is_as_it_was(made_for: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def task_sources(env_id: str, names: Iterable[str]) -> dict[str, str]:
-    """Return a digest of the source of each task of the user's own, and an empty text for one of this package's.
-
-    Raises:
-        UserError: There is no such task.
-    """
+    """Return a digest of the source of each task of the user's own, and an empty text for one of this package's."""
     found = {}
     for name in names:
         task = find_task(env_id, name)

@@ -16,21 +16,13 @@ from lightning_pz.envs.simulators.protocol import Simulator, Transition
 
 
 class Step(NamedTuple):
-    """One step of n episodes; row i of every array belongs to the i-th active slot.
+    """One step of n episodes; row i of every array belongs to the i-th active slot."""
 
-    Attributes:
-        number: Steps played before this one.
-        seeds: Of the episodes in all slots.
-        active: Slots that play, (n,) increasing.
-        wanted: Actions before they were clipped to the action box, (n, A).
-        transition: What the simulator returned; its actions are the clipped ones.
-    """
-
-    number: int
-    seeds: Sequence[int]
-    active: np.ndarray
-    wanted: np.ndarray
-    transition: Transition
+    number: int  # steps played before this one
+    seeds: Sequence[int]  # of the episodes in all slots
+    active: np.ndarray  # slots that play, (n,) increasing
+    wanted: np.ndarray  # actions before they were clipped to the action box, (n, A)
+    transition: Transition  # what the simulator returned; its actions are the clipped ones
 
 
 @runtime_checkable
@@ -44,15 +36,10 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Ends:
-    """How episodes ended.
+    """How episodes ended."""
 
-    Attributes:
-        lengths: Steps of each, int64; of an invalid one, the steps before it turned invalid.
-        valid: False where an observation or an action turned non-finite, or an observer objected.
-    """
-
-    lengths: np.ndarray
-    valid: np.ndarray
+    lengths: np.ndarray  # steps of each, int64; of an invalid one, the steps before it turned invalid
+    valid: np.ndarray  # False where an observation or an action turned non-finite, or an observer objected
 
     @property
     def steps(self) -> int:
@@ -73,17 +60,10 @@ def play_episodes(
     observers: Sequence[Observer] = (),
     on_ended: Callable[[int], object] = lambda count: None,
 ) -> Ends:
-    """Play one episode in each of the first `len(seeds)` slots.
+    """Play one episode in each of the first `len(seeds)` slots; actions are clipped to the action box.
 
-    An episode ends when the environment ends or truncates it, at the horizon, or when it turns invalid.
-
-    Args:
-        act: Way of acting; what it returns is clipped to the action box.
-        simulator: With at least as many slots as seeds.
-        seeds: Of the episodes, S of them.
-        horizon: Steps after which an episode is cut off.
-        observers: See every step.
-        on_ended: Called with the number of episodes that have just ended.
+    An episode ends when the environment ends or truncates it, at the horizon, or when it turns invalid; `on_ended` is
+    called with the number of episodes that have just ended.
     """
     spec, slots, number = simulator.spec, len(seeds), 0
     low, high = np.array([spec.action_low, spec.action_high], dtype=np.float32)
@@ -132,16 +112,10 @@ def finite_rows(*arrays: np.ndarray) -> np.ndarray | None:
 
 
 class TaskReturns:
-    """Adds up the rewards of tasks: undiscounted returns.
+    """Adds up the rewards of T tasks in S slots: `totals` are undiscounted returns, (T, S) float64.
 
-    Args:
-        tasks: Reward functions by name, T of them.
-        slots: Number of episodes, S.
-        decisive: Whether a reward that is not finite, Gymnasium's own included, makes its episode invalid. A growth
-            says no: what no reward may steer must not end by one either.
-
-    Attributes:
-        totals: Returns so far, (T, S) float64, tasks in the order given.
+    `decisive` says whether a reward that is not finite, Gymnasium's own included, makes its episode invalid. A growth says
+    no: what no reward may steer must not end by one either.
     """
 
     def __init__(self, tasks: Mapping[str, TaskFunction], slots: int, decisive: bool = True) -> None:
@@ -158,12 +132,7 @@ class TaskReturns:
 
 
 class VisitedStates:
-    """Keeps every observation that was acted on.
-
-    Args:
-        shape: Of one observation.
-        dtype: In which they are kept.
-    """
+    """Keeps every observation, of some shape, that was acted on."""
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
         self._slots = [np.empty(0, dtype=np.int64)]
@@ -185,17 +154,11 @@ class VisitedStates:
 
 @dataclass(frozen=True)
 class Episodes(Ends):
-    """S episodes of at most T steps, padded with zeros after their end.
+    """S episodes of at most T steps, padded with zeros after their end."""
 
-    Attributes:
-        observations: What was acted on, (S, T, O) float32, raw.
-        actions: What was wanted, (S, T, A) float32, before it was clipped to the action box.
-        rewards: The task's, (S, T) float64.
-    """
-
-    observations: np.ndarray
-    actions: np.ndarray
-    rewards: np.ndarray
+    observations: np.ndarray  # what was acted on, (S, T, O) float32, raw
+    actions: np.ndarray  # what was wanted, (S, T, A) float32, before it was clipped to the action box
+    rewards: np.ndarray  # the task's, (S, T) float64
 
     def returns(self) -> np.ndarray:
         """Return the undiscounted return of each episode, (S,) float64; NaN where invalid."""

@@ -20,19 +20,15 @@ from lightning_pz.policy import PolicyNetwork
 
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From raw observations of all slots, (S, ...), and the slots that still play, (n,), to their actions, (n, A) float32."""
-
 _COMPACT_BELOW = 0.75
 """Move weights together when this share of the loaded policies, or less, is still needed."""
-
-
 _controller = functools.cache(ThreadpoolController)
 
 
 def one_blas_thread() -> contextlib.AbstractContextManager:
     """Keep NumPy's matrix products on one thread within a `with` block.
 
-    The products of a rollout are small, one per policy; shared between threads, each costs up to seven times the CPU
-    time, most of it waiting.
+    Those of a rollout are small, one per policy: shared between threads, each costs up to seven times the CPU time.
     """
     return _controller().limit(limits=1, user_api="blas")
 
@@ -46,27 +42,19 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class BatchForward:
-    """Actions of a chunk of policies whose episodes end one after another: an `Act`.
-
-    Args:
-        network: What the policies share.
-        params: Flat weights, (N, P).
-        episodes: Episodes of each policy, E; slot p * E + e holds episode e of policy p.
-    """
+    """Actions of N policies whose episodes end one after another: an `Act`; slot p * E + e holds episode e of policy p."""
 
     def __init__(self, network: PolicyNetwork, params: Float[Tensor, "policies params"], episodes: int = 1) -> None:
         layout, self._episodes = network.layout, episodes
         self._active: np.ndarray | None = None
         self._activation = _ACTIVATIONS[layout.activation]
-        layers = layout.unpack(params.detach().to("cpu").float().contiguous())
         # (N, in, out) in memory, so that a product with one row reads each weight once, in order.
         self._layers = [
             (np.ascontiguousarray(weight.mT.numpy()), np.ascontiguousarray(bias[:, None, :].numpy()))
-            for weight, bias in layers
+            for weight, bias in layout.unpack(params.detach().to("cpu").float().contiguous())
         ]
-        self._mean = network.observation_mean.cpu().numpy()
-        self._std = network.observation_std.cpu().numpy()
-        self._low = network.action_low.cpu().numpy()
+        shared = (network.observation_mean, network.observation_std, network.action_low)
+        self._mean, self._std, self._low = (numbers.cpu().numpy() for numbers in shared)
         self._range = (network.action_high - network.action_low).cpu().numpy()
         self._loaded = np.arange(len(params))
 
@@ -82,14 +70,10 @@ class BatchForward:
         return actions if len(actions) == len(self._rows) else actions[self._rows]
 
     def act(self, observations: np.ndarray, needed: np.ndarray) -> np.ndarray:
-        """Return the actions of some policies, (n, E, A) float32.
+        """Return the actions, (n, E, A) float32, of the policies that still have a live episode, for raw observations of all.
 
-        Args:
-            observations: Raw observations of every policy of the chunk, (N, E, O).
-            needed: Numbers of the policies that still have a live episode, (n,) increasing; never grows from
-                one call to the next.
-
-        A policy that overflows gives non-finite actions and, unless `numpy.errstate` forbids, warnings.
+        `needed`, (n,) increasing, never grows from one call to the next. A policy that overflows gives non-finite actions
+        and, unless `numpy.errstate` forbids, warnings.
         """
         if len(needed) <= _COMPACT_BELOW * len(self._loaded):
             keep = np.searchsorted(self._loaded, needed)
@@ -98,27 +82,16 @@ class BatchForward:
         x = (observations if len(self._loaded) == len(observations) else observations[self._loaded]).astype(np.float32)
         x -= self._mean
         x /= self._std
-        for weight, bias in self._layers[:-1]:
+        for number, (weight, bias) in enumerate(self._layers, 1):
             x = np.matmul(x, weight)
             x += bias
-            x = self._activation(x)
-        weight, bias = self._layers[-1]
-        x = np.matmul(x, weight)
-        x += bias
-        x = self._low + (np.tanh(x, out=x) + 1) * np.float32(0.5) * self._range
-        if len(needed) == len(self._loaded):
-            return x
-        return x[np.searchsorted(self._loaded, needed)]
+            x = self._activation(x) if number < len(self._layers) else np.tanh(x, out=x)
+        x = self._low + (x + 1) * np.float32(0.5) * self._range
+        return x if len(needed) == len(self._loaded) else x[np.searchsorted(self._loaded, needed)]
 
 
 def noisy(forward: BatchForward, noise: np.ndarray, generator: np.random.Generator) -> Act:
-    """Return policies' actions plus Gaussian noise.
-
-    Args:
-        forward: The policies.
-        noise: Standard deviation for each action coordinate, (A,), in the action's units.
-        generator: Where the noise comes from.
-    """
+    """Return policies' actions plus Gaussian noise of a standard deviation for each action coordinate, (A,)."""
 
     def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
         # For every slot, whether it still plays or not, so that an ended episode does not shift another's noise.

@@ -20,20 +20,15 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Guarded(gymnasium.Wrapper):
-    """An environment whose answers are checked, copied and of plain types.
+    """An environment whose answers are checked, copied and of plain types; errors name it by its id.
 
     An observation that a float32 cannot hold, 1e39 for instance, counts as infinite, since policies act on float32.
-
-    Args:
-        env: The environment.
-        env_id: Its name in errors.
     """
 
     def __init__(self, env: gymnasium.Env, env_id: str) -> None:
         super().__init__(env)
-        self._id = env_id
+        self._id, self._steps = env_id, 0
         self._seed: int | None = None
-        self._steps = 0
 
     @property
     def spec(self) -> Any:  # type: ignore[override]
@@ -51,7 +46,10 @@ class Guarded(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
         """Advance by one step; a `UserError` if the environment raises or breaks the protocol."""
         self._steps += 1
-        action = self._action(action)
+        space = self.env.action_space
+        if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
+            # Rounding to float32 may leave a float64 box by a digit.
+            action = np.clip(np.asarray(action, dtype=space.dtype), space.low, space.high)
         result = self._call(lambda: self.env.step(action))
         if not (isinstance(result, tuple) and len(result) == 5):
             raise self._wrong("step must return (observation, reward, terminated, truncated, info)", _short(result))
@@ -60,20 +58,11 @@ class Guarded(gymnasium.Wrapper):
         seen = self._observation(observation, self.env.observation_space)
         return seen, self._number(reward, "the reward"), *ends, info
 
-    def _action(self, action: Any) -> Any:
-        """Return a copy of an action within the box and of its type."""
-        space = self.env.action_space
-        if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
-            return action
-        # Rounding to float32 may leave a float64 box by a digit.
-        return np.clip(np.asarray(action, dtype=space.dtype), space.low, space.high)
-
     def _observation(self, observation: Any, space: gymnasium.Space) -> Any:
         if isinstance(space, Dict):
             if not isinstance(observation, dict) or observation.keys() != space.spaces.keys():
-                raise self._wrong(
-                    f"an observation must be a dictionary of {', '.join(space.spaces)}", _short(observation)
-                )
+                expected = f"an observation must be a dictionary of {', '.join(space.spaces)}"
+                raise self._wrong(expected, _short(observation))
             return {key: self._observation(part, space.spaces[key]) for key, part in observation.items()}
         if not isinstance(space, Box):
             return observation
@@ -119,10 +108,7 @@ class Guarded(gymnasium.Wrapper):
 class FiniteOnly(gymnasium.Wrapper):
     """An environment that refuses observations and rewards that are not finite, by which a learner would silently diverge.
 
-    Args:
-        env: The environment, wrappers included.
-        where: Its name in errors, with the task if there is one.
-        advice: What to do about it, for errors.
+    Errors name it by `where`, with the task if there is one, and end in the advice.
     """
 
     def __init__(self, env: gymnasium.Env, where: str, advice: str) -> None:
@@ -140,11 +126,11 @@ class FiniteOnly(gymnasium.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
         """Advance by one step; a `UserError` if the observation or the reward is not finite."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        result = self.env.step(action)
         self._steps += 1
-        self._check("an observation", observation)
-        self._check("a reward", reward)
-        return observation, reward, terminated, truncated, info
+        self._check("an observation", result[0])
+        self._check("a reward", result[1])
+        return result
 
     def _check(self, what: str, numbers: Any) -> None:
         for part in numbers.values() if isinstance(numbers, dict) else (numbers,):

@@ -17,11 +17,7 @@ TaskFunction = Callable[[Transition], np.ndarray]
 
 
 def import_task(path: str, env_id: str) -> TaskFunction:
-    """Return the function that `mypackage.module:function` names, with checks around it.
-
-    Raises:
-        UserError: It cannot be imported, or is no function.
-    """
+    """Return the function that `mypackage.module:function` names, with checks; `UserError` if it cannot be imported."""
     module_name, _, function_name = path.partition(":")
     if not module_name or not function_name:
         raise UserError(f"a task of your own is written 'mypackage.module:function', but got {path!r}")
@@ -48,23 +44,11 @@ class TaskError(UserError):
 
 
 def earn(
-    task: TaskFunction,
-    transition: Transition,
-    steps: int,
-    seeds: Sequence[int | None],
-    slots: Sequence[int] | np.ndarray,
+    task: TaskFunction, transition: Transition, steps: int, seeds: Sequence[int | None], slots: list[int] | np.ndarray
 ) -> np.ndarray:
-    """Return the rewards of a task, (n,) float64.
+    """Return the rewards of a task, (n,) float64, for a transition in n slots after so many steps.
 
-    Args:
-        task: Reward function.
-        transition: Of n simulations.
-        steps: Steps before this one.
-        seeds: Of the episodes in all slots.
-        slots: Those of the n simulations.
-
-    Raises:
-        UserError: A user's task raises, or returns something else than n rewards.
+    Seeds are of all slots; a user's task that raises, or returns something else than n rewards, ends in a `UserError`.
     """
     try:
         return task(transition)

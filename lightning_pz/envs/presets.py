@@ -63,11 +63,7 @@ def preset_names(kind: str) -> list[str]:
 
 
 def load_preset(kind: str, name: str) -> dict[str, Any]:
-    """Read one preset.
-
-    Raises:
-        UserError: There is none of that name.
-    """
+    """Read one preset; `UserError` if there is none of that name."""
     path = conf_dir() / kind / f"{name}.yaml"
     if not path.is_file():
         names = preset_names(kind)
@@ -76,11 +72,7 @@ def load_preset(kind: str, name: str) -> dict[str, Any]:
 
 
 def resolve_env(name: str) -> dict[str, Any]:
-    """Return the configuration of a preset or of a registered Gymnasium id, checked to be usable.
-
-    Raises:
-        UserError: Neither a preset nor a registered id, or spaces that are no flat Boxes.
-    """
+    """Return the configuration of a preset or of a registered Gymnasium id, checked to be usable; see `env_spec`."""
     presets = preset_names("env")
     if name in presets:
         return load_preset("env", name)
@@ -88,11 +80,10 @@ def resolve_env(name: str) -> dict[str, Any]:
 
     from lightning_pz.envs.specs import env_spec
 
-    known = [*presets, *gymnasium.registry]
     if name not in gymnasium.registry and not name.count(":"):
         raise UserError(
             f"--env expects a preset ({', '.join(presets)}) or a registered Gymnasium id, but got {name!r}."
-            + nearest(name, known)
+            + nearest(name, [*presets, *gymnasium.registry])
         )
     env_spec(name)
     return {"env": {"name": short_name(name), "id": name}}
@@ -100,10 +91,8 @@ def resolve_env(name: str) -> dict[str, Any]:
 
 def env_name(env_id: str) -> str:
     """Return the short name of an environment: its preset's, or one made from its id that no other id shares."""
-    for name in preset_names("env"):
-        if load_preset("env", name)["env"]["id"] == env_id:
-            return name
-    return short_name(env_id)
+    presets = (name for name in preset_names("env") if load_preset("env", name)["env"]["id"] == env_id)
+    return next(presets, None) or short_name(env_id)
 
 
 def short_name(env_id: str) -> str:
@@ -114,11 +103,8 @@ def short_name(env_id: str) -> str:
     """
     import gymnasium
 
-    own = {
-        key: slug(key)
-        for key, spec in gymnasium.registry.items()
-        if str(spec.entry_point).startswith("gymnasium.envs.")
-    }
+    entries = {key: str(spec.entry_point) for key, spec in gymnasium.registry.items()}
+    own = {key: slug(key) for key, entry in entries.items() if entry.startswith("gymnasium.envs.")}
     if env_id in own:
         return own[env_id]
     name = safe_name(env_id)
@@ -147,11 +133,7 @@ def explain_presets(parser: Any) -> None:
 
 
 def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
-    """Take `--name VALUE` or `--name=VALUE` out of the arguments; the last one wins.
-
-    Raises:
-        UserError: The option stands last, without a value.
-    """
+    """Take `--name VALUE` or `--name=VALUE` out of the arguments; the last one wins, and one without value is refused."""
     values, rest = _take(arguments, name, action="append")
     return values[-1] if values else None, rest
 
@@ -172,11 +154,7 @@ def _take(arguments: list[str], name: str, **how: Any) -> tuple[list[str], list[
 
 
 def given_configs(arguments: list[str]) -> list[str]:
-    """Return the paths of every `--config A --config=B`, checked to be text files.
-
-    Raises:
-        UserError: One is no file, or cannot be read as UTF-8.
-    """
+    """Return the paths of every `--config A --config=B`, checked to be text files in UTF-8."""
     configs, _ = _take(arguments, "--config", action="append")
     for path in configs:
         if not Path(path).is_file():
@@ -194,17 +172,10 @@ def given_configs(arguments: list[str]) -> list[str]:
 
 
 def expand_presets(command: str, arguments: list[str]) -> list[str]:
-    """Put the shipped settings before the user's own arguments, so that later arguments win.
+    """Put the shipped settings of a command before the user's own arguments, so that later arguments win.
 
     `--env` and `--policy` are replaced by what they stand for. A preset may hold a section named after the
-    command, whose contents count for that command only.
-
-    Args:
-        command: Name of the entry point, also of its file in `conf/`.
-        arguments: The user's arguments.
-
-    Raises:
-        UserError: Unknown preset or id, or no environment at all.
+    command, whose contents count for that command only. Raises `UserError` for no environment, or an unknown one.
     """
     if asks_help(arguments):
         return arguments
@@ -212,9 +183,8 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
     policy, rest = take_option(rest, "--policy")
     configs = given_configs(rest)
     if env is None and not configs and not any(word.startswith("--env.") for word in rest):
-        raise UserError(
-            f"which environment? Give --env with a preset ({', '.join(preset_names('env'))}) or a Gymnasium id"
-        )
+        names = ", ".join(preset_names("env"))
+        raise UserError(f"which environment? Give --env with a preset ({names}) or a Gymnasium id")
     settings = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text()) or {}
     presets = [resolve_env(env)] if env else []
     if policy or not configs:

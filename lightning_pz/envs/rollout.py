@@ -31,22 +31,16 @@ _CHUNK_POLICIES = 256
 class Rollouts(Ends):
     """What N policies did in E episodes each; lengths and validity are (N, E).
 
-    Attributes:
-        returns: Undiscounted sum of each task's reward over each episode, by task name, (N, E) float64; NaN
-            where the episode is invalid, as one with a reward that is not finite.
-        observations: Raw observations that the policies acted on, (V, O) float32: policy after policy,
-            episode after episode, step after step; None unless asked for.
+    Returns are undiscounted, by task name, (N, E) float64; NaN where the episode is invalid, as one with a reward that is
+    not finite. Observations that the policies acted on are raw, (V, O) float32: policy after policy, episode after episode,
+    step after step; None unless asked for.
     """
 
     returns: dict[str, np.ndarray]
     observations: np.ndarray | None = None
 
     def visited(self, policy: int, episode: int) -> np.ndarray:
-        """Return the observations of one episode, (steps, O) float32.
-
-        Raises:
-            ValueError: Observations were not kept.
-        """
+        """Return the observations of one episode, (steps, O) float32; `ValueError` if they were not kept."""
         if self.observations is None:
             raise ValueError("observations were not kept: call rollout with keep_observations=True")
         end = self.lengths.cumsum().reshape(self.lengths.shape)[policy, episode]
@@ -77,8 +71,7 @@ def rollout(
 
     Args:
         network: What the policies share: layout, standardization, action box.
-        params: Weights of all policies, (N, P), or a function that makes those of a range of policies, so
-            that no more than a chunk is ever in memory.
+        params: Weights, (N, P), or a function that makes those of a range of policies: one chunk at a time is in memory.
         spec: The environment.
         seeds: Seeds of the episodes, E of them.
         tasks: Reward functions by name; see `lightning_pz.envs.tasks.find_tasks`.
@@ -91,8 +84,7 @@ def rollout(
         simulator: One to use again, with at least chunk * E slots; made if not given.
 
     Raises:
-        UserError: Nothing to do: no policies, no seeds, no tasks, a horizon or chunk below 1; or a network
-            of another environment's sizes.
+        UserError: Nothing to do, a horizon or chunk below 1, or a network of another environment's sizes.
     """
     count = policies if callable(params) else len(params)
     if count is None:
@@ -125,12 +117,9 @@ def rollout(
             seen.append(visited.by_episode())
     lengths, valid = (np.concatenate([getattr(end, name) for end in ends]) for name in ("lengths", "valid"))
     each = np.where(valid, np.concatenate(totals, axis=1), np.nan).reshape(len(tasks), count, episodes)
-    return Rollouts(
-        lengths.reshape(count, episodes),
-        valid.reshape(count, episodes),
-        dict(zip(tasks, each, strict=True)),
-        np.concatenate(seen) if keep_observations else None,
-    )
+    lengths, valid = lengths.reshape(count, episodes), valid.reshape(count, episodes)
+    observations = np.concatenate(seen) if keep_observations else None
+    return Rollouts(lengths, valid, dict(zip(tasks, each, strict=True)), observations)
 
 
 def _check(network: PolicyNetwork, spec: EnvSpec, counts: Mapping[str, int]) -> None:

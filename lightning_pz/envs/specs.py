@@ -32,32 +32,18 @@ LARGEST_BOX = 1e6
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Sizes and boxes of an environment with flat Box observations and finite Box actions.
+    """Sizes and boxes of an environment with flat Box observations, perhaps infinite, and finite Box actions."""
 
-    Attributes:
-        id: Registered Gymnasium id, with its version.
-        horizon: Steps after which an episode is truncated.
-        observation_size: Numbers in one observation.
-        action_size: Numbers in one action.
-        observation_low: Lower corner of the observation box, (O,); may be infinite.
-        observation_high: Upper corner of the observation box, (O,).
-        action_low: Lower corner of the action box, (A,); finite.
-        action_high: Upper corner of the action box, (A,).
-        kwargs: What the registration passes to the constructor, with further wrappers, as canonical JSON; empty if
-            nothing.
-        source: Digest of the source of a user's own environment, wrappers and entry point; empty for installed ones.
-    """
-
-    id: str
-    horizon: int
+    id: str  # registered with Gymnasium, with its version
+    horizon: int  # steps after which an episode is truncated
     observation_size: int
     action_size: int
     observation_low: tuple[float, ...]
     observation_high: tuple[float, ...]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    kwargs: str = ""
-    source: str = ""
+    kwargs: str = ""  # what the registration passes to the constructor, with further wrappers, as canonical JSON
+    source: str = ""  # digest of the source of a user's own environment, wrappers and entry point
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
@@ -68,17 +54,14 @@ class EnvSpec:
     @property
     def has_finite_observations(self) -> bool:
         """Whether the observation box has a volume to sample uniformly from."""
-        corners = np.array([self.observation_low, self.observation_high])
-        return bool(np.all(np.abs(corners) < LARGEST_BOX))
+        return bool(np.all(np.abs([self.observation_low, self.observation_high]) < LARGEST_BOX))
 
 
 def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
     """Call `gymnasium.make` and guard what it returns.
 
-    Gymnasium's own checker is left out: it warns, and asserts, where `Guarded` explains.
-
-    Raises:
-        UserError: No environment of that id is registered, it needs a package that is not installed, or it cannot be made.
+    Gymnasium's own checker is left out: it warns, and asserts, where `Guarded` explains. An id that is not registered or
+    cannot be made, or a missing package, raises `UserError`.
     """
     name = import_registrar(env_id)
     # Gymnasium would take the newest version for an id without one, and another one tomorrow.
@@ -92,9 +75,8 @@ def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
         with _quiet_model_compiler(entry):
             return Guarded(gymnasium.make(env_id, **{"disable_env_checker": True, **kwargs}), env_id)
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:  # Gymnasium's MuJoCo v2 and v3 among others
-        known = [
-            spec for spec in gymnasium.registry.values() if (spec.namespace, spec.name) == (entry.namespace, entry.name)
-        ]
+        own = (entry.namespace, entry.name)
+        known = [spec for spec in gymnasium.registry.values() if (spec.namespace, spec.name) == own]
         newest = max(known, key=lambda spec: spec.version or 0)
         hint = "" if newest.version == entry.version else f" Did you mean {newest.id!r}?"
         raise UserError(f"--env {env_id} needs a package that is not installed: {error}{hint}") from error
@@ -105,11 +87,7 @@ def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
 
 
 def import_registrar(env_id: str) -> str:
-    """Import the module in front of an id's colon, if there is one, and return the id behind it.
-
-    Raises:
-        UserError: The module cannot be imported.
-    """
+    """Import the module in front of an id's colon, if there is one, and return the id behind it."""
     module, colon, name = env_id.rpartition(":")
     if colon:
         try:
@@ -143,11 +121,7 @@ def _quiet_model_compiler(spec: gymnasium.envs.registration.EnvSpec) -> Iterator
 
 
 def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
-    """Look an environment up and check that it can be used.
-
-    Args:
-        env_id: Registered Gymnasium id.
-        horizon: Steps per episode; the environment's own limit, or 1,000 where it has none, if not given.
+    """Look an environment up and check that it can be used; the horizon is its own limit, or 1,000, if not given.
 
     Raises:
         UserError: Unknown id; observations that are not a flat Box; actions that are not a flat, finite Box of real numbers
@@ -165,18 +139,10 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         env.close()
     observations, actions = map(_box, (env_id, env_id), ("observation", "action"), spaces)
     _check_actions(env_id, actions)
-    return EnvSpec(
-        id=env_id,
-        horizon=next(steps for steps in (horizon, limit, UNLIMITED_HORIZON) if steps is not None),
-        observation_size=int(observations.shape[0]),
-        action_size=int(actions.shape[0]),
-        observation_low=tuple(map(float, observations.low)),
-        observation_high=tuple(map(float, observations.high)),
-        action_low=tuple(map(float, actions.low)),
-        action_high=tuple(map(float, actions.high)),
-        kwargs=kwargs,
-        source=source,
-    )
+    horizon = next(steps for steps in (horizon, limit, UNLIMITED_HORIZON) if steps is not None)
+    corners = (observations.low, observations.high, actions.low, actions.high)
+    low, high, least, most = (tuple(map(float, corner)) for corner in corners)
+    return EnvSpec(env_id, horizon, observations.shape[0], actions.shape[0], low, high, least, most, kwargs, source)
 
 
 def _box(env_id: str, what: str, space: gymnasium.Space | None) -> Box:
@@ -202,8 +168,7 @@ def _check_actions(env_id: str, box: Box) -> None:
             f"--env {env_id} has an unbounded action box, but a policy scales its tanh to a finite one: {_BOUNDED}"
         )
     with np.errstate(over="ignore"):
-        low, high = box.low.astype(np.float32), box.high.astype(np.float32)
-        wide = high - low
+        wide = box.high.astype(np.float32) - box.low.astype(np.float32)
     bad = np.flatnonzero(~(np.isfinite(wide) & (wide > 0)))
     if len(bad):
         number = int(bad[0])

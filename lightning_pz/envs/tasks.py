@@ -74,7 +74,7 @@ def _fingertip_speed(transition: Transition) -> np.ndarray:
     both = shoulder + transition.after.velocities[:, 1]
     cosine = np.cos(transition.after.positions[:, 1])
     squared = (_UPPER_ARM * shoulder) ** 2 + (_FOREARM * both) ** 2
-    squared = squared + 2 * _UPPER_ARM * _FOREARM * shoulder * both * cosine
+    squared += 2 * _UPPER_ARM * _FOREARM * shoulder * both * cosine
     return np.sqrt(np.maximum(squared, 0)) - _control_cost(1.0, transition)
 
 
@@ -131,15 +131,7 @@ def task_names(env_id: str) -> tuple[str, ...]:
 
 
 def find_task(env_id: str, name: str) -> TaskFunction:
-    """Return a task by its name, or a user's own by `mypackage.module:function`.
-
-    Args:
-        env_id: Registered Gymnasium id.
-        name: One of `task_names(env_id)`, or where to import a function from, which gets a `Transition`.
-
-    Raises:
-        UserError: No such task, or the function cannot be imported.
-    """
+    """Return a task by its name, or a user's own by `mypackage.module:function`; `UserError` if there is none."""
     if ":" in name:
         return import_task(name, env_id)
     known = _tasks_of(env_id)
@@ -167,19 +159,12 @@ def _tasks_of(env_id: str) -> dict[str, TaskFunction]:
 
 
 class TaskWrapper(gymnasium.Wrapper):
-    """A Gymnasium environment whose reward is a task's, the very number that a rollout adds up.
-
-    Args:
-        env: What `gymnasium.make` returned.
-        task: The task, for instance from `find_task`.
-    """
+    """A Gymnasium environment whose reward is a task's, the very number that a rollout adds up."""
 
     def __init__(self, env: gymnasium.Env, task: TaskFunction) -> None:
         super().__init__(env)
-        self._task = task
-        self._observation = np.empty(0)
+        self._task, self._observation, self._steps = task, np.empty(0), 0
         self._seed: int | None = None
-        self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         """Begin an episode."""
@@ -203,5 +188,4 @@ class TaskWrapper(gymnasium.Wrapper):
         return observation, reward, terminated, truncated, info
 
     def _physics(self) -> Physics:
-        one = read_physics(self.env, self._observation)
-        return Physics(one.positions[None], one.velocities[None])
+        return Physics(*(part[None] for part in read_physics(self.env, self._observation)))

@@ -1,12 +1,5 @@
 """Pools that grow: a search for new outcomes, with no reward of any task in it."""
 
-from typing import Any
+from lightning_pz.common.lazy_names import lazy_names
 
-
-def __getattr__(name: str) -> Any:
-    """Import `grow` when it is first asked for, and torch with it."""
-    if name != "grow":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from lightning_pz.growth.loop import grow
-
-    return grow
+__getattr__ = lazy_names(__name__, {"grow": "loop"})

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-_BLOCK = 1024
-_PASSES = 16
+_BLOCK, _PASSES = 1024, 16
 """One over the share of the points that may go before distances are computed anew."""
 _ALIKE = 1e-3
 """Whitened distance below which two outcomes count as one."""
@@ -17,29 +16,17 @@ _ALIKE = 1e-3
 
 @dataclass(frozen=True)
 class Archive:
-    """Policies with their origins and outcomes; row i of every array is policy i.
+    """Policies with their origins and outcomes; row i of every array is policy i."""
 
-    Attributes:
-        numbers: In the order of being played, over the whole growth, (N,) int64.
-        params: Weights, (N, P) float32.
-        outcomes: Raw, (N, D) float32.
-        visited: A few states of the episode, raw, (N, m, O) float32.
-        origins: 0 drawn from the prior, 1 found in weights, 2 found in the latent space, (N,) int8.
-        directions: Row of the direction it was found along; -1 for none, (N,) int32.
-        rounds: Round in which it was found, (N,) int32.
-        lengths: Steps of its episode, (N,) int64.
-        returns: Of all tasks in that episode, for the report, (N, T) float64.
-    """
-
-    numbers: np.ndarray
-    params: np.ndarray
-    outcomes: np.ndarray
-    visited: np.ndarray
-    origins: np.ndarray
-    directions: np.ndarray
-    rounds: np.ndarray
-    lengths: np.ndarray
-    returns: np.ndarray
+    numbers: np.ndarray  # in the order of being played, over the whole growth, (N,) int64
+    params: np.ndarray  # weights, (N, P) float32
+    outcomes: np.ndarray  # raw, (N, D) float32
+    visited: np.ndarray  # a few states of the episode, raw, (N, m, O) float32
+    origins: np.ndarray  # numbers in `ORIGINS` of growth/rounds.py, (N,) int8
+    directions: np.ndarray  # row of the direction it was found along; -1 for none, (N,) int32
+    rounds: np.ndarray  # in which it was found, (N,) int32
+    lengths: np.ndarray  # steps of its episode, (N,) int64
+    returns: np.ndarray  # of all tasks in that episode, for the report, (N, T) float64
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -66,28 +53,18 @@ def nearest_others(
     rows = rows - rows.mean(0)
     squares = rows.square().sum(1)
     numbers = torch.empty(len(rows), dtype=torch.long)
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        scores = torch.addmm(squares, block, rows.T, alpha=-2)
-        own = torch.arange(len(block))
-        scores[own, start + own] = torch.inf
-        numbers[start : start + len(block)] = scores.argmin(1)
+    for own in torch.arange(len(rows)).split(_BLOCK):
+        scores = torch.addmm(squares, rows[own], rows.T, alpha=-2)
+        scores[torch.arange(len(own)), own] = torch.inf
+        numbers[own] = scores.argmin(1)
     return (rows - rows[numbers]).norm(dim=1).numpy(), numbers.numpy()
 
 
 def thin_out(points: Float[np.ndarray, "points size"], size: int, alike: float = _ALIKE) -> Int[np.ndarray, " kept"]:
-    """Choose at most `size` points that lie apart; near-duplicates go in any case.
+    """Choose at most `size` points, oldest first, that lie apart, in ascending order; those `alike` go in any case.
 
     The closest pairs lose their younger member, pair after pair, until few enough are left. So a dense cluster becomes a
     sparse one, where keeping only the most novel would have emptied it.
-
-    Args:
-        points: Whitened outcomes, oldest first.
-        size: The most that may stay.
-        alike: Distance below which a pair is one point.
-
-    Returns:
-        Rows that stay, ascending.
     """
     rows = np.arange(len(points))
     while len(rows) > 1:
@@ -103,8 +80,8 @@ def thin_out(points: Float[np.ndarray, "points size"], size: int, alike: float =
         for number, row in enumerate(order.tolist()):
             if number >= close and gone.sum() >= surplus:
                 break
-            partner = int(other[row])
-            if not gone[row] and not gone[partner]:
-                gone[max(row, partner)] = True
+            pair = [row, int(other[row])]
+            if not gone[pair].any():
+                gone[max(pair)] = True
         rows = rows[~gone]
     return rows

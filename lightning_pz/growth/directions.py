@@ -13,6 +13,7 @@ _FAR = 2.0
 _FRONTIER = 0.7
 """Share of the pool's reach along a direction beyond which a policy counts as being at its frontier."""
 
+Whitened = Float[np.ndarray, "policies white"]
 Directions = Float[np.ndarray, "directions white"]
 Thinness = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From whitened outcomes, (N, D), and directions, (K, D), to how thin the pool is along each, (K,)."""
@@ -31,9 +32,7 @@ def draw_directions(count: int, size: int, generator: np.random.Generator) -> Di
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def far_thinness(
-    outcomes: Float[np.ndarray, "policies white"], directions: Directions
-) -> Float[np.ndarray, " directions"]:
+def far_thinness(outcomes: Whitened, directions: Directions) -> Float[np.ndarray, " directions"]:
     """Return how few policies lie far along each direction: `-log` of their share beyond 2 standard deviations.
 
     The share of a Gaussian is 0.023 in every direction, so 3.8 is normal. It is largest where a limit, as that of a
@@ -42,9 +41,7 @@ def far_thinness(
     return _rarity(outcomes @ directions.T > _FAR)
 
 
-def frontier_thinness(
-    outcomes: Float[np.ndarray, "policies white"], directions: Directions
-) -> Float[np.ndarray, " directions"]:
+def frontier_thinness(outcomes: Whitened, directions: Directions) -> Float[np.ndarray, " directions"]:
     """Return how thin the pool is at its frontier: `-log` of the share of policies beyond 0.7 of the furthest.
 
     Policies crowd at a limit, so this is small there, and largest where one or two have come far ahead of the rest.
@@ -62,21 +59,12 @@ THINNESS = {"covering": far_thinness, "frontier": frontier_thinness}
 
 
 def covering_directions(
-    outcomes: Float[np.ndarray, "policies white"],
-    count: int,
-    generator: np.random.Generator,
-    thinness: Thinness = far_thinness,
+    outcomes: Whitened, count: int, generator: np.random.Generator, thinness: Thinness = far_thinness
 ) -> Directions:
-    """Choose directions, each followed by its opposite, that cover the sphere and prefer thin parts of the pool.
+    """Choose an even number of directions, each followed by its opposite, that cover the sphere and prefer thin parts.
 
     Greedy: of many candidates the next is the one with the largest product of thinness (of the two ends together)
     and angle to what has been chosen.
-
-    Args:
-        outcomes: Of the pool, whitened.
-        count: How many, even.
-        generator: Draws the candidates.
-        thinness: Measures how thin the pool is along a direction.
     """
     candidates = draw_directions(_CANDIDATES, outcomes.shape[1], generator)
     thin = thinness(outcomes, candidates) + thinness(outcomes, -candidates)
@@ -85,8 +73,7 @@ def covering_directions(
     for _ in range(count // 2):
         best = int(np.argmax(thin * angle))
         chosen += [candidates[best], -candidates[best]]
-        cosine = np.abs(candidates @ candidates[best]).clip(0, 1)
-        angle = np.minimum(angle, np.arccos(cosine))
+        angle = np.minimum(angle, np.arccos(np.abs(candidates @ candidates[best]).clip(0, 1)))
     return np.array(chosen)
 
 

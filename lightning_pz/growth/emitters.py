@@ -14,18 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_pz.search.optimizers.protocol import Optimizer
+from lightning_pz.search.optimizers.protocol import Optimizer, Vectors
 from lightning_pz.search.spaces import SearchSpace
 
 
 class Emitters(NamedTuple):
-    """Optimizers side by side, one for each direction.
-
-    Attributes:
-        optimizer: The algorithm they share.
-        space: Where they search.
-        states: Their states.
-    """
+    """Optimizers of one algorithm side by side in a space, with the state of each; one for each direction."""
 
     optimizer: Optimizer
     space: SearchSpace
@@ -41,9 +35,7 @@ def begin(
 
 
 @torch.no_grad()
-def ask(
-    emitters: Emitters,
-) -> tuple[Emitters, Float[Tensor, "points size"], Float[Tensor, "points params"], Int[np.ndarray, " points"]]:
+def ask(emitters: Emitters) -> tuple[Emitters, Vectors, Float[Tensor, "points params"], Int[np.ndarray, " points"]]:
     """Return points of all emitters, (D n, d), their weights, (D n, P), and which emitter each is from, (D n,)."""
     asked = [emitters.optimizer.ask(state) for state in emitters.states]
     points = torch.cat([p for _, p in asked])
@@ -52,16 +44,12 @@ def ask(
 
 
 def tell(
-    emitters: Emitters,
-    points: Float[Tensor, "points size"],
-    fitness: Float[np.ndarray, " points"],
-    which: Int[np.ndarray, " points"],
+    emitters: Emitters, points: Vectors, fitness: Float[np.ndarray, " points"], which: Int[np.ndarray, " points"]
 ) -> Emitters:
     """Tell each emitter how far its points went along its direction; NaN for a policy that turned non-finite."""
-    states = []
-    for number, state in enumerate(emitters.states):
-        own = torch.from_numpy(which == number)
-        states.append(emitters.optimizer.tell(state, points[own], torch.from_numpy(fitness)[own]))
+    values = torch.from_numpy(fitness)
+    own = [torch.from_numpy(which == number) for number in range(len(emitters.states))]
+    states = (emitters.optimizer.tell(s, points[o], values[o]) for s, o in zip(emitters.states, own, strict=True))
     return emitters._replace(states=tuple(states))
 
 

@@ -13,25 +13,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lightning_pz.common.plotting import legend, look, panels, save_figure, single
-from lightning_pz.growth.outcomes import effective_dimension, fit_whitening
+from lightning_pz.growth.directions import random_directions
+from lightning_pz.growth.outcomes import Outcomes, effective_dimension, fit_whitening
 from lightning_pz.growth.rounds import Growth
 
 _RAYS = 256
 
 
-def coverage(
-    outcomes: Float[np.ndarray, "policies outcome"],
-    first: Float[np.ndarray, "first_policies outcome"],
-    scales: Float[np.ndarray, " outcome"],
-) -> float:
+def coverage(outcomes: Outcomes, first: Float[np.ndarray, "first_policies outcome"], scales: np.ndarray) -> float:
     """Return how far a pool reaches: the mean over 256 fixed directions of its largest projection.
 
     In standard deviations of the first, random policies, along uniform directions of their whitened outcome space.
     Of n Gaussian points it is the expected maximum of n normal numbers: 3.2 for a thousand.
     """
     frame = fit_whitening(first, scales)
-    rays = np.random.default_rng(0).standard_normal((_RAYS, len(frame.kept)))
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    rays = random_directions(_RAYS, len(frame.kept), np.random.default_rng(0))
     return float((frame(outcomes) @ rays.T).max(0).mean())
 
 
@@ -80,8 +76,7 @@ def write_figures(
 def outcome_scatter(growth: Growth, scales: np.ndarray, most: int = 8000) -> Figure:
     """Draw outcomes along their two principal axes, colored by the round in which they were found."""
     archive = growth.archive
-    frame = fit_whitening(growth.first, scales)
-    points = frame(archive.outcomes)
+    points = fit_whitening(growth.first, scales)(archive.outcomes)
     centered = points - points.mean(0)
     principal = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :2]
     if principal.shape[1] == 1:
@@ -107,18 +102,15 @@ def growth_curves(history: list[dict[str, Any]], title: str) -> Figure:
     steps = [row["steps"] / 1e6 for row in history]
     tasks = [name for name in history[0] if name.startswith("ceiling/")]
     figure, ((left, right),) = panels(1, 2, width=9.0)
-    for place, name in enumerate(("coverage", "effective_dimension")):
-        color, line, marker = look(place)
-        values = [row[name] for row in history]
-        left.plot(steps, values, color=color, linestyle=line, marker=marker, markersize=3, label=name.replace("_", " "))
-    left.set(xlabel="environment steps (M)", ylim=(0, None), ylabel="sd of random policies; dimensions", title=title)
-    legend(left)
-    for place, name in enumerate(tasks):
-        color, line, _ = look(place)
-        values = [row[name] for row in history]
-        right.plot(steps, values, color=color, linestyle=line, label=name.removeprefix("ceiling/"))
-    right.set_xlabel("environment steps (M)")
+    for axes, names in ((left, ["coverage", "effective_dimension"]), (right, tasks)):
+        for place, name in enumerate(names):
+            color, line, marker = look(place)
+            label = name.removeprefix("ceiling/") if axes is right else name.replace("_", " ")
+            style = {"color": color, "linestyle": line, "marker": None if axes is right else marker, "markersize": 3}
+            axes.plot(steps, [row[name] for row in history], label=label, **style)
+        axes.set(xlabel="environment steps (M)")
+    left.set(ylim=(0, None), ylabel="sd of random policies; dimensions", title=title)
     right.set(ylabel="return of one growth episode", title="best in the pool (report only)")
-    if tasks:
-        legend(right)
+    for axes in (left, right) if tasks else (left,):
+        legend(axes)
     return figure

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.autoencoder import losses
@@ -25,26 +24,12 @@ _BATCH, _STATES_PER_STEP, _WARMUP = 128, 32, 20
 
 
 def train_latent_space(
-    layout: Layout,
-    prior: Prior,
-    params: Float[Tensor, "policies params"],
-    probe: Float[Tensor, "probe observation"],
-    states: Float[Tensor, "states observation"],
-    latent_dim: int,
-    steps: int,
-    seed: int,
+    layout: Layout, prior: Prior, params: Tensor, probe: Tensor, states: Tensor, latent_dim: int, steps: int, seed: int
 ) -> SearchSpace:
-    """Train encoder and decoder on some policies and return the whitened latent space, with the way back.
+    """Train encoder and decoder on policies, (N, P), and return the whitened latent space, with the way back.
 
-    Args:
-        layout: Shape of the policies.
-        prior: Unit of their weights.
-        params: Weights, (N, P).
-        probe: Standardized probe states, (M, O).
-        states: Standardized states on which behavior is compared, (S, O).
-        latent_dim: k.
-        steps: Training steps.
-        seed: Of first weights and batches.
+    Probe states, (M, O), and the states on which behavior is compared, (S, O), are standardized; the prior is the unit of
+    weights; the seed is that of first weights and batches.
     """
     fingerprints = torch.empty(len(params), len(probe), layout.action_size)
     actions = torch.empty(len(params), len(states), layout.action_size)
@@ -71,18 +56,11 @@ def train_latent_space(
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
-    return _space(layout, encoder.eval(), decoder.eval().requires_grad_(False), fingerprints, probe)
-
-
-@torch.no_grad()
-def _space(
-    layout: Layout, encoder: BehaviorEncoder, decoder: Decoder, fingerprints: Tensor, probe: Tensor
-) -> SearchSpace:
-    latents = torch.cat([encoder(part) for part in fingerprints.split(4096)]).double()
-    centered = latents - latents.mean(0)
-
-    def encode(params: Tensor) -> Tensor:
-        return encoder(act_shared(layout, params, probe))
-
-    covariance = centered.T @ centered / max(1, len(latents) - 1)
-    return latent_space(decoder, LatentDistribution(latents.mean(0), covariance), encode)
+    encoder.eval()
+    with torch.no_grad():
+        latents = torch.cat([encoder(part) for part in fingerprints.split(4096)]).double()
+        centered = latents - latents.mean(0)
+        distribution = LatentDistribution(latents.mean(0), centered.T @ centered / max(1, len(latents) - 1))
+        return latent_space(
+            decoder.eval().requires_grad_(False), distribution, lambda own: encoder(act_shared(layout, own, probe))
+        )

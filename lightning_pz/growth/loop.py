@@ -31,6 +31,8 @@ from lightning_pz.pool.recipe_identity import check_made_by, pool_identity
 from lightning_pz.pool.states import sample_states
 from lightning_pz.pool.store import Pool, read_pool
 
+Tasks = Mapping[str, TaskFunction]
+
 
 def grow(
     folder: Path,
@@ -38,22 +40,16 @@ def grow(
     layout: Layout,
     recipe: GrownRecipe,
     *,
-    tasks: Mapping[str, TaskFunction] | None = None,
+    tasks: Tasks | None = None,
     progress: bool | None = None,
 ) -> Pool:
-    """Grow the pool unless it is there already, and open it.
+    """Grow the pool unless it is there already, and open it; an unfinished growth is kept beside its folder.
 
-    Args:
-        folder: The pool's. An unfinished growth is kept beside it.
-        spec: The environment.
-        layout: Shape of the policies.
-        recipe: How to grow it.
-        tasks: Tasks whose returns are recorded for the report alone; all named ones of the environment if None.
-        progress: Show a bar; by default only on a terminal.
+    Returns in `tasks`, all named ones of the environment if None, are recorded for the report alone. Progress is shown by
+    default only on a terminal.
 
     Raises:
-        UserError: Fewer steps than a round takes, outcomes that are all the same, an unfinished growth of other
-            settings, a full disk.
+        UserError: Too few steps, outcomes that are all the same, an unfinished growth of other settings, a full disk.
     """
     if not folder.exists():
         _check_steps(spec, recipe)
@@ -71,7 +67,7 @@ def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
     packages = {"cmaes": ("cma", "cmaes"), "iso_line": ("ribs", "qd")}
     if recipe.emitter in packages:
         check_extra(*packages[recipe.emitter], f"--emitter {recipe.emitter}")
-    first, each = recipe.first_cost(spec.horizon), recipe.round_cost(spec.horizon)
+    first, each = recipe.first * recipe.episode_steps(spec.horizon), recipe.round_cost(spec.horizon)
     if recipe.steps < first + each:
         raise UserError(
             f"--steps {recipe.steps} is less than the first policies and one round may take, {first} + {each} environment "
@@ -80,18 +76,11 @@ def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
 
 
 def _make(
-    folder: Path,
-    spec: EnvSpec,
-    layout: Layout,
-    recipe: GrownRecipe,
-    tasks: Mapping[str, TaskFunction],
-    progress: bool | None,
+    folder: Path, spec: EnvSpec, layout: Layout, recipe: GrownRecipe, tasks: Tasks, progress: bool | None
 ) -> None:
     started = time.perf_counter()
     sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
-    network = PolicyNetwork(
-        layout, sample.mean, sample.std, torch.tensor(spec.action_low), torch.tensor(spec.action_high)
-    )
+    network = PolicyNetwork(layout, sample.mean, sample.std, *map(torch.tensor, (spec.action_low, spec.action_high)))
     working = working_folder(folder)
     identity = {**pool_identity(spec, layout, recipe), "tasks": list(tasks)}
     history: list[dict[str, Any]] = []
@@ -106,8 +95,7 @@ def _make(
             save_growth(working, growth, {"history": history, "seconds": seconds}, identity)
             return growth
 
-        found = load_growth(working, identity)
-        if found is not None:
+        if found := load_growth(working, identity):
             growth, before = found
             history, started = before["history"], started - before["seconds"]
             bar.update(growth.steps)

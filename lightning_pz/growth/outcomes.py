@@ -8,7 +8,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +32,7 @@ def fourier_features(
 ) -> Callable[[Float[np.ndarray, "points size"]], Float[np.ndarray, "points features"]]:
     """Draw F random Fourier features `sqrt(2 / F) cos(x w + b)` of points x, (N, D).
 
-    Their inner product estimates the Gaussian kernel `exp(-|x - y|^2 / (2 h^2))`.
-
-    Args:
-        size: Numbers in a point, D.
-        features: F.
-        bandwidth: h, in the unit of the points.
-        seed: Of the draw.
+    Their inner product estimates the Gaussian kernel `exp(-|x - y|^2 / (2 h^2))` of bandwidth h, in the points' unit.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, 0)))
     frequencies = generator.standard_normal((size, features)) / bandwidth
@@ -50,34 +44,23 @@ def fourier_features(
 class Embedding:
     """Which numbers describe an episode.
 
-    Attributes:
-        names: Of the coordinates; the last is the episode's length as a share of the horizon.
-        scales: About how much each varies from step to step, (D,); a tenth of the horizon for the length.
-        features: From standardized observations, (n, O), and actions in -1..1, (n, A), of single steps to what is
-            averaged over the episode, (n, F).
-        spread: Whether the standard deviation of each feature over the episode follows its mean.
+    `features` go from standardized observations, (n, O), and actions in -1..1, (n, A), of single steps to what is averaged
+    over the episode, (n, F).
     """
 
-    names: tuple[str, ...]
-    scales: np.ndarray
+    names: tuple[str, ...]  # of the coordinates; the last is the episode's length as a share of the horizon
+    scales: np.ndarray  # about how much each varies from step to step, (D,); a tenth of the horizon for the length
     features: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    spread: bool = False
+    spread: bool = False  # whether the standard deviation of each feature over the episode follows its mean
 
 
 def make_embedding(kind: str, observation_size: int, action_size: int, features: int, seed: int) -> Embedding:
     """Return an outcome embedding by name.
 
-    Args:
-        kind: `mean` of the standardized observations; `mean_spread`, their standard deviations as well; `fourier`,
-            the mean of random Fourier features of visited state-action pairs, with a bandwidth of the root of the
-            number of coordinates, so that typical exponents are about 1.
-        observation_size: O.
-        action_size: A.
-        features: Fourier features.
-        seed: Of the Fourier features.
+    `mean` of the standardized observations; `mean_spread`, their standard deviations as well; `fourier`, the mean of random
+    Fourier features of visited state-action pairs, with a bandwidth of the root of the number of coordinates, so that
+    typical exponents are about 1.
     """
-    ones = np.ones(observation_size)
-    means = tuple(f"mean {i}" for i in range(observation_size))
     if kind == "fourier":
         size = observation_size + action_size
         drawn = fourier_features(size, features, float(np.sqrt(size)), seed)
@@ -85,39 +68,26 @@ def make_embedding(kind: str, observation_size: int, action_size: int, features:
         # The cosine of a uniform phase has the variance 1/2.
         scales = np.append(np.full(features, 1 / np.sqrt(features)), 0.1)
         return Embedding((*names, "length"), scales, lambda seen, done: drawn(np.concatenate([seen, done], axis=1)))
-    if kind == "mean_spread":
-        spreads = tuple(f"spread {i}" for i in range(observation_size))
-        scales = np.concatenate([ones, ones, [0.1]])
-        return Embedding((*means, *spreads, "length"), scales, lambda seen, done: seen, spread=True)
-    if kind == "mean":
-        return Embedding((*means, "length"), np.append(ones, 0.1), lambda seen, done: seen)
-    raise ValueError(f"unknown outcome embedding {kind!r}")
+    parts = {"mean": ("mean",), "mean_spread": ("mean", "spread")}.get(kind)
+    if parts is None:
+        raise ValueError(f"unknown outcome embedding {kind!r}")
+    names = tuple(f"{part} {i}" for part in parts for i in range(observation_size))
+    return Embedding((*names, "length"), np.append(np.ones(len(names)), 0.1), lambda seen, done: seen, len(parts) > 1)
 
 
 class OutcomeObserver:
-    """Averages an embedding over each episode, and keeps a few visited states of it.
+    """Averages an embedding over each of S episodes and keeps m visited states of it, each with equal chance.
 
-    Args:
-        embedding: What to average.
-        network: Standardization and action box.
-        slots: Number of episodes, S.
-        horizon: Steps of the longest episode.
-        keep: Visited states to keep of each episode, m, every one with equal chance.
-        seed: Of that choice, one number or several.
+    The network standardizes observations and scales actions; the horizon is that of the longest episode; the seed is that
+    of the choice of states.
     """
 
     def __init__(
-        self,
-        embedding: Embedding,
-        network: PolicyNetwork,
-        slots: int,
-        horizon: int,
-        keep: int,
-        seed: int | Sequence[int],
+        self, embedding: Embedding, network: PolicyNetwork, slots: int, horizon: int, keep: int, seed: int | list[int]
     ) -> None:
         self._embedding, self._horizon = embedding, horizon
-        self._mean, self._std = network.observation_mean.double().numpy(), network.observation_std.double().numpy()
-        low, high = network.action_low.double().numpy(), network.action_high.double().numpy()
+        box = (network.observation_mean, network.observation_std, network.action_low, network.action_high)
+        self._mean, self._std, low, high = (numbers.double().numpy() for numbers in box)
         self._middle, self._half = (low + high) / 2, (high - low) / 2
         count = len(embedding.names) - 1
         self._means = np.zeros((slots, count // 2 if embedding.spread else count))
@@ -164,16 +134,11 @@ class Whitening:
     """A linear map after which outcomes have mean 0 and, up to a small ridge, unit covariance.
 
     Symmetric (ZCA), so that a whitened coordinate still stands for an outcome coordinate.
-
-    Attributes:
-        mean: (D,).
-        matrix: (D', D), zero columns for coordinates that were left out.
-        kept: Numbers of the D' coordinates that vary.
     """
 
-    mean: np.ndarray
-    matrix: np.ndarray
-    kept: np.ndarray
+    mean: np.ndarray  # (D,)
+    matrix: np.ndarray  # (D', D), zero columns for coordinates that were left out
+    kept: np.ndarray  # numbers of the D' coordinates that vary
 
     def __call__(self, outcomes: Outcomes) -> Float[np.ndarray, "policies white"]:
         """Return whitened outcomes, (N, D')."""
@@ -181,15 +146,9 @@ class Whitening:
 
 
 def fit_whitening(outcomes: Outcomes, scales: Float[np.ndarray, " outcome"], what: str = "the outcomes") -> Whitening:
-    """Fit the whitening of some outcomes, leaving out coordinates that hardly vary.
+    """Fit the whitening of some outcomes, leaving out coordinates that hardly vary against their scales, (D,).
 
-    Args:
-        outcomes: (N, D).
-        scales: About how much each coordinate varies from step to step, (D,).
-        what: Whose outcomes they are, for the error.
-
-    Raises:
-        UserError: No coordinate varies, or there are fewer than two outcomes.
+    If none varies, or there are fewer than two outcomes, a `UserError` names them by `what`.
     """
     values = outcomes.astype(np.float64)
     mean, std = values.mean(0), values.std(0) if len(values) else np.zeros(values.shape[1])
@@ -200,8 +159,7 @@ def fit_whitening(outcomes: Outcomes, scales: Float[np.ndarray, " outcome"], wha
             "do episodes end at once? Check the environment, or raise --prior.gain"
         )
     scaled = (values[:, kept] - mean[kept]) / std[kept]
-    correlation = scaled.T @ scaled / len(scaled)
-    variances, axes = np.linalg.eigh(correlation)
+    variances, axes = np.linalg.eigh(scaled.T @ scaled / len(scaled))
     root = (axes / np.sqrt(np.maximum(variances, 0) + _RIDGE)) @ axes.T
     matrix = np.zeros((len(kept), values.shape[1]))
     matrix[:, kept] = root / std[kept]

@@ -28,13 +28,9 @@ def working_folder(pool: Path) -> Path:
 
 
 def save_growth(folder: Path, growth: Growth, report: dict[str, Any], identity: Any) -> None:
-    """Write a growth as `round-NNNN`, whole or not at all, and drop the one before.
+    """Write a growth as `round-NNNN` in the working folder, whole or not at all, and drop the one before.
 
-    Args:
-        folder: The working folder.
-        growth: What to write.
-        report: More to keep, plain data: history and seconds.
-        identity: Mapping of plain data that decides the result; another growth is refused.
+    The report is more plain data to keep: history and seconds; the identity is plain data that decides the result.
     """
     target = folder / f"round-{growth.rounds:04d}"
     arrays = growth.archive.arrays() | {name: getattr(growth, name) for name in _WHOLE}
@@ -50,23 +46,18 @@ def save_growth(folder: Path, growth: Growth, report: dict[str, Any], identity: 
 
 
 def load_growth(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
-    """Return the newest saved growth with its report, or None if there is none.
-
-    Raises:
-        UserError: It is of other settings, or broken.
-    """
-    found = sorted(folder.glob("round-*"))
-    if not found:
+    """Return the newest saved growth with its report, or None; `UserError` if it is of other settings, or broken."""
+    path = max(folder.glob("round-*"), default=None)
+    if path is None:
         return None
-    path = found[-1]
     try:
         state = json.loads((path / "state.json").read_text())
         difference = _difference(state["identity"], identity)
-        names = (*Archive.__dataclass_fields__, *_WHOLE)
-        arrays = {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
-        whole = {name: arrays.pop(name) for name in _WHOLE}
-        report = state["told"]
-        growth = Growth(archive=Archive(**arrays), **whole, **state["numbers"])
+        archive, whole = (
+            {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
+            for names in (Archive.__dataclass_fields__, _WHOLE)
+        )
+        growth, report = Growth(archive=Archive(**archive), **whole, **state["numbers"]), state["told"]
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}): delete {folder} to begin again"

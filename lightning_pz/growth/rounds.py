@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
@@ -39,40 +40,25 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Growth:
-    """Where a growth stands between two rounds; plain arrays and numbers.
-
-    Attributes:
-        archive: What has been kept so far.
-        functionals: For each direction that was climbed, the vector whose inner product with a raw outcome was
-            climbed, (K, D) float64.
-        first: Outcomes of the first policies, (n, D), whose whitening is the frame in which coverage is measured.
-        rounds: Rounds so far; the first policies are round 0.
-        steps: Environment steps so far.
-        played: Policies played so far.
-        generation: Generations so far, for episode seeds.
-        invalid: Policies that turned non-finite so far.
-    """
+    """Where a growth stands between two rounds; plain arrays and numbers of what there was so far."""
 
     archive: Archive
-    functionals: np.ndarray
-    first: np.ndarray
-    rounds: int
-    steps: int
-    played: int
-    generation: int
-    invalid: int
+    functionals: np.ndarray  # for each direction climbed, the vector whose inner product with raw outcomes grew, (K, D)
+    first: (
+        np.ndarray
+    )  # outcomes of the first policies, (n, D), whose whitening is the frame in which coverage is measured
+    rounds: int  # the first policies are round 0
+    steps: int  # environment steps
+    played: int  # policies
+    generation: int  # for episode seeds
+    invalid: int  # policies that turned non-finite
 
 
 class Grower:
     """Plays and searches; holds nothing that changes but a simulator.
 
-    Args:
-        spec: The environment.
-        network: What the policies share.
-        recipe: Settings.
-        sample: The state sample on which latent rounds compare behavior.
-        tasks: Reward functions by name whose returns are recorded for the report alone.
-        on_steps: Called with environment steps as they are taken.
+    Latent rounds compare behavior on the state sample; returns in `tasks` are recorded for the report alone; `on_steps` is
+    called with environment steps as they are taken.
     """
 
     def __init__(
@@ -87,18 +73,13 @@ class Grower:
         self.spec, self.network, self.recipe, self.sample = spec, network, recipe, sample
         self.tasks, self.on_steps = tasks, on_steps
         self.horizon = recipe.episode_steps(spec.horizon)
-        self.embedding = make_embedding(
-            recipe.outcome, spec.observation_size, spec.action_size, recipe.features, recipe.seed
-        )
+        sizes = (spec.observation_size, spec.action_size, recipe.features)
+        self.embedding = make_embedding(recipe.outcome, *sizes, recipe.seed)
         self._simulator: Simulator | None = None
         self._weights = parameter_space(recipe.prior, network.layout)
 
     def begin(self) -> Growth:
-        """Play the first policies, random draws of the prior.
-
-        Raises:
-            UserError: None of them stayed finite, or their outcomes are all the same.
-        """
+        """Play random draws of the prior; `UserError` if none stays finite, or their outcomes are all the same."""
         params = draw_params(self.recipe.prior, self.network.layout, self.recipe.seed, range(self.recipe.first))
         archive, steps = self._play(params, generation=0, numbers=0, origin=0, directions=-1, round_number=0)
         self._check_finite(len(archive), self.recipe.first, "the first")
@@ -112,11 +93,7 @@ class Grower:
         return growth.steps + self.recipe.round_cost(self.spec.horizon) <= self.recipe.steps
 
     def round(self, growth: Growth) -> Growth:
-        """Take one round; a pure function of the growth so far.
-
-        Raises:
-            UserError: None of its policies stayed finite: another round would fare no better.
-        """
+        """Take one round, a pure function of the growth so far; `UserError` if none of its policies stayed finite."""
         r, archive = self.recipe, growth.archive
         number = growth.rounds + 1
         whitening = fit_whitening(archive.outcomes, self.embedding.scales)
@@ -125,22 +102,21 @@ class Grower:
         # Variation goes along no direction.
         climbed = directions[:0] if r.emitter == "iso_line" else directions
         starts = torch.from_numpy(archive.params[np.argmax(white @ directions.T, axis=0)])
-        in_latent = self._begins_in_latent(growth)
-        until = round(r.latent_share * r.generations) if in_latent else 0
+        # The last rounds begin in latent space, if the following ones cost as much as they may.
+        left = (r.steps - growth.steps) // r.round_cost(self.spec.horizon)
+        until = round(r.latent_share * r.generations) if left <= r.latent_rounds else 0
         space = self._latent_space(archive, number) if until else self._weights
         assert space.encode is not None
         climbing = emitters.begin(self._optimizer(space, archive), space, space.encode(starts), self._seeds(number, 0))
         parts, steps, played = [archive], growth.steps, growth.played
         for generation in range(r.generations):
             if until and generation == until:
-                climbing = emitters.release(
-                    climbing, self._optimizer(self._weights, archive), self._weights, self._seeds(number, 1)
-                )
+                optimizer = self._optimizer(self._weights, archive)
+                climbing = emitters.release(climbing, optimizer, self._weights, self._seeds(number, 1))
             climbing, points, params, which = emitters.ask(climbing)
             along = len(growth.functionals) + which if len(climbed) else -1
-            found, taken = self._play(
-                params, growth.generation + generation, played, 2 if generation < until else 1, along, number
-            )
+            origin = ORIGINS.index("latent" if generation < until else "weights")
+            found, taken = self._play(params, growth.generation + generation, played, origin, along, number)
             fitness = np.full(len(params), np.nan)
             rows = found.numbers - played
             fitness[rows] = (whitening(found.outcomes) * directions[which[rows]]).sum(1)
@@ -151,17 +127,10 @@ class Grower:
         self._check_finite(new, played - growth.played, f"round {number}'s")
         joined = join(parts)
         white = fit_whitening(joined.outcomes, self.embedding.scales)(joined.outcomes)
-        kept = joined.take(thin_out(white, r.size))
-        return Growth(
-            kept,
-            np.concatenate([growth.functionals, climbed @ whitening.matrix]),
-            growth.first,
-            number,
-            steps,
-            played,
-            growth.generation + r.generations,
-            growth.invalid + played - growth.played - new,
-        )
+        kept, functionals = joined.take(thin_out(white, r.size)), [growth.functionals, climbed @ whitening.matrix]
+        invalid = growth.invalid + played - growth.played - new
+        counts = (number, steps, played, growth.generation + r.generations, invalid)
+        return Growth(kept, np.concatenate(functionals), growth.first, *counts)
 
     def _check_finite(self, found: int, played: int, whose: str) -> None:
         if not found:
@@ -169,11 +138,6 @@ class Grower:
                 f"not one of {whose} {played} policies stayed finite on {self.spec.id}: in every episode an observation or "
                 "an action was NaN or infinite. Find what makes the environment overflow, or lower --sigma or --prior.gain"
             )
-
-    def _begins_in_latent(self, growth: Growth) -> bool:
-        """Whether this is one of the last rounds, if the following ones cost as much as they may."""
-        left = (self.recipe.steps - growth.steps) // self.recipe.round_cost(self.spec.horizon)
-        return left <= self.recipe.latent_rounds
 
     def _optimizer(self, space: SearchSpace, archive: Archive) -> Optimizer:
         r = self.recipe
@@ -198,8 +162,7 @@ class Grower:
         # Half of the states are those that the pool visits, as in the sample of the finished pool.
         wanted = round(r.visited * r.states.train)
         visited = self.network.standardize(torch.from_numpy(seen[generator.integers(len(seen), size=wanted)]))
-        probe = states[: r.states.probe]
-        train = states[r.states.probe : r.states.probe + r.states.train]
+        probe, train = (states[r.states.slices()[name]] for name in ("probe", "train"))
         return train_latent_space(
             self.network.layout, r.prior, torch.from_numpy(archive.params), probe,
             torch.cat([train[wanted:], visited]), r.latent_dim, r.latent_steps, self._seeds(number, 2)[0],
@@ -210,39 +173,32 @@ class Grower:
         return [int(word >> np.uint64(1)) for word in sequence.generate_state(self.recipe.directions, np.uint64)]
 
     def _play(
-        self,
-        params: Float[Tensor, "policies params"],
-        generation: int,
-        numbers: int,
-        origin: int,
-        directions: np.ndarray | int,
-        round_number: int,
+        self, params: Tensor, generation: int, numbers: int, origin: int, directions: ArrayLike, round_number: int
     ) -> tuple[Archive, int]:
-        """Play one episode with each policy; return those that stayed finite, and the steps taken."""
+        """Play one episode with each policy, (n, P); return those that stayed finite, and the steps taken."""
         own = seed_of(self.recipe.seed, 4)
         seed = episode_seeds(own, generation, 1)[0]
         parts, steps = [], 0
         for first in range(0, len(params), _CHUNK):
             chunk = params[first : first + _CHUNK]
-            observer = OutcomeObserver(
-                self.embedding, self.network, len(chunk), self.horizon, self.recipe.own_states, [own, generation, first]
-            )
+            count, keep, choice = len(chunk), self.recipe.own_states, [own, generation, first]
+            observer = OutcomeObserver(self.embedding, self.network, count, self.horizon, keep, choice)
             # For the report alone: rewards have no way back into the growth.
-            ledger = TaskReturns(self.tasks, len(chunk), decisive=False)
-            act, simulator, seeds = BatchForward(self.network, chunk), self._slots(len(chunk)), [seed] * len(chunk)
+            ledger = TaskReturns(self.tasks, count, decisive=False)
+            act, simulator, seeds = BatchForward(self.network, chunk), self._slots(count), [seed] * count
             ends = play_episodes(act, simulator, seeds, self.horizon, [observer, ledger])
             steps += ends.steps
             self.on_steps(ends.steps)
             outcomes = observer.outcomes()
             whole = ends.valid & np.isfinite(outcomes).all(1)
             archive = Archive(
-                numbers=numbers + first + np.arange(len(chunk)),
+                numbers=numbers + first + np.arange(count),
                 params=chunk.float().numpy(),
                 outcomes=outcomes,
                 visited=observer.visited(),
-                origins=np.full(len(chunk), origin, dtype=np.int8),
+                origins=np.full(count, origin, dtype=np.int8),
                 directions=np.full(len(params), directions, dtype=np.int32)[first : first + _CHUNK],
-                rounds=np.full(len(chunk), round_number, dtype=np.int32),
+                rounds=np.full(count, round_number, dtype=np.int32),
                 lengths=ends.lengths,
                 returns=np.ascontiguousarray(ledger.totals.T),
             )

@@ -21,27 +21,16 @@ def follow(sample: StateSample, archive: Archive, recipe: GrownRecipe) -> Float[
     All policies of a generation begin at the same reset, and siblings stay close to each other for a while. So each part
     takes states of whole generations, and none that lies in another part already. Where fewer are left than the share asks
     for, states of the given sample stay. The statistics by which policies see the world stay as they were, for the
-    policies would be others with new ones.
-
-    Args:
-        sample: The sample of random actions and policies, or of the observation box.
-        archive: The kept policies with their visited states.
-        recipe: Sizes of the parts, the share of each, and the seed of the choice.
-
-    Raises:
-        UserError: Fewer generations than parts.
+    policies would be others with new ones. Raises `UserError` for fewer generations than parts.
     """
     counts, states = recipe.states, sample.states.numpy().copy()
     if not recipe.visited:
         return states
     scale = sample.std.numpy() * np.sqrt(states.shape[1])
     generator = np.random.default_rng(np.random.SeedSequence(recipe.seed, spawn_key=(7, 0)))
-    spans = counts.slices()
-    parts = share_out(
-        recipe.generation_of(archive.numbers), np.array([getattr(counts, name) for name in SPLITS]), generator
-    )
-    for part, name in enumerate(SPLITS):
-        span = spans[name]
+    sizes = np.array([getattr(counts, name) for name in SPLITS])
+    parts = share_out(recipe.generation_of(archive.numbers), sizes, generator)
+    for part, span in enumerate(counts.slices().values()):
         wanted = round(recipe.visited * (span.stop - span.start))
         seen = archive.visited[parts == part].reshape(-1, states.shape[1])
         others = np.delete(states, np.r_[span], axis=0)
@@ -54,21 +43,10 @@ def share_out(
     groups: Int[np.ndarray, " policies"], shares: Float[np.ndarray, " parts"] | Int[np.ndarray, " parts"],
     generator: np.random.Generator,
 ) -> Int[np.ndarray, " policies"]:  # fmt: skip
-    """Give whole groups of policies to parts, so that each part has about its share of the policies.
+    """Give whole groups of policies to parts, so that each part has about its share, and return each policy's part.
 
     Group 0, the first policies, is the largest and comes first; the others follow in random order, each to the part that
-    is short of the most policies. No part stays empty.
-
-    Args:
-        groups: Number of the group of each policy.
-        shares: Of each part, up to a factor.
-        generator: Of the order.
-
-    Returns:
-        The number of the part of each policy.
-
-    Raises:
-        UserError: Fewer groups than parts.
+    is short of the most policies. No part stays empty: fewer groups than parts raise `UserError`. Shares need not sum to 1.
     """
     names, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < len(shares):
@@ -88,13 +66,8 @@ def share_out(
     return part_of[members]
 
 
-def _first_apart(
-    candidates: Float[np.ndarray, "candidates observation"],
-    others: Float[np.ndarray, "others observation"],
-    scale: Float[np.ndarray, " observation"],
-    wanted: int,
-) -> Float[np.ndarray, "chosen observation"]:
-    """Return the first candidates, at most `wanted`, that are not like one of the others."""
+def _first_apart(candidates: np.ndarray, others: np.ndarray, scale: np.ndarray, wanted: int) -> np.ndarray:
+    """Return the first candidates, (n, O), at most `wanted`, that are not like one of the others."""
     against = torch.from_numpy(others / scale)
     chosen: list[np.ndarray] = [candidates[:0]]
     for start in range(0, len(candidates), max(wanted, 1)):

@@ -19,17 +19,11 @@ _LINE = 0.2
 
 
 class VariationState(NamedTuple):
-    """Where a variation stands: it learns nothing.
+    """Where a variation stands: it learns nothing."""
 
-    Attributes:
-        start: What it was begun at, (d,) float64.
-        seed: Of all generations.
-        generation: Generations so far.
-    """
-
-    start: Tensor
-    seed: int
-    generation: int
+    start: Tensor  # what it was begun at, (d,) float64
+    seed: int  # of all generations
+    generation: int  # generations so far
 
 
 class IsoLineVariation:
@@ -42,12 +36,7 @@ class IsoLineVariation:
     """
 
     def __init__(self, parents: Float[Tensor, "policies size"], population: int, sigma: float) -> None:
-        self.parents, self._population, self._sigma = parents.double().numpy(), population, sigma
-
-    @property
-    def population(self) -> int:
-        """Points per generation."""
-        return self._population
+        self.parents, self.population, self._sigma = parents.double().numpy(), population, sigma
 
     def begin(self, start: Float[Tensor, " size"], seed: int) -> VariationState:
         """Return the first state; see `Optimizer.begin`."""

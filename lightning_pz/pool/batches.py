@@ -19,25 +19,15 @@ _EVAL_BATCH = 256
 
 
 class PolicyBatch(NamedTuple):
-    """Policies with their actions on the states of a step.
+    """Policies with their actions, in -1..1, on the states of a step."""
 
-    Attributes:
-        fingerprints: Actions on the probe states, (N, M, A), in -1..1.
-        states: Standardized states on which behavior is compared, (S', O).
-        actions: The policies' own actions there, (N, S', A), in -1..1.
-        mean_actions: The mean policy's actions there, (S', A).
-        params: Flat weights, (N, P); (N, 0) where they are not needed.
-        visited: Standardized states that each policy visited itself, (N, m, O); (N, 0, O) where they are not needed.
-        visited_actions: What it did there, (N, m, A), in -1..1.
-    """
-
-    fingerprints: Tensor
-    states: Tensor
-    actions: Tensor
-    mean_actions: Tensor
-    params: Tensor
-    visited: Tensor
-    visited_actions: Tensor
+    fingerprints: Tensor  # actions on the probe states, (N, M, A)
+    states: Tensor  # standardized, on which behavior is compared, (S', O)
+    actions: Tensor  # the policies' own there, (N, S', A)
+    mean_actions: Tensor  # the mean policy's there, (S', A)
+    params: Tensor  # flat weights, (N, P); (N, 0) where they are not needed
+    visited: Tensor  # standardized states that each policy visited itself, (N, m, O); (N, 0, O) where not needed
+    visited_actions: Tensor  # what it did there, (N, m, A)
 
 
 class Part(Dataset[PolicyBatch]):
@@ -119,10 +109,8 @@ class TrainBatches(Sampler[tuple[np.ndarray, np.ndarray]]):
         for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
             positions = np.arange(step * whole, (step + 1) * whole)[self.rank :: self.ranks]
             rounds, places = np.divmod(positions, self.policies)
-            orders = {
-                r: orders[r] if r in orders else self._generator(0, r).permutation(self.policies)
-                for r in np.unique(rounds).tolist()
-            }
+            needed = np.unique(rounds).tolist()
+            orders = {r: orders[r] if r in orders else self._generator(0, r).permutation(self.policies) for r in needed}
             columns = self._generator(1, step).permutation(self.states)[: self.states_per_step]
             yield np.array([orders[r][p] for r, p in zip(rounds.tolist(), places, strict=True)]), columns
 
@@ -147,10 +135,8 @@ def split_rows(
     """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
 
     `held_out` is `policies`, which takes any of them, or `climbs`, which takes all policies of a grown pool that were found
-    along one direction together, so that no held-out policy has siblings among the training policies.
-
-    Raises:
-        UserError: The pool is too small to split, or has no climbs.
+    along one direction together, so that no held-out policy has siblings among the training policies. A pool that is too
+    small to split, or has no climbs, raises `UserError`.
     """
     generator = np.random.default_rng(split_seed)
     order = generator.permutation(len(pool))

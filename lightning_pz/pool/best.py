@@ -1,4 +1,4 @@
-"""The best policies of a pool for a task, by the episodes in which they were found: no new step is taken."""
+"""The best policies of a pool for a task, by the episodes in which they were found."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from lightning_pz.pool.store import Pool
 def best_of_pool(pool: Pool, task: str, count: int = 1) -> Int[np.ndarray, " best"]:
     """Return the rows of the policies whose own episodes earned most by a task's rewards, the best first.
 
-    Of equals the one that was found first comes first; all are returned if there are fewer than `count`.
-
-    Raises:
-        UserError: A random pool, whose policies have not been played, or a task that the pool has no returns of.
+    Of equals the one that was found first comes first; all are returned if there are fewer than `count`. A random pool,
+    whose policies have not been played, or a task that the pool has no returns of, raises `UserError`.
     """
     if "returns" not in pool.arrays:
         raise UserError(

@@ -18,7 +18,7 @@ from lightning_pz.envs.specs import env_spec
 from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.of_checkpoint import describe_pool
+from lightning_pz.pool.of_checkpoint import REPEATED, describe_pool
 from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.recipe_identity import check_pool, known_identity, pool_folder, pool_identity
 from lightning_pz.pool.states import StateCounts
@@ -109,11 +109,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         return int(read_meta(self.folder)["states"]["probe"]) if self.given else self.own.states.probe
 
     def pool_identity(self) -> dict[str, Any]:
-        """Return layout and recipe of the pool, as plain data; those of a given pool from its `pool.json`.
-
-        Raises:
-            UserError: A given pool is missing or broken.
-        """
+        """Return layout and recipe of the pool, as plain data; those of a given pool from its `pool.json`."""
         own = pool_identity(self.spec, self.layout, self.own)
         known = known_identity(read_meta(self.folder)) if self.given else own
         return {key: known[key] for key in ("layout", "recipe")}
@@ -130,15 +126,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         return shares | ({} if self.held_out == "policies" else {"held_out": self.held_out})
 
     def prepare_data(self) -> None:
-        """Make the pool if it is missing; check it if it was given.
-
-        Raises:
-            UserError: No pool at a given path, or one that is broken or of another environment or layout.
-        """
-        if self.given:
-            self._open()
-        else:
-            self.make_pool()
+        """Make the pool if it is missing; `UserError` if a given one is missing, broken or of other settings."""
+        self._open() if self.given else self.make_pool()
 
     def _open(self, verify: bool = True) -> Pool:
         pool = read_pool(self.folder, verify=verify)
@@ -164,8 +153,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         spread = columns["train"][np.linspace(0, counts.train - 1, min(counts.train, counts.val)).astype(int)]
         states = pool.network.standardize(torch.from_numpy(pool.arrays["states"].copy()))
         self.train = Part(pool, rows["train"], columns["train"], states, self.with_params, self.with_visited)
-        self.val = Part(pool, rows["val"], columns["val"], states, self.with_params)
-        self.test = Part(pool, rows["test"], columns["test"], states, self.with_params)
+        self.val, self.test = (Part(pool, rows[p], columns[p], states, self.with_params) for p in ("val", "test"))
         self.train_measured = Part(pool, rows["train"][: len(rows["val"])], spread, states, self.with_params)
         # Training policies on held-out states, and the reverse: what linear references are fitted to.
         self.train_on_val = Part(pool, rows["train"], columns["val"], states)
@@ -184,12 +172,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         if not variance > 0:
             raise UserError(f"all policies of {self.pool.folder} act alike: raise --data.random.prior.gain")
         return {
-            "env": meta["env"],
+            **{key: meta[key] for key in REPEATED},
             "env_name": self.env.name,
-            "layout": meta["layout"],
-            "prior": meta["prior"],
-            "observation_mean": meta["observation_mean"],
-            "observation_std": meta["observation_std"],
             "probe_states": self.pool.arrays["states"][: meta["states"]["probe"]].tolist(),
             "action_variance": variance,
             "policy": self.policy.name,

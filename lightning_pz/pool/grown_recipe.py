@@ -85,11 +85,9 @@ class GrownRecipe:
         seeds({"seed": self.seed})
         for name, bound in least.items():
             at_least(bound, {name: getattr(self, name)})
-        for name in ("directions", "population"):
-            if getattr(self, name) % 2:
-                raise UserError(
-                    f"--{name} expects an even number, for they come in pairs, but got {getattr(self, name)}"
-                )
+        for name, value in (("directions", self.directions), ("population", self.population)):
+            if value % 2:
+                raise UserError(f"--{name} expects an even number, for they come in pairs, but got {value}")
         if self.horizon is not None and self.horizon < 1:
             raise UserError(f"--horizon expects at least 1 step, or null, but got {self.horizon}")
         if self.neighbors >= min(self.first, self.size):
@@ -98,9 +96,9 @@ class GrownRecipe:
             )
         check_choices(self)
         positive({"sigma": self.sigma})
-        for name in ("latent_share", "visited"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name} expects a share from 0 to 1, but got {getattr(self, name)}")
+        for name, share in (("latent_share", self.latent_share), ("visited", self.visited)):
+            if not 0 <= share <= 1:
+                raise UserError(f"--{name} expects a share from 0 to 1, but got {share}")
 
     def episode_steps(self, horizon: int) -> int:
         """Return the steps of an episode of the growth where the environment's episodes have `horizon`."""
@@ -109,10 +107,6 @@ class GrownRecipe:
     def round_cost(self, horizon: int) -> int:
         """Return the most environment steps that a round can take."""
         return self.directions * self.population * self.generations * self.episode_steps(horizon)
-
-    def first_cost(self, horizon: int) -> int:
-        """Return the most environment steps that the first policies can take."""
-        return self.first * self.episode_steps(horizon)
 
     def generation_of(self, numbers: Int[np.ndarray, " policies"]) -> Int[np.ndarray, " policies"]:
         """Return the generation in which each policy was played, by its number in the growth; the first are 0."""

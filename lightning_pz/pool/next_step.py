@@ -35,13 +35,10 @@ def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> 
 
 
 def _env_words(env: EnvConfig, pool: Pool) -> list[str]:
-    known = env.name in preset_names("env") and load_preset("env", env.name)["env"]
-    if known and known["id"] == env.id:
-        words, own = ["--env", env.name], known["horizon"]
-    else:
-        words, own = ["--env", env.id, "--env.name", env.name], None
-    horizon = pool.meta["env"]["horizon"]
-    return words if own == horizon else [*words, "--env.horizon", str(horizon)]
+    known = load_preset("env", env.name)["env"] if env.name in preset_names("env") else {"id": None}
+    shipped, horizon = known["id"] == env.id, pool.meta["env"]["horizon"]
+    words = ["--env", env.name] if shipped else ["--env", env.id, "--env.name", env.name]
+    return words if shipped and known["horizon"] == horizon else [*words, "--env.horizon", str(horizon)]
 
 
 def _policy_words(policy: PolicyConfig) -> list[str]:

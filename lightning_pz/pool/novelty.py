@@ -55,9 +55,6 @@ def novelty(
 ) -> Float[Tensor, " points"]:
     """Return the mean Euclidean distance of each point, (N, D), to its nearest neighbors, exact, (N,).
 
-    Raises:
-        UserError: Not more points than neighbors, or fewer than one neighbor.
-
     References:
         Lehman and Stanley, "Abandoning objectives: evolution through the search for novelty alone" (2011);
         the distance is that of Tenedini et al., arXiv 2509.22566.

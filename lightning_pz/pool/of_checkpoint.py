@@ -14,7 +14,7 @@ from lightning_pz.common.identity import first_difference
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.pool.store import Pool, read_pool
 
-_REPEATED = ("env", "layout", "prior", "observation_mean", "observation_std")
+REPEATED = ("env", "layout", "prior", "observation_mean", "observation_std")
 """What a checkpoint's description repeats of `pool.json`."""
 
 
@@ -33,7 +33,7 @@ def pool_difference(pool: Pool, description: Mapping[str, Any]) -> str | None:
     known = description["pool"]
     if "identity" in known:
         return first_difference(pool.identity, known["identity"])
-    if told := first_difference(_repeated(pool.meta), _repeated(description)):
+    if told := first_difference(*map(_repeated, (pool.meta, description))):
         return told
     own, kept = pool.arrays["states"][: pool.meta["states"]["probe"]], np.array(description["probe_states"], np.float32)
     if not np.array_equal(own, kept):
@@ -59,8 +59,7 @@ def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
 def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, verify: bool = True) -> Pool:
     """Open the pool of a checkpoint's description, in the folder `given` if it was moved; `verify` every array's digest.
 
-    Raises:
-        UserError: It is not there, it is another pool, or the checkpoint does not say which it was.
+    Raises `UserError` if it is not there, is another pool, or is not known from the checkpoint.
     """
     known = description.get("pool")
     if known is None:
@@ -79,4 +78,4 @@ def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, ve
 def _repeated(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `pool.json` and a description have in common, the environment with all its fields."""
     env = dataclasses.asdict(EnvSpec.from_dict(plain["env"]))
-    return {key: plain[key] for key in _REPEATED} | {"env": env}
+    return {key: plain[key] for key in REPEATED} | {"env": env}

@@ -9,21 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import gymnasium
-import mujoco
 import numpy as np
 import torch
 
-from lightning_pz.common.checks import check_choices, seeds
+from lightning_pz.common.checks import at_least, check_choices, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
 from lightning_pz.pool.novelty import first_of_each, most_novel, novelty
-from lightning_pz.pool.recipe_identity import check_made_by, pool_identity
+from lightning_pz.pool.recipe_identity import check_made_by, common_meta
 from lightning_pz.pool.sampling import act_table, drawn_chunks
-from lightning_pz.pool.states import StateCounts, sample_states
-from lightning_pz.pool.store import Pool, params_checksum, read_pool, write_array, write_meta
+from lightning_pz.pool.states import StateCounts, behavior_bytes, sample_states
+from lightning_pz.pool.store import Pool, mapped_array, params_checksum, read_pool, write_array, write_meta
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,7 @@ class RandomRecipe:
     store: Literal["seeds", "params"] = "seeds"
 
     def __post_init__(self) -> None:
-        if self.candidates < 10:
-            raise UserError(f"--candidates expects at least 10 policies, but got {self.candidates}")
+        at_least(10, {"candidates": self.candidates})
         if not 0 < self.keep <= 1:
             raise UserError(f"--keep expects a share above 0 and at most 1, but got {self.keep}")
         if not 1 <= self.neighbors < self.candidates:
@@ -89,17 +86,15 @@ def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *
 def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, progress: bool | None) -> None:
     start = time.perf_counter()
     kept_at_most = round(recipe.keep * recipe.candidates)
-    row_bytes = spec.action_size * (4 * recipe.states.probe + 2 * (recipe.states.total - recipe.states.probe))
-    row_bytes += 4 * layout.num_params * (recipe.store == "params")
+    row_bytes = behavior_bytes(spec, recipe.states) + 4 * layout.num_params * (recipe.store == "params")
     with new_folder(folder, kept_at_most * row_bytes) as temporary:
         sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
         box = (torch.tensor(spec.action_low), torch.tensor(spec.action_high))
         states = PolicyNetwork(layout, sample.mean, sample.std, *box).standardize(sample.states)
         probe = recipe.states.probe
-        candidates = np.arange(recipe.candidates)
         fingerprints = torch.empty(recipe.candidates, probe, spec.action_size)
         draw = partial(act_table, recipe.prior, layout, recipe.seed, progress=progress)
-        draw(candidates, states[:probe], fingerprints, description="candidates")
+        draw(np.arange(recipe.candidates), states[:probe], fingerprints, description="candidates")
         if not torch.isfinite(fingerprints).all():
             raise UserError("candidates take actions that are not finite: lower --prior.gain or --prior.bias_scale")
         distinct = first_of_each(fingerprints.flatten(1))
@@ -110,42 +105,24 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
             )
         scores = novelty(fingerprints[distinct].flatten(1), recipe.neighbors, progress=progress)
         kept = most_novel(scores, recipe.keep)
-        indices = candidates[distinct[kept].numpy()]
-        contrast = float(scores[kept].median() / scores.median())
+        indices = distinct[kept].numpy()
         arrays = {"indices": indices, "states": sample.states, "novelty": scores[kept]}
         for name, array in {"fingerprints": fingerprints[distinct[kept]], **arrays}.items():
             write_array(temporary, name, np.asarray(array))
         del fingerprints
-        shape: tuple[int, ...] = (len(indices), len(states) - probe, spec.action_size)
-        actions = np.lib.format.open_memmap(temporary / "actions.npy", mode="w+", dtype=np.float16, shape=shape)
-        draw(indices, states[probe:], torch.from_numpy(actions), description="actions")
-        actions.flush()
+        with mapped_array(
+            temporary, "actions", np.float16, len(indices), len(states) - probe, spec.action_size
+        ) as table:
+            draw(indices, states[probe:], torch.from_numpy(table), description="actions")
         if recipe.store == "params":
-            shape = (len(indices), layout.num_params)
-            stored = np.lib.format.open_memmap(temporary / "params.npy", mode="w+", dtype=np.float32, shape=shape)
-            for span, params in drawn_chunks(recipe.prior, layout, recipe.seed, indices):
-                stored[span] = params.numpy()
-            stored.flush()
-        meta: dict[str, Any] = {
-            "recipe": recipe.kind,
-            "identity": pool_identity(spec, layout, recipe),
-            "env": dataclasses.asdict(spec),
-            "layout": layout.to_dict(),
-            "prior": dataclasses.asdict(recipe.prior),
+            with mapped_array(temporary, "params", np.float32, len(indices), layout.num_params) as stored:
+                for span, params in drawn_chunks(recipe.prior, layout, recipe.seed, indices):
+                    stored[span] = params.numpy()
+        kept_numbers = {
+            "candidates": recipe.candidates, "distinct": len(distinct), "keep": recipe.keep, "kept": len(indices),
+            "novelty_contrast": float(scores[kept].median() / scores.median()), "store": recipe.store,
             "states": dataclasses.asdict(recipe.states),
-            "state_source": sample.source,
-            "seed": recipe.seed,
-            "candidates": recipe.candidates,
-            "distinct": len(distinct),
-            "keep": recipe.keep,
-            "kept": len(indices),
-            "neighbors": recipe.neighbors,
-            "novelty_contrast": contrast,
-            "store": recipe.store,
-            "observation_mean": sample.mean.tolist(),
-            "observation_std": sample.std.tolist(),
-            "versions": {m.__name__: m.__version__ for m in (np, torch, gymnasium, mujoco)},
-        }
+        }  # fmt: skip
+        meta = common_meta(spec, layout, recipe, sample, kept_numbers)
         meta["params_checksum"] = params_checksum(Pool(temporary, meta, layout, recipe.prior, {"indices": indices}))
-        meta["collect_seconds"] = round(time.perf_counter() - start, 2)
-        write_meta(temporary, meta)
+        write_meta(temporary, meta | {"collect_seconds": round(time.perf_counter() - start, 2)})

@@ -1,17 +1,24 @@
-"""The identity of a pool before it is made (environment, layout, recipe): its name, and checks of one on disk."""
+"""The identity of a pool before it is made: its name, what `pool.json` says of it, and checks of one on disk."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import gymnasium
+import mujoco
+import numpy as np
+import torch
+
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest, first_difference
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout
+from lightning_pz.pool.states import StateSample
 from lightning_pz.pool.store import Pool
 
 
@@ -34,6 +41,25 @@ def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str
     return {"env": dataclasses.asdict(spec), "layout": layout.to_dict(), "recipe": settings}
 
 
+def common_meta(
+    spec: EnvSpec, layout: Layout, recipe: PoolRecipe, sample: StateSample, kept: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what `pool.json` says of a pool of any kind, with what its own kind adds: `kept`."""
+    settings, identity = recipe.identity(), pool_identity(spec, layout, recipe)
+    return {
+        "recipe": recipe.kind,
+        "identity": identity,
+        "env": identity["env"],
+        "layout": identity["layout"],
+        **{key: settings[key] for key in ("prior", "seed", "neighbors")},
+        "state_source": sample.source,
+        **kept,
+        "observation_mean": sample.mean.tolist(),
+        "observation_std": sample.std.tolist(),
+        "versions": {m.__name__: m.__version__ for m in (np, torch, gymnasium, mujoco)},
+    }
+
+
 def pool_folder(
     parent: Path, env_name: str, policy_name: str, spec: EnvSpec, layout: Layout, recipe: PoolRecipe
 ) -> Path:
@@ -47,9 +73,10 @@ def pool_folder(
     folder = parent / f"{start}{digest(wanted)[:8]}"
     if not folder.exists():
         for older in sorted(parent.glob(f"{start}????????/pool.json")):
-            found = _old_identity(older)
-            if found is not None and first_difference(found, wanted) is None:
-                return older.parent
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # one that is broken is not it
+                meta = json.loads(older.read_text())
+                if "identity" not in meta and first_difference(known_identity(meta), wanted) is None:
+                    return older.parent
     return folder
 
 
@@ -102,12 +129,3 @@ def check_pool(pool: Pool, spec: EnvSpec, layout: Layout) -> None:
         raise UserError(
             f"{pool.folder} holds policies for another {spec.id}: {told}; {ask}, or leave --data.pool out to have a pool made"
         )
-
-
-def _old_identity(path: Path) -> dict[str, Any] | None:
-    """Return the identity of a pool that does not keep one, rebuilt from its `pool.json`; None if it keeps one."""
-    try:
-        meta = json.loads(path.read_text())
-        return None if "identity" in meta else known_identity(meta)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

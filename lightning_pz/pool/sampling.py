@@ -14,13 +14,14 @@ from tqdm import tqdm
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params, policy_chunk
 
+Params = Float[Tensor, "policies params"]
+Observations = Float[Tensor, "states observation"]
+Actions = Float[Tensor, "policies states action"]
 _DRAW_FLOATS = 1 << 24
 """Weights that one drawn batch may hold: 64 MiB."""
 
 
-def drawn_chunks(
-    prior: Prior, layout: Layout, seed: int, indices: np.ndarray
-) -> Iterator[tuple[slice, Float[Tensor, "policies params"]]]:
+def drawn_chunks(prior: Prior, layout: Layout, seed: int, indices: np.ndarray) -> Iterator[tuple[slice, Params]]:
     """Yield (rows, params) over the policies with these indices, the next chunk drawn while one is used."""
     size = max(1, min(4096, _DRAW_FLOATS // layout.num_params))
     spans = [slice(start, min(start + size, len(indices))) for start in range(0, len(indices), size)]
@@ -34,12 +35,7 @@ def drawn_chunks(
 
 
 @torch.no_grad()
-def act_on(
-    layout: Layout,
-    params: Float[Tensor, "policies params"],
-    observations: Float[Tensor, "states observation"],
-    out: Float[Tensor, "policies states action"],
-) -> None:
+def act_on(layout: Layout, params: Params, observations: Observations, out: Actions) -> None:
     """Write the actions of many policies on shared standardized states into `out`, (N, M, A), of any float type."""
     size = policy_chunk(layout, len(observations))
     for start in range(0, len(params), size):
@@ -52,15 +48,15 @@ def act_table(
     layout: Layout,
     seed: int,
     indices: np.ndarray,
-    observations: Float[Tensor, "states observation"],
-    out: Float[Tensor, "policies states action"],
+    observations: Observations,
+    out: Actions,
     *,
     description: str,
     progress: bool | None = None,
 ) -> None:
     """Draw the policies with these indices and write their actions on shared standardized states into `out`."""
-    hidden = tqdm_disable(progress)
-    with tqdm(total=len(indices), desc=description, unit="policy", unit_scale=True, disable=hidden) as bar:
+    bar = tqdm(total=len(indices), desc=description, unit="policy", unit_scale=True, disable=tqdm_disable(progress))
+    with bar:
         for span, params in drawn_chunks(prior, layout, seed, indices):
             act_on(layout, params, observations, out[span])
             bar.update(len(params))

@@ -92,14 +92,13 @@ class StateSample:
     source: str
 
 
+def behavior_bytes(spec: EnvSpec, counts: StateCounts) -> int:
+    """Return how many bytes the fingerprint and the actions of one policy take in a pool."""
+    return spec.action_size * (4 * counts.probe + 2 * (counts.total - counts.probe))
+
+
 def sample_states(
-    spec: EnvSpec,
-    counts: StateCounts,
-    layout: Layout,
-    prior: Prior,
-    seed: int,
-    *,
-    progress: bool | None = None,
+    spec: EnvSpec, counts: StateCounts, layout: Layout, prior: Prior, seed: int, *, progress: bool | None = None
 ) -> StateSample:
     """Draw the state sample of an environment.
 
@@ -108,8 +107,7 @@ def sample_states(
     never neighbors a training state in time. Uniform over the observation box if `counts.source` says so.
 
     Raises:
-        UserError: Episodes too short to fill a part, an observation that is not finite, or a uniform sample of a box that
-            is not.
+        UserError: Episodes too short to fill a part, an observation that is not finite, or a box that uniform cannot fill.
     """
     counts.check_source(spec)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(0, 1))))
@@ -118,9 +116,8 @@ def sample_states(
         states = generator.uniform(low, high, size=(counts.total, spec.observation_size))
         mean, std = (low + high) / 2, _spread((high - low) / np.sqrt(12))
         return StateSample(_float(states), _float(mean), _float(std), "uniform")
-    with tqdm(
-        total=counts.episodes * len(SPLITS), desc="states", unit="episode", disable=tqdm_disable(progress)
-    ) as bar:
+    every = counts.episodes * len(SPLITS)
+    with tqdm(total=every, desc="states", unit="episode", disable=tqdm_disable(progress)) as bar:
         states = _visited(spec, counts, layout, prior, seed, generator, bar)
     seen = states[: counts.probe + counts.train]
     return StateSample(_float(states), _float(seen.mean(0)), _float(_spread(seen.std(0))), "rollouts")
@@ -176,7 +173,8 @@ def _visited(
     seen = np.concatenate(pieces["probe"] + pieces["train"])
     network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
     # A seed of its own keeps these policies apart from the candidates.
-    policies = [layout.to_sequential(params) for params in draw_params(prior, layout, _policy_seed(seed), range(drawn))]
+    own_seed = int(np.random.SeedSequence(seed, spawn_key=(0, 2)).generate_state(1, np.uint64)[0])
+    policies = [layout.to_sequential(params) for params in draw_params(prior, layout, own_seed, range(drawn))]
 
     @torch.no_grad()
     def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
@@ -206,10 +204,6 @@ def _visited(
 def _spread(std: np.ndarray) -> np.ndarray:
     """Return standard deviations to divide by: 1 where a coordinate is constant."""
     return np.where(std < _MIN_STD, 1.0, std)
-
-
-def _policy_seed(seed: int) -> int:
-    return int(np.random.SeedSequence(seed, spawn_key=(0, 2)).generate_state(1, np.uint64)[0])
 
 
 def _float(array: np.ndarray) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
@@ -54,8 +57,8 @@ class Pool:
 
         Whether drawn policies are kept as seeds or as weights does not matter: the checksum stands for their weights.
         """
-        names = (*_DECISIVE, *(_DECISIVE_GROWN if self.meta.get("recipe") == "grown" else ()))
-        arrays = {name: self.meta["arrays"][name]["sha256"] for name in names if name in self.meta["arrays"]}
+        names, kept = _DECISIVE + _DECISIVE_GROWN * (self.meta.get("recipe") == "grown"), self.meta["arrays"]
+        arrays = {name: kept[name]["sha256"] for name in names if name in kept}
         return {**{key: self.meta.get(key) for key in _DECISIVE_META}, "arrays": arrays}
 
     @property
@@ -71,11 +74,7 @@ class Pool:
         return PolicyNetwork(self.layout, *map(torch.tensor, parts))
 
     def params(self, rows: np.ndarray) -> Float[Tensor, "policies params"]:
-        """Return the weights of some kept policies, read or drawn again from their seeds, (len(rows), P).
-
-        Raises:
-            UserError: They are drawn, and this NumPy draws other numbers; see `check_regeneration`.
-        """
+        """Return the weights of some kept policies, read or drawn again from their seeds; see `check_regeneration`."""
         self.check_regeneration()
         return self._weights(rows)
 
@@ -108,15 +107,27 @@ def write_array(folder: Path, name: str, array: np.ndarray) -> None:
     np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
+@contextlib.contextmanager
+def mapped_array(folder: Path, name: str, dtype: DTypeLike, *shape: int) -> Iterator[np.ndarray]:
+    """Give an array of zeros that the block fills in `name.npy` itself, since memory need not hold it."""
+    array = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+    yield array
+    array.flush()
+
+
 def write_meta(folder: Path, meta: dict[str, Any]) -> None:
     """Write `pool.json` with a digest and the shape of each array beside it."""
-    arrays = {}
-    for path in sorted(folder.glob("*.npy")):
-        array = np.load(path, mmap_mode="r")
-        arrays[path.stem] = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": file_digest(path)}
+    arrays = {
+        path.stem: {**_kind(np.load(path, mmap_mode="r")), "sha256": file_digest(path)}
+        for path in sorted(folder.glob("*.npy"))
+    }
     full = {"format_version": POOL_FORMAT, **meta, "arrays": arrays}
     # Not write_json, which would make an infinite bound of the observation box null.
     write_text(folder / "pool.json", json.dumps(full, indent=2) + "\n")
+
+
+def _kind(array: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": str(array.dtype)}
 
 
 def read_pool(folder: Path, *, verify: bool = True) -> Pool:
@@ -135,7 +146,7 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise UserError(f"{path} is cut off or no array: {_REMAKE}") from error
-        found = {"shape": list(array.shape), "dtype": str(array.dtype)}
+        found = _kind(array)
         if any(found[key] != expected[key] for key in found):
             raise UserError(f"{path} should hold {expected['dtype']} {expected['shape']}, but holds {found}: {_REMAKE}")
         if verify and file_digest(path) != expected["sha256"]:
@@ -149,11 +160,7 @@ def read_pool(folder: Path, *, verify: bool = True) -> Pool:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Return the contents of `pool.json`; the arrays are not read.
-
-    Raises:
-        UserError: There is none, or one that is broken or of a newer format.
-    """
+    """Return the contents of `pool.json`, with no array; `UserError` if it is missing, broken or of a newer format."""
     path = folder / "pool.json"
     if not path.is_file():
         raise UserError(

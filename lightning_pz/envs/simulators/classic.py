@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from gymnasium.utils import seeding
 
 from lightning_pz.envs.simulators.numerics import scalar_cos, scalar_square
-from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, put_rows, take_rows
+from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, draw_starts, put_rows, take_rows
 from lightning_pz.envs.specs import EnvSpec
 
 _MAX_SPEED = np.float32(0.07)
@@ -20,12 +19,7 @@ _MIN_POSITION, _MAX_POSITION, _GOAL = np.float32(-1.2), np.float32(0.6), np.floa
 
 
 class MountainCarSimulator:
-    """Episodes of MountainCarContinuous-v0. One step is the unit of time, so velocity is position per step.
-
-    Args:
-        spec: The environment.
-        size: Number of slots.
-    """
+    """Episodes of MountainCarContinuous-v0. One step is the unit of time, so velocity is position per step."""
 
     def __init__(self, spec: EnvSpec, size: int) -> None:
         self.spec, self.size = spec, size
@@ -38,9 +32,8 @@ class MountainCarSimulator:
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Begin an episode in each of the first slots; see `Simulator.reset`."""
         check_seeds(seeds, self.size)
-        starts = {seed: _generator(seed).uniform(low=-0.6, high=-0.4) for seed in dict.fromkeys(seeds)}
         count = len(seeds)
-        self._state[:count, 0] = [starts[seed] for seed in seeds]
+        self._state[:count, 0] = draw_starts(lambda generator: generator.uniform(low=-0.6, high=-0.4), seeds)
         self._state[:count, 1] = 0
         self._fresh[:] = False
         self._fresh[:count] = self._any_fresh = True
@@ -70,25 +63,18 @@ class MountainCarSimulator:
 
 
 class PendulumSimulator:
-    """Episodes of Pendulum-v1.
-
-    Args:
-        spec: The environment.
-        size: Number of slots.
-    """
+    """Episodes of Pendulum-v1."""
 
     def __init__(self, spec: EnvSpec, size: int) -> None:
         self.spec, self.size = spec, size
-        self._angle = np.zeros(size)
-        self._velocity = np.zeros(size)
+        self._angle, self._velocity = np.zeros(size), np.zeros(size)
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Begin an episode in each of the first slots; see `Simulator.reset`."""
         check_seeds(seeds, self.size)
-        high = np.array([np.pi, 1.0])
-        starts = {seed: _generator(seed).uniform(low=-high, high=high) for seed in dict.fromkeys(seeds)}
-        count = len(seeds)
-        self._angle[:count], self._velocity[:count] = np.array([starts[seed] for seed in seeds]).T
+        count, high = len(seeds), np.array([np.pi, 1.0])
+        starts = draw_starts(lambda generator: generator.uniform(low=-high, high=high), seeds)
+        self._angle[:count], self._velocity[:count] = np.array(starts).T
         return self._observe(self._angle[:count], self._velocity[:count])
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
@@ -99,8 +85,7 @@ class PendulumSimulator:
         wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
         squared = torque**2 if torque.dtype == np.float32 else scalar_square(torque)
         costs = scalar_square(wrapped) + 0.1 * scalar_square(velocity) + 0.001 * squared
-        new_velocity = velocity + (15.0 * np.sin(angle) + 3.0 * torque) * dt
-        new_velocity = np.clip(new_velocity, -8, 8)
+        new_velocity = np.clip(velocity + (15.0 * np.sin(angle) + 3.0 * torque) * dt, -8, 8)
         new_angle = angle + new_velocity * dt
         put_rows(self._angle, active, new_angle)
         put_rows(self._velocity, active, new_velocity)
@@ -112,10 +97,6 @@ class PendulumSimulator:
     @staticmethod
     def _observe(angle: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         return np.stack([np.cos(angle), np.sin(angle), velocity], axis=1).astype(np.float32).astype(np.float64)
-
-
-def _generator(seed: int) -> np.random.Generator:
-    return seeding.np_random(int(seed))[0]
 
 
 def _action_square(force: np.ndarray) -> np.ndarray:

@@ -18,11 +18,8 @@ from lightning_pz.envs.specs import EnvSpec, make_env
 class GymnasiumSimulator:
     """Episodes of any registered environment with flat Box observations and actions.
 
-    Args:
-        spec: The environment.
-        size: Number of slots. Environments are made when a slot is first used, and kept.
-        make: Makes the environment of a slot; the registered one, without its step limit, if not given.
-        physics: Whether transitions hold positions and velocities, which nothing but tasks reads.
+    Environments are made when a slot is first used, and kept: by `make`, or the registered one, without its step limit.
+    `physics` says whether transitions hold positions and velocities, which nothing but tasks reads.
     """
 
     def __init__(
@@ -36,11 +33,7 @@ class GymnasiumSimulator:
         self._dt = 1.0
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Begin an episode in each of the first slots; see `Simulator.reset`.
-
-        Raises:
-            UserError: The environment fails, here and in `step`; see `lightning_pz.envs.guarded`.
-        """
+        """Begin an episode in each of the first slots; see `Simulator.reset`, and `envs.guarded` for errors."""
         check_seeds(seeds, self.size)
         while len(self._envs) < len(seeds):
             self._envs.append(self._make())
@@ -71,9 +64,9 @@ class GymnasiumSimulator:
 
     def _physics(self, active: np.ndarray) -> Physics:
         if not self._reads_physics:
-            return Physics(np.empty((len(active), 0)), np.empty((len(active), 0)))
+            return Physics(*np.empty((2, len(active), 0)))
         each = [read_physics(self._envs[slot], self._observations[slot]) for slot in active.tolist()]
-        return Physics(np.stack([one.positions for one in each]), np.stack([one.velocities for one in each]))
+        return Physics(*map(np.stack, zip(*each, strict=True)))
 
 
 def read_physics(env: gymnasium.Env, observation: np.ndarray) -> Physics:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import mujoco
 import numpy as np
-from gymnasium.utils import seeding
 from mujoco.batch import Batch, SimulationError
 
 from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
-from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, put_rows, take_rows
+from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, draw_starts, put_rows, take_rows
 from lightning_pz.envs.specs import EnvSpec, make_env
 
 
@@ -19,11 +18,6 @@ class MujocoSimulator:
 
     What Gymnasium reads late is read late here as well: `mj_step` leaves Cartesian positions and constraint
     forces one substep behind the state, and rewards and observations of some environments use them.
-
-    Args:
-        spec: The environment.
-        size: Number of slots.
-        threads: Threads that step simulations; results do not depend on it.
     """
 
     def __init__(self, spec: EnvSpec, size: int, threads: int = 1) -> None:
@@ -54,9 +48,9 @@ class MujocoSimulator:
         check_seeds(seeds, self.size)
         slots = np.arange(len(seeds))
         self._batch.reset(slots, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        noise = {seed: self._draw(seed) for seed in dict.fromkeys(seeds)}
-        for slot, seed in enumerate(seeds):
-            self._fields["qpos"][slot], self._fields["qvel"][slot] = noise[seed]
+        starts = draw_starts(lambda generator: self._formulas.noise(generator, *self._rest), seeds)
+        for slot, start in enumerate(starts):
+            self._fields["qpos"][slot], self._fields["qvel"][slot] = start
         self._batch.forward(slots)
         if self._formulas.contact_forces:
             self._fields["cfrc_ext"][: len(seeds)] = 0
@@ -78,9 +72,6 @@ class MujocoSimulator:
         self._slots, self._now, self._observations = active.copy(), after, next_observations
         physics = Physics(before["qpos"], before["qvel"]), Physics(after["qpos"].copy(), after["qvel"].copy())
         return Transition(observations, actions, next_observations.copy(), rewards, terminated, *physics, self._dt)
-
-    def _draw(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._formulas.noise(seeding.np_random(int(seed))[0], *self._rest)
 
     def _before(self, active: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return fields and observations of the active slots, which the last call left behind."""

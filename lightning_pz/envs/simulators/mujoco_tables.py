@@ -17,26 +17,23 @@ Fields = Mapping[str, np.ndarray]
 """MjData fields of n simulations by name: `qpos` (n, nq), `qvel` (n, nv) and the formulas' `outputs`."""
 Outcome = tuple[np.ndarray, np.ndarray]
 """Rewards (n,) float64 and terminated (n,) bool."""
+OutcomeFunction = Callable[[Fields, Fields, np.ndarray, float], Outcome]
+"""From fields before and after a step, actions (n, A) and the seconds of a control step."""
 
 
 @dataclass(frozen=True)
 class MujocoFormulas:
     """One environment.
 
-    Attributes:
-        observe: Fields to observations, (n, O).
-        outcome: Fields before and after, actions (n, A), seconds of a control step; to rewards, terminated.
-        noise: Generator, resting positions (nq,) and velocities (nv,) to those of an episode's start, drawing
-            in Gymnasium's order.
-        outputs: Derived MjData fields that the two functions read.
-        contact_forces: Whether they also read `cfrc_ext`, which MuJoCo computes only on request.
+    `noise` maps a generator, resting positions (nq,) and velocities (nv,) to those of an episode's start, drawing in
+    Gymnasium's order.
     """
 
-    observe: Callable[[Fields], np.ndarray]
-    outcome: Callable[[Fields, Fields, np.ndarray, float], Outcome]
+    observe: Callable[[Fields], np.ndarray]  # to observations, (n, O)
+    outcome: OutcomeFunction
     noise: Callable[[np.random.Generator, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-    outputs: tuple[str, ...] = ()
-    contact_forces: bool = False
+    outputs: tuple[str, ...] = ()  # derived MjData fields that observe and outcome read
+    contact_forces: bool = False  # whether they also read `cfrc_ext`, which MuJoCo computes only on request
 
 
 def _control_cost(weight: float, actions: np.ndarray) -> np.ndarray:
@@ -58,10 +55,9 @@ def _noise(scale: float, normal: bool = False) -> Callable[..., tuple[np.ndarray
 def _reacher_noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Noise on the arm, and a target drawn from the disk of 0.2 m by rejection."""
     positions = generator.uniform(low=-0.1, high=0.1, size=len(qpos)) + qpos
-    while True:
+    goal = np.full(2, np.inf)
+    while not np.linalg.norm(goal) < 0.2:
         goal = generator.uniform(low=-0.2, high=0.2, size=2)
-        if np.linalg.norm(goal) < 0.2:
-            break
     positions[-2:] = goal
     velocities = qvel + generator.uniform(low=-0.005, high=0.005, size=len(qvel))
     velocities[-2:] = 0
@@ -105,7 +101,7 @@ def _forward_speed(before: Fields, after: Fields, dt: float) -> np.ndarray:
     return (after["qpos"][:, 0] - before["qpos"][:, 0]) / dt
 
 
-def _run(weight: float) -> Callable[[Fields, Fields, np.ndarray, float], Outcome]:
+def _run(weight: float) -> OutcomeFunction:
     """HalfCheetah, Swimmer: speed along x less the control cost; no termination."""
 
     def outcome(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
@@ -114,13 +110,11 @@ def _run(weight: float) -> Callable[[Fields, Fields, np.ndarray, float], Outcome
     return outcome
 
 
-def _hop(
-    z_range: tuple[float, float], angle_range: tuple[float, float], state_limit: float
-) -> Callable[[Fields, Fields, np.ndarray, float], Outcome]:
+def _hop(z_range: tuple[float, float], angle_range: tuple[float, float], state_limit: float) -> OutcomeFunction:
     """Hopper, Walker2d: speed along x, 1 for being upright, control cost; ends when fallen."""
 
     def outcome(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
-        z, angle = after["qpos"][:, 1], after["qpos"][:, 2]
+        z, angle = after["qpos"][:, 1:3].T
         healthy = (z_range[0] < z) & (z < z_range[1]) & (angle_range[0] < angle) & (angle < angle_range[1])
         if np.isfinite(state_limit):
             healthy &= (np.abs(after["qpos"][:, 2:]) < state_limit).all(axis=1)
@@ -139,8 +133,7 @@ def _ant(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outco
     # Gymnasium reads the torso's Cartesian position, which lags one substep behind `qpos`.
     speed = (after["xpos"][:, _TORSO, 0] - before["xpos"][:, _TORSO, 0]) / dt
     z = after["qpos"][:, 2]
-    finite = _finite(after)
-    healthy = finite & (z >= 0.2) & (z <= 1.0)
+    healthy = _finite(after) & (z >= 0.2) & (z <= 1.0)
     forces = np.clip(after["cfrc_ext"], -1.0, 1.0).reshape(len(z), -1)
     contact_cost = 5e-4 * np.square(forces).sum(axis=-1)
     return speed + healthy * 1.0 - (_control_cost(0.5, actions) + contact_cost), ~healthy
@@ -154,8 +147,7 @@ def _reach(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Out
 
 
 def _balance(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
-    finite = _finite(after)
-    terminated = ~finite | (np.abs(after["qpos"][:, 1]) > 0.2)
+    terminated = ~_finite(after) | (np.abs(after["qpos"][:, 1]) > 0.2)
     return (~terminated).astype(np.float64), terminated
 
 
@@ -171,12 +163,8 @@ def _balance_double(before: Fields, after: Fields, actions: np.ndarray, dt: floa
 MUJOCO_FORMULAS: dict[str, MujocoFormulas] = {
     "HalfCheetah-v5": MujocoFormulas(_observe_from(1), _run(0.1), _noise(0.1, normal=True)),
     "Swimmer-v5": MujocoFormulas(_observe_from(2), _run(1e-4), _noise(0.1)),
-    "Hopper-v5": MujocoFormulas(
-        _observe_from(1, 10.0), _hop((0.7, np.inf), (-0.2, 0.2), state_limit=100.0), _noise(5e-3)
-    ),
-    "Walker2d-v5": MujocoFormulas(
-        _observe_from(1, 10.0), _hop((0.8, 2.0), (-1.0, 1.0), state_limit=np.inf), _noise(5e-3)
-    ),
+    "Hopper-v5": MujocoFormulas(_observe_from(1, 10.0), _hop((0.7, np.inf), (-0.2, 0.2), 100.0), _noise(5e-3)),
+    "Walker2d-v5": MujocoFormulas(_observe_from(1, 10.0), _hop((0.8, 2.0), (-1.0, 1.0), np.inf), _noise(5e-3)),
     "InvertedPendulum-v5": MujocoFormulas(_observe_from(0), _balance, _noise(0.01)),
     "InvertedDoublePendulum-v5": MujocoFormulas(
         _observe_double_pendulum, _balance_double, _noise(0.1, normal=True), outputs=("site_xpos", "qfrc_constraint")

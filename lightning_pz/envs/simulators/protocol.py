@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from gymnasium.utils import seeding
 
 from lightning_pz.envs.specs import EnvSpec
 
+_Start = TypeVar("_Start")
+
 
 class Physics(NamedTuple):
-    """Generalized positions and velocities of n simulations, in the environment's units.
+    """Generalized positions, (n, Q) float64, and velocities, (n, V) float64, of n simulations, in the environment's units.
 
-    Attributes:
-        positions: (n, Q) float64. MuJoCo: `qpos` (m and rad); Mountain Car: position (m); Pendulum: angle
-            (rad, 0 is upright, not wrapped); anything else: the observation.
-        velocities: (n, V) float64. MuJoCo: `qvel` (m/s and rad/s); Mountain Car: position per step; Pendulum:
-            rad/s; anything else: empty, (n, 0).
+    MuJoCo: `qpos` (m and rad) and `qvel` (m/s and rad/s); Mountain Car: position (m) and position per step; Pendulum:
+    angle (rad, 0 is upright, not wrapped) and rad/s; anything else: the observation and an empty array, (n, 0).
     """
 
     positions: np.ndarray
@@ -28,69 +28,47 @@ class Transition(NamedTuple):
     """One control step of n simulations; row i of every array belongs to the i-th active slot.
 
     The arrays are the caller's own: no later step changes them.
-
-    Attributes:
-        observations: Before the step, (n, O) float64.
-        actions: As they were given, (n, A).
-        next_observations: After the step, (n, O) float64.
-        rewards: Gymnasium's own reward, (n,) float64.
-        terminated: Whether the environment ended the episode, (n,) bool. Running into the horizon is not
-            seen here: the rollout counts steps.
-        before: Physics before the step.
-        after: Physics after the step.
-        dt: Seconds of one control step; 1 where the environment has no unit of time.
     """
 
-    observations: np.ndarray
-    actions: np.ndarray
-    next_observations: np.ndarray
-    rewards: np.ndarray
-    terminated: np.ndarray
+    observations: np.ndarray  # before the step, (n, O) float64
+    actions: np.ndarray  # as they were given, (n, A)
+    next_observations: np.ndarray  # after the step, (n, O) float64
+    rewards: np.ndarray  # Gymnasium's own, (n,) float64
+    terminated: (
+        np.ndarray
+    )  # whether the environment ended the episode, (n,) bool; the rollout counts steps to the horizon
     before: Physics
     after: Physics
-    dt: float
+    dt: float  # seconds of one control step; 1 where the environment has no unit of time
 
 
 @runtime_checkable
 class Simulator(Protocol):
-    """Many independent episodes of one environment, each in a slot.
-
-    Attributes:
-        spec: The environment.
-        size: Number of slots.
-    """
+    """Many independent episodes of one environment, each in one of `size` slots."""
 
     spec: EnvSpec
     size: int
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Begin an episode in each of the first `len(seeds)` slots.
-
-        Args:
-            seeds: What `gymnasium.Env.reset(seed=...)` would be given, one per slot; at most `size`.
-
-        Returns:
-            The first observations, (len(seeds), O) float64.
-        """
+        """Begin an episode in each of the first slots, seeded as by Gymnasium; return observations, (seeds, O) float64."""
         ...
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
-        """Advance some slots by one control step and leave the others alone.
+        """Advance the active slots, (n,) increasing, by one control step and leave the others alone.
 
-        Args:
-            actions: (n, A) float32, as Gymnasium's action box has it: rewards and some physics depend on it
-                in the last digits.
-            active: Slot of each row, (n,) integers, increasing and without repetition.
+        Actions are (n, A) float32, as Gymnasium's box has them: rewards and some physics depend on it in the last digits.
         """
         ...
 
 
-def check_seeds(seeds: Sequence[int], size: int) -> None:
-    """Refuse more seeds than slots.
+def draw_starts(draw: Callable[[np.random.Generator], _Start], seeds: Sequence[int]) -> list[_Start]:
+    """Return what each seed's generator draws for the start of an episode, as Gymnasium seeds it."""
+    drawn = {seed: draw(seeding.np_random(int(seed))[0]) for seed in dict.fromkeys(seeds)}
+    return [drawn[seed] for seed in seeds]
 
-    Raises:
-        ValueError: None or too many.
-    """
+
+def check_seeds(seeds: Sequence[int], size: int) -> None:
+    """Raise `ValueError` for no seeds, or more than slots."""
     if not 0 < len(seeds) <= size:
         raise ValueError(f"this simulator has {size} slots and takes one seed for each, but got {len(seeds)}")
 

@@ -45,8 +45,7 @@ class ParametersEncoder(nn.Module):
     """Reads the weights, as the paper does, divided by their standard deviation under the prior, (P,). Memorizes: compare
     its train and held-out FVU.
 
-    References:
-        Tenedini et al., "From Parameters to Behaviors", arXiv 2509.22566.
+    Source: Tenedini et al., "From Parameters to Behaviors", arXiv 2509.22566.
     """
 
     reads = "params"

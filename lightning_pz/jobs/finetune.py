@@ -31,9 +31,8 @@ from lightning_pz.search.settings import SearchSettings
 def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
     """Do all runs that a command asks for, and print the closing table.
 
-    Raises:
-        UserError: Files and settings do not fit together.
-        KeyboardInterrupt: After the table; finished runs and saved states stay.
+    Raises `UserError`: files and settings do not fit together. `KeyboardInterrupt`: after the table; finished runs and
+    saved states stay.
     """
     assert jobs.checkpoint is not None
     model = load_autoencoder(jobs.checkpoint)

@@ -44,40 +44,24 @@ from lightning_pz.search.starts import anchoring_shift, behavior_sigma, given_po
 
 @dataclass(frozen=True)
 class SearchJob:
-    """One run: everything a worker process must know.
+    """One run: everything a worker process must know."""
 
-    Attributes:
-        number: Place among the command's runs.
-        checkpoint: The autoencoder.
-        checkpoint_digest: SHA-256 of that file.
-        settings: Of the search.
-        logs: Folder for runs.
-        threads: Threads that step physics.
-        pool: Where the checkpoint's pool lies, if it was moved.
-    """
-
-    number: int
-    checkpoint: str
-    checkpoint_digest: str
-    settings: SearchSettings
-    logs: str
-    threads: int
-    pool: str | None = None
+    number: int  # Place among the command's runs
+    checkpoint: str  # The autoencoder
+    checkpoint_digest: str  # SHA-256 of that file
+    settings: SearchSettings  # Of the search
+    logs: str  # Folder for runs
+    threads: int  # Threads that step physics
+    pool: str | None = None  # Where the checkpoint's pool lies, if it was moved
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Result of a run.
+    """Result of a run."""
 
-    Attributes:
-        folder: Its folder.
-        summary: Its summary; None if it was interrupted.
-        found: Whether it was finished before.
-    """
-
-    folder: Path
-    summary: dict[str, Any] | None
-    found: bool = False
+    folder: Path  # Its folder
+    summary: dict[str, Any] | None  # Its summary; None if it was interrupted
+    found: bool = False  # Whether it was finished before
 
 
 def build_search(
@@ -85,8 +69,7 @@ def build_search(
 ) -> tuple[Objective, Search]:
     """Return the objective and the search of one run.
 
-    Raises:
-        UserError: The policy that the search begins at is missing, unknown, or of another network.
+    Raises `UserError`: the policy that the search begins at is missing, unknown, or of another network.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -113,9 +96,8 @@ def build_search(
 def run_search(job: SearchJob, on_steps: Callable[[int], None] = lambda steps: None) -> SearchResult:
     """Do one run, unless it is finished already.
 
-    Raises:
-        UserError: Files and settings do not fit together, or no episode of the search stayed finite.
-        KeyboardInterrupt: After the state is saved.
+    Raises `UserError`: files and settings do not fit together, or no episode of the search stayed finite.
+    `KeyboardInterrupt`: after the state is saved.
     """
     model = load_autoencoder(job.checkpoint)
     parents, name, identity = place_of(job, model)
@@ -176,8 +158,7 @@ def place_of(job: SearchJob, model: BehaviorAutoencoder) -> tuple[list[Path], st
 def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     """Return everything that decides a run's result, by its content.
 
-    Raises:
-        UserError: The environment has changed, or there is no such task or start.
+    Raises `UserError`: the environment has changed, or there is no such task or start.
     """
     settings = job.settings
     env = environment_now(model.env, job.checkpoint)

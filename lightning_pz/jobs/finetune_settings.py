@@ -26,9 +26,6 @@ class JobSettings:
         logs: Folder for runs.
         progress: Whether to draw a progress bar; on a terminal only if null.
         pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` and `pool_top` read it.
-
-    Raises:
-        UserError: A value outside its range.
     """
 
     checkpoint: str | None = None
@@ -46,8 +43,7 @@ class JobSettings:
 def with_defaults(arguments: list[str]) -> list[str]:
     """Put the shipped settings before the user's own arguments.
 
-    Raises:
-        UserError: A `--config` that is no text file.
+    Raises `UserError`: a `--config` that is no text file.
     """
     given_configs(arguments)
     return ["--config", str(conf_dir() / "finetune.yaml"), *arguments]

@@ -49,12 +49,11 @@ class FitResult:
 def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
     """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work.
 
+    Raises `UserError`: settings that contradict the environment or each other.
+
     Args:
         arguments: Words of the command line, presets expanded.
         description: First lines of `--help`.
-
-    Raises:
-        UserError: Settings that contradict the environment or each other.
     """
     cli = FitCLI(arguments, description)
     data: PolicyPoolDataModule = cli.datamodule
@@ -81,10 +80,8 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
 def run_fit(cli: FitCLI) -> FitResult | None:
     """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP.
 
-    Raises:
-        UserError: Nothing was validated, the pool differs from that of the run that is resumed, or another process
-            works on that run.
-        KeyboardInterrupt: The run was interrupted; the last checkpoint stays.
+    Raises `UserError`: nothing was validated, the pool differs from that of the run that is resumed, or another process
+    works on that run. `KeyboardInterrupt`: the run was interrupted; the last checkpoint stays.
     """
     data: PolicyPoolDataModule = cli.datamodule
     with _interruptible():

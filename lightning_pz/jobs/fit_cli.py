@@ -116,8 +116,7 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that are always there; the logger comes with the run folder.
 
-        Raises:
-            UserError: Lightning refuses a setting.
+        Raises `UserError`: Lightning refuses a setting.
         """
         self.history = History()
         try:
@@ -146,8 +145,7 @@ class FitCLI(LightningCLI):
     def find_run(self) -> None:
         """Find the run to resume, if any, and check that it is a run of these settings.
 
-        Raises:
-            UserError: There is none, or it is one of other settings; a new run's name is taken.
+        Raises `UserError`: there is none, or it is one of other settings; a new run's name is taken.
         """
         config = self.config
         if config.ckpt_path:
@@ -191,8 +189,7 @@ def forget_run_folder() -> None:
 def new_run_folder(parent: Path, base: str, name: str | None) -> Path:
     """Make and return a run folder that no other run has, also none that begins at this moment.
 
-    Raises:
-        UserError: A name was given and is taken.
+    Raises `UserError`: a name was given and is taken.
     """
     if name is not None:
         if not claim_folder(parent / name):
@@ -211,8 +208,7 @@ def _check_free(folder: Path) -> None:
 def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, Any]) -> Path:
     """Return the checkpoint to resume from, of a run of this very identity: a path, or `last` for the newest in `parent`.
 
-    Raises:
-        UserError: There is none, or it is of a run of other settings.
+    Raises `UserError`: there is none, or it is of a run of other settings.
     """
     if given != "last":
         path = Path(given)

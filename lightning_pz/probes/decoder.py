@@ -61,14 +61,10 @@ def active_by_divergence(
     """Return how many latents have a mean KL divergence above a threshold, of divergences (N, k), all in nats.
 
     The standard error is that of a count of independent latents, each of which may truly be on the other side of the
-    threshold: `sqrt(sum_j p_j (1 - p_j))`, p_j the normal probability that its mean divergence is above.
-
-    Raises:
-        UserError: Fewer than two policies, or divergences that are not finite.
-
-    References:
-        Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, section 5.2, with the divergence
-        in place of the posterior mean's variance.
+    threshold: `sqrt(sum_j p_j (1 - p_j))`, p_j the normal probability that its mean divergence is above. Raises
+    `UserError`: fewer than two policies, or divergences that are not finite. Source: Burda, Grosse and Salakhutdinov,
+    "Importance weighted autoencoders", ICLR 2016, section 5.2, with the divergence in place of the posterior mean's
+    variance.
     """
     if len(divergences) < 2 or not bool(torch.isfinite(divergences).all()):
         raise UserError(

@@ -16,14 +16,10 @@ Points = Float[Tensor, "points features"]
 
 @dataclass(frozen=True)
 class ProbeEstimate:
-    """An estimate of a probe.
+    """An estimate of a probe."""
 
-    Attributes:
-        value: The estimate; NaN only where the probe's documentation says so.
-        standard_error: Its standard error over the draw of the points, in the same unit; NaN where none is known.
-    """
-
-    value: float
+    value: float  # The estimate; NaN only where the probe's documentation says so
+    # Its standard error over the draw of the points, in the same unit; NaN where none is known
     standard_error: float = math.nan
 
 

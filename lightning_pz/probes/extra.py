@@ -29,8 +29,7 @@ def check_estimators(names: Sequence[str]) -> None:
 def extra_estimate(name: str, points: Points, seed: int = 0) -> ProbeEstimate:
     """Return the estimate of a class in `skdim.id`, such as `CorrInt`, with its own standard error where it has one.
 
-    Raises:
-        UserError: An unknown name, or points that the estimator refuses.
+    Raises `UserError`: an unknown name, or points that the estimator refuses.
     """
     check_estimators([name])
     import skdim

@@ -23,10 +23,7 @@ def jacobian_grams(
     """Return `J^T J / outputs` for each output of a function of one latent, (k,), at each of the latents, (n, k).
 
     J comes from forward-mode differentiation. The square root of `u^T G u` is then the root mean square change of the
-    outputs per unit step along u.
-
-    Raises:
-        UserError: A Jacobian that is not finite.
+    outputs per unit step along u. Raises `UserError`: a Jacobian that is not finite.
     """
     found: list[list[Tensor]] = []
     with torch.inference_mode(False), torch.no_grad():
@@ -73,10 +70,8 @@ def largest_lipschitz(grams: Grams) -> ProbeEstimate:
 def step_scale(constant: ProbeEstimate, change: float) -> float:
     """Return the step of the whitened latent that changes the action by at most `change`, to first order.
 
-    The change is a root mean square in half action boxes; the constant is that of `lipschitz`.
-
-    Raises:
-        UserError: A change that is not positive, or a decoder that ignores its latent.
+    The change is a root mean square in half action boxes; the constant is that of `lipschitz`. Raises `UserError`: a
+    change that is not positive, or a decoder that ignores its latent.
     """
     if not (math.isfinite(change) and change > 0):
         raise UserError(f"a step scale expects a change of behavior above 0, but got {change}")

@@ -28,23 +28,15 @@ LOCAL_NEIGHBORS = 100
 
 @dataclass(frozen=True)
 class SpaceProbe:
-    """All estimates of one space.
+    """All estimates of one space."""
 
-    Attributes:
-        points: Distinct points that were measured.
-        features: Coordinates of each.
-        duplicates: Points that were left out because another was the same.
-        estimates: By name; NaN where `notes` says why.
-        surrogates: The same estimators on a Gaussian cloud with the same spectrum; empty if not asked for.
-        notes: By name, why an estimate is NaN.
-    """
-
-    points: int
-    features: int
-    duplicates: int
-    estimates: dict[str, ProbeEstimate] = field(default_factory=dict)
+    points: int  # Distinct points that were measured
+    features: int  # Coordinates of each
+    duplicates: int  # Points that were left out because another was the same
+    estimates: dict[str, ProbeEstimate] = field(default_factory=dict)  # By name; NaN where `notes` says why
+    # The same estimators on a Gaussian cloud with the same spectrum; empty if not asked for
     surrogates: dict[str, ProbeEstimate] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)  # By name, why an estimate is NaN
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data for JSON; NaN becomes null."""

@@ -46,8 +46,8 @@ def distinct_points(points: Points) -> tuple[Float[Tensor, "kept features"], Int
 def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
     """Return the k <= N - 1 exact Euclidean nearest neighbors of points without duplicates, (N, D), in double precision.
 
-    Raises:
-        UserError: Points that are not finite or all equal, duplicates among them, or not more points than neighbors.
+    Raises `UserError`: points that are not finite or all equal, duplicates among them, or not more points than
+    neighbors.
     """
     check_points(points, 2, "a table of nearest neighbors")
     count = len(points)
@@ -72,11 +72,9 @@ def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "poin
 
     Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`, never less than
     the first term. Independence would give the first term alone, which is 15 to 40 % too small a standard error for
-    ratios of neighbor distances (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for the
-    largest neighborhoods).
-
-    References:
-        The variance of sums over a dependency graph: Baldi and Rinott, Annals of Probability 17 (1989) 1646.
+    ratios of neighbor distances (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for
+    the largest neighborhoods). Source: The variance of sums over a dependency graph: Baldi and Rinott, Annals of
+    Probability 17 (1989) 1646.
     """
     count = len(scores)
     own = torch.arange(count)[:, None].expand_as(indices)

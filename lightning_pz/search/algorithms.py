@@ -33,6 +33,8 @@ def make_search(
 ) -> Search:
     """Return the search that the settings ask for.
 
+    Raises `UserError`: a missing extra, or a seed that the algorithm cannot take.
+
     Args:
         settings: Algorithm, seed and everything else.
         objective: Returns of policies on the task.
@@ -43,9 +45,6 @@ def make_search(
             the former, for searches in latents that begin at given policies; nothing if None.
         latent_sigma: First standard deviation of `pgpe` or `cmaes` in the latents; the settings' if None. An offset of
             weights beside the latents and weights after a release keep the settings' own `sigma`.
-
-    Raises:
-        UserError: A missing extra, or a seed that the algorithm cannot take.
     """
     s = settings
     if s.algorithm in BASELINES:

@@ -37,7 +37,8 @@ class BaselineState(NamedTuple):
 class BaselineSearch:
     """A learner of Stable-Baselines3 behind `lightning_pz.search.generation.Search`.
 
-    It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve.
+    It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve. Raises
+    `UserError`: the package is not installed, or the seed belongs to an evaluation or test episode.
 
     Args:
         algorithm: `ppo`, `sac`, `td3` or `ddpg`.
@@ -45,9 +46,6 @@ class BaselineSearch:
         problem: The task.
         seed: Of the learner and its episodes.
         budget: Environment steps of the whole search, which bounds the replay buffer.
-
-    Raises:
-        UserError: The package is not installed, or the seed belongs to an evaluation or test episode.
     """
 
     resumable: ClassVar[bool] = False
@@ -96,8 +94,7 @@ class BaselineSearch:
     def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
         """Learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes.
 
-        Raises:
-            UserError: An observation, a reward, or what the learner makes of them is not finite.
+        Raises `UserError`: an observation, a reward, or what the learner makes of them is not finite.
         """
         model, before = state.model, state.model.num_timesteps
         try:

@@ -2,9 +2,8 @@
 
     grad_z J = (dg/dz)^T grad_theta J
 
-References:
-    Williams 1992, Simple Statistical Gradient-Following Algorithms (REINFORCE). The chain through a decoder is
-    from Tenedini et al., From Parameters to Behaviors.
+Source: Williams 1992, Simple Statistical Gradient-Following Algorithms (REINFORCE). The chain through a decoder is from
+Tenedini et al., From Parameters to Behaviors.
 """
 
 from __future__ import annotations
@@ -110,37 +109,23 @@ def likelihood_gradient(
 
 
 class GradientState(NamedTuple):
-    """State of some policies that are improved side by side.
+    """State of some policies that are improved side by side."""
 
-    Attributes:
-        generation: Generations so far, the trial of the starts included.
-        steps: Environment steps so far.
-        released: Whether the points are weights, the decoder having been released.
-        points: (G, d) float64; (0, d) before the starts were tried.
-        scores: Running mean of each policy's return, (G,) float64.
-        mover: Adam's state.
-    """
-
-    generation: int
-    steps: int
-    released: bool
-    points: Tensor
-    scores: Tensor
-    mover: Adam
+    generation: int  # Generations so far, the trial of the starts included
+    steps: int  # Environment steps so far
+    released: bool  # Whether the points are weights, the decoder having been released
+    points: Tensor  # (G, d) float64; (0, d) before the starts were tried
+    scores: Tensor  # Running mean of each policy's return, (G,) float64
+    mover: Adam  # Adam's state
 
 
 @dataclass(eq=False, kw_only=True)
 class GradientSearch(SearchFromStarts):
-    """Policy gradient on several decoded policies, the best of the starts, behind `lightning_pz.search.generation.Search`.
-
-    Attributes:
-        settings: Policies, episodes, noise, rates.
-        latents: The latent space.
-    """
+    """Policy gradient on several decoded policies, the best of the starts, behind `lightning_pz.search.generation.Search`."""
 
     state_types: ClassVar[tuple[type, ...]] = (GradientState, Adam)
-    settings: GradientSettings
-    latents: SearchSpace
+    settings: GradientSettings  # Policies, episodes, noise, rates
+    latents: SearchSpace  # The latent space
 
     @property
     def generation_episodes(self) -> int:

@@ -39,31 +39,18 @@ _FORMER_MODULES = {
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a run; plain data except the search's own state.
+    """State of a run; plain data except the search's own state."""
 
-    Attributes:
-        search: The search's state.
-        env_steps: Environment steps of the search so far.
-        seconds: Wall time, evaluation included, over all sittings.
-        invalid: Policies that turned non-finite so far.
-        barren: Generations in a row, up to this one, without an episode that stayed finite.
-        evaluated_at: Environment steps at the last evaluation.
-        since_better: Evaluations since the best one.
-        best_return: Highest evaluation return, minus infinity before the first.
-        best: The incumbent it belongs to.
-        rows: The curve, in the order of `COLUMNS`.
-    """
-
-    search: Any
-    env_steps: int = 0
-    seconds: float = 0.0
-    invalid: int = 0
-    barren: int = 0
-    evaluated_at: int = 0
-    since_better: int = 0
-    best_return: float = -math.inf
-    best: SavedPolicy | None = None
-    rows: list[list[float]] = field(default_factory=list)
+    search: Any  # The search's state
+    env_steps: int = 0  # Environment steps of the search so far
+    seconds: float = 0.0  # Wall time, evaluation included, over all sittings
+    invalid: int = 0  # Policies that turned non-finite so far
+    barren: int = 0  # Generations in a row, up to this one, without an episode that stayed finite
+    evaluated_at: int = 0  # Environment steps at the last evaluation
+    since_better: int = 0  # Evaluations since the best one
+    best_return: float = -math.inf  # Highest evaluation return, minus infinity before the first
+    best: SavedPolicy | None = None  # The incumbent it belongs to
+    rows: list[list[float]] = field(default_factory=list)  # The curve, in the order of `COLUMNS`
 
     @property
     def is_barren(self) -> bool:
@@ -90,7 +77,8 @@ def search_until_done(
     """Run a search to the end of its budget, from its saved state if there is one.
 
     It stops before the first generation that might exceed the budget, or after `BARREN` generations without an episode
-    that stays finite. Evaluation episodes are the same ones every time and cost no budget.
+    that stays finite. Evaluation episodes are the same ones every time and cost no budget. Raises `UserError`: the
+    saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved.
 
     Args:
         search: The algorithm.
@@ -98,10 +86,6 @@ def search_until_done(
         settings: Budget, evaluation and interval of saving.
         folder: Where to log and save.
         on_steps: Called with the environment steps so far after each generation.
-
-    Raises:
-        UserError: The saved state is broken, or no episode at all stayed finite.
-        KeyboardInterrupt: After the state is saved.
     """
     types = (*search.state_types, Layout, SavedPolicy)
     former = [(t, f"{_FORMER_MODULES[t.__module__]}.{t.__name__}") for t in types if t.__module__ in _FORMER_MODULES]

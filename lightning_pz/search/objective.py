@@ -29,33 +29,20 @@ EVALUATION_SEEDS, TEST_SEEDS = 10_000_000, 20_000_000
 
 @dataclass(frozen=True)
 class Problem:
-    """One task of one environment, and what its policies share.
+    """One task of one environment, and what its policies share."""
 
-    Attributes:
-        network: Layout, standardization and action box.
-        spec: The environment.
-        task: Name of the task.
-        reward: Its reward function.
-    """
-
-    network: PolicyNetwork
-    spec: EnvSpec
-    task: str
-    reward: TaskFunction
+    network: PolicyNetwork  # Layout, standardization and action box
+    spec: EnvSpec  # The environment
+    task: str  # Name of the task
+    reward: TaskFunction  # Its reward function
 
 
 class PolicyReturns(NamedTuple):
-    """Returns of some policies.
+    """Returns of some policies."""
 
-    Attributes:
-        mean: Mean return of each policy over the episodes, (N,) float64; NaN if one of them was invalid.
-        each: Return of each episode, (N, E).
-        steps: Environment steps taken.
-    """
-
-    mean: np.ndarray
-    each: np.ndarray
-    steps: int
+    mean: np.ndarray  # Mean return of each policy over the episodes, (N,) float64; NaN if one of them was invalid
+    each: np.ndarray  # Return of each episode, (N, E)
+    steps: int  # Environment steps taken
 
     @property
     def is_lost(self) -> bool:

@@ -188,9 +188,6 @@ class SearchSettings:
         random_latent: Settings of `random_latent`.
         gradient: Settings of `gradient`.
         baselines: Settings of `ppo`, `sac`, `td3` and `ddpg`.
-
-    Raises:
-        UserError: A value outside its range, or settings that contradict each other.
     """
 
     algorithm: Algorithm = "pgpe"

@@ -18,20 +18,15 @@ Decode = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Points of which a standard normal cloud covers the useful ones.
+    """Points of which a standard normal cloud covers the useful ones."""
 
-    Attributes:
-        size: Coordinates of a point, d.
-        decode: From points to weights.
-        draw: From a number n and a seed to n points to begin at, (n, d) float64; the middle of the latents is the first.
-        encode: From weights, (n, P), to points, (n, d) float64; None if there is no way back.
-        sample: From a number n and a generator to n random points, (n, d) float64; None without a distribution.
-    """
-
-    size: int
-    decode: Decode
+    size: int  # Coordinates of a point, d
+    decode: Decode  # From points to weights
+    # From a number n and a seed to n points to begin at, (n, d) float64; the middle of the latents is the first
     draw: Callable[[int, int], Tensor]
+    # From weights, (n, P), to points, (n, d) float64; None if there is no way back
     encode: Callable[[Tensor], Tensor] | None = None
+    # From a number n and a generator to n random points, (n, d) float64; None without a distribution
     sample: Callable[[int, torch.Generator], Tensor] | None = None
 
 

@@ -32,10 +32,8 @@ def start_file(settings: SearchSettings) -> Path:
 def given_policies(network: PolicyNetwork, settings: SearchSettings, pool: Pool | None) -> tuple[Tensor, Tensor]:
     """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O).
 
-    The network is what the decoder's policies share; the pool is needed for `pool_best` and `pool_top`.
-
-    Raises:
-        UserError: The policy is missing or belongs to another network, or the pool does not know its best ones.
+    The network is what the decoder's policies share; the pool is needed for `pool_best` and `pool_top`. Raises
+    `UserError`: the policy is missing or belongs to another network, or the pool does not know its best ones.
     """
     if settings.start in STARTS:
         assert pool is not None
@@ -101,11 +99,8 @@ def behavior_sigma(
 ) -> float | None:
     """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents; None without it.
 
-    The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O). Weights have
-    the settings' own `sigma`.
-
-    Raises:
-        UserError: A decoder that ignores its latent.
+    The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O). Weights
+    have the settings' own `sigma`. Raises `UserError`: a decoder that ignores its latent.
     """
     if settings.behavior_step is None:
         return None

@@ -1,7 +1,6 @@
 """CMA-ES from the package `cma`: the strong opponent where there are few coordinates.
 
-References:
-    Hansen and Ostermeier 2001, Completely Derandomized Self-Adaptation in Evolution Strategies.
+Source: Hansen and Ostermeier 2001, Completely Derandomized Self-Adaptation in Evolution Strategies.
 """
 
 from __future__ import annotations
@@ -20,30 +19,23 @@ from lightning_pz.search.settings import CmaesSettings, check_algorithm_package
 
 
 class CmaesState(NamedTuple):
-    """The package's own object, random generator included.
+    """The package's own object, random generator included."""
 
-    Attributes:
-        strategy: The pickled object.
-        asked: The points of the last `ask`, (n, D) float64; (0, D) before that. D is at least 2.
-    """
-
-    strategy: bytes
-    asked: Tensor
+    strategy: bytes  # The pickled object
+    asked: Tensor  # The points of the last `ask`, (n, D) float64; (0, D) before that. D is at least 2
 
 
 class Cmaes:
     """CMA-ES behind `lightning_pz.search.optimizers.protocol.Optimizer`; it maximizes, by ranks.
 
-    The package needs two coordinates, so that a single one gets an idle companion.
+    The package needs two coordinates, so that a single one gets an idle companion. Raises `UserError`: the package is
+    not installed.
 
     Args:
         settings: Population and first step size.
         size: Coordinates of a point, d; they decide the usual population, 4 + 3 ln d.
         diagonal: Adapt only a standard deviation per coordinate, which is affordable for thousands of them (Ros and
             Hansen 2008, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity).
-
-    Raises:
-        UserError: The package is not installed.
     """
 
     def __init__(self, settings: CmaesSettings, size: int, *, diagonal: bool = False) -> None:

@@ -1,8 +1,7 @@
 """Policy gradients with parameter-based exploration (PGPE): symmetric pairs, ranks, a sigma that follows its gradient.
 
-References:
-    Sehnke et al. 2010, Parameter-exploring Policy Gradients: the likelihood gradients and step sizes in
-    proportion to sigma squared. Toklu et al. 2020: ClipUp, and the 20 % bound on a change of sigma.
+Source: Sehnke et al. 2010, Parameter-exploring Policy Gradients: the likelihood gradients and step sizes in proportion
+to sigma squared. Toklu et al. 2020: ClipUp, and the 20 % bound on a change of sigma.
 """
 
 from __future__ import annotations
@@ -29,19 +28,12 @@ Pairs = Float[Tensor, " pairs"]
 
 
 class PgpeState(NamedTuple):
-    """A Gaussian search distribution with independent coordinates.
+    """A Gaussian search distribution with independent coordinates."""
 
-    Attributes:
-        center: Its mean, (d,) float64.
-        sigma: Its standard deviations, (d,).
-        mover: State of ClipUp or Adam, which moves the center.
-        generator: State of the random generator, uint8.
-    """
-
-    center: Tensor
-    sigma: Tensor
-    mover: ClipUp | Adam
-    generator: Tensor
+    center: Tensor  # Its mean, (d,) float64
+    sigma: Tensor  # Its standard deviations, (d,)
+    mover: ClipUp | Adam  # State of ClipUp or Adam, which moves the center
+    generator: Tensor  # State of the random generator, uint8
 
 
 def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector) -> Vector:

@@ -60,8 +60,7 @@ class Optimizer(Protocol[State]):
 def centered_ranks(fitness: Fitness) -> Fitness:
     """Return ranks from -0.5 (worst) to 0.5 (best), equal ones sharing their mean; non-finite values rank last.
 
-    References:
-        Salimans et al. 2017, Evolution Strategies as a Scalable Alternative to Reinforcement Learning.
+    Source: Salimans et al. 2017, Evolution Strategies as a Scalable Alternative to Reinforcement Learning.
     """
     if len(fitness) < 2:
         return torch.zeros_like(fitness)

@@ -13,17 +13,11 @@ from lightning_pz.search.settings import RandomLatentSettings
 
 
 class RandomState(NamedTuple):
-    """The best point so far.
+    """The best point so far."""
 
-    Attributes:
-        best: The best point, (d,) float64; the start before any was tried.
-        fitness: Its fitness; minus infinity before any was tried.
-        generator: State of the random generator, uint8.
-    """
-
-    best: Tensor
-    fitness: float
-    generator: Tensor
+    best: Tensor  # The best point, (d,) float64; the start before any was tried
+    fitness: float  # Its fitness; minus infinity before any was tried
+    generator: Tensor  # State of the random generator, uint8
 
 
 class RandomLatent:

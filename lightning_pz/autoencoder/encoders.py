@@ -13,11 +13,8 @@ from torch import Tensor, nn
 def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
     """Build Linear, LayerNorm, SiLU for every hidden width, then a last Linear.
 
-    LayerNorm is the one choice here that moves held-out FVU much.
-
-    Args:
-        sizes: Widths from input to output.
-        dropout: Share of hidden units dropped in training.
+    LayerNorm is the one choice here that moves held-out FVU much. `dropout` is the share of hidden units dropped in
+    training.
     """
     layers: list[nn.Module] = []
     for size, out in itertools.pairwise(sizes[:-1]):

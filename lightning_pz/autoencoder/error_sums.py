@@ -69,11 +69,7 @@ def prefix_errors(
 ) -> Float[Tensor, "sizes policies"]:
     """Return each policy's squared action error when only its first latents are kept and the rest are zero, (K, N).
 
-    Args:
-        latents: (N, k).
-        act: From latents, (N, k), to actions, (N, S, A).
-        target: The policies' own actions.
-        sizes: How many latents to keep, K of them.
+    `act` maps latents, (N, k), to actions, (N, S, A); `sizes` holds K numbers.
     """
     k = latents.shape[1]
     masks = [prefix_mask(torch.tensor([size]), k).to(latents) for size in sizes]

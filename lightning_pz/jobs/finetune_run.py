@@ -47,10 +47,10 @@ class SearchJob:
     """One run: everything a worker process must know."""
 
     number: int  # Place among the command's runs
-    checkpoint: str  # The autoencoder
+    checkpoint: str
     checkpoint_digest: str  # SHA-256 of that file
-    settings: SearchSettings  # Of the search
-    logs: str  # Folder for runs
+    settings: SearchSettings
+    logs: str
     threads: int  # Threads that step physics
     pool: str | None = None  # Where the checkpoint's pool lies, if it was moved
 
@@ -59,7 +59,7 @@ class SearchJob:
 class SearchResult:
     """Result of a run."""
 
-    folder: Path  # Its folder
+    folder: Path
     summary: dict[str, Any] | None  # Its summary; None if it was interrupted
     found: bool = False  # Whether it was finished before
 

@@ -49,11 +49,8 @@ class FitResult:
 def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
     """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work.
 
-    Raises `UserError`: settings that contradict the environment or each other.
-
-    Args:
-        arguments: Words of the command line, presets expanded.
-        description: First lines of `--help`.
+    Raises `UserError`: settings that contradict the environment or each other. `description` holds the first lines of
+    `--help`.
     """
     cli = FitCLI(arguments, description)
     data: PolicyPoolDataModule = cli.datamodule

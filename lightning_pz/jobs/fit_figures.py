@@ -13,11 +13,7 @@ from lightning_pz.common.plotting import BLUE, GRAY, GREEN, ORANGE, RED, legend,
 def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: float, title: str) -> Figure:
     """Draw held-out and training FVU against training steps, with the linear references.
 
-    Args:
-        history: (step, held-out FVU, training FVU) at each validation.
-        pca: FVU of PCA on actions at the same k.
-        affine: FVU of the best affine policy for each policy.
-        title: What was fitted.
+    `history` holds (step, held-out FVU, training FVU) at each validation.
     """
     figure, axes = single()
     steps, held_out, train = np.array(history).T
@@ -34,10 +30,7 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
 def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: str) -> Figure:
     """Draw FVU against the number of leading latents that are kept, both axes logarithmic.
 
-    Args:
-        curve: Test FVU by number of latents.
-        pca: FVU of PCA on actions by number of components.
-        title: What was fitted.
+    `curve` is the test FVU by number of latents, `pca` that of PCA on actions by number of components.
     """
     figure, axes = single()
     axes.plot(list(curve), list(curve.values()), "o-", color=BLUE, markersize=3, label="first k latents, test policies")
@@ -55,10 +48,7 @@ def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: st
 def reconstruction(actions: np.ndarray, rebuilt: np.ndarray, value: float) -> Figure:
     """Draw reconstructed against true actions of held-out policies on held-out states, all coordinates together.
 
-    Args:
-        actions: True actions, any shape, in -1..1.
-        rebuilt: Reconstructed actions, same shape.
-        value: FVU, for the title.
+    Actions lie in -1..1; `value` is their FVU.
     """
     figure, axes = single(width=4.2, height=3.8)
     box = (-1, 1)
@@ -75,12 +65,8 @@ def reconstruction(actions: np.ndarray, rebuilt: np.ndarray, value: float) -> Fi
 def latent_scatter(latents: np.ndarray, color: np.ndarray, title: str) -> Figure:
     """Draw the first two latent coordinates of held-out policies, colored by their first behavior component.
 
-    With one coordinate, the component itself is drawn against it.
-
-    Args:
-        latents: (N, k), k >= 1; whitened or not.
-        color: First principal component of the actions, (N,), no unit.
-        title: What was fitted.
+    With one coordinate, the component itself is drawn against it. Latents are (N, k), k >= 1; `color`, (N,), is the
+    first principal component of the actions.
     """
     figure, axes = single(width=4.8, height=3.8)
     if latents.shape[1] == 1:

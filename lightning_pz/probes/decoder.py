@@ -32,12 +32,8 @@ def jacobian_probes(
 ) -> dict[str, ProbeEstimate]:
     """Return ranks and Lipschitz constants of the maps to weights and to actions, per standard deviation of the latents.
 
-    Args:
-        decoder: From latents, (N, k), to flat weights, (N, P), with a buffer `prior_std`; weights count in its units.
-        layout: Shape of the policies.
-        states: Standardized states on which they act, (S, O).
-        latents: The latents at which to measure, (n, k).
-        covariance: Of the latents over the pool, (k, k).
+    The decoder maps latents, (N, k), to flat weights, (N, P), which count in units of its buffer `prior_std`. The
+    states are standardized, (S, O); the covariance, (k, k), is that of the latents over the pool.
     """
     scale = decoder.prior_std
     free = torch.where(scale > 0, 1 / scale, 0.0)  # type: ignore[arg-type, operator]

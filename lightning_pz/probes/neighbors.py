@@ -73,7 +73,7 @@ def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "poin
     Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`, never less than
     the first term. Independence would give the first term alone, which is 15 to 40 % too small a standard error for
     ratios of neighbor distances (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for
-    the largest neighborhoods). Source: The variance of sums over a dependency graph: Baldi and Rinott, Annals of
+    the largest neighborhoods). Source: the variance of sums over a dependency graph: Baldi and Rinott, Annals of
     Probability 17 (1989) 1646.
     """
     count = len(scores)

@@ -38,14 +38,8 @@ class BaselineSearch:
     """A learner of Stable-Baselines3 behind `lightning_pz.search.generation.Search`.
 
     It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve. Raises
-    `UserError`: the package is not installed, or the seed belongs to an evaluation or test episode.
-
-    Args:
-        algorithm: `ppo`, `sac`, `td3` or `ddpg`.
-        settings: How often to evaluate.
-        problem: The task.
-        seed: Of the learner and its episodes.
-        budget: Environment steps of the whole search, which bounds the replay buffer.
+    `UserError`: the package is not installed, or the seed belongs to an evaluation or test episode. The seed is that of
+    the learner and its episodes; the budget of the whole search bounds the replay buffer.
     """
 
     resumable: ClassVar[bool] = False

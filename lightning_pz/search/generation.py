@@ -33,23 +33,18 @@ class Search(Protocol):
     @property
     def least_budget(self) -> int:
         """The most environment steps that the starts and one generation can take."""
-        ...
 
     def begin(self) -> Any:
         """Return the first state, before any environment step."""
-        ...
 
     def cost(self, state: Any) -> int:
         """Return the most environment steps that the next generation can take."""
-        ...
 
     def step(self, state: Any) -> tuple[Any, Generation]:
         """Take one generation and return the next state; the given one does not change if `resumable`."""
-        ...
 
     def incumbent(self, state: Any) -> SavedPolicy:
         """Return the policy that is the search's answer so far."""
-        ...
 
 
 @dataclass(eq=False, kw_only=True)

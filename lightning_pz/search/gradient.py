@@ -35,10 +35,8 @@ _CHUNK_STATES = 1 << 14
 def chain(decode: Decode, points: Vectors, gradient: Callable[[Tensor], Tensor]) -> Vectors:
     """Return the gradient with respect to the points, `(dg/dz)^T grad_theta J` for each policy.
 
-    Args:
-        decode: From points to weights, differentiable, each policy from its own point.
-        points: Where to take it, (G, d).
-        gradient: From weights, (G, P), to the gradient of the objective with respect to them, (G, P).
+    `decode` is differentiable, each policy from its own point; `gradient` maps weights, (G, P), to the gradient of the
+    objective with respect to them.
     """
     leaf = points.detach().requires_grad_()
     with torch.enable_grad():
@@ -61,11 +59,8 @@ def advantages(returns: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Subtract a baseline from returns-to-go and scale each policy's to a mean square of 1.
 
     The baseline of a step is the mean, at that step, of the policy's *other* episodes that were still running (0 where
-    none was), so it does not depend on the action that it judges and adds no bias.
-
-    Args:
-        returns: Returns-to-go, (G, E, T).
-        mask: Steps that were played, (G, E, T).
+    none was), so it does not depend on the action that it judges and adds no bias. Returns-to-go and the mask of steps
+    that were played are (G, E, T).
     """
     kept = np.where(mask, returns, 0.0)
     others = mask.sum(axis=1, keepdims=True) - mask
@@ -87,14 +82,8 @@ def likelihood_gradient(
 ) -> Float[Tensor, "policies params"]:
     """Return `sum_t weight_t grad_theta log N(a_t; pi_theta(s_t), noise^2)`, over the number of states played.
 
-    Args:
-        network: What the policies share.
-        params: Their weights, (G, P).
-        observations: Raw, (G, M, O).
-        actions: Chosen there, before clipping, (G, M, A), in the action's units, as `noise`.
-        weights: Advantages, (G, M).
-        mask: Which states were played; the others are padding.
-        noise: Standard deviation of the exploration, (A,).
+    Observations are raw, (G, M, O); actions, (G, M, A), were chosen there before clipping, in units of the action, as
+    is the noise's standard deviation; the weights, (G, M), are advantages; states outside the mask are padding.
     """
     leaf = params.detach().requires_grad_()
     share = weights * mask / mask.sum(dim=1, keepdim=True).clamp_min(1)

@@ -78,14 +78,8 @@ def search_until_done(
 
     It stops before the first generation that might exceed the budget, or after `BARREN` generations without an episode
     that stays finite. Evaluation episodes are the same ones every time and cost no budget. Raises `UserError`: the
-    saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved.
-
-    Args:
-        search: The algorithm.
-        objective: Plays the evaluation episodes.
-        settings: Budget, evaluation and interval of saving.
-        folder: Where to log and save.
-        on_steps: Called with the environment steps so far after each generation.
+    saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved. `on_steps`
+    is called with the environment steps so far after each generation.
     """
     types = (*search.state_types, Layout, SavedPolicy)
     former = [(t, f"{_FORMER_MODULES[t.__module__]}.{t.__name__}") for t in types if t.__module__ in _FORMER_MODULES]

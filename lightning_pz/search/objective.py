@@ -32,9 +32,9 @@ class Problem:
     """One task of one environment, and what its policies share."""
 
     network: PolicyNetwork  # Layout, standardization and action box
-    spec: EnvSpec  # The environment
-    task: str  # Name of the task
-    reward: TaskFunction  # Its reward function
+    spec: EnvSpec
+    task: str
+    reward: TaskFunction
 
 
 class PolicyReturns(NamedTuple):
@@ -53,9 +53,7 @@ class PolicyReturns(NamedTuple):
 class Objective:
     """Returns of policies on one task; the simulator is kept from generation to generation.
 
-    Args:
-        problem: The task.
-        threads: Threads that step physics; results do not depend on it.
+    `threads` step physics; results do not depend on their number.
     """
 
     def __init__(self, problem: Problem, threads: int = 1) -> None:

@@ -35,10 +35,8 @@ def latent_space(
 ) -> SearchSpace:
     """Return the latents of a frozen decoder, whitened.
 
-    Args:
-        decoder: From latents, (n, k), to weights, (n, P).
-        latents: Distribution of the pool's latents, which whitens them and from which points are drawn.
-        encoder: From weights, (n, P), to latents, (n, k); `encode` needs it.
+    `decoder` maps latents, (n, k), to weights, (n, P), `encoder` back, which `encode` needs; points are drawn from
+    `latents`.
     """
 
     def decode(points: Tensor) -> Tensor:
@@ -76,13 +74,9 @@ def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
 def widened_space(latents: SearchSpace, weights: SearchSpace, share: float) -> SearchSpace:
     """Return latents and, beside them, an offset of all weights, to reach what the decoder cannot give.
 
-    A step of the search moves both. Its latent part is as long as it would be alone, because the longest step grows with
-    the root of the number of coordinates.
-
-    Args:
-        latents: The decoder's latents, k coordinates, first.
-        weights: The parameter space, P coordinates, whose origin is no offset.
-        share: Length of a unit of an offset, in units of the parameter space.
+    A step of the search moves both. Its latent part is as long as it would be alone, because the longest step grows
+    with the root of the number of coordinates. The k latents come first, then P offsets; a unit of an offset is `share`
+    units of the parameter space.
     """
     k = latents.size
 

@@ -60,19 +60,13 @@ def anchoring_shift(
 ) -> Float[Tensor, "policies params"]:
     """Return the shift of each decoded policy that makes it act like the policy it was decoded from, (n, P).
 
-    A decoder returns the policies of its pool with an error. A shift, one vector for all latents, removes it at one latent
-    and keeps the decoder's directions around it. Distillation without environment steps finds it: it minimizes the mean
-    squared action difference, half of it on states that such policies visit, from a shift of 0, so it stays near the
-    decoder's weights. The difference of the two policies' weights would not do: many weights act alike, and the
-    decoder's directions are meaningful only around its own.
-
-    Args:
-        layout: Shape of the policies.
-        decoded: Weights that the decoder gives, (n, P).
-        params: Weights of the policies to imitate, (n, P).
-        states: Standardized states of the pool's sample, (S, O).
-        visited: Standardized states that the policies visited, (V, O); V is 0 if they are unknown.
-        scale: Standard deviation of each weight under the prior; a weight whose scale is 0 does not change.
+    A decoder returns the policies of its pool with an error. A shift, one vector for all latents, removes it at one
+    latent and keeps the decoder's directions around it. Distillation without environment steps finds it: it minimizes
+    the mean squared action difference, half of it on states that such policies visit, from a shift of 0, so it stays
+    near the decoder's weights. The difference of the two policies' weights would not do: many weights act alike, and
+    the decoder's directions are meaningful only around its own. States, (S, O), and visited states, (V, O), are
+    standardized; V is 0 if they are unknown. A weight whose `scale`, its standard deviation under the prior, is 0 does
+    not change.
     """
     samples = [part for part in (states, visited) if len(part)]
     generator = torch.Generator().manual_seed(0)

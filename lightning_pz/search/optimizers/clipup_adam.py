@@ -21,7 +21,7 @@ class ClipUp(NamedTuple):
     velocity: Tensor  # Last step, (d,)
     rate: float  # Length that the normalized gradient adds to a step
     momentum: float  # Share of the last step that is kept
-    max_speed: float  # Longest step
+    max_speed: float
 
 
 class Adam(NamedTuple):
@@ -29,8 +29,8 @@ class Adam(NamedTuple):
 
     first: Tensor  # Running mean of the gradient, of any shape
     second: Tensor  # Running mean of its square
-    taken: int  # Steps taken
-    rate: float  # Learning rate
+    taken: int
+    rate: float
 
 
 def clipup(size: int, max_speed: float, momentum: float) -> ClipUp:

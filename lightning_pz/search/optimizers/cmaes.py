@@ -21,7 +21,7 @@ from lightning_pz.search.settings import CmaesSettings, check_algorithm_package
 class CmaesState(NamedTuple):
     """The package's own object, random generator included."""
 
-    strategy: bytes  # The pickled object
+    strategy: bytes
     asked: Tensor  # The points of the last `ask`, (n, D) float64; (0, D) before that. D is at least 2
 
 
@@ -29,13 +29,9 @@ class Cmaes:
     """CMA-ES behind `lightning_pz.search.optimizers.protocol.Optimizer`; it maximizes, by ranks.
 
     The package needs two coordinates, so that a single one gets an idle companion. Raises `UserError`: the package is
-    not installed.
-
-    Args:
-        settings: Population and first step size.
-        size: Coordinates of a point, d; they decide the usual population, 4 + 3 ln d.
-        diagonal: Adapt only a standard deviation per coordinate, which is affordable for thousands of them (Ros and
-            Hansen 2008, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity).
+    not installed. `size` is d; it decides the usual population, 4 + 3 ln d. `diagonal` adapts only a standard deviation
+    per coordinate, which is affordable for thousands of them (Ros and Hansen 2008, A Simple Modification in CMA-ES
+    Achieving Linear Time and Space Complexity).
     """
 
     def __init__(self, settings: CmaesSettings, size: int, *, diagonal: bool = False) -> None:

@@ -39,11 +39,7 @@ class PgpeState(NamedTuple):
 def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector) -> Vector:
     """Estimate the gradient of the expected fitness with respect to the center: `mean((f+ - f-)/2 * eps/sigma)`.
 
-    Args:
-        noise: eps, standard normal; the points were `center + sigma eps` and `center - sigma eps`.
-        plus: Fitness of the former.
-        minus: Fitness of the latter.
-        sigma: Standard deviations.
+    The noise eps is standard normal; plus and minus are the fitness at `center + sigma eps` and `center - sigma eps`.
     """
     return ((plus - minus) / 2) @ noise / len(noise) / sigma
 
@@ -63,9 +59,6 @@ class Pgpe:
 
     Points 0 and 1, 2 and 3, ... are pairs. Both gradients are taken of centered ranks and their step sizes are
     in proportion to sigma squared, so neither the scale of the fitness nor that of the points matters.
-
-    Args:
-        settings: Population, first sigma and rates.
     """
 
     def __init__(self, settings: PgpeSettings) -> None:

@@ -28,33 +28,25 @@ class Optimizer(Protocol[State]):
     @property
     def population(self) -> int:
         """Points per generation, n."""
-        ...
 
     def begin(self, start: Vector, seed: int) -> State:
         """Return the first state, searching around `start`, (d,) float64."""
-        ...
 
     def ask(self, state: State) -> tuple[State, Vectors]:
         """Return the state to give to `tell`, and the points to try, (n, d) float64."""
-        ...
 
     def tell(self, state: State, points: Vectors, fitness: Fitness) -> State:
         """Return the next state.
 
-        Args:
-            state: From `ask`.
-            points: From `ask`.
-            fitness: How good each was, (n,) float64, more is better; one that is not finite counts as the worst.
+        State and points are those of `ask`; in the fitness more is better, and one that is not finite counts as the
+        worst.
         """
-        ...
 
     def incumbent(self, state: State) -> Vector:
         """Return the point that is the search's answer so far, (d,)."""
-        ...
 
     def sigma(self, state: State) -> float:
         """Return the mean standard deviation of the search distribution, in the units of the points."""
-        ...
 
 
 def centered_ranks(fitness: Fitness) -> Fitness:

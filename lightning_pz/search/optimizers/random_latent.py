@@ -23,9 +23,7 @@ class RandomState(NamedTuple):
 class RandomLatent:
     """Independent random points behind `lightning_pz.search.optimizers.protocol.Optimizer`.
 
-    Args:
-        settings: Points per generation.
-        sample: From a number n and a generator to n points, (n, d) float64; see `SearchSpace.sample`.
+    `sample` maps a number n and a generator to n points, (n, d) float64; see `SearchSpace.sample`.
     """
 
     def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:

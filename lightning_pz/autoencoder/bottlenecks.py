@@ -19,8 +19,7 @@ Latents = Float[Tensor, "policies latent"]
 class Plain(nn.Module):
     """Passes the code on unchanged."""
 
-    draws = False
-    """Whether `sample` is random."""
+    draws = False  # Whether `sample` is random
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -198,18 +198,14 @@ def _variant(settings: SearchSettings) -> str:
     """Return a name for what differs from the usual search, so that `report` keeps such runs apart."""
     start = "" if settings.start == "draws" else f"-{settings.start}"
     if settings.start not in STARTS:
-        start = f"-from-{slug(Path(settings.start).stem)}-{_start_digest(settings)[:8]}"
+        # Of the policy, or of all policies of the folder: the same for every task.
+        path = Path(settings.start)
+        each = [] if path.suffix == ".npz" else [[file.name, file_digest(file)] for file in sorted(path.glob("*.npz"))]
+        content = _content_of(load_policy(path)) if path.suffix == ".npz" else digest(each)
+        start = f"-from-{slug(path.stem)}-{content[:8]}"
     if settings.encodes_start and not settings.anchor:
         start += "-unanchored"
     if settings.widen is not None:
         start += f"-widen{settings.widen:g}"
     at = settings.release_decoder_at
     return start + (f"-release{at}" if settings.algorithm == "pgpe" and at is not None else "")
-
-
-def _start_digest(settings: SearchSettings) -> str:
-    """Return a digest of the policy, or of all policies of the folder, that `--start` names: the same for every task."""
-    path = Path(settings.start)
-    if path.suffix == ".npz":
-        return _content_of(load_policy(path))
-    return digest([[file.name, file_digest(file)] for file in sorted(path.glob("*.npz"))])

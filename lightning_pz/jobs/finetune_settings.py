@@ -10,7 +10,7 @@ import yaml
 
 from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.envs.presets import conf_dir, given_configs, resolve_env
+from lightning_pz.envs.presets import resolve_env
 from lightning_pz.search.settings import SearchSettings, check_algorithm_package
 
 
@@ -38,15 +38,6 @@ class JobSettings:
 
     def __post_init__(self) -> None:
         at_least(1, {"seeds": self.seeds} | ({} if self.workers is None else {"workers": self.workers}))
-
-
-def with_defaults(arguments: list[str]) -> list[str]:
-    """Put the shipped settings before the user's own arguments.
-
-    Raises `UserError`: a `--config` that is no text file.
-    """
-    given_configs(arguments)
-    return ["--config", str(conf_dir() / "finetune.yaml"), *arguments]
 
 
 def check_command(jobs: JobSettings, search: SearchSettings) -> None:

@@ -34,8 +34,7 @@ from lightning_pz.pool.of_checkpoint import check_same_pool
 from lightning_pz.probes.linear import affine_fvu, pca_fvu, principal_axes, project
 
 _PCA_POLICIES = 20_000
-_PARAMS_FLOATS = 1 << 28
-"""Weights that PCA on parameters may hold: 1 GiB."""
+_PARAMS_FLOATS = 1 << 28  # Weights that PCA on parameters may hold: 1 GiB
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class FitCLI(LightningCLI):
     """Parses, builds trainer, model and data, and chooses the run folder. Runs nothing."""
 
     def __init__(self, arguments: list[str], description: str = "") -> None:
-        quiet_lightning()
+        _quiet_lightning()
+        shipped = conf_dir() / "fit.yaml"
         self.resume_from: Path | None = None
         self.run_folder = Path()
         super().__init__(
@@ -59,12 +60,7 @@ class FitCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=_Parser,
-            parser_kwargs={
-                "command": "fit",
-                "often": _OFTEN,
-                "shipped": conf_dir() / "fit.yaml",
-                "description": description,
-            },
+            parser_kwargs={"command": "fit", "often": _OFTEN, "shipped": shipped, "description": description},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -73,8 +69,9 @@ class FitCLI(LightningCLI):
         parser.add_argument("--policy", type=PolicyConfig)
         explain_presets(parser)
         parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
-        name = "Name of the run folder; numbered if null."
-        parser.add_argument("--run_name", type=str | None, default=None, help=name)
+        parser.add_argument(
+            "--run_name", type=str | None, default=None, help="Name of the run folder; numbered if null."
+        )
         resume = (
             "Resume from this checkpoint in its run folder; `last` finds the newest run of these settings. A run of other "
             "settings, environment or pool is refused, for best.ckpt would become a mixture of two; only trainer.max_time "
@@ -235,7 +232,7 @@ def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, 
     )
 
 
-def quiet_lightning() -> None:
+def _quiet_lightning() -> None:
     """Silence what Lightning prints on every start and a user of this package cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)

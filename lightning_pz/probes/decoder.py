@@ -19,8 +19,7 @@ from lightning_pz.probes.neighbors import distinct_points
 Covariance = Float[Tensor, "latent latent"]
 ACTIVE_NATS = 0.01
 """KL divergence from the prior above which a latent of a variational bottleneck counts as in use, nats."""
-AGREEMENT_NEIGHBORS = 10
-"""Neighbors whose agreement between latent and behavior distances is measured."""
+AGREEMENT_NEIGHBORS = 10  # Neighbors whose agreement between latent and behavior distances is measured
 
 
 def jacobian_probes(

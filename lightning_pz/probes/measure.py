@@ -22,8 +22,7 @@ from lightning_pz.probes.spectrum import (
     spectrum,
 )
 
-LOCAL_NEIGHBORS = 100
-"""Points of a neighborhood for local PCA."""
+LOCAL_NEIGHBORS = 100  # Points of a neighborhood for local PCA
 
 
 @dataclass(frozen=True)

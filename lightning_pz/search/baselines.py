@@ -7,7 +7,7 @@ own. Actors see raw observations, as by default.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,14 +24,7 @@ from lightning_pz.search.settings import BaselineSettings, check_algorithm_packa
 
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
 """Name and documented widths of each algorithm's critic."""
-_PPO_ROLLOUT = 2048
-"""Documented steps between two updates of PPO; it learns from nothing shorter."""
-
-
-class BaselineState(NamedTuple):
-    """A learner, which changes in place."""
-
-    model: Any
+_PPO_ROLLOUT = 2048  # Documented steps between two updates of PPO; it learns from nothing shorter
 
 
 class BaselineSearch:
@@ -55,7 +48,8 @@ class BaselineSearch:
         self.algorithm, self.settings, self.problem = algorithm, settings, problem
         self.seed, self.budget = seed, budget
 
-    def begin(self) -> BaselineState:
+    def begin(self) -> Any:
+        """Return a learner, which changes in place."""
         import stable_baselines3
         from stable_baselines3.common.logger import Logger
         from stable_baselines3.common.monitor import Monitor
@@ -69,47 +63,45 @@ class BaselineSearch:
         )
         kind = getattr(stable_baselines3, self.algorithm.upper())
         critic, widths = _CRITICS[self.algorithm]
-        arch = {"pi": list(p.network.layout.hidden), critic: widths}
+        policy_kwargs = {"net_arch": {"pi": list(p.network.layout.hidden), critic: widths}}
         # A buffer that never fills behaves alike at any size.
         more = {"n_steps": _PPO_ROLLOUT} if self.algorithm == "ppo" else {"buffer_size": min(1_000_000, self.budget)}
-        policy_kwargs = {"net_arch": arch}
         model = kind("MlpPolicy", Monitor(tasked), policy_kwargs=policy_kwargs, seed=self.seed, device="cpu", **more)
         # Its own logger would leave a folder in the system's temporary one.
         model.set_logger(Logger(folder=None, output_formats=[]))
-        return BaselineState(model)
+        return model
 
     @property
     def least_budget(self) -> int:
         return _PPO_ROLLOUT if self.algorithm == "ppo" else self.settings.chunk
 
-    def cost(self, state: BaselineState) -> int:
+    def cost(self, state: Any) -> int:
         return self.least_budget
 
-    def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
+    def step(self, state: Any) -> tuple[Any, Generation]:
         """Learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes.
 
         Raises `UserError`: an observation, a reward, or what the learner makes of them is not finite.
         """
-        model, before = state.model, state.model.num_timesteps
+        before = state.num_timesteps
         try:
-            model.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
+            state.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
         except ValueError as error:  # PyTorch refuses a normal distribution whose mean is NaN
             raise UserError(
-                f"--algorithm {self.algorithm} cannot continue after {model.num_timesteps} steps on {self.problem.spec.id}, task "
+                f"--algorithm {self.algorithm} cannot continue after {state.num_timesteps} steps on {self.problem.spec.id}, task "
                 f"{self.problem.task!r}, most likely because observations or rewards are too large for its networks: "
                 + str(error).splitlines()[0]
             ) from error
-        returns = [episode["r"] for episode in model.ep_info_buffer]
-        return state, Generation(model.num_timesteps - before, np.array(returns, dtype=np.float64), float("nan"))
+        returns = [episode["r"] for episode in state.ep_info_buffer]
+        return state, Generation(state.num_timesteps - before, np.array(returns, dtype=np.float64), float("nan"))
 
-    def incumbent(self, state: BaselineState) -> SavedPolicy:
-        policy, network = state.model.policy, self.problem.network
+    def incumbent(self, state: Any) -> SavedPolicy:
+        policy, network = state.policy, self.problem.network
         if self.algorithm == "ppo":
             parts, activation, squash = [policy.mlp_extractor.policy_net, policy.action_net], "tanh", "clip"
-        elif self.algorithm == "sac":
-            parts, activation, squash = [policy.actor.latent_pi, policy.actor.mu], "relu", "tanh"
         else:
             parts, activation, squash = [policy.actor.mu], "relu", "tanh"
+            parts[:0] = [policy.actor.latent_pi] if self.algorithm == "sac" else []
         layers = [module for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
         flat = torch.cat([tensor.detach().flatten() for layer in layers for tensor in (layer.weight, layer.bias)])
         size = network.layout.observation_size

@@ -28,8 +28,7 @@ from lightning_pz.search.optimizers.protocol import Vectors
 from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import Decode, SearchSpace
 
-_CHUNK_STATES = 1 << 14
-"""States whose activations are kept at a time for the backward pass."""
+_CHUNK_STATES = 1 << 14  # States whose activations are kept at a time for the backward pass
 
 
 def chain(decode: Decode, points: Vectors, gradient: Callable[[Tensor], Tensor]) -> Vectors:

@@ -28,13 +28,6 @@ BARREN = 10
 """Generations in a row without an episode that stays finite, after which a search ends, since it has nothing to follow."""
 COLUMNS = ("env_steps", "seconds", "eval_return", "population_mean", "population_best", "sigma", "invalid")
 """Columns of curve.csv; TensorBoard has the same, with environment steps on the x axis."""
-_FORMER_MODULES = {
-    "lightning_pz.search.optimizers.clipup_adam": "lightning_pz.search.clipup",
-    "lightning_pz.search.optimizers.cmaes": "lightning_pz.search.cmaes",
-    "lightning_pz.search.optimizers.pgpe": "lightning_pz.search.pgpe",
-    "lightning_pz.search.optimizers.random_latent": "lightning_pz.search.random_latent",
-}
-"""Where classes of saved states were defined in version 0.1, under whose names torch wrote them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,9 @@ def search_until_done(
     is called with the environment steps so far after each generation.
     """
     types = (*search.state_types, Layout, SavedPolicy)
-    former = [(t, f"{_FORMER_MODULES[t.__module__]}.{t.__name__}") for t in types if t.__module__ in _FORMER_MODULES]
+    # Version 0.1 defined the optimizers' states in search/clipup.py, cmaes.py, ..., under whose names torch wrote them.
+    names = {t: f"{t.__module__}.{t.__name__}".replace("clipup_adam", "clipup") for t in types}
+    former = [(t, name.replace(".optimizers.", ".")) for t, name in names.items() if ".optimizers." in name]
     state = folder.load_state([*types, *former]) if search.resumable else None
     progress = Progress(**state) if state else Progress(search.begin())
     start, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()

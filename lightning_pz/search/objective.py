@@ -21,8 +21,7 @@ from lightning_pz.policy.saved import SavedPolicy
 
 _CHUNK_POLICIES, _CHUNK_EPISODES = 256, 2048
 
-TRAINING_SEEDS = 1 << 31
-"""Episode seeds from here on are for searching; evaluation and test seeds lie below."""
+TRAINING_SEEDS = 1 << 31  # Episode seeds from here on are for searching; evaluation and test seeds lie below
 EVALUATION_SEEDS, TEST_SEEDS = 10_000_000, 20_000_000
 """First of the episode seeds that choose the incumbent, and of those that measure it; the same for every run."""
 
@@ -69,10 +68,9 @@ class Objective:
         if policy.squash == "tanh":
             return self._returns(policy.network(), policy.params[None], seeds)
 
-        def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
-            return policy.act(torch.from_numpy(observations[active].astype(np.float32))).numpy()
-
-        episodes = self.play(act, seeds)
+        episodes = self.play(
+            lambda x, active: policy.act(torch.from_numpy(x[active].astype(np.float32))).numpy(), seeds
+        )
         each = episodes.returns()[None]
         return PolicyReturns(each.mean(1), each, episodes.steps)
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.policy import Layout, Prior, draw_params, prior_scale
 
-Decode = Callable[[Tensor], Tensor]
-"""From points, (n, d), to flat weights, (n, P) float32; differentiable."""
+Decode = Callable[[Tensor], Tensor]  # From points, (n, d), to flat weights, (n, P) float32; differentiable
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,6 @@ def latent_space(
     `latents`.
     """
 
-    def decode(points: Tensor) -> Tensor:
-        return decoder(latents.to_latents(points))
-
     def draw(count: int, seed: int) -> Tensor:
         points = latents.sample(count, torch.Generator().manual_seed(seed))
         points[0] = latents.middle()
@@ -52,23 +48,25 @@ def latent_space(
         with torch.no_grad():
             return latents.to_points(encoder(params))
 
-    return SearchSpace(len(latents.mean), decode, draw, None if encoder is None else encode, latents.sample)
+    back = None if encoder is None else encode
+    return SearchSpace(
+        len(latents.mean), lambda points: decoder(latents.to_latents(points)), draw, back, latents.sample
+    )
 
 
 def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
     """Return the weights themselves, in standard deviations of the prior; one that the prior holds at zero stays there."""
     scale = prior_scale(prior, layout).double()
 
-    def decode(points: Tensor) -> Tensor:
-        return (points.double() * scale).float()
-
     def encode(params: Tensor) -> Tensor:
         return torch.where(scale > 0, params.double() / scale, 0.0)
 
-    def draw(count: int, seed: int) -> Tensor:
-        return encode(draw_params(prior, layout, seed, np.arange(count)))
-
-    return SearchSpace(layout.num_params, decode, draw, encode)
+    return SearchSpace(
+        layout.num_params,
+        lambda points: (points.double() * scale).float(),
+        lambda count, seed: encode(draw_params(prior, layout, seed, np.arange(count))),
+        encode,
+    )
 
 
 def widened_space(latents: SearchSpace, weights: SearchSpace, share: float) -> SearchSpace:
@@ -86,11 +84,6 @@ def widened_space(latents: SearchSpace, weights: SearchSpace, share: float) -> S
     def beside(points: Tensor) -> Tensor:
         return torch.cat([points, points.new_zeros(len(points), weights.size)], dim=1)
 
-    def draw(count: int, seed: int) -> Tensor:
-        return beside(latents.draw(count, seed))
-
-    def encode(params: Tensor) -> Tensor:
-        assert latents.encode is not None
-        return beside(latents.encode(params))
-
-    return SearchSpace(k + weights.size, decode, draw, None if latents.encode is None else encode)
+    forth, back = latents.draw, latents.encode
+    encode = None if back is None else lambda params: beside(back(params))
+    return SearchSpace(k + weights.size, decode, lambda count, seed: beside(forth(count, seed)), encode)

@@ -19,8 +19,7 @@ from lightning_pz.search.spaces import SearchSpace
 
 _STEPS, _BATCH, _LEARNING_RATE = 400, 256, 0.02
 """Of Adam; its rate falls linearly to 0 and is in standard deviations of each weight under the prior."""
-_POINTS = 32
-"""Latents over which the Lipschitz constant is averaged."""
+_POINTS = 32  # Latents over which the Lipschitz constant is averaged
 
 
 def start_file(settings: SearchSettings) -> Path:
@@ -98,9 +97,6 @@ def behavior_sigma(
     """
     if settings.behavior_step is None:
         return None
-
-    def act(point: Tensor) -> tuple[Tensor]:
-        return (act_shared(layout, latents.decode(point[None]), states),)
-
-    (grams,) = jacobian_grams(act, latents.draw(_POINTS, 0))
+    points = latents.draw(_POINTS, 0)
+    (grams,) = jacobian_grams(lambda point: (act_shared(layout, latents.decode(point[None]), states),), points)
     return step_scale(lipschitz(grams), settings.behavior_step)

@@ -6,21 +6,14 @@ to sigma squared. Toklu et al. 2020: ClipUp, and the 20 % bound on a change of s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp, adam, adam_step, clipup, clipup_step
-from lightning_pz.search.optimizers.protocol import (
-    Fitness,
-    Vector,
-    Vectors,
-    centered_ranks,
-    generator_from,
-    generator_state,
-)
+from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors, centered_ranks
 from lightning_pz.search.settings import PgpeSettings
 
 Noise = Float[Tensor, "pairs size"]
@@ -67,16 +60,13 @@ class Pgpe:
     def begin(self, start: Vector, seed: int) -> PgpeState:
         s, size = self.settings, len(start)
         center = start.double()
-        radius = s.sigma * size**0.5
-        mover = (
-            clipup(size, s.max_speed * radius, s.momentum)
-            if s.optimizer == "clipup"
-            else adam(center, s.learning_rate * s.sigma)
-        )
-        return PgpeState(center, torch.full_like(center, s.sigma), mover, generator_state(seed))
+        speed = s.max_speed * (s.sigma * size**0.5)
+        mover = adam(center, s.learning_rate * s.sigma) if s.optimizer == "adam" else clipup(size, speed, s.momentum)
+        generator = torch.Generator().manual_seed(seed)
+        return PgpeState(center, torch.full_like(center, s.sigma), mover, generator.get_state())
 
     def ask(self, state: PgpeState) -> tuple[PgpeState, Vectors]:
-        generator = generator_from(state.generator)
+        generator = torch.Generator().set_state(state.generator)
         noise = torch.randn(self.population // 2, len(state.center), generator=generator, dtype=torch.double)
         spread = noise * state.sigma
         points = torch.stack([state.center + spread, state.center - spread], dim=1).flatten(0, 1)
@@ -89,12 +79,8 @@ class Pgpe:
         # Centered ranks have mean 0, so the baseline is 0.
         by_center = center_gradient(noise, plus, minus, sigma) * sigma.square()
         by_sigma = sigma_gradient(noise, plus, minus, sigma, 0.0) * sigma.square()
-        mover: ClipUp | Adam
-        mover, step = (
-            clipup_step(state.mover, by_center)
-            if isinstance(state.mover, ClipUp)
-            else adam_step(state.mover, by_center)
-        )
+        move: Any = clipup_step if isinstance(state.mover, ClipUp) else adam_step
+        mover, step = move(state.mover, by_center)
         bound = self.settings.sigma_max_change * sigma
         change = torch.minimum(torch.maximum(self.settings.sigma_rate * by_sigma, -bound), bound)
         return PgpeState(state.center + step, sigma + change, mover, state.generator)

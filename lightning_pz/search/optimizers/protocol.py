@@ -61,15 +61,3 @@ def centered_ranks(fitness: Fitness) -> Fitness:
     ends = counts.cumsum(0).to(fitness.dtype)
     ranks = ends - (counts + 1) / 2  # mean of the ranks from 0 that a group of equals takes
     return ranks[which] / (len(fitness) - 1) - 0.5
-
-
-def generator_from(state: Tensor) -> torch.Generator:
-    """Make the generator that a state holds; the state itself does not change."""
-    generator = torch.Generator()
-    generator.set_state(state)
-    return generator
-
-
-def generator_state(seed: int) -> Tensor:
-    """Return the state of a fresh generator of this seed, (bytes,) uint8."""
-    return torch.Generator().manual_seed(seed).get_state()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors, generator_from, generator_state
+from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors
 from lightning_pz.search.settings import RandomLatentSettings
 
 
@@ -30,10 +30,10 @@ class RandomLatent:
         self.population, self._sample = settings.population, sample
 
     def begin(self, start: Vector, seed: int) -> RandomState:
-        return RandomState(start.double(), -torch.inf, generator_state(seed))
+        return RandomState(start.double(), -torch.inf, torch.Generator().manual_seed(seed).get_state())
 
     def ask(self, state: RandomState) -> tuple[RandomState, Vectors]:
-        generator = generator_from(state.generator)
+        generator = torch.Generator().set_state(state.generator)
         points = self._sample(self.population, generator)
         return state._replace(generator=generator.get_state()), points
 

@@ -50,10 +50,9 @@ class Plain(nn.Module):
 class Nested(Plain):
     """Nested dropout: in training every policy keeps only its first b latents, every b from 1 to k equally likely.
 
-    The latents come in order of use, and one run gives the error of every latent size. One decoder serves them all,
-    which costs each size something against a run of its own, most of all the smallest and the largest. Source: Rippel,
-    Gelbart, Adams, "Learning Ordered Representations with Nested Dropout", ICML 2014; they draw b from a geometric
-    distribution, whose tail would hardly ever train the last of many latents.
+    One run gives the error of every latent size, with latents in order of use; one decoder for all sizes costs each a
+    bit. Source: Rippel, Gelbart, Adams, "Learning Ordered Representations with Nested Dropout", ICML 2014; their
+    geometric distribution of b would hardly ever train the last of many latents.
     """
 
     draws = True

@@ -33,18 +33,12 @@ class Reconstruction(NamedTuple):
 
 
 def behavior(given: Reconstruction) -> Float[Tensor, ""]:
-    """Return the mean squared action difference over the action variance, which makes it the batch's FVU.
-
-    Source: Tenedini et al., arXiv 2509.22566, behavior reconstruction loss.
-    """
+    """Return the batch's FVU, the behavior reconstruction loss of Tenedini et al., arXiv 2509.22566."""
     return (given.actions - given.target).square().mean() / given.variance
 
 
 def behavior_rms(given: Reconstruction) -> Float[Tensor, ""]:
-    """Return the mean over policies of the root mean squared action difference, in standard deviations.
-
-    The paper's distance has the root; it weighs badly reconstructed policies less.
-    """
+    """Return the paper's distance: the mean over policies of the RMS action difference, in standard deviations."""
     squared = (given.actions - given.target).square().flatten(1).mean(1)
     # The root's slope is infinite at 0.
     return (squared / given.variance + 1e-12).sqrt().mean()

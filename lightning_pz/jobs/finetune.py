@@ -29,11 +29,7 @@ from lightning_pz.search.settings import SearchSettings
 
 
 def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
-    """Do all runs that a command asks for, and print the closing table.
-
-    Raises `UserError`: files and settings do not fit together. `KeyboardInterrupt`: after the table; finished runs and
-    saved states stay.
-    """
+    """Do all runs that a command asks for, and print the closing table, also when interrupted."""
     assert jobs.checkpoint is not None
     model = load_autoencoder(jobs.checkpoint)
     env_id = model.env["id"]

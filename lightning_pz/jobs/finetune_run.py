@@ -67,10 +67,7 @@ class SearchResult:
 def build_search(
     model: BehaviorAutoencoder, settings: SearchSettings, threads: int, pool: str | None = None
 ) -> tuple[Objective, Search]:
-    """Return the objective and the search of one run.
-
-    Raises `UserError`: the policy that the search begins at is missing, unknown, or of another network.
-    """
+    """Return objective and search of one run, or raise `UserError` if the policy to begin at is missing or unlike."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     spec, layout, network = EnvSpec.from_dict(model.env), model.layout, model.policy
@@ -94,11 +91,7 @@ def build_search(
 
 
 def run_search(job: SearchJob, on_steps: Callable[[int], None] = lambda steps: None) -> SearchResult:
-    """Do one run, unless it is finished already.
-
-    Raises `UserError`: files and settings do not fit together, or no episode of the search stayed finite.
-    `KeyboardInterrupt`: after the state is saved.
-    """
+    """Do one run, unless it is finished already; `KeyboardInterrupt` comes after the state is saved."""
     model = load_autoencoder(job.checkpoint)
     parents, name, identity = place_of(job, model)
     folder = RunFolder(claim(parents, name, identity), identity)
@@ -156,10 +149,7 @@ def place_of(job: SearchJob, model: BehaviorAutoencoder) -> tuple[list[Path], st
 
 
 def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
-    """Return everything that decides a run's result, by its content.
-
-    Raises `UserError`: the environment has changed, or there is no such task or start.
-    """
+    """Return everything that decides a run's result, by its content, or raise `UserError` where some is gone."""
     settings = job.settings
     env = environment_now(model.env, job.checkpoint)
     source = task_sources(env["id"], [settings.task])[settings.task]

@@ -41,10 +41,7 @@ class JobSettings:
 
 
 def check_command(jobs: JobSettings, search: SearchSettings) -> None:
-    """Raise `UserError` for everything that can be refused without torch.
-
-    The environment is read from the settings that lie beside a run's checkpoints, where there are any.
-    """
+    """Raise `UserError` for what can be refused without torch, by the settings beside a run's checkpoint."""
     seeds({"seed": search.seed}, jobs.seeds)
     check_algorithm_package(search.algorithm)
     if jobs.checkpoint is None:

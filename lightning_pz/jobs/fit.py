@@ -46,11 +46,7 @@ class FitResult:
 
 
 def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
-    """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work.
-
-    Raises `UserError`: settings that contradict the environment or each other. `description` holds the first lines of
-    `--help`.
-    """
+    """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work."""
     cli = FitCLI(arguments, description)
     data: PolicyPoolDataModule = cli.datamodule
     if data.recipe == "grown":
@@ -74,11 +70,7 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
 
 
 def run_fit(cli: FitCLI) -> FitResult | None:
-    """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP.
-
-    Raises `UserError`: nothing was validated, the pool differs from that of the run that is resumed, or another process
-    works on that run. `KeyboardInterrupt`: the run was interrupted; the last checkpoint stays.
-    """
+    """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP."""
     data: PolicyPoolDataModule = cli.datamodule
     with _interruptible():
         check_writable(cli.parent)
@@ -134,10 +126,7 @@ def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
 
 
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
-    """Return the linear references on the same split: PCA on actions, PCA on parameters, affine policies.
-
-    The last of the sizes is k; where there are several, PCA on actions has a key for each.
-    """
+    """Return the linear references on the same split; the last size is k, and PCA on actions has all sizes."""
     latent_dim = sizes[-1]
     held_out = data.val.all_actions()
     pca = pca_fvu(data.train_on_val.all_actions(_PCA_POLICIES).flatten(1), held_out.flatten(1), list(sizes))

@@ -111,10 +111,7 @@ class FitCLI(LightningCLI):
             self.config.trainer.enable_progress_bar = is_terminal()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Add the callbacks that are always there; the logger comes with the run folder.
-
-        Raises `UserError`: Lightning refuses a setting.
-        """
+        """Add the callbacks that are always there; the logger comes with the run folder."""
         self.history = History()
         try:
             return super().instantiate_trainer(
@@ -140,10 +137,7 @@ class FitCLI(LightningCLI):
         return fit_identity(settings, dataclasses.asdict(data.spec), data.pool_identity(), self.trainer.world_size)
 
     def find_run(self) -> None:
-        """Find the run to resume, if any, and check that it is a run of these settings.
-
-        Raises `UserError`: there is none, or it is one of other settings; a new run's name is taken.
-        """
+        """Find the run to resume, if any; refuse one of other settings, and a new run's name that is taken."""
         config = self.config
         if config.ckpt_path:
             self.resume_from = find_checkpoint(config.ckpt_path, self.parent, self.base, self.identity())
@@ -184,10 +178,7 @@ def forget_run_folder() -> None:
 
 
 def new_run_folder(parent: Path, base: str, name: str | None) -> Path:
-    """Make and return a run folder that no other run has, also none that begins at this moment.
-
-    Raises `UserError`: a name was given and is taken.
-    """
+    """Make and return a run folder that no other run has, even one that begins now; refuse a taken name."""
     if name is not None:
         if not claim_folder(parent / name):
             _check_free(parent / name)
@@ -203,10 +194,7 @@ def _check_free(folder: Path) -> None:
 
 
 def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, Any]) -> Path:
-    """Return the checkpoint to resume from, of a run of this very identity: a path, or `last` for the newest in `parent`.
-
-    Raises `UserError`: there is none, or it is of a run of other settings.
-    """
+    """Return the checkpoint to resume from, of a run of this identity: a path, or `last` for the newest."""
     if given != "last":
         path = Path(given)
         if not path.is_file() or path.parent.name != "checkpoints":

@@ -1,7 +1,4 @@
-"""The identity of a fit, kept in its run folder as identity.json and compared before a run is resumed.
-
-Imports nothing heavy.
-"""
+"""The identity of a fit, in identity.json, compared before a run is resumed. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -30,11 +27,7 @@ _BY_CONTENT = ("env", "policy", "data.pool", "data.recipe", "data.random", "data
 def fit_identity(
     settings: Mapping[str, Any], env: Mapping[str, Any], pool: Mapping[str, Any], processes: int
 ) -> dict[str, Any]:
-    """Return everything that decides the result of a fit, as plain data.
-
-    These are all settings, nested; the environment's content; layout and recipe of the pool; and the number of processes
-    that share a training step.
-    """
+    """Return what decides a fit, as plain data: settings, content of environment and pool, processes of a step."""
     return {**_decisive(settings), "env": dict(env), "pool": dict(pool), "processes": processes}
 
 

@@ -33,8 +33,7 @@ def _drawing(bar: tqdm) -> Callable[[int], Any]:
 def side_by_side(todo: list[SearchJob], workers: int, results: list[SearchResult], bar: tqdm) -> None:
     """Do runs in some worker processes, adding each result when it is there.
 
-    Raises `UserError`: one of the runs failed; the others have ended by then. `KeyboardInterrupt`: after all workers
-    have saved their states.
+    Errors are raised after the other runs have ended, `KeyboardInterrupt` after all workers have saved their states.
     """
     context = multiprocessing.get_context("spawn")
     counts, stop = context.Array("q", len(todo)), context.Event()

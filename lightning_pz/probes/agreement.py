@@ -13,10 +13,7 @@ Ranks = Int[Tensor, "points others"]
 
 
 def neighbor_ranks(points: Points) -> Ranks:
-    """Return for each point the rank of every other by distance, 1 for the nearest, 0 for itself; (N, N) int32.
-
-    Raises `UserError`: fewer than 4 points, points that are not finite, or all equal.
-    """
+    """Return for each of 4 or more points the rank of every other, 1 the nearest, 0 itself; (N, N) int32."""
     check_points(points, 4, "a ranking of neighbors")
     centered = points.double() - points.double().mean(0)
     squares = centered.square().sum(1)

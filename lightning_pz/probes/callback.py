@@ -85,10 +85,9 @@ class ProbeCallback(L.Callback):
         return part[(np.arange(min(self.policies, len(part))), np.arange(min(STATES, len(part.states))))]
 
     def measure(self, module: Any, batch: Any, *, final: bool) -> dict[str, Any]:
-        """Return the contents of probes.json for an autoencoder in evaluation mode.
+        """Return the contents of probes.json for an autoencoder in evaluation mode and held-out policies.
 
-        The batch holds held-out policies on the states of the decoder's Jacobian. The final measurement adds surrogates and
-        the estimators of scikit-dimension.
+        The final measurement adds surrogates and the estimators of scikit-dimension.
         """
         count = len(batch.fingerprints)
         # Nothing of inference mode may stay: forward-mode differentiation does not work on its tensors.

@@ -79,11 +79,7 @@ def divergence_rank(divergences: Float[Tensor, "policies latent"]) -> float:
 
 
 def decoder_singular_values(weight: Float[Tensor, "hidden latent"], covariance: Covariance) -> Float[Tensor, " latent"]:
-    """Return the singular values of a decoder's first layer, (hidden, k), on whitened latents, largest first, (k,).
-
-    Zero-padded to k where the layer is narrower. A direction in which the latents do not vary, or to which the layer is
-    blind, has the value 0.
-    """
+    """Return the k singular values of a first layer, (hidden, k), on whitened latents, largest first."""
     values, vectors = torch.linalg.eigh(covariance.double())
     found = torch.linalg.svdvals(weight.double() @ (vectors * values.clamp_min(0).sqrt()))
     return torch.nn.functional.pad(found, (0, len(covariance) - len(found)))
@@ -97,10 +93,7 @@ def active_by_singular_values(values: Float[Tensor, " latent"], share: float = 0
 def active_probes(
     decoder: nn.Module, covariance: Covariance, divergences: Tensor | None
 ) -> tuple[dict[str, ProbeEstimate], dict[str, list[float]]]:
-    """Return how many latents are in use, and the spectra behind the counts, by the decoder's first linear layer.
-
-    Divergences, nats, (N, k), are those of a variational bottleneck; None for any other.
-    """
+    """Return how many latents are in use, and the spectra behind it; divergences are in nats, (N, k)."""
     first = next(module for module in decoder.modules() if isinstance(module, nn.Linear))
     values = decoder_singular_values(first.weight.detach().cpu(), covariance)
     estimates = {"active_singular_values": active_by_singular_values(values)}
@@ -115,10 +108,7 @@ def active_probes(
 def agreement_probes(
     behavior: Ranks | None, latents: Float[Tensor, "points latent"]
 ) -> tuple[dict[str, ProbeEstimate], dict[str, str]]:
-    """Return trustworthiness and continuity of the latents, (N, k), of distinct behaviors, or NaN and why.
-
-    `behavior` holds the ranks of the behaviors, (N, N); None where they could not be ranked.
-    """
+    """Return trustworthiness and continuity of the latents, (N, k), by the ranks of behaviors, or NaN and why."""
     names = ("trustworthiness", "continuity")
     try:
         if behavior is None:

@@ -109,10 +109,9 @@ def local_pca(
     """Return the mean number of local principal variances above a share `threshold` of the largest one.
 
     Never more than neighbors - 1 nor than features. With k neighbors (the center is not among them), d directions of
-    equal variance are all counted while `(1 - sqrt(d / k))^2 > threshold (1 + sqrt(d / k))^2`, which is d < 0.4 k at
-    5 %. Raises `UserError`: fewer neighbors in the table, or a threshold outside 0 and 1. Source: Fukunaga and Olsen,
-    IEEE Transactions on Computers C-20 (1971) 176. `centers` is how many points' neighborhoods are measured at most,
-    `seed` that of their choice.
+    equal variance are all counted while `(1 - sqrt(d / k))^2 > threshold (1 + sqrt(d / k))^2`, which is d < 0.4 k at 5
+    %. At most `centers` neighborhoods, chosen by `seed`, are measured. Source: Fukunaga and Olsen, IEEE Transactions on
+    Computers C-20 (1971) 176.
     """
     if not 0 < threshold < 1 or neighbors < 2:
         raise UserError(

@@ -31,10 +31,7 @@ def mean_estimate(values: Float[Tensor, " values"]) -> ProbeEstimate:
 
 
 def check_points(points: Points, needed: int, probe: str) -> None:
-    """Raise `UserError` for points that a probe cannot measure.
-
-    These are fewer than `needed` rows of (N, D), a number that is not finite, or rows that are all equal.
-    """
+    """Raise `UserError` for fewer than `needed` points, (N, D), for one that is not finite, or if all are equal."""
     if len(points) < needed:
         raise UserError(
             f"{probe} needs at least {needed} distinct points, but got {len(points)}: raise --probes.policies or "

@@ -1,8 +1,4 @@
-"""PPO, SAC, TD3 and DDPG from Stable-Baselines3, on the same tasks and in the same loop.
-
-All settings are the documented defaults, except the actor's hidden widths, which are the policy's; critics keep their
-own. Actors see raw observations, as by default.
-"""
+"""PPO, SAC, TD3, DDPG from Stable-Baselines3, by documented defaults but for the actor's hidden widths."""
 
 from __future__ import annotations
 
@@ -30,9 +26,8 @@ _PPO_ROLLOUT = 2048  # Documented steps between two updates of PPO; it learns fr
 class BaselineSearch:
     """A learner of Stable-Baselines3 behind `lightning_pz.search.generation.Search`.
 
-    It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve. Raises
-    `UserError`: the package is not installed, or the seed belongs to an evaluation or test episode. The seed is that of
-    the learner and its episodes; the budget of the whole search bounds the replay buffer.
+    It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve. Its first
+    episode has the seed of the learner, which must not be an evaluation's; the whole budget bounds the replay buffer.
     """
 
     resumable: ClassVar[bool] = False
@@ -79,10 +74,7 @@ class BaselineSearch:
         return self.least_budget
 
     def step(self, state: Any) -> tuple[Any, Generation]:
-        """Learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes.
-
-        Raises `UserError`: an observation, a reward, or what the learner makes of them is not finite.
-        """
+        """Learn for one chunk, unless numbers are not finite; the returns are those of the last 100 episodes."""
         before = state.num_timesteps
         try:
             state.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)

@@ -49,10 +49,7 @@ class Search(Protocol):
 
 @dataclass(eq=False, kw_only=True)
 class SearchFromStarts:
-    """What searches share whose first generation tries starts, and which may release the decoder.
-
-    Their states have `generation` and `steps`, which count, and `released`.
-    """
+    """What searches share whose first generation tries starts, and which may release the decoder."""
 
     objective: Objective  # Returns of policies
     weights: SearchSpace  # The parameter space, to continue in after a release

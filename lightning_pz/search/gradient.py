@@ -1,9 +1,6 @@
-"""Policy gradient in the latent space, chained through the frozen decoder by autograd.
+"""Policy gradient in the latent space, chained through the frozen decoder: `grad_z J = (dg/dz)^T grad_theta J`.
 
-    grad_z J = (dg/dz)^T grad_theta J
-
-Source: Williams 1992, Simple Statistical Gradient-Following Algorithms (REINFORCE). The chain through a decoder is from
-Tenedini et al., From Parameters to Behaviors.
+Source: Williams 1992, REINFORCE; the chain through a decoder: Tenedini et al., From Parameters to Behaviors.
 """
 
 from __future__ import annotations
@@ -32,11 +29,7 @@ _CHUNK_STATES = 1 << 14  # States whose activations are kept at a time for the b
 
 
 def chain(decode: Decode, points: Vectors, gradient: Callable[[Tensor], Tensor]) -> Vectors:
-    """Return the gradient with respect to the points, `(dg/dz)^T grad_theta J` for each policy.
-
-    `decode` is differentiable, each policy from its own point; `gradient` maps weights, (G, P), to the gradient of the
-    objective with respect to them.
-    """
+    """Return the gradient with respect to points, `(dg/dz)^T grad_theta J`, from that by their weights."""
     leaf = points.detach().requires_grad_()
     with torch.enable_grad():
         params = decode(leaf)

@@ -50,10 +50,7 @@ class PolicyReturns(NamedTuple):
 
 
 class Objective:
-    """Returns of policies on one task; the simulator is kept from generation to generation.
-
-    `threads` step physics; results do not depend on their number.
-    """
+    """Returns of policies on one task, with one simulator for all generations; they do not depend on `threads`."""
 
     def __init__(self, problem: Problem, threads: int = 1) -> None:
         self.problem, self.threads = problem, threads
@@ -95,10 +92,7 @@ class Objective:
 
 
 def episode_seeds(seed: int, generation: int, count: int) -> list[int]:
-    """Return fresh episode seeds for a generation of a run.
-
-    All members of the generation share them, since ranks compare all members and chance should not decide between them.
-    """
+    """Return fresh episode seeds for a generation of a run, which its members share, since ranks compare them."""
     words = np.random.SeedSequence([seed, generation]).generate_state(count, np.uint32)
     return [TRAINING_SEEDS + int(word) % TRAINING_SEEDS for word in words]
 

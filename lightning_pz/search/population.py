@@ -36,9 +36,8 @@ class PopulationState(NamedTuple):
 class PopulationSearch(SearchFromStarts):
     """An optimizer behind `lightning_pz.search.generation.Search`.
 
-    The first generation tries some starts, drawn or given, and the optimizer begins at the best of them; without starts
-    it begins at the first given point, or at the origin. After a release it begins again, in weights, at the decoded
-    incumbent.
+    It begins at the best of some starts, drawn or given, which the first generation tries; without starts at the first
+    given point, or at the origin. After a release it begins again, in weights, at the decoded incumbent.
     """
 
     state_types: ClassVar[tuple[type, ...]] = (PopulationState, PgpeState, ClipUp, Adam, CmaesState, RandomState)

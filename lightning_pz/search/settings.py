@@ -252,10 +252,7 @@ class SearchSettings:
         return max(least, min(self.starts, affordable))
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result: all but other algorithms' settings and the interval of saving.
-
-        `start` is the option's text: the content of a file is not in it.
-        """
+        """Return what decides the result, but not the content of a file in `start`."""
         sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
         own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}

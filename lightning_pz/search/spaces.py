@@ -32,11 +32,7 @@ class SearchSpace:
 def latent_space(
     decoder: Decode, latents: LatentDistribution, encoder: Callable[[Tensor], Tensor] | None = None
 ) -> SearchSpace:
-    """Return the latents of a frozen decoder, whitened.
-
-    `decoder` maps latents, (n, k), to weights, (n, P), `encoder` back, which `encode` needs; points are drawn from
-    `latents`.
-    """
+    """Return the whitened latents, (n, k), of a frozen decoder to (n, P); `encode` needs the encoder back."""
 
     def draw(count: int, seed: int) -> Tensor:
         points = latents.sample(count, torch.Generator().manual_seed(seed))
@@ -70,11 +66,10 @@ def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
 
 
 def widened_space(latents: SearchSpace, weights: SearchSpace, share: float) -> SearchSpace:
-    """Return latents and, beside them, an offset of all weights, to reach what the decoder cannot give.
+    """Return k latents and P offsets of all weights, to reach what the decoder cannot give.
 
-    A step of the search moves both. Its latent part is as long as it would be alone, because the longest step grows
-    with the root of the number of coordinates. The k latents come first, then P offsets; a unit of an offset is `share`
-    units of the parameter space.
+    A unit of an offset is `share` units of the parameter space. A step moves both; its latent part is as long as it
+    would be alone, because the longest step grows with the root of the number of coordinates.
     """
     k = latents.size
 

@@ -31,8 +31,7 @@ def start_file(settings: SearchSettings) -> Path:
 def given_policies(network: PolicyNetwork, settings: SearchSettings, pool: Pool | None) -> tuple[Tensor, Tensor]:
     """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O).
 
-    The network is what the decoder's policies share; the pool is needed for `pool_best` and `pool_top`. Raises
-    `UserError`: the policy is missing or belongs to another network, or the pool does not know its best ones.
+    `pool_best` and `pool_top` need the pool. Raises `UserError`: no such policy, or one of another network.
     """
     if settings.start in STARTS:
         assert pool is not None
@@ -59,13 +58,11 @@ def anchoring_shift(
 ) -> Float[Tensor, "policies params"]:
     """Return the shift of each decoded policy that makes it act like the policy it was decoded from, (n, P).
 
-    A decoder returns the policies of its pool with an error. A shift, one vector for all latents, removes it at one
-    latent and keeps the decoder's directions around it. Distillation without environment steps finds it: it minimizes
-    the mean squared action difference, half of it on states that such policies visit, from a shift of 0, so it stays
-    near the decoder's weights. The difference of the two policies' weights would not do: many weights act alike, and
-    the decoder's directions are meaningful only around its own. States, (S, O), and visited states, (V, O), are
-    standardized; V is 0 if they are unknown. A weight whose `scale`, its standard deviation under the prior, is 0 does
-    not change.
+    One vector for all latents removes the decoder's error at one latent and keeps its directions around it.
+    Distillation without environment steps finds it: it minimizes the mean squared action difference, half of it on
+    states that such policies visit (V is 0 if unknown), from 0, so it stays near the decoder's weights. The difference
+    of the weights would not do: many weights act alike, and the decoder's directions are meaningful only around its
+    own. States are standardized; a weight whose `scale`, its standard deviation under the prior, is 0 does not change.
     """
     samples = [part for part in (states, visited) if len(part)]
     generator = torch.Generator().manual_seed(0)
@@ -92,8 +89,7 @@ def behavior_sigma(
 ) -> float | None:
     """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents; None without it.
 
-    The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O). Weights
-    have the settings' own `sigma`. Raises `UserError`: a decoder that ignores its latent.
+    The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O).
     """
     if settings.behavior_step is None:
         return None

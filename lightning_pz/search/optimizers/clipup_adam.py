@@ -12,11 +12,7 @@ from lightning_pz.search.optimizers.protocol import Vector
 
 
 class ClipUp(NamedTuple):
-    """A normalized gradient with momentum and a speed limit.
-
-    Source: Toklu, Liskowski and Srivastava 2020, ClipUp: A Simple and Powerful Optimizer for Distribution-based Policy
-    Evolution. They advise half of `max_speed` for `rate`.
-    """
+    """A normalized gradient with momentum and a speed limit; Toklu et al. 2020 make `rate` half of `max_speed`."""
 
     velocity: Tensor  # Last step, (d,)
     rate: float  # Length that the normalized gradient adds to a step

@@ -1,7 +1,4 @@
-"""CMA-ES from the package `cma`: the strong opponent where there are few coordinates.
-
-Source: Hansen and Ostermeier 2001, Completely Derandomized Self-Adaptation in Evolution Strategies.
-"""
+"""CMA-ES from the package `cma` (Hansen and Ostermeier 2001), the strong opponent where there are few coordinates."""
 
 from __future__ import annotations
 
@@ -28,10 +25,9 @@ class CmaesState(NamedTuple):
 class Cmaes:
     """CMA-ES behind `lightning_pz.search.optimizers.protocol.Optimizer`; it maximizes, by ranks.
 
-    The package needs two coordinates, so that a single one gets an idle companion. Raises `UserError`: the package is
-    not installed. `size` is d; it decides the usual population, 4 + 3 ln d. `diagonal` adapts only a standard deviation
-    per coordinate, which is affordable for thousands of them (Ros and Hansen 2008, A Simple Modification in CMA-ES
-    Achieving Linear Time and Space Complexity).
+    The package needs two coordinates, so that a single one gets an idle companion. `size` is d, of the usual
+    population, 4 + 3 ln d. `diagonal` adapts only a standard deviation per coordinate, which is affordable for
+    thousands (Ros and Hansen 2008).
     """
 
     def __init__(self, settings: CmaesSettings, size: int, *, diagonal: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Policy gradients with parameter-based exploration (PGPE): symmetric pairs, ranks, a sigma that follows its gradient.
 
-Source: Sehnke et al. 2010, Parameter-exploring Policy Gradients: the likelihood gradients and step sizes in proportion
-to sigma squared. Toklu et al. 2020: ClipUp, and the 20 % bound on a change of sigma.
+Source: Sehnke et al. 2010, Parameter-exploring Policy Gradients; Toklu et al. 2020, ClipUp, which bounds changes of
+sigma.
 """
 
 from __future__ import annotations
@@ -40,18 +40,16 @@ def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector) -> V
 def sigma_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector, baseline: float) -> Vector:
     """Estimate the gradient with respect to sigma: `mean(((f+ + f-)/2 - b) (eps^2 - 1)/sigma)`; arguments as above.
 
-    The *sum* of a pair distinguishes a wide distribution from a narrow one; with the difference in its place the mean is
-    zero for every function, and sigma walks at random. A baseline b that does not depend on the noise adds no bias, since
-    eps^2 - 1 has mean 0; the mean fitness of the generation adds a bias of 1 / pairs.
+    The *sum* of a pair distinguishes a wide distribution from a narrow one; of the difference the mean is zero for
+    every function. A baseline b adds no bias if it does not depend on the noise, since eps^2 - 1 has mean 0.
     """
     return ((plus + minus) / 2 - baseline) @ (noise.square() - 1) / len(noise) / sigma
 
 
 class Pgpe:
-    """PGPE behind `lightning_pz.search.optimizers.protocol.Optimizer`.
+    """PGPE behind `lightning_pz.search.optimizers.protocol.Optimizer`; points 0 and 1, 2 and 3, ... are pairs.
 
-    Points 0 and 1, 2 and 3, ... are pairs. Both gradients are taken of centered ranks and their step sizes are
-    in proportion to sigma squared, so neither the scale of the fitness nor that of the points matters.
+    Both steps are in proportion to sigma squared, so the scales of fitness (by ranks) and points do not matter.
     """
 
     def __init__(self, settings: PgpeSettings) -> None:

@@ -1,7 +1,6 @@
 """The protocol of an optimizer: pure functions on immutable state that ask for points and learn how good they were.
 
-An optimizer knows no decoder, no task and no loop. All randomness lives in its state, so that a state that was saved and
-loaded continues as if nothing had happened.
+All randomness lives in the state, so that one that was saved and loaded continues as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -20,10 +19,7 @@ Fitness = Float[Tensor, " points"]
 
 @runtime_checkable
 class Optimizer(Protocol[State]):
-    """Maximizes a function of a vector from noisy values of it, one generation at a time.
-
-    `ask` and `tell` change nothing: they return the next state.
-    """
+    """Maximizes a function of a vector from noisy values; `ask` and `tell` change nothing: they return a state."""
 
     @property
     def population(self) -> int:
@@ -36,11 +32,7 @@ class Optimizer(Protocol[State]):
         """Return the state to give to `tell`, and the points to try, (n, d) float64."""
 
     def tell(self, state: State, points: Vectors, fitness: Fitness) -> State:
-        """Return the next state.
-
-        State and points are those of `ask`; in the fitness more is better, and one that is not finite counts as the
-        worst.
-        """
+        """Return the state after `ask`'s, with its points; more fitness is better, non-finite the worst."""
 
     def incumbent(self, state: State) -> Vector:
         """Return the point that is the search's answer so far, (d,)."""
@@ -50,10 +42,7 @@ class Optimizer(Protocol[State]):
 
 
 def centered_ranks(fitness: Fitness) -> Fitness:
-    """Return ranks from -0.5 (worst) to 0.5 (best), equal ones sharing their mean; non-finite values rank last.
-
-    Source: Salimans et al. 2017, Evolution Strategies as a Scalable Alternative to Reinforcement Learning.
-    """
+    """Return ranks from -0.5 (worst, non-finite) to 0.5 (best), ties sharing their mean, as Salimans et al. 2017 do."""
     if len(fitness) < 2:
         return torch.zeros_like(fitness)
     clean = torch.where(torch.isfinite(fitness), fitness, -torch.inf)

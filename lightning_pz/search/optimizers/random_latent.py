@@ -21,10 +21,7 @@ class RandomState(NamedTuple):
 
 
 class RandomLatent:
-    """Independent random points behind `lightning_pz.search.optimizers.protocol.Optimizer`.
-
-    `sample` maps a number n and a generator to n points, (n, d) float64; see `SearchSpace.sample`.
-    """
+    """Random points behind `lightning_pz.search.optimizers.protocol.Optimizer`, from a `SearchSpace.sample`."""
 
     def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
         self.population, self._sample = settings.population, sample

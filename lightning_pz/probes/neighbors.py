@@ -64,7 +64,7 @@ def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
 
 
 def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "points neighbors"]) -> float:
-    """Return the variance of a sum of centered scores, (N,), that depend on each other through shared neighbors, (N, k).
+    """Return the variance of a sum of centered scores, (N,), that depend on shared neighbors, (N, k).
 
     Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`, never less than
     the first term, which alone gives 15 to 40 % too small a standard error for ratios of neighbor distances (measured

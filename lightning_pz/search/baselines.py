@@ -74,7 +74,7 @@ class BaselineSearch:
         return self.least_budget
 
     def step(self, state: Any) -> tuple[Any, Generation]:
-        """Learn for one chunk, unless numbers are not finite; the returns are those of the last 100 episodes."""
+        """Learn for one chunk, of finite numbers; the returns are those of the last 100 episodes."""
         before = state.num_timesteps
         try:
             state.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)

@@ -87,7 +87,7 @@ def anchoring_shift(
 def behavior_sigma(
     settings: SearchSettings, layout: Layout, states: Float[Tensor, "states observation"], latents: SearchSpace
 ) -> float | None:
-    """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents; None without it.
+    """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents, or None.
 
     The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O).
     """

@@ -47,7 +47,7 @@ class FitCLI(LightningCLI):
     """Parses, builds trainer, model and data, and chooses the run folder. Runs nothing."""
 
     def __init__(self, arguments: list[str], description: str = "") -> None:
-        _quiet_lightning()
+        quiet_lightning()
         shipped = conf_dir() / "fit.yaml"
         self.resume_from: Path | None = None
         self.run_folder = Path()
@@ -220,7 +220,7 @@ def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, 
     )
 
 
-def _quiet_lightning() -> None:
+def quiet_lightning() -> None:
     """Silence what Lightning prints on every start and a user of this package cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)

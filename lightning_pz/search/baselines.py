@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,12 @@ from lightning_pz.search.settings import BaselineSettings, check_algorithm_packa
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
 """Name and documented widths of each algorithm's critic."""
 _PPO_ROLLOUT = 2048  # Documented steps between two updates of PPO; it learns from nothing shorter
+
+
+class BaselineState(NamedTuple):
+    """A learner, which changes in place."""
+
+    model: Any
 
 
 class BaselineSearch:
@@ -43,8 +49,7 @@ class BaselineSearch:
         self.algorithm, self.settings, self.problem = algorithm, settings, problem
         self.seed, self.budget = seed, budget
 
-    def begin(self) -> Any:
-        """Return a learner, which changes in place."""
+    def begin(self) -> BaselineState:
         import stable_baselines3
         from stable_baselines3.common.logger import Logger
         from stable_baselines3.common.monitor import Monitor
@@ -64,31 +69,31 @@ class BaselineSearch:
         model = kind("MlpPolicy", Monitor(tasked), policy_kwargs=policy_kwargs, seed=self.seed, device="cpu", **more)
         # Its own logger would leave a folder in the system's temporary one.
         model.set_logger(Logger(folder=None, output_formats=[]))
-        return model
+        return BaselineState(model)
 
     @property
     def least_budget(self) -> int:
         return _PPO_ROLLOUT if self.algorithm == "ppo" else self.settings.chunk
 
-    def cost(self, state: Any) -> int:
+    def cost(self, state: BaselineState) -> int:
         return self.least_budget
 
-    def step(self, state: Any) -> tuple[Any, Generation]:
+    def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
         """Learn for one chunk, of finite numbers; the returns are those of the last 100 episodes."""
-        before = state.num_timesteps
+        model, before = state.model, state.model.num_timesteps
         try:
-            state.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
+            model.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
         except ValueError as error:  # PyTorch refuses a normal distribution whose mean is NaN
             raise UserError(
-                f"--algorithm {self.algorithm} cannot continue after {state.num_timesteps} steps on {self.problem.spec.id}, task "
+                f"--algorithm {self.algorithm} cannot continue after {model.num_timesteps} steps on {self.problem.spec.id}, task "
                 f"{self.problem.task!r}, most likely because observations or rewards are too large for its networks: "
                 + str(error).splitlines()[0]
             ) from error
-        returns = [episode["r"] for episode in state.ep_info_buffer]
-        return state, Generation(state.num_timesteps - before, np.array(returns, dtype=np.float64), float("nan"))
+        returns = [episode["r"] for episode in model.ep_info_buffer]
+        return state, Generation(model.num_timesteps - before, np.array(returns, dtype=np.float64), float("nan"))
 
-    def incumbent(self, state: Any) -> SavedPolicy:
-        policy, network = state.policy, self.problem.network
+    def incumbent(self, state: BaselineState) -> SavedPolicy:
+        policy, network = state.model.policy, self.problem.network
         if self.algorithm == "ppo":
             parts, activation, squash = [policy.mlp_extractor.policy_net, policy.action_net], "tanh", "clip"
         else:

@@ -32,15 +32,17 @@ _OFTEN = (
 def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
     """Return what command-line arguments ask for, on top of the shipped settings."""
     from lightning_pz.common.command_line import CommandParser, pick
-    from lightning_pz.envs.presets import conf_dir
-    from lightning_pz.jobs.finetune_settings import JobSettings, with_defaults
+    from lightning_pz.envs.presets import conf_dir, given_configs
+    from lightning_pz.jobs.finetune_settings import JobSettings
     from lightning_pz.search.settings import SearchSettings
 
-    parser = CommandParser(command="finetune", description=__doc__, often=_OFTEN, shipped=conf_dir() / "finetune.yaml")
+    shipped = conf_dir() / "finetune.yaml"
+    parser = CommandParser(command="finetune", description=__doc__, often=_OFTEN, shipped=shipped)
     parser.add_argument("--config", action="config", help="YAML file of settings, such as the config.yaml of a run.")
     parser.add_class_arguments(JobSettings)
     parser.add_class_arguments(SearchSettings)
-    config = parser.instantiate(parser.parse_args(with_defaults(arguments)))
+    given_configs(arguments)  # refuses a --config that is no text file
+    config = parser.instantiate(parser.parse_args(["--config", str(shipped), *arguments]))
     return pick(JobSettings, config), pick(SearchSettings, config)
 
 

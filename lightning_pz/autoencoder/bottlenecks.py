@@ -19,8 +19,7 @@ Latents = Float[Tensor, "policies latent"]
 class Plain(nn.Module):
     """Passes the code on unchanged."""
 
-    draws = False
-    """Whether `sample` is random."""
+    draws = False  # Whether `sample` is random
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -51,12 +50,9 @@ class Plain(nn.Module):
 class Nested(Plain):
     """Nested dropout: in training every policy keeps only its first b latents, every b from 1 to k equally likely.
 
-    The latents come in order of use, and one run gives the error of every latent size. One decoder serves them all, which
-    costs each size something against a run of its own, most of all the smallest and the largest.
-
-    References:
-        Rippel, Gelbart, Adams, "Learning Ordered Representations with Nested Dropout", ICML 2014; they draw b from a
-        geometric distribution, whose tail would hardly ever train the last of many latents.
+    One run gives the error of every latent size, with latents in order of use; one decoder for all sizes costs each a
+    bit. Source: Rippel, Gelbart, Adams, "Learning Ordered Representations with Nested Dropout", ICML 2014; their
+    geometric distribution of b would hardly ever train the last of many latents.
     """
 
     draws = True
@@ -79,11 +75,8 @@ class Nested(Plain):
 class Variational(Plain):
     """A Gaussian posterior per latent, held to the standard normal; latents that carry nothing fall to a KL of 0.
 
-    `kl_weight` is the weight of the KL divergence, in FVU per nat.
-
-    References:
-        Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, appendix B; the weight is that of Higgins et al.,
-        "beta-VAE", 2017.
+    `kl_weight` is the weight of the KL divergence, in FVU per nat. Source: Kingma and Welling, "Auto-Encoding
+    Variational Bayes", 2014, appendix B; the weight is that of Higgins et al., "beta-VAE", 2017.
     """
 
     draws = True

@@ -12,12 +12,10 @@ from lightning_pz.autoencoder.encoders import mlp
 
 
 class Decoder(nn.Module):
-    """An MLP from a latent, (k,), to flat policy weights, (P,).
+    """An MLP from a latent, (k,), to flat policy weights, (P,), in standard deviations under the prior, (P,).
 
-    The last layer's unit is the prior: each output is multiplied by the parameter's standard deviation under the prior,
-    `prior_std`, (P,), so that every parameter starts at its natural size. Its weights start small, by a factor
-    `last_gain`, and its bias at one draw of the prior: with all-zero weights a policy's hidden units would be and stay
-    equal.
+    So every parameter starts at its natural size. The last layer's weights start small, by a factor `last_gain`, and
+    its bias at one draw of the prior: with all-zero weights a policy's hidden units would be and stay equal.
     """
 
     prior_std: Tensor

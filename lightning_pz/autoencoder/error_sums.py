@@ -40,11 +40,10 @@ class ErrorSums:
     def policy_errors(self) -> dict[str, np.ndarray]:
         """Return the errors policy by policy.
 
-        Returns:
-            `latent_dims`, (K,): how many leading latents were kept; `error`, (K, N): each policy's squared action error then,
-            summed over states and actions, in action boxes (-1 to 1) squared; `spread`, (N,): its squared deviation from the
-            mean policy. `sum(error[i]) / sum(spread)` is the FVU with that many latents. For a variational bottleneck also
-            `kl`, (k,): mean KL divergence of each latent, in nats.
+        `latent_dims`, (K,): how many leading latents were kept; `error`, (K, N): each policy's squared action error
+        then, summed over states and actions, in action boxes (-1 to 1) squared; `spread`, (N,): its squared deviation
+        from the mean policy. `sum(error[i]) / sum(spread)` is FVU. Of a variational bottleneck also `kl`, (k,): mean KL
+        divergence of each latent, in nats.
         """
         found = {
             "latent_dims": np.array(self.sizes),
@@ -69,11 +68,7 @@ def prefix_errors(
 ) -> Float[Tensor, "sizes policies"]:
     """Return each policy's squared action error when only its first latents are kept and the rest are zero, (K, N).
 
-    Args:
-        latents: (N, k).
-        act: From latents, (N, k), to actions, (N, S, A).
-        target: The policies' own actions.
-        sizes: How many latents to keep, K of them.
+    `act` maps latents, (N, k), to actions, (N, S, A); `sizes` holds K numbers.
     """
     k = latents.shape[1]
     masks = [prefix_mask(torch.tensor([size]), k).to(latents) for size in sizes]

@@ -9,11 +9,7 @@ from lightning_pz.common.errors import UserError
 
 
 def load_autoencoder(path: str | Path) -> BehaviorAutoencoder:
-    """Load a trained autoencoder on the CPU, in evaluation mode.
-
-    Raises:
-        UserError: No file, or no checkpoint of a behavior autoencoder, with what is wrong with it.
-    """
+    """Load a trained autoencoder on the CPU, in evaluation mode, or raise `UserError` with what is wrong."""
     if not Path(path).is_file():
         raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
     try:

@@ -17,44 +17,28 @@ _NONE = torch.empty(0)
 
 
 class Reconstruction(NamedTuple):
-    """A batch of policies, and what the decoder makes of them.
+    """A batch of policies, and what the decoder makes of them."""
 
-    Attributes:
-        actions: Reconstructed actions on the states of the batch, (N, M, A), in -1..1.
-        target: The policies' own actions there.
-        variance: Mean variance of an action over policies, in the same unit squared.
-        params: Decoded weights, (N, P).
-        target_params: The policies' own, (N, P); empty unless `--model.loss parameters` or the encoder asks for them.
-        prior_std: Standard deviation of each weight under the prior, (P,).
-        own_actions: Reconstructed actions on states that each policy visited itself, (N, m, A); m is 0 unless the loss is
-            `behavior_visited`.
-        own_target: The policies' own actions there.
-    """
-
-    actions: Actions
-    target: Actions
-    variance: float
-    params: Tensor = _NONE
+    actions: Actions  # Reconstructed actions on the states of the batch, (N, M, A), in -1..1
+    target: Actions  # The policies' own actions there
+    variance: float  # Mean variance of an action over policies, in the same unit squared
+    params: Tensor = _NONE  # Decoded weights, (N, P)
+    # The policies' own, (N, P); empty unless `--model.loss parameters` or the encoder asks for them
     target_params: Tensor = _NONE
-    prior_std: Tensor = _NONE
+    prior_std: Tensor = _NONE  # Standard deviation of each weight under the prior, (P,)
+    # Reconstructed actions on states that each policy visited itself, (N, m, A); m is 0 unless the loss is
+    # `behavior_visited`
     own_actions: Tensor = _NONE
-    own_target: Tensor = _NONE
+    own_target: Tensor = _NONE  # The policies' own actions there
 
 
 def behavior(given: Reconstruction) -> Float[Tensor, ""]:
-    """Return the mean squared action difference over the action variance, which makes it the batch's FVU.
-
-    References:
-        Tenedini et al., arXiv 2509.22566, behavior reconstruction loss.
-    """
+    """Return the batch's FVU, the behavior reconstruction loss of Tenedini et al., arXiv 2509.22566."""
     return (given.actions - given.target).square().mean() / given.variance
 
 
 def behavior_rms(given: Reconstruction) -> Float[Tensor, ""]:
-    """Return the mean over policies of the root mean squared action difference, in standard deviations.
-
-    The paper's distance has the root; it weighs badly reconstructed policies less.
-    """
+    """Return the paper's distance: the mean over policies of the RMS action difference, in standard deviations."""
     squared = (given.actions - given.target).square().flatten(1).mean(1)
     # The root's slope is infinite at 0.
     return (squared / given.variance + 1e-12).sqrt().mean()

@@ -48,9 +48,6 @@ class BehaviorAutoencoder(L.LightningModule):
         warmup_steps: Steps of linear warm-up before the cosine decay to 0.
         description: Environment, layout, prior, statistics and probe states of the pool; plain data, filled in from the
             DataModule when training starts and kept in the checkpoint.
-
-    Raises:
-        UserError: A setting outside its range.
     """
 
     latent_mean: Tensor

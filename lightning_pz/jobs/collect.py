@@ -30,20 +30,16 @@ def collect_pool(
         rows = _grown_rows(made.meta)
     else:
         made = collect(folder, spec, layout, recipe)
-        rows = _random_rows(made.meta)
+        rows = {
+            "candidates": f"{made.meta['candidates']:,}",
+            "behave differently": f"{made.meta['distinct']:,}",
+            "kept": f"{made.meta['kept']:,}",
+            "novelty contrast": f"{made.meta['novelty_contrast']:.3f}",
+        }
     rows = {"environment": spec.id, "weights per policy": f"{layout.num_params:,}", **rows}
     rows["seconds"] = "was there already" if found else f"{made.meta['collect_seconds']:.0f}"
     show_end(rows, fit_command(env, policy, logs, made), folder)
     return made
-
-
-def _random_rows(meta: dict[str, Any]) -> dict[str, str]:
-    return {
-        "candidates": f"{meta['candidates']:,}",
-        "behave differently": f"{meta['distinct']:,}",
-        "kept": f"{meta['kept']:,}",
-        "novelty contrast": f"{meta['novelty_contrast']:.3f}",
-    }
 
 
 def _grown_rows(meta: dict[str, Any]) -> dict[str, str]:

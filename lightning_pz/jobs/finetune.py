@@ -29,12 +29,7 @@ from lightning_pz.search.settings import SearchSettings
 
 
 def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
-    """Do all runs that a command asks for, and print the closing table.
-
-    Raises:
-        UserError: Files and settings do not fit together.
-        KeyboardInterrupt: After the table; finished runs and saved states stay.
-    """
+    """Do all runs that a command asks for, and print the closing table, also when interrupted."""
     assert jobs.checkpoint is not None
     model = load_autoencoder(jobs.checkpoint)
     env_id = model.env["id"]
@@ -65,11 +60,11 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
                 side_by_side(todo, workers, results, bar)
         except KeyboardInterrupt:
             bar.close()
-            _show(results, jobs, search, env_id, tasks, count)
+            _show(results, jobs, search, env_id, tasks)
             raise
     if not is_installed("onnx"):
         print("note: no policy.onnx was written: it needs the package onnx, pip install 'lightning_pz[onnx]'")
-    _show(results, jobs, search, env_id, tasks, count)
+    _show(results, jobs, search, env_id, tasks)
     return results
 
 
@@ -102,14 +97,10 @@ def _split(jobs: list[SearchJob], model: BehaviorAutoencoder) -> tuple[list[Sear
 
 
 def _show(
-    results: list[SearchResult],
-    jobs: JobSettings,
-    search: SearchSettings,
-    env_id: str,
-    tasks: Sequence[str],
-    count: int,
+    results: list[SearchResult], jobs: JobSettings, search: SearchSettings, env_id: str, tasks: Sequence[str]
 ) -> None:
     """Print a row per task, and last the folder that holds the runs."""
+    count = len(tasks) * jobs.seeds
     ended = [(result, result.summary) for result in results if result.summary is not None]
     rows = []
     for task in tasks:
@@ -136,10 +127,8 @@ def _row(task: str, summaries: list[dict[str, Any]]) -> list[str]:
     returns = [s[f"{task}/return"] for s in summaries if s[f"{task}/return"] is not None]
     three = (sum(returns) / len(returns), min(returns), max(returns)) if returns else ()
 
-    def mean(key: str) -> float:
-        return sum(s[key] for s in summaries) / len(summaries)
-
+    steps, seconds = (sum(s[key] for s in summaries) / len(summaries) for key in ("env_steps", "seconds"))
     return [
-        task, str(len(summaries)), *([f"{value:.2f}" for value in three] or ["-"] * 3), f"{mean('env_steps'):,.0f}",
-        f"{mean('seconds'):.1f}", str(sum(s["invalid"] for s in summaries)),
+        task, str(len(summaries)), *([f"{value:.2f}" for value in three] or ["-"] * 3), f"{steps:,.0f}",
+        f"{seconds:.1f}", str(sum(s["invalid"] for s in summaries)),
     ]  # fmt: skip

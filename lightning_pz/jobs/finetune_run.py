@@ -44,50 +44,30 @@ from lightning_pz.search.starts import anchoring_shift, behavior_sigma, given_po
 
 @dataclass(frozen=True)
 class SearchJob:
-    """One run: everything a worker process must know.
+    """One run: everything a worker process must know."""
 
-    Attributes:
-        number: Place among the command's runs.
-        checkpoint: The autoencoder.
-        checkpoint_digest: SHA-256 of that file.
-        settings: Of the search.
-        logs: Folder for runs.
-        threads: Threads that step physics.
-        pool: Where the checkpoint's pool lies, if it was moved.
-    """
-
-    number: int
+    number: int  # Place among the command's runs
     checkpoint: str
-    checkpoint_digest: str
+    checkpoint_digest: str  # SHA-256 of that file
     settings: SearchSettings
     logs: str
-    threads: int
-    pool: str | None = None
+    threads: int  # Threads that step physics
+    pool: str | None = None  # Where the checkpoint's pool lies, if it was moved
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Result of a run.
-
-    Attributes:
-        folder: Its folder.
-        summary: Its summary; None if it was interrupted.
-        found: Whether it was finished before.
-    """
+    """Result of a run."""
 
     folder: Path
-    summary: dict[str, Any] | None
-    found: bool = False
+    summary: dict[str, Any] | None  # Its summary; None if it was interrupted
+    found: bool = False  # Whether it was finished before
 
 
 def build_search(
     model: BehaviorAutoencoder, settings: SearchSettings, threads: int, pool: str | None = None
 ) -> tuple[Objective, Search]:
-    """Return the objective and the search of one run.
-
-    Raises:
-        UserError: The policy that the search begins at is missing, unknown, or of another network.
-    """
+    """Return objective and search of one run, or raise `UserError` if the policy to begin at is missing or unlike."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     spec, layout, network = EnvSpec.from_dict(model.env), model.layout, model.policy
@@ -111,12 +91,7 @@ def build_search(
 
 
 def run_search(job: SearchJob, on_steps: Callable[[int], None] = lambda steps: None) -> SearchResult:
-    """Do one run, unless it is finished already.
-
-    Raises:
-        UserError: Files and settings do not fit together, or no episode of the search stayed finite.
-        KeyboardInterrupt: After the state is saved.
-    """
+    """Do one run, unless it is finished already; `KeyboardInterrupt` comes after the state is saved."""
     model = load_autoencoder(job.checkpoint)
     parents, name, identity = place_of(job, model)
     folder = RunFolder(claim(parents, name, identity), identity)
@@ -174,11 +149,7 @@ def place_of(job: SearchJob, model: BehaviorAutoencoder) -> tuple[list[Path], st
 
 
 def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
-    """Return everything that decides a run's result, by its content.
-
-    Raises:
-        UserError: The environment has changed, or there is no such task or start.
-    """
+    """Return everything that decides a run's result, by its content, or raise `UserError` where some is gone."""
     settings = job.settings
     env = environment_now(model.env, job.checkpoint)
     source = task_sources(env["id"], [settings.task])[settings.task]
@@ -217,18 +188,14 @@ def _variant(settings: SearchSettings) -> str:
     """Return a name for what differs from the usual search, so that `report` keeps such runs apart."""
     start = "" if settings.start == "draws" else f"-{settings.start}"
     if settings.start not in STARTS:
-        start = f"-from-{slug(Path(settings.start).stem)}-{_start_digest(settings)[:8]}"
+        # Of the policy, or of all policies of the folder: the same for every task.
+        path = Path(settings.start)
+        each = [] if path.suffix == ".npz" else [[file.name, file_digest(file)] for file in sorted(path.glob("*.npz"))]
+        content = _content_of(load_policy(path)) if path.suffix == ".npz" else digest(each)
+        start = f"-from-{slug(path.stem)}-{content[:8]}"
     if settings.encodes_start and not settings.anchor:
         start += "-unanchored"
     if settings.widen is not None:
         start += f"-widen{settings.widen:g}"
     at = settings.release_decoder_at
     return start + (f"-release{at}" if settings.algorithm == "pgpe" and at is not None else "")
-
-
-def _start_digest(settings: SearchSettings) -> str:
-    """Return a digest of the policy, or of all policies of the folder, that `--start` names: the same for every task."""
-    path = Path(settings.start)
-    if path.suffix == ".npz":
-        return _content_of(load_policy(path))
-    return digest([[file.name, file_digest(file)] for file in sorted(path.glob("*.npz"))])

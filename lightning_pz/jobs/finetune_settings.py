@@ -10,7 +10,7 @@ import yaml
 
 from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.envs.presets import conf_dir, given_configs, resolve_env
+from lightning_pz.envs.presets import resolve_env
 from lightning_pz.search.settings import SearchSettings, check_algorithm_package
 
 
@@ -26,9 +26,6 @@ class JobSettings:
         logs: Folder for runs.
         progress: Whether to draw a progress bar; on a terminal only if null.
         pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` and `pool_top` read it.
-
-    Raises:
-        UserError: A value outside its range.
     """
 
     checkpoint: str | None = None
@@ -43,21 +40,8 @@ class JobSettings:
         at_least(1, {"seeds": self.seeds} | ({} if self.workers is None else {"workers": self.workers}))
 
 
-def with_defaults(arguments: list[str]) -> list[str]:
-    """Put the shipped settings before the user's own arguments.
-
-    Raises:
-        UserError: A `--config` that is no text file.
-    """
-    given_configs(arguments)
-    return ["--config", str(conf_dir() / "finetune.yaml"), *arguments]
-
-
 def check_command(jobs: JobSettings, search: SearchSettings) -> None:
-    """Raise `UserError` for everything that can be refused without torch.
-
-    The environment is read from the settings that lie beside a run's checkpoints, where there are any.
-    """
+    """Raise `UserError` for what can be refused without torch, by the settings beside a run's checkpoint."""
     seeds({"seed": search.seed}, jobs.seeds)
     check_algorithm_package(search.algorithm)
     if jobs.checkpoint is None:

@@ -34,8 +34,7 @@ from lightning_pz.pool.of_checkpoint import check_same_pool
 from lightning_pz.probes.linear import affine_fvu, pca_fvu, principal_axes, project
 
 _PCA_POLICIES = 20_000
-_PARAMS_FLOATS = 1 << 28
-"""Weights that PCA on parameters may hold: 1 GiB."""
+_PARAMS_FLOATS = 1 << 28  # Weights that PCA on parameters may hold: 1 GiB
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,7 @@ class FitResult:
 
 
 def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
-    """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work.
-
-    Args:
-        arguments: Words of the command line, presets expanded.
-        description: First lines of `--help`.
-
-    Raises:
-        UserError: Settings that contradict the environment or each other.
-    """
+    """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work."""
     cli = FitCLI(arguments, description)
     data: PolicyPoolDataModule = cli.datamodule
     if data.recipe == "grown":
@@ -79,13 +70,7 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
 
 
 def run_fit(cli: FitCLI) -> FitResult | None:
-    """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP.
-
-    Raises:
-        UserError: Nothing was validated, the pool differs from that of the run that is resumed, or another process
-            works on that run.
-        KeyboardInterrupt: The run was interrupted; the last checkpoint stays.
-    """
+    """Train, measure the best checkpoint, and write summary and figures; None on helping processes of DDP."""
     data: PolicyPoolDataModule = cli.datamodule
     with _interruptible():
         check_writable(cli.parent)
@@ -141,10 +126,7 @@ def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
 
 
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
-    """Return the linear references on the same split: PCA on actions, PCA on parameters, affine policies.
-
-    The last of the sizes is k; where there are several, PCA on actions has a key for each.
-    """
+    """Return the linear references on the same split; the last size is k, and PCA on actions has all sizes."""
     latent_dim = sizes[-1]
     held_out = data.val.all_actions()
     pca = pca_fvu(data.train_on_val.all_actions(_PCA_POLICIES).flatten(1), held_out.flatten(1), list(sizes))

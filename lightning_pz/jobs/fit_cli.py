@@ -48,6 +48,7 @@ class FitCLI(LightningCLI):
 
     def __init__(self, arguments: list[str], description: str = "") -> None:
         quiet_lightning()
+        shipped = conf_dir() / "fit.yaml"
         self.resume_from: Path | None = None
         self.run_folder = Path()
         super().__init__(
@@ -59,12 +60,7 @@ class FitCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=_Parser,
-            parser_kwargs={
-                "command": "fit",
-                "often": _OFTEN,
-                "shipped": conf_dir() / "fit.yaml",
-                "description": description,
-            },
+            parser_kwargs={"command": "fit", "often": _OFTEN, "shipped": shipped, "description": description},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -73,8 +69,9 @@ class FitCLI(LightningCLI):
         parser.add_argument("--policy", type=PolicyConfig)
         explain_presets(parser)
         parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
-        name = "Name of the run folder; numbered if null."
-        parser.add_argument("--run_name", type=str | None, default=None, help=name)
+        parser.add_argument(
+            "--run_name", type=str | None, default=None, help="Name of the run folder; numbered if null."
+        )
         resume = (
             "Resume from this checkpoint in its run folder; `last` finds the newest run of these settings. A run of other "
             "settings, environment or pool is refused, for best.ckpt would become a mixture of two; only trainer.max_time "
@@ -114,11 +111,7 @@ class FitCLI(LightningCLI):
             self.config.trainer.enable_progress_bar = is_terminal()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Add the callbacks that are always there; the logger comes with the run folder.
-
-        Raises:
-            UserError: Lightning refuses a setting.
-        """
+        """Add the callbacks that are always there; the logger comes with the run folder."""
         self.history = History()
         try:
             return super().instantiate_trainer(
@@ -144,11 +137,7 @@ class FitCLI(LightningCLI):
         return fit_identity(settings, dataclasses.asdict(data.spec), data.pool_identity(), self.trainer.world_size)
 
     def find_run(self) -> None:
-        """Find the run to resume, if any, and check that it is a run of these settings.
-
-        Raises:
-            UserError: There is none, or it is one of other settings; a new run's name is taken.
-        """
+        """Find the run to resume, if any; refuse one of other settings, and a new run's name that is taken."""
         config = self.config
         if config.ckpt_path:
             self.resume_from = find_checkpoint(config.ckpt_path, self.parent, self.base, self.identity())
@@ -189,11 +178,7 @@ def forget_run_folder() -> None:
 
 
 def new_run_folder(parent: Path, base: str, name: str | None) -> Path:
-    """Make and return a run folder that no other run has, also none that begins at this moment.
-
-    Raises:
-        UserError: A name was given and is taken.
-    """
+    """Make and return a run folder that no other run has, even one that begins now; refuse a taken name."""
     if name is not None:
         if not claim_folder(parent / name):
             _check_free(parent / name)
@@ -209,11 +194,7 @@ def _check_free(folder: Path) -> None:
 
 
 def find_checkpoint(given: str, parent: Path, base: str, identity: Mapping[str, Any]) -> Path:
-    """Return the checkpoint to resume from, of a run of this very identity: a path, or `last` for the newest in `parent`.
-
-    Raises:
-        UserError: There is none, or it is of a run of other settings.
-    """
+    """Return the checkpoint to resume from, of a run of this identity: a path, or `last` for the newest."""
     if given != "last":
         path = Path(given)
         if not path.is_file() or path.parent.name != "checkpoints":

@@ -11,14 +11,7 @@ from lightning_pz.common.plotting import BLUE, GRAY, GREEN, ORANGE, RED, legend,
 
 
 def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: float, title: str) -> Figure:
-    """Draw held-out and training FVU against training steps, with the linear references.
-
-    Args:
-        history: (step, held-out FVU, training FVU) at each validation.
-        pca: FVU of PCA on actions at the same k.
-        affine: FVU of the best affine policy for each policy.
-        title: What was fitted.
-    """
+    """Draw a history of (step, held-out FVU, training FVU), with the linear references."""
     figure, axes = single()
     steps, held_out, train = np.array(history).T
     axes.plot(steps, held_out, color=BLUE, label="held out (policies and states)")
@@ -32,13 +25,7 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
 
 
 def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: str) -> Figure:
-    """Draw FVU against the number of leading latents that are kept, both axes logarithmic.
-
-    Args:
-        curve: Test FVU by number of latents.
-        pca: FVU of PCA on actions by number of components.
-        title: What was fitted.
-    """
+    """Draw test FVU, and that of PCA on actions, by the number of latents or components, both axes logarithmic."""
     figure, axes = single()
     axes.plot(list(curve), list(curve.values()), "o-", color=BLUE, markersize=3, label="first k latents, test policies")
     axes.plot(list(pca), list(pca.values()), "s:", color=GRAY, markersize=3, label="PCA on actions, k components")
@@ -53,13 +40,7 @@ def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: st
 
 
 def reconstruction(actions: np.ndarray, rebuilt: np.ndarray, value: float) -> Figure:
-    """Draw reconstructed against true actions of held-out policies on held-out states, all coordinates together.
-
-    Args:
-        actions: True actions, any shape, in -1..1.
-        rebuilt: Reconstructed actions, same shape.
-        value: FVU, for the title.
-    """
+    """Draw reconstructed against true actions, in -1..1, of held-out policies and states, all coordinates together."""
     figure, axes = single(width=4.2, height=3.8)
     box = (-1, 1)
     cells = axes.hexbin(
@@ -73,15 +54,7 @@ def reconstruction(actions: np.ndarray, rebuilt: np.ndarray, value: float) -> Fi
 
 
 def latent_scatter(latents: np.ndarray, color: np.ndarray, title: str) -> Figure:
-    """Draw the first two latent coordinates of held-out policies, colored by their first behavior component.
-
-    With one coordinate, the component itself is drawn against it.
-
-    Args:
-        latents: (N, k), k >= 1; whitened or not.
-        color: First principal component of the actions, (N,), no unit.
-        title: What was fitted.
-    """
+    """Draw the first two latents, (N, k), colored by the first behavior component, (N,), or one against it."""
     figure, axes = single(width=4.8, height=3.8)
     if latents.shape[1] == 1:
         axes.scatter(latents[:, 0], color, s=3, color=BLUE, linewidths=0)

@@ -1,7 +1,4 @@
-"""The identity of a fit, kept in its run folder as identity.json and compared before a run is resumed.
-
-Imports nothing heavy.
-"""
+"""The identity of a fit, in identity.json, compared before a run is resumed. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import yaml
 
 from lightning_pz.common.files import write_text
 from lightning_pz.common.identity import first_difference
+from lightning_pz.common.known_folders import WHOLE
 
 _VOLATILE = (
     "logs", "run_name", "ckpt_path", "config", "checkpoint.dirpath", "data.grown.threads", "trainer.accelerator",
@@ -21,28 +19,22 @@ _VOLATILE = (
     "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
 """Settings that do not change the result: they place a run, show it, or choose what computes it."""
-_RESUMABLE = ("trainer.max_time",)
-"""Settings that may change when a run is resumed, besides the volatile ones."""
+_RESUMABLE = ("trainer.max_time",)  # Settings that may change when a run is resumed, besides the volatile ones
 _BY_CONTENT = ("env", "policy", "data.pool", "data.recipe", "data.random", "data.grown")
 """Settings that are compared by the content of environment and pool instead."""
-_FILE = "identity.json"
 
 
 def fit_identity(
     settings: Mapping[str, Any], env: Mapping[str, Any], pool: Mapping[str, Any], processes: int
 ) -> dict[str, Any]:
-    """Return everything that decides the result of a fit, as plain data.
-
-    These are all settings, nested; the environment's content; layout and recipe of the pool; and the number of processes
-    that share a training step.
-    """
+    """Return what decides a fit, as plain data: settings, content of environment and pool, processes of a step."""
     return {**_decisive(settings), "env": dict(env), "pool": dict(pool), "processes": processes}
 
 
 def write_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     """Write the identity into a run folder, unless it is there; infinite bounds stay infinite."""
-    if not (folder / _FILE).is_file():
-        write_text(folder / _FILE, json.dumps(identity, indent=2) + "\n")
+    if not (folder / WHOLE).is_file():
+        write_text(folder / WHOLE, json.dumps(identity, indent=2) + "\n")
 
 
 def run_difference(folder: Path, wanted: Mapping[str, Any]) -> str | None:
@@ -55,8 +47,8 @@ def run_difference(folder: Path, wanted: Mapping[str, Any]) -> str | None:
 
 def _found(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        if (folder / _FILE).is_file():
-            return dict(json.loads((folder / _FILE).read_text()))
+        if (folder / WHOLE).is_file():
+            return dict(json.loads((folder / WHOLE).read_text()))
         config = yaml.safe_load((folder / "config.yaml").read_text())
         found = _decisive(config)
         if not config["data"].get("pool"):

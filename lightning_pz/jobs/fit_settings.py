@@ -102,11 +102,7 @@ def _check_length(trainer: Any, steps_per_epoch: int) -> None:
 
 
 def first_validation(trainer: Any, steps_per_epoch: int) -> int | None:
-    """Return the number of training batches before the first validation, or None if it depends on the clock.
-
-    Raises:
-        UserError: An interval between validations that is longer than an epoch.
-    """
+    """Return how many training batches come before the first validation, or None if the clock decides."""
     interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
     if interval is None:
         interval = 1.0

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,16 @@ def one_by_one(todo: list[SearchJob], results: list[SearchResult], bar: tqdm) ->
         results.append(run_search(job, _drawing(bar)))
 
 
-def _drawing(bar: tqdm) -> Callable[[int], None]:
+def _drawing(bar: tqdm) -> Callable[[int], Any]:
     """Return what draws the steps taken from now on."""
     before = int(bar.n)
-
-    def draw(steps: int) -> None:
-        bar.update(before + steps - bar.n)
-
-    return draw
+    return lambda steps: bar.update(before + steps - bar.n)
 
 
 def side_by_side(todo: list[SearchJob], workers: int, results: list[SearchResult], bar: tqdm) -> None:
     """Do runs in some worker processes, adding each result when it is there.
 
-    Raises:
-        UserError: One of the runs failed; the others have ended by then.
-        KeyboardInterrupt: After all workers have saved their states.
+    Errors are raised after the other runs have ended, `KeyboardInterrupt` after all workers have saved their states.
     """
     context = multiprocessing.get_context("spawn")
     counts, stop = context.Array("q", len(todo)), context.Event()
@@ -96,15 +91,15 @@ def _begin_worker(counts: Any, stop: Any, interruptible: bool) -> None:
 def _work(job: SearchJob) -> SearchResult:
     assert _shared is not None
     counts, stop, interruptible = _shared
-
-    def count(steps: int) -> None:
-        counts[job.number] = steps
-
     try:
         # In this order: `stop` is set before the signal is sent, so one of the two is always noticed.
         if interruptible:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        return SearchResult(Path(job.logs), None) if stop.is_set() else run_search(job, count)
+        return (
+            SearchResult(Path(job.logs), None)
+            if stop.is_set()
+            else run_search(job, partial(counts.__setitem__, job.number))
+        )
     except KeyboardInterrupt:
         return SearchResult(Path(job.logs), None)
     finally:

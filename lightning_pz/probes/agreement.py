@@ -13,11 +13,7 @@ Ranks = Int[Tensor, "points others"]
 
 
 def neighbor_ranks(points: Points) -> Ranks:
-    """Return for each point the rank of every other by distance, 1 for the nearest, 0 for itself; (N, N) int32.
-
-    Raises:
-        UserError: Fewer than 4 points, points that are not finite, or all equal.
-    """
+    """Return for each of 4 or more points the rank of every other, 1 the nearest, 0 itself; (N, N) int32."""
     check_points(points, 4, "a ranking of neighbors")
     centered = points.double() - points.double().mean(0)
     squares = centered.square().sum(1)
@@ -31,14 +27,10 @@ def neighbor_ranks(points: Points) -> Ranks:
 def trustworthiness(original: Ranks, embedded: Ranks, neighbors: int = 10) -> ProbeEstimate:
     """Return how far neighbors in an embedding are neighbors in the original: 1 all, 0.5 as by chance, 0 worst.
 
-    `1 - 2 / (N k (2 N - 3 k - 1)) sum_i sum_j (r(i, j) - k)` over the k nearest j of i in the embedding whose rank r in the
-    original is above k. Exchange the ranks, (N, N), for continuity. The standard error is over points, as if independent.
-
-    Raises:
-        UserError: Neighbors k outside 1 to N / 2.
-
-    References:
-        Venna and Kaski, "Neighborhood preservation in nonlinear projection methods", ICANN 2001.
+    `1 - 2 / (N k (2 N - 3 k - 1)) sum_i sum_j (r(i, j) - k)` over the k nearest j of i in the embedding whose rank r in
+    the original is above k. Exchange the ranks, (N, N), for continuity. The standard error is over points, as if
+    independent. Raises `UserError`: neighbors k outside 1 to N / 2. Source: Venna and Kaski, "Neighborhood preservation
+    in nonlinear projection methods", ICANN 2001.
     """
     count = len(original)
     if not 1 <= neighbors < count / 2:

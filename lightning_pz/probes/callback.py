@@ -16,19 +16,12 @@ from torch import Tensor
 from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_json
-from lightning_pz.probes.decoder import (
-    active_probes,
-    agreement_probes,
-    jacobian_probes,
-    rank_behaviors,
-    variational_divergences,
-)
+from lightning_pz.probes import decoder
 from lightning_pz.probes.extra import check_estimators
 from lightning_pz.probes.measure import SpaceProbe, measure_space, plain_estimate
 
 PROBES_FORMAT = 1
-STATES = 64
-"""Held-out states on which the decoder's Jacobian is taken."""
+STATES = 64  # Held-out states on which the decoder's Jacobian is taken
 
 
 class ProbeCallback(L.Callback):
@@ -92,10 +85,9 @@ class ProbeCallback(L.Callback):
         return part[(np.arange(min(self.policies, len(part))), np.arange(min(STATES, len(part.states))))]
 
     def measure(self, module: Any, batch: Any, *, final: bool) -> dict[str, Any]:
-        """Return the contents of probes.json for an autoencoder in evaluation mode.
+        """Return the contents of probes.json for an autoencoder in evaluation mode and held-out policies.
 
-        The batch holds held-out policies on the states of the decoder's Jacobian. The final measurement adds surrogates and
-        the estimators of scikit-dimension.
+        The final measurement adds surrogates and the estimators of scikit-dimension.
         """
         count = len(batch.fingerprints)
         # Nothing of inference mode may stay: forward-mode differentiation does not work on its tensors.
@@ -106,9 +98,11 @@ class ProbeCallback(L.Callback):
             behavior, ranks, rows = self._known(batch.fingerprints.flatten(1), final)
             found = self._space(latents.cpu(), final)
             picked = np.random.default_rng(self.seed).permutation(count)[: self.latents]
-            mapped = jacobian_probes(module.decoder, module.layout, moved.states, latents[picked], covariance)
-            used, spectra = active_probes(module.decoder, covariance, variational_divergences(module, moved))
-            agreed, notes = agreement_probes(ranks, latents.cpu()[rows])
+            mapped = decoder.jacobian_probes(module.decoder, module.layout, moved.states, latents[picked], covariance)
+            used, spectra = decoder.active_probes(
+                module.decoder, covariance, decoder.variational_divergences(module, moved)
+            )
+            agreed, notes = decoder.agreement_probes(ranks, latents.cpu()[rows])
         mapped |= used | agreed
         silent = [name for name, estimate in mapped.items() if math.isnan(estimate.value) and name not in notes]
         description = module.hparams["description"]
@@ -141,7 +135,7 @@ class ProbeCallback(L.Callback):
     def _known(self, fingerprints: Tensor, final: bool) -> tuple[SpaceProbe, Any, Tensor]:
         """Return what depends on the pool alone: measured at the first call, its surrogate at the last."""
         if self._behavior is None or final:
-            ranks, rows = self._behavior[1:] if self._behavior else rank_behaviors(fingerprints)
+            ranks, rows = self._behavior[1:] if self._behavior else decoder.rank_behaviors(fingerprints)
             self._behavior = (self._space(fingerprints, final), ranks, rows)
         return self._behavior
 

@@ -19,8 +19,7 @@ from lightning_pz.probes.neighbors import distinct_points
 Covariance = Float[Tensor, "latent latent"]
 ACTIVE_NATS = 0.01
 """KL divergence from the prior above which a latent of a variational bottleneck counts as in use, nats."""
-AGREEMENT_NEIGHBORS = 10
-"""Neighbors whose agreement between latent and behavior distances is measured."""
+AGREEMENT_NEIGHBORS = 10  # Neighbors whose agreement between latent and behavior distances is measured
 
 
 def jacobian_probes(
@@ -32,12 +31,8 @@ def jacobian_probes(
 ) -> dict[str, ProbeEstimate]:
     """Return ranks and Lipschitz constants of the maps to weights and to actions, per standard deviation of the latents.
 
-    Args:
-        decoder: From latents, (N, k), to flat weights, (N, P), with a buffer `prior_std`; weights count in its units.
-        layout: Shape of the policies.
-        states: Standardized states on which they act, (S, O).
-        latents: The latents at which to measure, (n, k).
-        covariance: Of the latents over the pool, (k, k).
+    The decoder maps latents, (N, k), to flat weights, (N, P), which count in units of its buffer `prior_std`. The
+    states are standardized, (S, O); the covariance, (k, k), is that of the latents over the pool.
     """
     scale = decoder.prior_std
     free = torch.where(scale > 0, 1 / scale, 0.0)  # type: ignore[arg-type, operator]
@@ -61,14 +56,10 @@ def active_by_divergence(
     """Return how many latents have a mean KL divergence above a threshold, of divergences (N, k), all in nats.
 
     The standard error is that of a count of independent latents, each of which may truly be on the other side of the
-    threshold: `sqrt(sum_j p_j (1 - p_j))`, p_j the normal probability that its mean divergence is above.
-
-    Raises:
-        UserError: Fewer than two policies, or divergences that are not finite.
-
-    References:
-        Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, section 5.2, with the divergence
-        in place of the posterior mean's variance.
+    threshold: `sqrt(sum_j p_j (1 - p_j))`, p_j the normal probability that its mean divergence is above. Raises
+    `UserError`: fewer than two policies, or divergences that are not finite. Source: Burda, Grosse and Salakhutdinov,
+    "Importance weighted autoencoders", ICLR 2016, section 5.2, with the divergence in place of the posterior mean's
+    variance.
     """
     if len(divergences) < 2 or not bool(torch.isfinite(divergences).all()):
         raise UserError(
@@ -88,11 +79,7 @@ def divergence_rank(divergences: Float[Tensor, "policies latent"]) -> float:
 
 
 def decoder_singular_values(weight: Float[Tensor, "hidden latent"], covariance: Covariance) -> Float[Tensor, " latent"]:
-    """Return the singular values of a decoder's first layer, (hidden, k), on whitened latents, largest first, (k,).
-
-    Zero-padded to k where the layer is narrower. A direction in which the latents do not vary, or to which the layer is
-    blind, has the value 0.
-    """
+    """Return the k singular values of a first layer, (hidden, k), on whitened latents, largest first."""
     values, vectors = torch.linalg.eigh(covariance.double())
     found = torch.linalg.svdvals(weight.double() @ (vectors * values.clamp_min(0).sqrt()))
     return torch.nn.functional.pad(found, (0, len(covariance) - len(found)))
@@ -106,10 +93,7 @@ def active_by_singular_values(values: Float[Tensor, " latent"], share: float = 0
 def active_probes(
     decoder: nn.Module, covariance: Covariance, divergences: Tensor | None
 ) -> tuple[dict[str, ProbeEstimate], dict[str, list[float]]]:
-    """Return how many latents are in use, and the spectra behind the counts, by the decoder's first linear layer.
-
-    Divergences, nats, (N, k), are those of a variational bottleneck; None for any other.
-    """
+    """Return how many latents are in use, and the spectra behind it; divergences are in nats, (N, k)."""
     first = next(module for module in decoder.modules() if isinstance(module, nn.Linear))
     values = decoder_singular_values(first.weight.detach().cpu(), covariance)
     estimates = {"active_singular_values": active_by_singular_values(values)}
@@ -124,10 +108,7 @@ def active_probes(
 def agreement_probes(
     behavior: Ranks | None, latents: Float[Tensor, "points latent"]
 ) -> tuple[dict[str, ProbeEstimate], dict[str, str]]:
-    """Return trustworthiness and continuity of the latents, (N, k), of distinct behaviors, or NaN and why.
-
-    `behavior` holds the ranks of the behaviors, (N, N); None where they could not be ranked.
-    """
+    """Return trustworthiness and continuity of the latents, (N, k), by the ranks of behaviors, or NaN and why."""
     names = ("trustworthiness", "continuity")
     try:
         if behavior is None:

@@ -25,14 +25,10 @@ GRIDE_SCALES = (1, 2, 4, 8, 16, 32)
 def two_nn(table: NeighborTable, discard: float = 0.1) -> ProbeEstimate:
     """Return the dimension from the ratio of each point's second to its first neighbor distance, by maximum likelihood.
 
-    log(r2 / r1) is exponential with rate d. The largest share `discard` of the N ratios, not trusted, counts as censored at
-    the largest kept one c: `d = (kept - 1) / sum min(log mu, c)`.
-
-    Raises:
-        UserError: Fewer than three points or two neighbors in the table, or a share outside its range.
-
-    References:
-        Facco et al., Scientific Reports 7 (2017) 12140; the likelihood: Denti et al., Scientific Reports 12 (2022) 20005.
+    log(r2 / r1) is exponential with rate d. The largest share `discard` of the N ratios, not trusted, counts as
+    censored at the largest kept one c: `d = (kept - 1) / sum min(log mu, c)`. Raises `UserError`: fewer than three
+    points or two neighbors in the table, or a share outside its range. Source: Facco et al., Scientific Reports 7
+    (2017) 12140; the likelihood: Denti et al., Scientific Reports 12 (2022) 20005.
     """
     table.check(2, "TwoNN")
     if not 0 <= discard < 1:
@@ -52,16 +48,11 @@ def two_nn(table: NeighborTable, discard: float = 0.1) -> ProbeEstimate:
 def gride(table: NeighborTable, near: int, far: int | None = None) -> ProbeEstimate:
     """Return the dimension from the ratio of the distances to neighbors `far` (2 `near` if None) and `near`.
 
-    By maximum likelihood: mu = r_far / r_near has density
-    `d (mu^d - 1)^(far - near - 1) / (B(far - near, near) mu^((far - 1) d + 1))`. As is usual, (N - 1) log d replaces
-    N log d, which makes neighbors 1 and 2 unbiased.
-
-    Raises:
-        UserError: Neighbors that the table does not hold or in the wrong order, fewer than three points, or distances
-            that are all tied.
-
-    References:
-        Denti, Doimo, Laio and Mira, "The generalized ratios intrinsic dimension estimator", Scientific Reports 12 (2022) 20005.
+    By maximum likelihood: mu = r_far / r_near has density `d (mu^d - 1)^(far - near - 1) / (B(far - near, near)
+    mu^((far - 1) d + 1))`. As is usual, (N - 1) log d replaces N log d, which makes neighbors 1 and 2 unbiased. Raises
+    `UserError`: neighbors that the table does not hold or in the wrong order, fewer than three points, or distances
+    that are all tied. Source: Denti, Doimo, Laio and Mira, "The generalized ratios intrinsic dimension estimator",
+    Scientific Reports 12 (2022) 20005.
     """
     far = 2 * near if far is None else far
     if not 1 <= near < far:
@@ -91,13 +82,9 @@ def gride(table: NeighborTable, near: int, far: int | None = None) -> ProbeEstim
 def levina_bickel(table: NeighborTable, neighbors: int = 20) -> ProbeEstimate:
     """Return the maximum-likelihood dimension over k >= 2 neighbors, the inverses averaged over the points.
 
-    `1 / d = mean over points of mean over j < k of log(r_k / r_j)`.
-
-    Raises:
-        UserError: Fewer neighbors in the table, or distances that are all tied.
-
-    References:
-        Levina and Bickel, NIPS 2004; the average of the inverses: MacKay and Ghahramani, 2005.
+    `1 / d = mean over points of mean over j < k of log(r_k / r_j)`. Raises `UserError`: fewer neighbors in the table,
+    or distances that are all tied. Source: Levina and Bickel, NIPS 2004; the average of the inverses: MacKay and
+    Ghahramani, 2005.
     """
     if neighbors < 2:
         raise UserError(f"Levina-Bickel expects at least 2 neighbors, but got {neighbors}")
@@ -121,22 +108,10 @@ def local_pca(
 ) -> ProbeEstimate:
     """Return the mean number of local principal variances above a share `threshold` of the largest one.
 
-    Never more than neighbors - 1 nor than features. With k neighbors (the center is not among them), d directions of equal
-    variance are all counted while `(1 - sqrt(d / k))^2 > threshold (1 + sqrt(d / k))^2`, which is d < 0.4 k at 5 %.
-
-    Args:
-        points: (N, D), those of the table.
-        table: At least `neighbors` neighbors a point.
-        neighbors: k.
-        threshold: Between 0 and 1.
-        centers: Points whose neighborhoods are measured; all if there are fewer.
-        seed: Of the choice of the centers.
-
-    Raises:
-        UserError: Fewer neighbors in the table, or a threshold outside 0 and 1.
-
-    References:
-        Fukunaga and Olsen, IEEE Transactions on Computers C-20 (1971) 176.
+    Never more than neighbors - 1 nor than features. With k neighbors (the center is not among them), d directions of
+    equal variance are all counted while `(1 - sqrt(d / k))^2 > threshold (1 + sqrt(d / k))^2`, which is d < 0.4 k at 5
+    %. At most `centers` neighborhoods, chosen by `seed`, are measured. Source: Fukunaga and Olsen, IEEE Transactions on
+    Computers C-20 (1971) 176.
     """
     if not 0 < threshold < 1 or neighbors < 2:
         raise UserError(

@@ -16,14 +16,10 @@ Points = Float[Tensor, "points features"]
 
 @dataclass(frozen=True)
 class ProbeEstimate:
-    """An estimate of a probe.
+    """An estimate of a probe."""
 
-    Attributes:
-        value: The estimate; NaN only where the probe's documentation says so.
-        standard_error: Its standard error over the draw of the points, in the same unit; NaN where none is known.
-    """
-
-    value: float
+    value: float  # The estimate; NaN only where the probe's documentation says so
+    # Its standard error over the draw of the points, in the same unit; NaN where none is known
     standard_error: float = math.nan
 
 
@@ -35,10 +31,7 @@ def mean_estimate(values: Float[Tensor, " values"]) -> ProbeEstimate:
 
 
 def check_points(points: Points, needed: int, probe: str) -> None:
-    """Raise `UserError` for points that a probe cannot measure.
-
-    These are fewer than `needed` rows of (N, D), a number that is not finite, or rows that are all equal.
-    """
+    """Raise `UserError` for fewer than `needed` points, (N, D), for one that is not finite, or if all are equal."""
     if len(points) < needed:
         raise UserError(
             f"{probe} needs at least {needed} distinct points, but got {len(points)}: raise --probes.policies or "

@@ -27,11 +27,7 @@ def check_estimators(names: Sequence[str]) -> None:
 
 
 def extra_estimate(name: str, points: Points, seed: int = 0) -> ProbeEstimate:
-    """Return the estimate of a class in `skdim.id`, such as `CorrInt`, with its own standard error where it has one.
-
-    Raises:
-        UserError: An unknown name, or points that the estimator refuses.
-    """
+    """Return the estimate of a class in `skdim.id`, such as `CorrInt`, with its own standard error where it has one."""
     check_estimators([name])
     import skdim
 

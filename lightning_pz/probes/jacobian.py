@@ -23,10 +23,7 @@ def jacobian_grams(
     """Return `J^T J / outputs` for each output of a function of one latent, (k,), at each of the latents, (n, k).
 
     J comes from forward-mode differentiation. The square root of `u^T G u` is then the root mean square change of the
-    outputs per unit step along u.
-
-    Raises:
-        UserError: A Jacobian that is not finite.
+    outputs per unit step along u. Raises `UserError`: a Jacobian that is not finite.
     """
     found: list[list[Tensor]] = []
     with torch.inference_mode(False), torch.no_grad():
@@ -48,10 +45,7 @@ def whiten_grams(grams: Grams, covariance: Float[Tensor, "latent latent"]) -> Gr
 
 
 def jacobian_rank(grams: Grams) -> ProbeEstimate:
-    """Return the mean over latents of the participation ratio of the squared singular values of the Jacobian.
-
-    NaN where the decoder ignores the latent altogether, for then it has no direction.
-    """
+    """Return the mean participation ratio of the Jacobian's squared singular values; NaN if it is zero."""
     ratio = grams.diagonal(dim1=1, dim2=2).sum(1).square() / grams.square().sum((1, 2))
     return mean_estimate(ratio)
 
@@ -59,8 +53,7 @@ def jacobian_rank(grams: Grams) -> ProbeEstimate:
 def lipschitz(grams: Grams) -> ProbeEstimate:
     """Return the mean over latents of the local Lipschitz constant: the largest singular value of the Jacobian.
 
-    With `whiten_grams` and actions as outputs: root mean square change of the action, in half action boxes, per standard
-    deviation of the latent along the steepest direction.
+    With `whiten_grams` and actions as outputs: RMS change of the action, in half action boxes, per standard deviation.
     """
     return mean_estimate(_steepest(grams))
 
@@ -73,10 +66,8 @@ def largest_lipschitz(grams: Grams) -> ProbeEstimate:
 def step_scale(constant: ProbeEstimate, change: float) -> float:
     """Return the step of the whitened latent that changes the action by at most `change`, to first order.
 
-    The change is a root mean square in half action boxes; the constant is that of `lipschitz`.
-
-    Raises:
-        UserError: A change that is not positive, or a decoder that ignores its latent.
+    The change is an RMS in half action boxes; the constant is that of `lipschitz`. `UserError`: one that is not above
+    0.
     """
     if not (math.isfinite(change) and change > 0):
         raise UserError(f"a step scale expects a change of behavior above 0, but got {change}")

@@ -11,10 +11,7 @@ _HeldOut = Float[Tensor, "held_out features"]
 
 
 def principal_axes(rows: _Rows, components: int) -> tuple[Float[Tensor, " features"], Float[Tensor, "axes features"]]:
-    """Return the mean and the leading principal axes of some rows, in double precision; fewer where the rows span fewer.
-
-    Works on the smaller of the two Gram matrices, so both many rows and many features are cheap.
-    """
+    """Return mean and leading principal axes of some rows, in double precision, by the smaller Gram matrix."""
     rows = rows.double()
     mean = rows.mean(0)
     centered = rows - mean
@@ -29,10 +26,7 @@ def principal_axes(rows: _Rows, components: int) -> tuple[Float[Tensor, " featur
 
 
 def pca_fvu(train: _Rows, held_out: _HeldOut, components: list[int]) -> dict[int, float]:
-    """Return the FVU of held-out rows rebuilt from k principal components of training rows, for each k.
-
-    A row holds one policy's actions, (S A); held-out policies act on the same states.
-    """
+    """Return by k the FVU of held-out actions, a policy a row, rebuilt from k components of training ones."""
     mean, axes = principal_axes(train, max(components))
     held = held_out.double()
     spread = (held - held.mean(0)).square().sum()
@@ -54,11 +48,7 @@ def affine_fvu(
     states: Float[Tensor, "states observation"],
     actions: Float[Tensor, "policies states action"],
 ) -> tuple[float, int]:
-    """Return the FVU of the best affine policy for each policy, and how many numbers such a policy has.
-
-    For every policy, actions = B [observation, 1] is fitted by least squares on one set of states and measured on another.
-    The count is action size x (rank of the observations + 1).
-    """
+    """Return the FVU of affine policies, by least squares on other states, and how many numbers one has."""
     design = torch.cat([fit_states, torch.ones(len(fit_states), 1)], 1).double()
     unseen = torch.cat([states, torch.ones(len(states), 1)], 1).double()
     solution = torch.linalg.pinv(design) @ fit_actions.double()

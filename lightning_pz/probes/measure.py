@@ -9,42 +9,26 @@ from functools import partial
 from typing import Any
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.probes import spectrum
 from lightning_pz.probes.dimension import GRIDE_SCALES, gride, levina_bickel, local_pca, two_nn
 from lightning_pz.probes.estimate import Points, ProbeEstimate, check_points
 from lightning_pz.probes.extra import extra_estimate
 from lightning_pz.probes.neighbors import distinct_points, neighbor_table
-from lightning_pz.probes.spectrum import (
-    Spectrum,
-    components_for,
-    entropy_rank,
-    gaussian_surrogate,
-    participation_ratio,
-    spectrum,
-)
 
-LOCAL_NEIGHBORS = 100
-"""Points of a neighborhood for local PCA."""
+LOCAL_NEIGHBORS = 100  # Points of a neighborhood for local PCA
 
 
 @dataclass(frozen=True)
 class SpaceProbe:
-    """All estimates of one space.
+    """All estimates of one space."""
 
-    Attributes:
-        points: Distinct points that were measured.
-        features: Coordinates of each.
-        duplicates: Points that were left out because another was the same.
-        estimates: By name; NaN where `notes` says why.
-        surrogates: The same estimators on a Gaussian cloud with the same spectrum; empty if not asked for.
-        notes: By name, why an estimate is NaN.
-    """
-
-    points: int
-    features: int
-    duplicates: int
-    estimates: dict[str, ProbeEstimate] = field(default_factory=dict)
+    points: int  # Distinct points that were measured
+    features: int  # Coordinates of each
+    duplicates: int  # Points that were left out because another was the same
+    estimates: dict[str, ProbeEstimate] = field(default_factory=dict)  # By name; NaN where `notes` says why
+    # The same estimators on a Gaussian cloud with the same spectrum; empty if not asked for
     surrogates: dict[str, ProbeEstimate] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)  # By name, why an estimate is NaN
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data for JSON; NaN becomes null."""
@@ -76,14 +60,14 @@ def measure_space(
     try:
         check_points(points, 2, "a space")
         kept, _ = distinct_points(points)
-        shape = spectrum(kept)
+        shape = spectrum.spectrum(kept)
     except UserError as error:
         names = _probes(points, None, None, neighbors, seed, extra)
         nothing, reasons = dict.fromkeys(names, ProbeEstimate(math.nan)), dict.fromkeys(names, str(error))
         return SpaceProbe(count, features, 0, nothing, {}, reasons)
     estimates, notes = _measure(kept, shape, neighbors, seed, extra)
-    twin = gaussian_surrogate(shape, seed) if surrogate else kept
-    surrogates = _measure(twin, spectrum(twin), neighbors, seed, extra)[0] if surrogate else {}
+    twin = spectrum.gaussian_surrogate(shape, seed) if surrogate else kept
+    surrogates = _measure(twin, spectrum.spectrum(twin), neighbors, seed, extra)[0] if surrogate else {}
     return SpaceProbe(len(kept), features, count - len(kept), estimates, surrogates, notes)
 
 
@@ -92,9 +76,9 @@ def _probes(
 ) -> dict[str, Callable[[], ProbeEstimate]]:
     """Return the estimators of distinct points with their spectrum and table, by name; nothing is computed yet."""
     return {
-        "participation_ratio": partial(participation_ratio, shape),
-        "entropy_rank": partial(entropy_rank, shape),
-        **{f"n{share}": partial(components_for, shape, share / 100) for share in (90, 95, 99)},
+        "participation_ratio": partial(spectrum.participation_ratio, shape),
+        "entropy_rank": partial(spectrum.entropy_rank, shape),
+        **{f"n{share}": partial(spectrum.components_for, shape, share / 100) for share in (90, 95, 99)},
         "two_nn": partial(two_nn, table),
         **{f"gride_{near}": partial(gride, table, near) for near in GRIDE_SCALES},
         "levina_bickel": partial(levina_bickel, table, neighbors),
@@ -104,7 +88,7 @@ def _probes(
 
 
 def _measure(
-    points: Points, shape: Spectrum, neighbors: int, seed: int, extra: Sequence[str]
+    points: Points, shape: spectrum.Spectrum, neighbors: int, seed: int, extra: Sequence[str]
 ) -> tuple[dict[str, ProbeEstimate], dict[str, str]]:
     widest = max(2 * GRIDE_SCALES[-1], LOCAL_NEIGHBORS, neighbors)  # or as wide as the points allow
     table = neighbor_table(points, min(widest, len(points) - 1))

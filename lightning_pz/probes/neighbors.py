@@ -44,11 +44,7 @@ def distinct_points(points: Points) -> tuple[Float[Tensor, "kept features"], Int
 
 
 def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
-    """Return the k <= N - 1 exact Euclidean nearest neighbors of points without duplicates, (N, D), in double precision.
-
-    Raises:
-        UserError: Points that are not finite or all equal, duplicates among them, or not more points than neighbors.
-    """
+    """Return the k <= N - 1 exact nearest neighbors of distinct finite points, (N, D), in double precision."""
     check_points(points, 2, "a table of nearest neighbors")
     count = len(points)
     if not 1 <= neighbors < count:
@@ -68,15 +64,12 @@ def neighbor_table(points: Points, neighbors: int) -> NeighborTable:
 
 
 def linked_variance(scores: Float[Tensor, " points"], indices: Int[Tensor, "points neighbors"]) -> float:
-    """Return the variance of a sum of centered scores, (N,), that depend on each other through shared neighbors, (N, k).
+    """Return the variance of a sum of centered scores, (N,), that depend on shared neighbors, (N, k).
 
     Two points are linked when one is among the other's neighbors; `sum_i s_i^2 + 2 sum_linked s_i s_j`, never less than
-    the first term. Independence would give the first term alone, which is 15 to 40 % too small a standard error for
-    ratios of neighbor distances (measured on flat tori of 1 to 20 dimensions; with the links, within a tenth but for the
-    largest neighborhoods).
-
-    References:
-        The variance of sums over a dependency graph: Baldi and Rinott, Annals of Probability 17 (1989) 1646.
+    the first term, which alone gives 15 to 40 % too small a standard error for ratios of neighbor distances (measured
+    on flat tori of 1 to 20 dimensions). Source, on dependency graphs: Baldi and Rinott, Annals of Probability 17 (1989)
+    1646.
     """
     count = len(scores)
     own = torch.arange(count)[:, None].expand_as(indices)

@@ -1,10 +1,8 @@
 """Effective numbers of directions of a cloud of points, from the spectrum of its covariance.
 
-The standard errors are those of the influence function: for a function T of the eigenvalues l_j of the covariance, a point
-with scores s_j moves T by sum_j dT/dl_j (s_j^2 - l_j) / N. They treat the points as independent draws.
-
-References:
-    Influence functions of eigenvalues: Critchley, Biometrika 72 (1985) 627.
+The standard errors are those of the influence function: for a function T of the eigenvalues l_j of the covariance, a
+point with scores s_j moves T by sum_j dT/dl_j (s_j^2 - l_j) / N, as an independent draw (Critchley, Biometrika 72
+(1985) 627).
 """
 
 from __future__ import annotations
@@ -30,11 +28,7 @@ class Spectrum:
 
 
 def spectrum(points: Points) -> Spectrum:
-    """Return the covariance spectrum of some points, in double precision, without axes of rounding errors.
-
-    Raises:
-        UserError: Fewer than two points, points that are not finite, or all equal.
-    """
+    """Return the covariance spectrum of points that differ, in double precision, without axes of rounding errors."""
     check_points(points, 2, "a spectrum")
     mean, axes = principal_axes(points, min(len(points) - 1, points.shape[1]))
     scores = (points.double() - mean) @ axes.T
@@ -45,12 +39,9 @@ def spectrum(points: Points) -> Spectrum:
 
 
 def participation_ratio(found: Spectrum) -> ProbeEstimate:
-    """Return `(sum l)^2 / sum l^2`: d for d equal variances, near 1 when one direction dominates.
+    """Return `(sum l)^2 / sum l^2`, biased low by about value^2 / N.
 
-    Biased low by about value^2 / N.
-
-    References:
-        Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement", 2017.
+    Source: Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement", 2017.
     """
     values = found.eigenvalues
     total, squares = values.sum(), values.square().sum()
@@ -59,11 +50,7 @@ def participation_ratio(found: Spectrum) -> ProbeEstimate:
 
 
 def entropy_rank(found: Spectrum) -> ProbeEstimate:
-    """Return `exp(-sum p log p)`, p the shares of variance: the effective rank.
-
-    References:
-        Roy and Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
-    """
+    """Return `exp(-sum p log p)`, p the shares of variance: the effective rank of Roy and Vetterli, EUSIPCO 2007."""
     shares = found.eigenvalues / found.eigenvalues.sum()
     entropy = -(shares * shares.log()).sum()
     slope = -entropy.exp() * (shares.log() + entropy) / found.eigenvalues.sum()
@@ -71,13 +58,7 @@ def entropy_rank(found: Spectrum) -> ProbeEstimate:
 
 
 def components_for(found: Spectrum, share: float) -> ProbeEstimate:
-    """Return the fewest principal components that hold a share of the variance: n90, n95, n99.
-
-    The standard error is that of the count made continuous by linear interpolation between components.
-
-    Raises:
-        UserError: A share outside 0 and 1.
-    """
+    """Return the fewest principal components that hold a share of the variance, interpolated linearly for its error."""
     if not 0 < share < 1:
         raise UserError(f"a share of variance must lie between 0 and 1, but got {share}")
     values = found.eigenvalues
@@ -91,10 +72,7 @@ def components_for(found: Spectrum, share: float) -> ProbeEstimate:
 
 
 def gaussian_surrogate(found: Spectrum, seed: int) -> Points:
-    """Return as many Gaussian points with exactly the same spectrum, (N, r) float64, drawn from `seed`.
-
-    An estimate that equals that of its surrogate shows the decay of the spectrum, not a curved sheet.
-    """
+    """Return as many Gaussian points of exactly the same spectrum, (N, r), to show what its decay alone gives."""
     count, axes = found.scores.shape
     raw = torch.randn(count, axes, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
     directions = torch.linalg.qr(raw - raw.mean(0)).Q

@@ -33,19 +33,14 @@ def make_search(
 ) -> Search:
     """Return the search that the settings ask for.
 
+    Raises `UserError`: a missing extra, or a seed that the algorithm cannot take.
+
     Args:
-        settings: Algorithm, seed and everything else.
-        objective: Returns of policies on the task.
-        latents: The decoder's whitened latents.
-        weights: The weights themselves, for what searches without a decoder.
         given: Weights of the policies to begin at or to try, (n, P); None if `start` is `draws`.
         anchor: From decoded weights and those of the policies they were decoded from, each (n, P), to what is added to
             the former, for searches in latents that begin at given policies; nothing if None.
         latent_sigma: First standard deviation of `pgpe` or `cmaes` in the latents; the settings' if None. An offset of
             weights beside the latents and weights after a release keep the settings' own `sigma`.
-
-    Raises:
-        UserError: A missing extra, or a seed that the algorithm cannot take.
     """
     s = settings
     if s.algorithm in BASELINES:

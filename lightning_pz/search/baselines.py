@@ -1,8 +1,4 @@
-"""PPO, SAC, TD3 and DDPG from Stable-Baselines3, on the same tasks and in the same loop.
-
-All settings are the documented defaults, except the actor's hidden widths, which are the policy's; critics keep their
-own. Actors see raw observations, as by default.
-"""
+"""PPO, SAC, TD3, DDPG from Stable-Baselines3, by documented defaults but for the actor's hidden widths."""
 
 from __future__ import annotations
 
@@ -24,8 +20,7 @@ from lightning_pz.search.settings import BaselineSettings, check_algorithm_packa
 
 _CRITICS = {"ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300])}
 """Name and documented widths of each algorithm's critic."""
-_PPO_ROLLOUT = 2048
-"""Documented steps between two updates of PPO; it learns from nothing shorter."""
+_PPO_ROLLOUT = 2048  # Documented steps between two updates of PPO; it learns from nothing shorter
 
 
 class BaselineState(NamedTuple):
@@ -37,17 +32,8 @@ class BaselineState(NamedTuple):
 class BaselineSearch:
     """A learner of Stable-Baselines3 behind `lightning_pz.search.generation.Search`.
 
-    It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve.
-
-    Args:
-        algorithm: `ppo`, `sac`, `td3` or `ddpg`.
-        settings: How often to evaluate.
-        problem: The task.
-        seed: Of the learner and its episodes.
-        budget: Environment steps of the whole search, which bounds the replay buffer.
-
-    Raises:
-        UserError: The package is not installed, or the seed belongs to an evaluation or test episode.
+    It cannot be saved in the middle of an episode, so an interrupted run begins again, to the same curve. Its first
+    episode has the seed of the learner, which must not be an evaluation's; the whole budget bounds the replay buffer.
     """
 
     resumable: ClassVar[bool] = False
@@ -77,10 +63,9 @@ class BaselineSearch:
         )
         kind = getattr(stable_baselines3, self.algorithm.upper())
         critic, widths = _CRITICS[self.algorithm]
-        arch = {"pi": list(p.network.layout.hidden), critic: widths}
+        policy_kwargs = {"net_arch": {"pi": list(p.network.layout.hidden), critic: widths}}
         # A buffer that never fills behaves alike at any size.
         more = {"n_steps": _PPO_ROLLOUT} if self.algorithm == "ppo" else {"buffer_size": min(1_000_000, self.budget)}
-        policy_kwargs = {"net_arch": arch}
         model = kind("MlpPolicy", Monitor(tasked), policy_kwargs=policy_kwargs, seed=self.seed, device="cpu", **more)
         # Its own logger would leave a folder in the system's temporary one.
         model.set_logger(Logger(folder=None, output_formats=[]))
@@ -94,11 +79,7 @@ class BaselineSearch:
         return self.least_budget
 
     def step(self, state: BaselineState) -> tuple[BaselineState, Generation]:
-        """Learn for one chunk; see `Search.step`. The returns are those of the last 100 episodes.
-
-        Raises:
-            UserError: An observation, a reward, or what the learner makes of them is not finite.
-        """
+        """Learn for one chunk, of finite numbers; the returns are those of the last 100 episodes."""
         model, before = state.model, state.model.num_timesteps
         try:
             model.learn(self.cost(state), log_interval=None, reset_num_timesteps=before == 0)
@@ -115,10 +96,9 @@ class BaselineSearch:
         policy, network = state.model.policy, self.problem.network
         if self.algorithm == "ppo":
             parts, activation, squash = [policy.mlp_extractor.policy_net, policy.action_net], "tanh", "clip"
-        elif self.algorithm == "sac":
-            parts, activation, squash = [policy.actor.latent_pi, policy.actor.mu], "relu", "tanh"
         else:
             parts, activation, squash = [policy.actor.mu], "relu", "tanh"
+            parts[:0] = [policy.actor.latent_pi] if self.algorithm == "sac" else []
         layers = [module for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
         flat = torch.cat([tensor.detach().flatten() for layer in layers for tensor in (layer.weight, layer.bias)])
         size = network.layout.observation_size

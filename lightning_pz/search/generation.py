@@ -15,76 +15,48 @@ from lightning_pz.search.spaces import SearchSpace
 
 
 class Generation(NamedTuple):
-    """What one generation of a search did.
+    """What one generation of a search did."""
 
-    Attributes:
-        steps: Environment steps it took.
-        returns: Mean return of each policy that was tried, (n,) float64; NaN for one that turned non-finite.
-        sigma: Spread of the search, NaN where there is none.
-        is_lost: Whether none of its episodes stayed finite.
-    """
-
-    steps: int
-    returns: np.ndarray
-    sigma: float
-    is_lost: bool = False
+    steps: int  # Environment steps it took
+    returns: np.ndarray  # Mean return of each policy that was tried, (n,) float64; NaN for one that turned non-finite
+    sigma: float  # Spread of the search, NaN where there is none
+    is_lost: bool = False  # Whether none of its episodes stayed finite
 
 
 @runtime_checkable
 class Search(Protocol):
-    """One algorithm on one task: an optimizer of points, a policy gradient, or another library.
+    """One algorithm on one task: an optimizer of points, a policy gradient, or another library."""
 
-    Attributes:
-        resumable: Whether a state can be saved and resumed. If not, an interrupted run begins again.
-        state_types: Types of its states, for the loader of saved states.
-    """
-
-    resumable: ClassVar[bool]
-    state_types: ClassVar[tuple[type, ...]]
+    resumable: ClassVar[bool]  # Whether a state can be saved and resumed. If not, an interrupted run begins again
+    state_types: ClassVar[tuple[type, ...]]  # Types of its states, for the loader of saved states
 
     @property
     def least_budget(self) -> int:
         """The most environment steps that the starts and one generation can take."""
-        ...
 
     def begin(self) -> Any:
         """Return the first state, before any environment step."""
-        ...
 
     def cost(self, state: Any) -> int:
         """Return the most environment steps that the next generation can take."""
-        ...
 
     def step(self, state: Any) -> tuple[Any, Generation]:
         """Take one generation and return the next state; the given one does not change if `resumable`."""
-        ...
 
     def incumbent(self, state: Any) -> SavedPolicy:
         """Return the policy that is the search's answer so far."""
-        ...
 
 
 @dataclass(eq=False, kw_only=True)
 class SearchFromStarts:
-    """What searches share whose first generation tries starts, and which may release the decoder.
+    """What searches share whose first generation tries starts, and which may release the decoder."""
 
-    Their states have `generation` and `steps`, which count, and `released`.
-
-    Attributes:
-        objective: Returns of policies.
-        weights: The parameter space, to continue in after a release.
-        seed: Of starts, optimizer, noise and episodes.
-        starts: How many are tried in the first generation; none if 0.
-        start_episodes: Episodes per start.
-        release_at: Environment steps after which the decoder is released; never if None.
-    """
-
-    objective: Objective
-    weights: SearchSpace
-    seed: int
-    starts: int
-    start_episodes: int
-    release_at: int | None = None
+    objective: Objective  # Returns of policies
+    weights: SearchSpace  # The parameter space, to continue in after a release
+    seed: int  # Of starts, optimizer, noise and episodes
+    starts: int  # How many are tried in the first generation; none if 0
+    start_episodes: int  # Episodes per start
+    release_at: int | None = None  # Environment steps after which the decoder is released; never if None
     resumable: ClassVar[bool] = True
 
     @property

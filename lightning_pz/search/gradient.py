@@ -1,10 +1,6 @@
-"""Policy gradient in the latent space, chained through the frozen decoder by autograd.
+"""Policy gradient in the latent space, chained through the frozen decoder: `grad_z J = (dg/dz)^T grad_theta J`.
 
-    grad_z J = (dg/dz)^T grad_theta J
-
-References:
-    Williams 1992, Simple Statistical Gradient-Following Algorithms (REINFORCE). The chain through a decoder is
-    from Tenedini et al., From Parameters to Behaviors.
+Source: Williams 1992, REINFORCE; the chain through a decoder: Tenedini et al., From Parameters to Behaviors.
 """
 
 from __future__ import annotations
@@ -29,18 +25,11 @@ from lightning_pz.search.optimizers.protocol import Vectors
 from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import Decode, SearchSpace
 
-_CHUNK_STATES = 1 << 14
-"""States whose activations are kept at a time for the backward pass."""
+_CHUNK_STATES = 1 << 14  # States whose activations are kept at a time for the backward pass
 
 
 def chain(decode: Decode, points: Vectors, gradient: Callable[[Tensor], Tensor]) -> Vectors:
-    """Return the gradient with respect to the points, `(dg/dz)^T grad_theta J` for each policy.
-
-    Args:
-        decode: From points to weights, differentiable, each policy from its own point.
-        points: Where to take it, (G, d).
-        gradient: From weights, (G, P), to the gradient of the objective with respect to them, (G, P).
-    """
+    """Return the gradient with respect to points, `(dg/dz)^T grad_theta J`, from that by their weights."""
     leaf = points.detach().requires_grad_()
     with torch.enable_grad():
         params = decode(leaf)
@@ -62,11 +51,8 @@ def advantages(returns: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Subtract a baseline from returns-to-go and scale each policy's to a mean square of 1.
 
     The baseline of a step is the mean, at that step, of the policy's *other* episodes that were still running (0 where
-    none was), so it does not depend on the action that it judges and adds no bias.
-
-    Args:
-        returns: Returns-to-go, (G, E, T).
-        mask: Steps that were played, (G, E, T).
+    none was), so it does not depend on the action that it judges and adds no bias. Returns-to-go and the mask of steps
+    that were played are (G, E, T).
     """
     kept = np.where(mask, returns, 0.0)
     others = mask.sum(axis=1, keepdims=True) - mask
@@ -88,14 +74,8 @@ def likelihood_gradient(
 ) -> Float[Tensor, "policies params"]:
     """Return `sum_t weight_t grad_theta log N(a_t; pi_theta(s_t), noise^2)`, over the number of states played.
 
-    Args:
-        network: What the policies share.
-        params: Their weights, (G, P).
-        observations: Raw, (G, M, O).
-        actions: Chosen there, before clipping, (G, M, A), in the action's units, as `noise`.
-        weights: Advantages, (G, M).
-        mask: Which states were played; the others are padding.
-        noise: Standard deviation of the exploration, (A,).
+    Observations are raw, (G, M, O); actions, (G, M, A), were chosen there before clipping, in units of the action, as
+    is the noise's standard deviation; the weights, (G, M), are advantages; states outside the mask are padding.
     """
     leaf = params.detach().requires_grad_()
     share = weights * mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
@@ -110,37 +90,23 @@ def likelihood_gradient(
 
 
 class GradientState(NamedTuple):
-    """State of some policies that are improved side by side.
+    """State of some policies that are improved side by side."""
 
-    Attributes:
-        generation: Generations so far, the trial of the starts included.
-        steps: Environment steps so far.
-        released: Whether the points are weights, the decoder having been released.
-        points: (G, d) float64; (0, d) before the starts were tried.
-        scores: Running mean of each policy's return, (G,) float64.
-        mover: Adam's state.
-    """
-
-    generation: int
-    steps: int
-    released: bool
-    points: Tensor
-    scores: Tensor
-    mover: Adam
+    generation: int  # Generations so far, the trial of the starts included
+    steps: int  # Environment steps so far
+    released: bool  # Whether the points are weights, the decoder having been released
+    points: Tensor  # (G, d) float64; (0, d) before the starts were tried
+    scores: Tensor  # Running mean of each policy's return, (G,) float64
+    mover: Adam  # Adam's state
 
 
 @dataclass(eq=False, kw_only=True)
 class GradientSearch(SearchFromStarts):
-    """Policy gradient on several decoded policies, the best of the starts, behind `lightning_pz.search.generation.Search`.
-
-    Attributes:
-        settings: Policies, episodes, noise, rates.
-        latents: The latent space.
-    """
+    """Policy gradient on several decoded policies, the best of the starts, behind `lightning_pz.search.generation.Search`."""
 
     state_types: ClassVar[tuple[type, ...]] = (GradientState, Adam)
-    settings: GradientSettings
-    latents: SearchSpace
+    settings: GradientSettings  # Policies, episodes, noise, rates
+    latents: SearchSpace  # The latent space
 
     @property
     def generation_episodes(self) -> int:

@@ -28,42 +28,22 @@ BARREN = 10
 """Generations in a row without an episode that stays finite, after which a search ends, since it has nothing to follow."""
 COLUMNS = ("env_steps", "seconds", "eval_return", "population_mean", "population_best", "sigma", "invalid")
 """Columns of curve.csv; TensorBoard has the same, with environment steps on the x axis."""
-_FORMER_MODULES = {
-    "lightning_pz.search.optimizers.clipup_adam": "lightning_pz.search.clipup",
-    "lightning_pz.search.optimizers.cmaes": "lightning_pz.search.cmaes",
-    "lightning_pz.search.optimizers.pgpe": "lightning_pz.search.pgpe",
-    "lightning_pz.search.optimizers.random_latent": "lightning_pz.search.random_latent",
-}
-"""Where classes of saved states were defined in version 0.1, under whose names torch wrote them."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a run; plain data except the search's own state.
+    """State of a run; plain data except the search's own state."""
 
-    Attributes:
-        search: The search's state.
-        env_steps: Environment steps of the search so far.
-        seconds: Wall time, evaluation included, over all sittings.
-        invalid: Policies that turned non-finite so far.
-        barren: Generations in a row, up to this one, without an episode that stayed finite.
-        evaluated_at: Environment steps at the last evaluation.
-        since_better: Evaluations since the best one.
-        best_return: Highest evaluation return, minus infinity before the first.
-        best: The incumbent it belongs to.
-        rows: The curve, in the order of `COLUMNS`.
-    """
-
-    search: Any
-    env_steps: int = 0
-    seconds: float = 0.0
-    invalid: int = 0
-    barren: int = 0
-    evaluated_at: int = 0
-    since_better: int = 0
-    best_return: float = -math.inf
-    best: SavedPolicy | None = None
-    rows: list[list[float]] = field(default_factory=list)
+    search: Any  # The search's state
+    env_steps: int = 0  # Environment steps of the search so far
+    seconds: float = 0.0  # Wall time, evaluation included, over all sittings
+    invalid: int = 0  # Policies that turned non-finite so far
+    barren: int = 0  # Generations in a row, up to this one, without an episode that stayed finite
+    evaluated_at: int = 0  # Environment steps at the last evaluation
+    since_better: int = 0  # Evaluations since the best one
+    best_return: float = -math.inf  # Highest evaluation return, minus infinity before the first
+    best: SavedPolicy | None = None  # The incumbent it belongs to
+    rows: list[list[float]] = field(default_factory=list)  # The curve, in the order of `COLUMNS`
 
     @property
     def is_barren(self) -> bool:
@@ -90,21 +70,14 @@ def search_until_done(
     """Run a search to the end of its budget, from its saved state if there is one.
 
     It stops before the first generation that might exceed the budget, or after `BARREN` generations without an episode
-    that stays finite. Evaluation episodes are the same ones every time and cost no budget.
-
-    Args:
-        search: The algorithm.
-        objective: Plays the evaluation episodes.
-        settings: Budget, evaluation and interval of saving.
-        folder: Where to log and save.
-        on_steps: Called with the environment steps so far after each generation.
-
-    Raises:
-        UserError: The saved state is broken, or no episode at all stayed finite.
-        KeyboardInterrupt: After the state is saved.
+    that stays finite. Evaluation episodes are the same ones every time and cost no budget. Raises `UserError`: the
+    saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved. `on_steps`
+    is called with the environment steps so far after each generation.
     """
     types = (*search.state_types, Layout, SavedPolicy)
-    former = [(t, f"{_FORMER_MODULES[t.__module__]}.{t.__name__}") for t in types if t.__module__ in _FORMER_MODULES]
+    # Version 0.1 defined the optimizers' states in search/clipup.py, cmaes.py, ..., under whose names torch wrote them.
+    names = {t: f"{t.__module__}.{t.__name__}".replace("clipup_adam", "clipup") for t in types}
+    former = [(t, name.replace(".optimizers.", ".")) for t, name in names.items() if ".optimizers." in name]
     state = folder.load_state([*types, *former]) if search.resumable else None
     progress = Progress(**state) if state else Progress(search.begin())
     start, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()

@@ -21,41 +21,27 @@ from lightning_pz.policy.saved import SavedPolicy
 
 _CHUNK_POLICIES, _CHUNK_EPISODES = 256, 2048
 
-TRAINING_SEEDS = 1 << 31
-"""Episode seeds from here on are for searching; evaluation and test seeds lie below."""
+TRAINING_SEEDS = 1 << 31  # Episode seeds from here on are for searching; evaluation and test seeds lie below
 EVALUATION_SEEDS, TEST_SEEDS = 10_000_000, 20_000_000
 """First of the episode seeds that choose the incumbent, and of those that measure it; the same for every run."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One task of one environment, and what its policies share.
+    """One task of one environment, and what its policies share."""
 
-    Attributes:
-        network: Layout, standardization and action box.
-        spec: The environment.
-        task: Name of the task.
-        reward: Its reward function.
-    """
-
-    network: PolicyNetwork
+    network: PolicyNetwork  # Layout, standardization and action box
     spec: EnvSpec
     task: str
     reward: TaskFunction
 
 
 class PolicyReturns(NamedTuple):
-    """Returns of some policies.
+    """Returns of some policies."""
 
-    Attributes:
-        mean: Mean return of each policy over the episodes, (N,) float64; NaN if one of them was invalid.
-        each: Return of each episode, (N, E).
-        steps: Environment steps taken.
-    """
-
-    mean: np.ndarray
-    each: np.ndarray
-    steps: int
+    mean: np.ndarray  # Mean return of each policy over the episodes, (N,) float64; NaN if one of them was invalid
+    each: np.ndarray  # Return of each episode, (N, E)
+    steps: int  # Environment steps taken
 
     @property
     def is_lost(self) -> bool:
@@ -64,12 +50,7 @@ class PolicyReturns(NamedTuple):
 
 
 class Objective:
-    """Returns of policies on one task; the simulator is kept from generation to generation.
-
-    Args:
-        problem: The task.
-        threads: Threads that step physics; results do not depend on it.
-    """
+    """Returns of policies on one task, with one simulator for all generations; they do not depend on `threads`."""
 
     def __init__(self, problem: Problem, threads: int = 1) -> None:
         self.problem, self.threads = problem, threads
@@ -84,10 +65,9 @@ class Objective:
         if policy.squash == "tanh":
             return self._returns(policy.network(), policy.params[None], seeds)
 
-        def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
-            return policy.act(torch.from_numpy(observations[active].astype(np.float32))).numpy()
-
-        episodes = self.play(act, seeds)
+        episodes = self.play(
+            lambda x, active: policy.act(torch.from_numpy(x[active].astype(np.float32))).numpy(), seeds
+        )
         each = episodes.returns()[None]
         return PolicyReturns(each.mean(1), each, episodes.steps)
 
@@ -112,10 +92,7 @@ class Objective:
 
 
 def episode_seeds(seed: int, generation: int, count: int) -> list[int]:
-    """Return fresh episode seeds for a generation of a run.
-
-    All members of the generation share them, since ranks compare all members and chance should not decide between them.
-    """
+    """Return fresh episode seeds for a generation of a run, which its members share, since ranks compare them."""
     words = np.random.SeedSequence([seed, generation]).generate_state(count, np.uint32)
     return [TRAINING_SEEDS + int(word) % TRAINING_SEEDS for word in words]
 

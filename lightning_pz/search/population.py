@@ -22,21 +22,13 @@ from lightning_pz.search.spaces import SearchSpace
 
 
 class PopulationState(NamedTuple):
-    """State of a search by population.
+    """State of a search by population."""
 
-    Attributes:
-        generation: Generations so far, the trial of the starts included.
-        inner: The optimizer's state; None before the starts were tried.
-        steps: Environment steps so far.
-        released: Whether the points are weights, the decoder having been released.
-        shift: What is added to decoded weights, (P,), so that the start behaves like the policy that was given; None for
-            nothing.
-    """
-
-    generation: int
-    inner: Any
-    steps: int = 0
-    released: bool = False
+    generation: int  # Generations so far, the trial of the starts included
+    inner: Any  # The optimizer's state; None before the starts were tried
+    steps: int = 0  # Environment steps so far
+    released: bool = False  # Whether the points are weights, the decoder having been released
+    # What is added to decoded weights, (P,), so that the start behaves like the policy that was given; None for nothing
     shift: Tensor | None = None
 
 
@@ -44,25 +36,18 @@ class PopulationState(NamedTuple):
 class PopulationSearch(SearchFromStarts):
     """An optimizer behind `lightning_pz.search.generation.Search`.
 
-    The first generation tries some starts, drawn or given, and the optimizer begins at the best of them; without starts
-    it begins at the first given point, or at the origin. After a release it begins again, in weights, at the decoded
-    incumbent.
-
-    Attributes:
-        optimizer: Asks for points and learns how good they were.
-        space: What the points are.
-        episodes: Episodes per policy and generation.
-        given: Points to begin at, the best first, (n, d); drawn if None.
-        anchor: From given points, (n, d), to what is added to weights decoded around each, (n, P); nothing if None.
-        released: The optimizer after the release, its lengths in units of the parameter space; `optimizer` if None.
+    It begins at the best of some starts, drawn or given, which the first generation tries; without starts at the first
+    given point, or at the origin. After a release it begins again, in weights, at the decoded incumbent.
     """
 
     state_types: ClassVar[tuple[type, ...]] = (PopulationState, PgpeState, ClipUp, Adam, CmaesState, RandomState)
-    optimizer: Optimizer
-    space: SearchSpace
-    episodes: int
-    given: Float[Tensor, "points size"] | None = None
+    optimizer: Optimizer  # Asks for points and learns how good they were
+    space: SearchSpace  # What the points are
+    episodes: int  # Episodes per policy and generation
+    given: Float[Tensor, "points size"] | None = None  # Points to begin at, the best first, (n, d); drawn if None
+    # From given points, (n, d), to what is added to weights decoded around each, (n, P); nothing if None
     anchor: Callable[[Tensor], Tensor] | None = None
+    # The optimizer after the release, its lengths in units of the parameter space; `optimizer` if None
     released: Optimizer | None = None
 
     @property

@@ -6,16 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from lightning_pz.common.checks import (
-    LatentsKind,
-    at_least,
-    check_choices,
-    check_extra,
-    one_of,
-    positive,
-    seeds,
-    shares,
-)
+from lightning_pz.common import checks
 from lightning_pz.common.errors import UserError
 
 Algorithm = Literal["pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg"]
@@ -30,8 +21,7 @@ _ONLY_FOR = {
     "release_decoder_at": ("gradient", "pgpe"),
     "widen": ("pgpe",),
     "behavior_step": ("pgpe", "cmaes"),
-}
-"""Algorithms that can use a setting."""
+}  # Algorithms that can use a setting
 
 
 @dataclass(frozen=True)
@@ -62,14 +52,14 @@ class PgpeSettings:
     learning_rate: float = 0.3
 
     def __post_init__(self) -> None:
-        check_choices(self, "pgpe.")
+        checks.check_choices(self, "pgpe.")
         if self.population < 2 or self.population % 2:
             raise UserError(
                 f"--pgpe.population expects an even number of at least 2, since policies come in pairs, but got {self.population}"
             )
-        at_least(1, _flags(self, "pgpe", "episodes"))
-        positive(_flags(self, "pgpe", "sigma", "max_speed", "learning_rate"))
-        shares(_flags(self, "pgpe", "sigma_max_change", "momentum"))
+        checks.at_least(1, _flags(self, "pgpe", "episodes"))
+        checks.positive(_flags(self, "pgpe", "sigma", "max_speed", "learning_rate"))
+        checks.shares(_flags(self, "pgpe", "sigma_max_change", "momentum"))
         if not (math.isfinite(self.sigma_rate) and self.sigma_rate >= 0):
             raise UserError(f"--pgpe.sigma_rate expects a number of at least 0, but got {self.sigma_rate}")
 
@@ -89,9 +79,9 @@ class CmaesSettings:
     sigma: float = 0.15
 
     def __post_init__(self) -> None:
-        at_least(2, _flags(self, "cmaes", "population"))
-        at_least(1, _flags(self, "cmaes", "episodes"))
-        positive(_flags(self, "cmaes", "sigma"))
+        checks.at_least(2, _flags(self, "cmaes", "population"))
+        checks.at_least(1, _flags(self, "cmaes", "episodes"))
+        checks.positive(_flags(self, "cmaes", "sigma"))
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,7 @@ class RandomLatentSettings:
     episodes: int = 1
 
     def __post_init__(self) -> None:
-        at_least(1, _flags(self, "random_latent", "population", "episodes"))
+        checks.at_least(1, _flags(self, "random_latent", "population", "episodes"))
 
 
 @dataclass(frozen=True)
@@ -131,9 +121,9 @@ class GradientSettings:
     parameter_learning_rate: float = 0.03
 
     def __post_init__(self) -> None:
-        at_least(1, _flags(self, "gradient", "policies"))
-        at_least(2, _flags(self, "gradient", "episodes"))  # the baseline of an episode is the mean of the others
-        positive(_flags(self, "gradient", "noise", "learning_rate", "parameter_learning_rate"))
+        checks.at_least(1, _flags(self, "gradient", "policies"))
+        checks.at_least(2, _flags(self, "gradient", "episodes"))  # the baseline of an episode is the mean of the others
+        checks.positive(_flags(self, "gradient", "noise", "learning_rate", "parameter_learning_rate"))
         if not 0 < self.discount <= 1:
             raise UserError(f"--gradient.discount expects a number above 0 and at most 1, but got {self.discount}")
 
@@ -149,7 +139,7 @@ class BaselineSettings:
     chunk: int = 2000
 
     def __post_init__(self) -> None:
-        at_least(1, _flags(self, "baselines", "chunk"))
+        checks.at_least(1, _flags(self, "baselines", "chunk"))
 
 
 @dataclass(frozen=True)
@@ -188,9 +178,6 @@ class SearchSettings:
         random_latent: Settings of `random_latent`.
         gradient: Settings of `gradient`.
         baselines: Settings of `ppo`, `sac`, `td3` and `ddpg`.
-
-    Raises:
-        UserError: A value outside its range, or settings that contradict each other.
     """
 
     algorithm: Algorithm = "pgpe"
@@ -198,7 +185,7 @@ class SearchSettings:
     budget: int = 1_000_000
     seed: int = 0
     start: Start | str = "draws"
-    latents: LatentsKind = "density"
+    latents: checks.LatentsKind = "density"
     anchor: bool = True
     starts: int = 200
     start_share: float = 0.2
@@ -218,14 +205,14 @@ class SearchSettings:
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        checks.check_choices(self)
         if not (self.start.endswith(".npz") or "/" in self.start):
-            one_of("start", self.start, (*STARTS, "FILE.npz", "FOLDER/"))
+            checks.one_of("start", self.start, (*STARTS, "FILE.npz", "FOLDER/"))
         counts = ("budget", "starts", "start_episodes", "evaluation_episodes")
-        at_least(1, _flags(self, "", *counts, "evaluate_every", "patience", "release_decoder_at"))
-        at_least(2, {"test_episodes": self.test_episodes})  # an interval needs two
-        seeds({"seed": self.seed})
-        positive(_flags(self, "", "widen", "behavior_step"))
+        checks.at_least(1, _flags(self, "", *counts, "evaluate_every", "patience", "release_decoder_at"))
+        checks.at_least(2, {"test_episodes": self.test_episodes})  # an interval needs two
+        checks.seeds({"seed": self.seed})
+        checks.positive(_flags(self, "", "widen", "behavior_step"))
         if not 0 < self.start_share <= 1:
             raise UserError(f"--start_share expects a share above 0 and at most 1, but got {self.start_share}")
         if not self.checkpoint_seconds >= 0:
@@ -265,10 +252,7 @@ class SearchSettings:
         return max(least, min(self.starts, affordable))
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result: all but other algorithms' settings and the interval of saving.
-
-        `start` is the option's text: the content of a file is not in it.
-        """
+        """Return what decides the result, but not the content of a file in `start`."""
         sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
         own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
@@ -291,7 +275,7 @@ class SearchSettings:
 def check_algorithm_package(algorithm: str) -> None:
     """Raise `UserError` if the optional package that an algorithm needs is not installed."""
     if algorithm in PACKAGES:
-        check_extra(*PACKAGES[algorithm], f"--algorithm {algorithm}")
+        checks.check_extra(*PACKAGES[algorithm], f"--algorithm {algorithm}")
 
 
 def _flags(settings: Any, section: str, *names: str) -> dict[str, Any]:

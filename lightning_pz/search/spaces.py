@@ -12,42 +12,27 @@ from torch import Tensor
 from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.policy import Layout, Prior, draw_params, prior_scale
 
-Decode = Callable[[Tensor], Tensor]
-"""From points, (n, d), to flat weights, (n, P) float32; differentiable."""
+Decode = Callable[[Tensor], Tensor]  # From points, (n, d), to flat weights, (n, P) float32; differentiable
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Points of which a standard normal cloud covers the useful ones.
+    """Points of which a standard normal cloud covers the useful ones."""
 
-    Attributes:
-        size: Coordinates of a point, d.
-        decode: From points to weights.
-        draw: From a number n and a seed to n points to begin at, (n, d) float64; the middle of the latents is the first.
-        encode: From weights, (n, P), to points, (n, d) float64; None if there is no way back.
-        sample: From a number n and a generator to n random points, (n, d) float64; None without a distribution.
-    """
-
-    size: int
-    decode: Decode
+    size: int  # Coordinates of a point, d
+    decode: Decode  # From points to weights
+    # From a number n and a seed to n points to begin at, (n, d) float64; the middle of the latents is the first
     draw: Callable[[int, int], Tensor]
+    # From weights, (n, P), to points, (n, d) float64; None if there is no way back
     encode: Callable[[Tensor], Tensor] | None = None
+    # From a number n and a generator to n random points, (n, d) float64; None without a distribution
     sample: Callable[[int, torch.Generator], Tensor] | None = None
 
 
 def latent_space(
     decoder: Decode, latents: LatentDistribution, encoder: Callable[[Tensor], Tensor] | None = None
 ) -> SearchSpace:
-    """Return the latents of a frozen decoder, whitened.
-
-    Args:
-        decoder: From latents, (n, k), to weights, (n, P).
-        latents: Distribution of the pool's latents, which whitens them and from which points are drawn.
-        encoder: From weights, (n, P), to latents, (n, k); `encode` needs it.
-    """
-
-    def decode(points: Tensor) -> Tensor:
-        return decoder(latents.to_latents(points))
+    """Return the whitened latents, (n, k), of a frozen decoder to (n, P); `encode` needs the encoder back."""
 
     def draw(count: int, seed: int) -> Tensor:
         points = latents.sample(count, torch.Generator().manual_seed(seed))
@@ -59,35 +44,32 @@ def latent_space(
         with torch.no_grad():
             return latents.to_points(encoder(params))
 
-    return SearchSpace(len(latents.mean), decode, draw, None if encoder is None else encode, latents.sample)
+    back = None if encoder is None else encode
+    return SearchSpace(
+        len(latents.mean), lambda points: decoder(latents.to_latents(points)), draw, back, latents.sample
+    )
 
 
 def parameter_space(prior: Prior, layout: Layout) -> SearchSpace:
     """Return the weights themselves, in standard deviations of the prior; one that the prior holds at zero stays there."""
     scale = prior_scale(prior, layout).double()
 
-    def decode(points: Tensor) -> Tensor:
-        return (points.double() * scale).float()
-
     def encode(params: Tensor) -> Tensor:
         return torch.where(scale > 0, params.double() / scale, 0.0)
 
-    def draw(count: int, seed: int) -> Tensor:
-        return encode(draw_params(prior, layout, seed, np.arange(count)))
-
-    return SearchSpace(layout.num_params, decode, draw, encode)
+    return SearchSpace(
+        layout.num_params,
+        lambda points: (points.double() * scale).float(),
+        lambda count, seed: encode(draw_params(prior, layout, seed, np.arange(count))),
+        encode,
+    )
 
 
 def widened_space(latents: SearchSpace, weights: SearchSpace, share: float) -> SearchSpace:
-    """Return latents and, beside them, an offset of all weights, to reach what the decoder cannot give.
+    """Return k latents and P offsets of all weights, to reach what the decoder cannot give.
 
-    A step of the search moves both. Its latent part is as long as it would be alone, because the longest step grows with
-    the root of the number of coordinates.
-
-    Args:
-        latents: The decoder's latents, k coordinates, first.
-        weights: The parameter space, P coordinates, whose origin is no offset.
-        share: Length of a unit of an offset, in units of the parameter space.
+    A unit of an offset is `share` units of the parameter space. A step moves both; its latent part is as long as it
+    would be alone, because the longest step grows with the root of the number of coordinates.
     """
     k = latents.size
 
@@ -97,11 +79,6 @@ def widened_space(latents: SearchSpace, weights: SearchSpace, share: float) -> S
     def beside(points: Tensor) -> Tensor:
         return torch.cat([points, points.new_zeros(len(points), weights.size)], dim=1)
 
-    def draw(count: int, seed: int) -> Tensor:
-        return beside(latents.draw(count, seed))
-
-    def encode(params: Tensor) -> Tensor:
-        assert latents.encode is not None
-        return beside(latents.encode(params))
-
-    return SearchSpace(k + weights.size, decode, draw, None if latents.encode is None else encode)
+    forth, back = latents.draw, latents.encode
+    encode = None if back is None else lambda params: beside(back(params))
+    return SearchSpace(k + weights.size, decode, lambda count, seed: beside(forth(count, seed)), encode)

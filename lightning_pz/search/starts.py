@@ -19,8 +19,7 @@ from lightning_pz.search.spaces import SearchSpace
 
 _STEPS, _BATCH, _LEARNING_RATE = 400, 256, 0.02
 """Of Adam; its rate falls linearly to 0 and is in standard deviations of each weight under the prior."""
-_POINTS = 32
-"""Latents over which the Lipschitz constant is averaged."""
+_POINTS = 32  # Latents over which the Lipschitz constant is averaged
 
 
 def start_file(settings: SearchSettings) -> Path:
@@ -32,10 +31,7 @@ def start_file(settings: SearchSettings) -> Path:
 def given_policies(network: PolicyNetwork, settings: SearchSettings, pool: Pool | None) -> tuple[Tensor, Tensor]:
     """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O).
 
-    The network is what the decoder's policies share; the pool is needed for `pool_best` and `pool_top`.
-
-    Raises:
-        UserError: The policy is missing or belongs to another network, or the pool does not know its best ones.
+    `pool_best` and `pool_top` need the pool. Raises `UserError`: no such policy, or one of another network.
     """
     if settings.start in STARTS:
         assert pool is not None
@@ -62,19 +58,11 @@ def anchoring_shift(
 ) -> Float[Tensor, "policies params"]:
     """Return the shift of each decoded policy that makes it act like the policy it was decoded from, (n, P).
 
-    A decoder returns the policies of its pool with an error. A shift, one vector for all latents, removes it at one latent
-    and keeps the decoder's directions around it. Distillation without environment steps finds it: it minimizes the mean
-    squared action difference, half of it on states that such policies visit, from a shift of 0, so it stays near the
-    decoder's weights. The difference of the two policies' weights would not do: many weights act alike, and the
-    decoder's directions are meaningful only around its own.
-
-    Args:
-        layout: Shape of the policies.
-        decoded: Weights that the decoder gives, (n, P).
-        params: Weights of the policies to imitate, (n, P).
-        states: Standardized states of the pool's sample, (S, O).
-        visited: Standardized states that the policies visited, (V, O); V is 0 if they are unknown.
-        scale: Standard deviation of each weight under the prior; a weight whose scale is 0 does not change.
+    One vector for all latents removes the decoder's error at one latent and keeps its directions around it.
+    Distillation without environment steps finds it: it minimizes the mean squared action difference, half of it on
+    states that such policies visit (V is 0 if unknown), from 0, so it stays near the decoder's weights. The difference
+    of the weights would not do: many weights act alike, and the decoder's directions are meaningful only around its
+    own. States are standardized; a weight whose `scale`, its standard deviation under the prior, is 0 does not change.
     """
     samples = [part for part in (states, visited) if len(part)]
     generator = torch.Generator().manual_seed(0)
@@ -99,19 +87,12 @@ def anchoring_shift(
 def behavior_sigma(
     settings: SearchSettings, layout: Layout, states: Float[Tensor, "states observation"], latents: SearchSpace
 ) -> float | None:
-    """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents; None without it.
+    """Return `behavior_step` over the decoder's Lipschitz constant, in standard deviations of the latents, or None.
 
-    The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O). Weights have
-    the settings' own `sigma`.
-
-    Raises:
-        UserError: A decoder that ignores its latent.
+    The constant is a mean over 32 latents of the pool, always the same ones, on standardized states, (S, O).
     """
     if settings.behavior_step is None:
         return None
-
-    def act(point: Tensor) -> tuple[Tensor]:
-        return (act_shared(layout, latents.decode(point[None]), states),)
-
-    (grams,) = jacobian_grams(act, latents.draw(_POINTS, 0))
+    points = latents.draw(_POINTS, 0)
+    (grams,) = jacobian_grams(lambda point: (act_shared(layout, latents.decode(point[None]), states),), points)
     return step_scale(lipschitz(grams), settings.behavior_step)

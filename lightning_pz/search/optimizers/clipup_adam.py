@@ -12,40 +12,19 @@ from lightning_pz.search.optimizers.protocol import Vector
 
 
 class ClipUp(NamedTuple):
-    """A normalized gradient with momentum and a speed limit.
+    """A normalized gradient with momentum and a speed limit; Toklu et al. 2020 make `rate` half of `max_speed`."""
 
-    Attributes:
-        velocity: Last step, (d,).
-        rate: Length that the normalized gradient adds to a step.
-        momentum: Share of the last step that is kept.
-        max_speed: Longest step.
-
-    References:
-        Toklu, Liskowski and Srivastava 2020, ClipUp: A Simple and Powerful Optimizer for Distribution-based
-        Policy Evolution. They advise half of `max_speed` for `rate`.
-    """
-
-    velocity: Tensor
-    rate: float
-    momentum: float
+    velocity: Tensor  # Last step, (d,)
+    rate: float  # Length that the normalized gradient adds to a step
+    momentum: float  # Share of the last step that is kept
     max_speed: float
 
 
 class Adam(NamedTuple):
-    """Adam for ascent.
+    """Adam for ascent. Source: Kingma and Ba 2015, Adam: A Method for Stochastic Optimization."""
 
-    Attributes:
-        first: Running mean of the gradient, of any shape.
-        second: Running mean of its square.
-        taken: Steps taken.
-        rate: Learning rate.
-
-    References:
-        Kingma and Ba 2015, Adam: A Method for Stochastic Optimization.
-    """
-
-    first: Tensor
-    second: Tensor
+    first: Tensor  # Running mean of the gradient, of any shape
+    second: Tensor  # Running mean of its square
     taken: int
     rate: float
 

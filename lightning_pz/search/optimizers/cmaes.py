@@ -1,8 +1,4 @@
-"""CMA-ES from the package `cma`: the strong opponent where there are few coordinates.
-
-References:
-    Hansen and Ostermeier 2001, Completely Derandomized Self-Adaptation in Evolution Strategies.
-"""
+"""CMA-ES from the package `cma` (Hansen and Ostermeier 2001), the strong opponent where there are few coordinates."""
 
 from __future__ import annotations
 
@@ -20,30 +16,18 @@ from lightning_pz.search.settings import CmaesSettings, check_algorithm_package
 
 
 class CmaesState(NamedTuple):
-    """The package's own object, random generator included.
-
-    Attributes:
-        strategy: The pickled object.
-        asked: The points of the last `ask`, (n, D) float64; (0, D) before that. D is at least 2.
-    """
+    """The package's own object, random generator included."""
 
     strategy: bytes
-    asked: Tensor
+    asked: Tensor  # The points of the last `ask`, (n, D) float64; (0, D) before that. D is at least 2
 
 
 class Cmaes:
     """CMA-ES behind `lightning_pz.search.optimizers.protocol.Optimizer`; it maximizes, by ranks.
 
-    The package needs two coordinates, so that a single one gets an idle companion.
-
-    Args:
-        settings: Population and first step size.
-        size: Coordinates of a point, d; they decide the usual population, 4 + 3 ln d.
-        diagonal: Adapt only a standard deviation per coordinate, which is affordable for thousands of them (Ros and
-            Hansen 2008, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity).
-
-    Raises:
-        UserError: The package is not installed.
+    The package needs two coordinates, so that a single one gets an idle companion. `size` is d, of the usual
+    population, 4 + 3 ln d. `diagonal` adapts only a standard deviation per coordinate, which is affordable for
+    thousands (Ros and Hansen 2008).
     """
 
     def __init__(self, settings: CmaesSettings, size: int, *, diagonal: bool = False) -> None:

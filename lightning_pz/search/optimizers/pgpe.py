@@ -1,27 +1,19 @@
 """Policy gradients with parameter-based exploration (PGPE): symmetric pairs, ranks, a sigma that follows its gradient.
 
-References:
-    Sehnke et al. 2010, Parameter-exploring Policy Gradients: the likelihood gradients and step sizes in
-    proportion to sigma squared. Toklu et al. 2020: ClipUp, and the 20 % bound on a change of sigma.
+Source: Sehnke et al. 2010, Parameter-exploring Policy Gradients; Toklu et al. 2020, ClipUp, which bounds changes of
+sigma.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp, adam, adam_step, clipup, clipup_step
-from lightning_pz.search.optimizers.protocol import (
-    Fitness,
-    Vector,
-    Vectors,
-    centered_ranks,
-    generator_from,
-    generator_state,
-)
+from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors, centered_ranks
 from lightning_pz.search.settings import PgpeSettings
 
 Noise = Float[Tensor, "pairs size"]
@@ -29,29 +21,18 @@ Pairs = Float[Tensor, " pairs"]
 
 
 class PgpeState(NamedTuple):
-    """A Gaussian search distribution with independent coordinates.
+    """A Gaussian search distribution with independent coordinates."""
 
-    Attributes:
-        center: Its mean, (d,) float64.
-        sigma: Its standard deviations, (d,).
-        mover: State of ClipUp or Adam, which moves the center.
-        generator: State of the random generator, uint8.
-    """
-
-    center: Tensor
-    sigma: Tensor
-    mover: ClipUp | Adam
-    generator: Tensor
+    center: Tensor  # Its mean, (d,) float64
+    sigma: Tensor  # Its standard deviations, (d,)
+    mover: ClipUp | Adam  # State of ClipUp or Adam, which moves the center
+    generator: Tensor  # State of the random generator, uint8
 
 
 def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector) -> Vector:
     """Estimate the gradient of the expected fitness with respect to the center: `mean((f+ - f-)/2 * eps/sigma)`.
 
-    Args:
-        noise: eps, standard normal; the points were `center + sigma eps` and `center - sigma eps`.
-        plus: Fitness of the former.
-        minus: Fitness of the latter.
-        sigma: Standard deviations.
+    The noise eps is standard normal; plus and minus are the fitness at `center + sigma eps` and `center - sigma eps`.
     """
     return ((plus - minus) / 2) @ noise / len(noise) / sigma
 
@@ -59,21 +40,16 @@ def center_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector) -> V
 def sigma_gradient(noise: Noise, plus: Pairs, minus: Pairs, sigma: Vector, baseline: float) -> Vector:
     """Estimate the gradient with respect to sigma: `mean(((f+ + f-)/2 - b) (eps^2 - 1)/sigma)`; arguments as above.
 
-    The *sum* of a pair distinguishes a wide distribution from a narrow one; with the difference in its place the mean is
-    zero for every function, and sigma walks at random. A baseline b that does not depend on the noise adds no bias, since
-    eps^2 - 1 has mean 0; the mean fitness of the generation adds a bias of 1 / pairs.
+    The *sum* of a pair distinguishes a wide distribution from a narrow one; of the difference the mean is zero for
+    every function. A baseline b adds no bias if it does not depend on the noise, since eps^2 - 1 has mean 0.
     """
     return ((plus + minus) / 2 - baseline) @ (noise.square() - 1) / len(noise) / sigma
 
 
 class Pgpe:
-    """PGPE behind `lightning_pz.search.optimizers.protocol.Optimizer`.
+    """PGPE behind `lightning_pz.search.optimizers.protocol.Optimizer`; points 0 and 1, 2 and 3, ... are pairs.
 
-    Points 0 and 1, 2 and 3, ... are pairs. Both gradients are taken of centered ranks and their step sizes are
-    in proportion to sigma squared, so neither the scale of the fitness nor that of the points matters.
-
-    Args:
-        settings: Population, first sigma and rates.
+    Both steps are in proportion to sigma squared, so the scales of fitness (by ranks) and points do not matter.
     """
 
     def __init__(self, settings: PgpeSettings) -> None:
@@ -82,16 +58,13 @@ class Pgpe:
     def begin(self, start: Vector, seed: int) -> PgpeState:
         s, size = self.settings, len(start)
         center = start.double()
-        radius = s.sigma * size**0.5
-        mover = (
-            clipup(size, s.max_speed * radius, s.momentum)
-            if s.optimizer == "clipup"
-            else adam(center, s.learning_rate * s.sigma)
-        )
-        return PgpeState(center, torch.full_like(center, s.sigma), mover, generator_state(seed))
+        speed = s.max_speed * (s.sigma * size**0.5)
+        mover = adam(center, s.learning_rate * s.sigma) if s.optimizer == "adam" else clipup(size, speed, s.momentum)
+        generator = torch.Generator().manual_seed(seed)
+        return PgpeState(center, torch.full_like(center, s.sigma), mover, generator.get_state())
 
     def ask(self, state: PgpeState) -> tuple[PgpeState, Vectors]:
-        generator = generator_from(state.generator)
+        generator = torch.Generator().set_state(state.generator)
         noise = torch.randn(self.population // 2, len(state.center), generator=generator, dtype=torch.double)
         spread = noise * state.sigma
         points = torch.stack([state.center + spread, state.center - spread], dim=1).flatten(0, 1)
@@ -104,12 +77,8 @@ class Pgpe:
         # Centered ranks have mean 0, so the baseline is 0.
         by_center = center_gradient(noise, plus, minus, sigma) * sigma.square()
         by_sigma = sigma_gradient(noise, plus, minus, sigma, 0.0) * sigma.square()
-        mover: ClipUp | Adam
-        mover, step = (
-            clipup_step(state.mover, by_center)
-            if isinstance(state.mover, ClipUp)
-            else adam_step(state.mover, by_center)
-        )
+        move: Any = clipup_step if isinstance(state.mover, ClipUp) else adam_step
+        mover, step = move(state.mover, by_center)
         bound = self.settings.sigma_max_change * sigma
         change = torch.minimum(torch.maximum(self.settings.sigma_rate * by_sigma, -bound), bound)
         return PgpeState(state.center + step, sigma + change, mover, state.generator)

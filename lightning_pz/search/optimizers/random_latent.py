@@ -8,40 +8,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors, generator_from, generator_state
+from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors
 from lightning_pz.search.settings import RandomLatentSettings
 
 
 class RandomState(NamedTuple):
-    """The best point so far.
+    """The best point so far."""
 
-    Attributes:
-        best: The best point, (d,) float64; the start before any was tried.
-        fitness: Its fitness; minus infinity before any was tried.
-        generator: State of the random generator, uint8.
-    """
-
-    best: Tensor
-    fitness: float
-    generator: Tensor
+    best: Tensor  # The best point, (d,) float64; the start before any was tried
+    fitness: float  # Its fitness; minus infinity before any was tried
+    generator: Tensor  # State of the random generator, uint8
 
 
 class RandomLatent:
-    """Independent random points behind `lightning_pz.search.optimizers.protocol.Optimizer`.
-
-    Args:
-        settings: Points per generation.
-        sample: From a number n and a generator to n points, (n, d) float64; see `SearchSpace.sample`.
-    """
+    """Random points behind `lightning_pz.search.optimizers.protocol.Optimizer`, from a `SearchSpace.sample`."""
 
     def __init__(self, settings: RandomLatentSettings, sample: Callable[[int, torch.Generator], Tensor]) -> None:
         self.population, self._sample = settings.population, sample
 
     def begin(self, start: Vector, seed: int) -> RandomState:
-        return RandomState(start.double(), -torch.inf, generator_state(seed))
+        return RandomState(start.double(), -torch.inf, torch.Generator().manual_seed(seed).get_state())
 
     def ask(self, state: RandomState) -> tuple[RandomState, Vectors]:
-        generator = generator_from(state.generator)
+        generator = torch.Generator().set_state(state.generator)
         points = self._sample(self.population, generator)
         return state._replace(generator=generator.get_state()), points
 

@@ -13,17 +13,11 @@ from sweeps import options as kinds
 
 @dataclass(frozen=True)
 class Study:
-    """A study as the command line knows it.
+    """A study as the command line knows it."""
 
-    Attributes:
-        what: What it does, in a sentence.
-        options: The dataclass of its options.
-        module: Its module, whose `run` takes the name of the study and the options.
-    """
-
-    what: str
+    what: str  # it does, in a sentence
     options: type = kinds.SearchOptions
-    module: str = "sweeps.optuna_study.searches"
+    module: str = "sweeps.optuna_study.searches"  # its `run` takes the name of the study and the options
 
 
 STUDIES = {

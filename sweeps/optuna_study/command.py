@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 
 from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.processes import available_cores
 from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import resolve_env
 from sweeps.fits import check_all
@@ -26,16 +28,10 @@ from sweeps.optuna_study.searches import StudyRun
 from sweeps.optuna_study.space import to_params
 from sweeps.optuna_study.study import SharedStudy
 from sweeps.optuna_study.trials import make_pruner, run_trial
-from sweeps.optuna_study.workers import run_workers
 
 
 def run_all(runs: Sequence[StudyRun]) -> None:
-    """Check a study on every environment, then lead it, or work on it in a process that another one has started.
-
-    Raises:
-        UserError: Something that no trial could mend; nothing has been run then.
-        KeyboardInterrupt: Finished trials are kept, the others wait.
-    """
+    """Check a study on every environment, then lead it, or work on it in a process that another one has started."""
     if worker := runs[0].options.worker:
         parent, phase = worker.split(":")
         # Also in a process that was started in the background, where SIGINT is ignored.
@@ -50,11 +46,7 @@ def run_all(runs: Sequence[StudyRun]) -> None:
 
 
 def check_run(run: StudyRun) -> None:
-    """Let the real parsers read every setting before any trial begins.
-
-    Raises:
-        UserError: One of them is refused.
-    """
+    """Let the real parsers read every setting before any trial begins, and refuse with a `UserError` what they refuse."""
     check_all([run.make_fit(point) for point in run.plan.corners(run.policies)], str(run.source), run.plan.metric)
     if run.plan.finetune is not None:
         from lightning_pz.finetune import parse
@@ -102,13 +94,38 @@ def _lead(run: StudyRun) -> None:
 
 
 def _run_phase(run: StudyRun, phase: str) -> None:
-    if run.options.workers == 1:
+    """Work on the phase `search` or `confirm`, here or in processes that are each the very command that was typed.
+
+    Raises:
+        UserError: A worker has ended with an error.
+        KeyboardInterrupt: Ctrl-C, or this process is terminated; the workers have queued their trials again.
+    """
+    count = run.options.workers
+    if count == 1:
         _work(run, phase)
         return
+    environment = {"OMP_NUM_THREADS": str(max(1, available_cores() // count))} | dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[2]), environment.get("PYTHONPATH")])
+    )
     # One environment at a time: its workers must not begin the next.
-    words = [run.study, *words_of(dataclasses.replace(run.options, env=run.env))]
-    if run_workers(words, run.options.workers, phase):
-        raise UserError("a worker ended with an error, shown above; the same command resumes the study")
+    words = [run.study, *words_of(dataclasses.replace(run.options, env=run.env)), "--worker", f"{os.getpid()}:{phase}"]
+    command = [sys.executable, "-m", "sweeps", *words]
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # In a session of their own, so that Ctrl-C reaches them once, through this process.
+    processes = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(count)]
+    try:
+        if sum(process.wait() != 0 for process in processes):
+            raise UserError("a worker ended with an error, shown above; the same command resumes the study")
+    except KeyboardInterrupt:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in processes:
+            process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _work(run: StudyRun, phase: str, stop: Callable[[], bool] = lambda: False) -> None:

@@ -18,12 +18,7 @@ from lightning_pz.envs.tasks import find_task
 def contents_of(env: str, settings: Any) -> dict[str, str]:
     """Return a digest of the environment and of everything that settings name.
 
-    Args:
-        env: Preset or Gymnasium id.
-        settings: Plain data; strings in it may name a file, the folder of a pool, or a task as `module:function`.
-
-    Raises:
-        UserError: No such environment or task.
+    Strings in these plain data may name a file, the folder of a pool, or a task as `module:function`.
     """
     env_id = resolve_env(env)["env"]["id"]
     found = {f"environment {env_id}": digest(dataclasses.asdict(env_spec(env_id)))}

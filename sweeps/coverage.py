@@ -32,12 +32,7 @@ _TASKS = 8
 
 
 def measure_coverage(trials: int, seed: int) -> Table:
-    """Return a row per statistic and number of runs: the share of samples whose interval or range holds the truth.
-
-    Args:
-        trials: Samples of each.
-        seed: Seed of the samples.
-    """
+    """Return a row per statistic and number of runs: the share of samples whose interval or range holds the truth."""
     generator = np.random.default_rng(seed)
     kinds: list[tuple[str, Callable, tuple[int, ...]]] = [
         ("mean", mean_coverage, (2, 3, 4, 5, 6, 8, 10, 15, 20, 100, 200)),
@@ -51,9 +46,8 @@ def measure_coverage(trials: int, seed: int) -> Table:
             shown = "interval" if runs >= FEWEST or cover is tasks_coverage else "range"
             shares = [share for draw in POPULATIONS.values() for share in cover(draw, runs, trials, generator)]
             rows.append([name, runs, shown, *shares])
-    return Table(
-        ["statistic", "runs", "shown", *(f"{n}{end}" for n in POPULATIONS for end in ("", "_bootstrap"))], rows
-    )
+    columns = [f"{name}{end}" for name in POPULATIONS for end in ("", "_bootstrap")]
+    return Table(["statistic", "runs", "shown", *columns], rows)
 
 
 def mean_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
@@ -103,9 +97,8 @@ def resampled(
 
 
 def _iqm_of(strata: Sequence[np.ndarray], truth: float, generator: np.random.Generator) -> tuple[float, float]:
-    _, low, high, _ = interquartile(strata)
     few = [stratum[:, : max(1, stratum.shape[1] // len(strata))] for stratum in strata]
-    return _holds(np.stack([low, high]), truth), _holds(resampled(few, iqm, generator), truth)
+    return _holds(np.stack(interquartile(strata)[1:3]), truth), _holds(resampled(few, iqm, generator), truth)
 
 
 def _holds(ends: np.ndarray, truth: float) -> float:
@@ -116,8 +109,9 @@ def run(study: str, options: CoverageOptions) -> None:
     """Measure and leave the tables."""
     table = measure_coverage(options.trials, options.seed)
     folder = Path(options.logs) / "sweeps" / study
-    pairs = [[f"{a:.3f} / {b:.3f}" for a, b in zip(row[3::2], row[4::2], strict=True)] for row in table.rows]
-    cells = [[*row[:3], *both] for row, both in zip(table.rows, pairs, strict=True)]
+    cells = [
+        [*row[:3], *(f"{a:.3f} / {b:.3f}" for a, b in zip(row[3::2], row[4::2], strict=True))] for row in table.rows
+    ]
     text = (
         f"Share of {options.trials:,} samples whose interval of nominally 95 % holds the truth / that of the percentile "
         f"bootstrap; below {FEWEST} runs of one task it is the range that holds it.\n\n"

@@ -50,12 +50,10 @@ class Ways:
     def __post_init__(self) -> None:
         check_filled({"variants": self.variants})
 
-    def make_fits(self, env: str, logs: str) -> dict[str, list[Fit]]:
-        """Return the fits of every variant."""
-        return {
-            name: seeded_fits(one.run, env, self.policy, merge(self.fit, one.fit), logs, range(one.seeds))
-            for name, one in self.variants.items()
-        }
+    def make_fits(self, env: str, logs: str, name: str) -> list[Fit]:
+        """Return the fits of one variant."""
+        variant = self.variants[name]
+        return seeded_fits(variant.run, env, self.policy, merge(self.fit, variant.fit), logs, range(variant.seeds))
 
 
 def load_ways(env_name: str, path: Path, variants: Sequence[str] = ()) -> Ways:
@@ -77,7 +75,7 @@ def run(study: str, options: GrowthOptions) -> None:
     if ways.tasks:
         with errors_from(f"{path}: tasks"):
             check_task(env["id"], ",".join(ways.tasks))
-    fits = ways.make_fits(options.env, options.logs)
+    fits = {name: ways.make_fits(options.env, options.logs, name) for name in ways.variants}
     check_all([fit for own in fits.values() for fit in own], str(path))
     folder = tables_folder(options.logs, study, [env["name"], *options.variant], changed_grid(study, path))
     from sweeps import pool_rows as tables  # it imports scipy

@@ -27,9 +27,10 @@ _GRID = "YAML file to read instead of the shipped conf/sweep/STUDY.yaml."
 _LOGS = "Folder for pools, runs and studies."
 
 
-def _option(default: Any, text: str) -> Any:
-    """Return a field with its help."""
-    return field(default=default, metadata={"help": text})
+def _option(default: Any, text: str, *, positional: bool = False) -> Any:
+    """Return a field with its help; the default `list` is a new empty list."""
+    about = {"help": text, "positional": positional}
+    return field(default_factory=list, metadata=about) if default is list else field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,8 @@ class RecoveryOptions:
 class GrowthOptions(RecoveryOptions):
     """Options of `growth`."""
 
-    variant: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Names of some ways to make pools, in the words of the file; all of them if none is given."},
+    variant: Sequence[str] = _option(
+        list, "Names of some ways to make pools, in the words of the file; all of them if none is given."
     )
 
 
@@ -88,12 +88,8 @@ class GrowthOptions(RecoveryOptions):
 class CompareOptions:
     """Options of `compare` and `grown`."""
 
-    env: list[str] = field(
-        default_factory=list, metadata={"help": "Some environments of the file; all of them if none is given."}
-    )
-    algorithm: list[str] = field(
-        default_factory=list, metadata={"help": "Some algorithms of the file; all of them if none is given."}
-    )
+    env: Sequence[str] = _option(list, "Some environments of the file; all of them if none is given.")
+    algorithm: Sequence[str] = _option(list, "Some algorithms of the file; all of them if none is given.")
     grid: str | None = _option(None, _GRID)
     logs: str = _option("logs", _LOGS)
 
@@ -135,9 +131,8 @@ class ResultsOptions:
 class ProbeOptions:
     """Options of `probe`."""
 
-    runs: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Run folders of fits; one that has a probes.json is left alone.", "positional": True},
+    runs: Sequence[str] = _option(
+        list, "Run folders of fits; one that has a probes.json is left alone.", positional=True
     )
 
 
@@ -145,9 +140,7 @@ class ProbeOptions:
 class ReportOptions:
     """Options of `report`."""
 
-    studies: list[str] = field(
-        default_factory=list, metadata={"help": "Names of studies, drawn together.", "positional": True}
-    )
+    studies: Sequence[str] = _option(list, "Names of studies, drawn together.", positional=True)
     env: str | None = _option(None, "Preset or Gymnasium id; all environments of the studies if null.")
     tau: float = _option(0.1, "Largest FVU at which a latent size counts as enough, between 0 and 1.")
     gain: float = _option(0.01, "FVU per latent number below which another one does not pay, between 0 and 1.")
@@ -178,11 +171,11 @@ def read_options(study: str, kind: type[Options], arguments: Sequence[str], desc
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     for one in sorted(fields, key=lambda one: one.name in ("grid", "storage", "logs")):  # help shows these last
         about: dict[str, Any] = {"type": types[one.name], "default": one.default}
-        if "positional" in one.metadata:
+        if one.metadata["positional"]:
             about = {"type": str, "nargs": "+"}
-        elif types[one.name] == list[str]:  # several words, or the option several times
+        elif types[one.name] == Sequence[str]:  # several words, or the option several times
             about = {"type": str, "nargs": "+", "default": [], "action": "extend", "metavar": "NAME ..."}
-        name = one.name if "positional" in one.metadata else f"--{one.name}"
+        name = one.name if one.metadata["positional"] else f"--{one.name}"
         parser.add_argument(name, help=one.metadata["help"], **about)
     return pick(kind, parser.parse_args(list(arguments)))
 

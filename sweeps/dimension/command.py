@@ -1,8 +1,7 @@
 """The dimension report behind its entry point: `python -m sweeps report STUDY [STUDY ...] [--env NAME]`.
 
-Reads finished runs, trains nothing, and leaves `logs/sweeps/report-<studies>`: `report.md`, `dimensions.csv`, `recovery.csv`,
-`estimates.csv`, `curves.csv`, a figure for each environment and one across them. Options that are not the defaults give it
-a folder of its own. Seconds.
+Reads finished runs, trains nothing, and leaves tables, page and figures in `logs/sweeps/report-<studies>`. Options that are
+not the defaults give it a folder of its own. Seconds.
 """
 
 from __future__ import annotations
@@ -10,24 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_pz.common.console import show_end
-from lightning_pz.common.files import check_writable, write_text
+from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import resolve_env
 from sweeps.folders import changed_options, tables_folder
 from sweeps.options import ReportOptions
 
 
 def run(study: str, options: ReportOptions) -> None:
-    """Write the report of one or several studies.
-
-    Raises:
-        UserError: A study that has nothing to report.
-    """
+    """Write the report of one or several studies."""
     env, logs = resolve_env(options.env)["env"]["name"] if options.env else None, Path(options.logs)
     studies = list(dict.fromkeys(options.studies))
     parts = [*studies, *([env] if env else [])]
     folder = tables_folder(options.logs, study, parts, changed_options(options, ["studies", "env"]))
-    check_writable(folder)
-
     from lightning_pz.common.plotting import save_figure
     from sweeps.dimension import dimension_page as page
     from sweeps.dimension.figures import across_environments, environment_figure

@@ -40,7 +40,6 @@ def dimensions_table(results: Sequence[Findings], tau: float) -> Table:
 
 def tasks_table(results: Sequence[Findings]) -> Table:
     """Return the task-recovery dimensions."""
-    header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery_best there"]
     rows: dict[tuple[str, ...], list[Any]] = {}
     for r in results:
         for task in r.tasks:
@@ -48,6 +47,7 @@ def tasks_table(results: Sequence[Findings]) -> Table:
             key = (r.group.env, r.group.policy, task.task, r.group.label if task.own else "")
             fits = "of this study" if task.own else f"of other studies, pool {task.pool}"
             rows.setdefault(key, [*key[:3], task.text(), f"{task.best:.2f}", task.seeds, fits])
+    header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery_best there"]
     return Table([*header, "seeds", "fits"], list(rows.values()))
 
 
@@ -92,10 +92,9 @@ def _estimates_by_space(results: Sequence[Findings]) -> str:
 
 
 def _with_surrogate(probe: Probe | None) -> str:
-    if probe is None:
-        return "-"
-    surrogate = f" ({with_error(probe.surrogate, probe.surrogate_error)})" if math.isfinite(probe.surrogate) else ""
-    return with_error(probe.value, probe.error) + surrogate
+    if probe is None or not math.isfinite(probe.surrogate):
+        return with_error(probe.value, probe.error) if probe else "-"
+    return f"{with_error(probe.value, probe.error)} ({with_error(probe.surrogate, probe.surrogate_error)})"
 
 
 def dimension_page(study: str, results: Sequence[Findings], settings: DimensionSettings) -> str:

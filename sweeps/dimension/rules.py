@@ -61,8 +61,7 @@ def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, d
         draws: How many.
         seed: Of the draws; groups with the same policies and the same `seed` see the same resamples of them.
     """
-    generator = np.random.default_rng(seed)
-    count = len(spread)
+    generator, count = np.random.default_rng(seed), len(spread)
     policies = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
     shared: dict[int, np.ndarray] = {}
     columns = []

@@ -84,9 +84,8 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
         at = int(value) if math.isfinite(value) else sizes[-1]
         seeds = len({e["seed"] for e in chosen if e["latent_dim"] == at})
         best, pool = means[at], chosen[0]["pool"]
-        found.append(
-            TaskDimension(task, value, by_high, by_low, sizes[-1], best.value, seeds, bool(own), pool, best.kind)
-        )
+        ends = (value, by_high, by_low)
+        found.append(TaskDimension(task, *ends, sizes[-1], best.value, seeds, bool(own), pool, best.kind))
     return found
 
 
@@ -114,10 +113,8 @@ def _of_one_pool(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _once(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one evaluation for each checkpoint, that of the most episodes."""
     digests = {e["checkpoint"]: e["checkpoint_digest"] for e in evaluations if e["checkpoint_digest"]}
-    found = {}
-    for e in sorted(evaluations, key=lambda e: e["policies"] * e["episodes"]):
-        found[e["checkpoint_digest"] or digests.get(e["checkpoint"], e["checkpoint"])] = e
-    return list(found.values())
+    ordered = sorted(evaluations, key=lambda e: e["policies"] * e["episodes"])
+    return list({e["checkpoint_digest"] or digests.get(e["checkpoint"], e["checkpoint"]): e for e in ordered}.values())
 
 
 def _mean(evaluations: Sequence[dict[str, Any]], key: str) -> Estimate:

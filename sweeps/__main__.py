@@ -54,7 +54,8 @@ keys of `fit`; --grid reads another file. Finished fits are never repeated, and 
 def main(arguments: list[str]) -> None:
     """Run a study on command-line arguments."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
+        lines = [f"  {name:<12}{study.what}" for name, study in STUDIES.items()]
+        print("\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_EPILOG, 80)]))
         return
     name, rest = arguments[0], arguments[1:]
     if name not in STUDIES:
@@ -63,11 +64,6 @@ def main(arguments: list[str]) -> None:
     file = f" Its file: conf/sweep/{name}.yaml." if hasattr(study.options, "grid") else ""
     options: Any = kinds.read_options(name, study.options, rest, study.what + file)
     import_module(study.module).run(name, options)
-
-
-def _usage() -> str:
-    lines = [f"  {name:<12}{study.what}" for name, study in STUDIES.items()]
-    return "\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_EPILOG, 80)])
 
 
 if __name__ == "__main__":

@@ -64,8 +64,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         check_filled({"environments": self.environments, "algorithms": self.algorithms})
-        for step in self.at:
-            whole_numbers({"at": step}, 1)
+        whole_numbers({"at": self.at}, 1)
         for name, settings in self.algorithms.items():
             one_of("algorithms", settings.get("algorithm", name), ALGORITHMS)
         for env, compared in self.environments.items():

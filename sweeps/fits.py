@@ -67,12 +67,7 @@ class Fit:
     def check(self, source: str, metric: str | None = None) -> None:
         """Build the fit without running it, and compare it with a run of that name.
 
-        Args:
-            source: File that the settings come from, for the message.
-            metric: Key that the summary must have, if one is needed.
-
-        Raises:
-            UserError: A mistyped key, a value out of range, or a run of this name with other settings.
+        A `UserError` names a mistake and `source`, the file of the settings; `metric` is a key that the summary must have.
         """
         from lightning_pz.jobs.fit import prepare_fit
 

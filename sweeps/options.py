@@ -158,11 +158,7 @@ class ReportOptions:
 
 
 def read_options(study: str, kind: type[Options], arguments: Sequence[str], description: str) -> Options:
-    """Return the options of a study from the words after its name; `--help` prints them and exits with 0.
-
-    Raises:
-        UserError: An option that the study does not have, or a value that it cannot take.
-    """
+    """Return the options of a study from the words after its name; `--help` prints them and exits with 0."""
     from lightning_pz.common.command_line import CommandParser, pick
 
     parser = CommandParser(command=study, description=description)

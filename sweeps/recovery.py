@@ -45,8 +45,7 @@ class RecoveryGrid:
         check_filled({"policies": self.policies, "latent_dims": self.latent_dims})
         check_seed_list(self.seeds)
         check_distinct("latent_dims", self.latent_dims)
-        for k in self.latent_dims:
-            whole_numbers({"latent_dims": k}, 1)
+        whole_numbers({"latent_dims": self.latent_dims}, 1)
         for name in self.policies:
             plain_name("policies", name)
 

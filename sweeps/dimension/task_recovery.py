@@ -93,12 +93,12 @@ def _own(group: Group, evaluations: Sequence[dict[str, Any]]) -> list[dict[str, 
     """Return the evaluations of a group's checkpoints, known by content, or by the fit's name in earlier versions."""
     best = {run.folder.name: run.folder / "checkpoints" / "best.ckpt" for run in group.runs}
     digests = {name: file_digest(path) if path.is_file() else None for name, path in best.items()}
-    found = []
-    for e in evaluations:
-        known = e["checkpoint_digest"] is not None and digests.get(e["fit"]) is not None
-        if e["checkpoint_digest"] in {*digests.values()} - {None} or (not known and e["fit"] in digests):
-            found.append(e)
-    return found
+    return [
+        e
+        for e in evaluations
+        if e["checkpoint_digest"] in {*digests.values()} - {None}
+        or (None in (e["checkpoint_digest"], digests.get(e["fit"])) and e["fit"] in digests)
+    ]
 
 
 def _of_one_pool(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -31,11 +31,7 @@ _WORDS = {
 
 
 def read_yaml(path: Path, flag: str = "--grid") -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        UserError: The file does not exist, or is not text, not YAML, or no mapping.
-    """
+    """Read a YAML file that holds a mapping; a `UserError` says what it is instead."""
     if not path.is_file():
         raise UserError(f"{flag} expects a YAML file, but there is none at {path}")
     try:
@@ -58,9 +54,6 @@ def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()
         path: The file.
         env_name: Short name of the environment; None for `default` alone.
         others: Further sections of the file.
-
-    Raises:
-        UserError: The file cannot be read, a section is no mapping, or its name is unknown.
     """
     text = read_yaml(path)
     own = ("default", *others)
@@ -79,11 +72,7 @@ def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()
 
 
 def from_plain(kind: type[Kind], value: Any, where: str) -> Kind:
-    """Return plain data as a dataclass or another type; messages begin with `where`, the file and the key.
-
-    Raises:
-        UserError: An unknown or missing key, or a value of another type.
-    """
+    """Return plain data as a dataclass or another type; a `UserError` begins with `where`, the file and the key."""
     origin, inner, choices = typing.get_origin(kind), typing.get_args(kind), ""
     found: Any = None
     if kind is Any or (origin is Literal and value in inner):
@@ -138,9 +127,9 @@ def errors_from(source: str) -> Iterator[None]:
         raise UserError(f"{source}: {error}") from error
 
 
-def whole_numbers(values: Mapping[str, int], least: int = 0, most: int | None = None) -> None:
-    """Raise `UserError` for the first value that is below `least` or above `most`."""
-    for key, value in values.items():
+def whole_numbers(values: Mapping[str, int | list[int]], least: int = 0, most: int | None = None) -> None:
+    """Raise `UserError` for the first value, or entry of a list, that is below `least` or above `most`."""
+    for key, value in ((key, one) for key, each in values.items() for one in ([each] if type(each) is int else each)):
         if value < least or (most is not None and value > most):
             span = f"of at least {least}" if most is None else f"from {least} to {most}"
             raise UserError(f"{key} expects a whole number {span}, but got {value}")
@@ -149,8 +138,7 @@ def whole_numbers(values: Mapping[str, int], least: int = 0, most: int | None = 
 def check_seed_list(seeds: list[int]) -> None:
     """Raise `UserError` unless there is a seed, and all are in range and different."""
     check_filled({"seeds": seeds})
-    for seed in seeds:
-        whole_numbers({"seeds": seed}, 0, LARGEST_SEED)
+    whole_numbers({"seeds": seeds}, 0, LARGEST_SEED)
     check_distinct("seeds", seeds)
 
 

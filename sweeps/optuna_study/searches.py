@@ -69,12 +69,7 @@ class StudyRun:
 
 
 def run(study: str, options: SearchOptions) -> None:
-    """Run or join a study, named as its file in `conf/sweep/`.
-
-    Raises:
-        UserError: Something that no trial could mend; nothing has been run then.
-        KeyboardInterrupt: Finished trials are kept, the others wait.
-    """
+    """Run or join a study, named as its file in `conf/sweep/`; Ctrl-C keeps finished trials, and the others wait."""
     runs = study_runs(study, options)
     from sweeps.optuna_study.command import run_all  # it imports torch
 

@@ -50,12 +50,9 @@ class SharedStudy:
     """A study shared between processes.
 
     Args:
-        name: Name of the study in its storage.
-        folder: Folder for journal and locks.
-        url: URL of a database; a journal in the folder if None.
-
-    Raises:
-        UserError: The database cannot be reached, or the folder cannot be written to.
+        name: Of the study in its storage.
+        folder: For journal and locks.
+        url: Of a database; a journal in the folder if None.
     """
 
     def __init__(self, name: str, folder: Path, url: str | None, direction: Literal["minimize", "maximize"]) -> None:
@@ -117,9 +114,6 @@ class SharedStudy:
             after: Called when a trial has ended.
             sampler: Trials in all and seed of TPE; None where all trials were queued.
             stop: Whether to take no more trials.
-
-        Raises:
-            KeyboardInterrupt: The trial is queued again.
         """
         while not stop() and self.take(objective, sampler):
             after()

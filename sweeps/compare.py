@@ -8,7 +8,7 @@ its own beside it. The grids are `conf/sweep/compare.yaml` and `conf/sweep/grown
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,24 +129,7 @@ def run(study: str, options: CompareOptions) -> None:
         fit.run()
         (done,) = evaluate_fits([fit], grid.environments[env].evaluate)
         evaluations[env].append(str(done.folder / "summary.json"))
-    _search(grid, fits, logs, out, evaluations)
 
-
-def _check(grid: Comparison, logs: str, path: str) -> None:
-    """Refuse a mistake in the last cell before the first hour is spent."""
-    for algorithm, env in grid.cells():
-        with errors_from(f"{path}: {algorithm} on {env}"):
-            _, search = parse(grid.commands(algorithm, env, logs)[0])
-            check_algorithm_package(search.algorithm)
-            check_task(resolve_env(env)["env"]["id"], search.task)
-    for env, compared in grid.environments.items():
-        check_evaluate(compared.evaluate, f"{path}: environments.{env}")
-
-
-def _search(
-    grid: Comparison, fits: Mapping[str, list[Fit]], logs: str, out: Path, evaluations: Mapping[str, list[str]]
-) -> None:
-    """Run every cell, and write the report after each."""
     from lightning_pz.comparison.labels import search_label
     from lightning_pz.comparison.settings import ReportSettings
     from lightning_pz.jobs.finetune import finetune
@@ -162,3 +145,14 @@ def _search(
         pools = [path for env in sorted({env for _, env in cells[:number]}) for path in evaluations[env]]
         made = report(folders, ReportSettings(out=str(out), evaluation=pools, at=grid.at))
     print_report(made)
+
+
+def _check(grid: Comparison, logs: str, path: str) -> None:
+    """Refuse a mistake in the last cell before the first hour is spent."""
+    for algorithm, env in grid.cells():
+        with errors_from(f"{path}: {algorithm} on {env}"):
+            _, search = parse(grid.commands(algorithm, env, logs)[0])
+            check_algorithm_package(search.algorithm)
+            check_task(resolve_env(env)["env"]["id"], search.task)
+    for env, compared in grid.environments.items():
+        check_evaluate(compared.evaluate, f"{path}: environments.{env}")

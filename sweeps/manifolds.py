@@ -45,12 +45,6 @@ class Manifold:
     wide: tuple[Range, Range, Range]
     local: Range
 
-    def documented(self, estimator: str, noise: float) -> Range | None:
-        """Return the documented bias, from and to, in % of the dimension; None for spectral measures, which see the span."""
-        level = NOISES.index(noise)
-        known = dict.fromkeys(_NEAR, self.near[level]) | dict.fromkeys(_WIDE, self.wide[level])
-        return (known | {"local_pca": self.local}).get(estimator)
-
 
 def _linear(count: int, generator: np.random.Generator) -> np.ndarray:
     axes = np.linalg.qr(generator.normal(size=(20, 5)))[0]
@@ -109,9 +103,10 @@ class ManifoldRow:
 
     @property
     def documented(self) -> dict[str, Range]:
-        """Documented bias, from and to, in % of the dimension, by estimator that has one."""
-        spans = {name: self.manifold.documented(name, self.noise) for name in self.estimates}
-        return {name: span for name, span in spans.items() if span is not None}
+        """Documented bias, from and to, in % of the dimension, by estimator; spectral measures see the span and have none."""
+        level, own = NOISES.index(self.noise), self.manifold
+        known = dict.fromkeys(_NEAR, own.near[level]) | dict.fromkeys(_WIDE, own.wide[level])
+        return known | {"local_pca": own.local}
 
     def outside(self) -> list[str]:
         """Return the estimators whose mean is not within the documented bias."""

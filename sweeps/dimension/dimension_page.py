@@ -30,7 +30,7 @@ def dimensions_table(results: Sequence[Findings], tau: float) -> Table:
     for r in results:
         value, low, high = r.curve[-1]
         rows.append([
-            r.group.env, r.group.policy, r.group.kind, r.prior, len(r.group.seeds), len(r.group.runs[0].rows),
+            r.group.env, r.group.policy, r.group.kind, r.prior, len({int(run.summary["seed"]) for run in r.group.runs}), len(r.group.runs[0].rows),
             r.behavior.text(), r.behavior.before or "-", r.marginal.text(),
             f"{value:.3f} [{low:.3f}, {high:.3f}] at {r.sizes[-1]}", reached(r.pca_floor, max(r.pca, default=0)),
             f"{r.affine} ({r.affine_fvu:.3f})", r.reachable or "unknown",
@@ -120,7 +120,14 @@ def dimension_page(study: str, results: Sequence[Findings], settings: DimensionS
             f"The smallest k whose mean `recovery_best` is at least {1 - settings.tolerance:g}; (in "
             f"parentheses) by the range over fewer than {FEWEST} seeds.\n",
         ]
-    parts += [_to_evaluate([r for r in results if not any(task.own for task in r.tasks)])]
+    if missing := [r for r in results if not any(task.own for task in r.tasks)]:
+        runs = missing[0].group.runs
+        paths = " ".join(str(run.folder / "checkpoints" / "best.ckpt") for run in runs[:3]) + " ..." * (len(runs) > 3)
+        parts.append(
+            "Not evaluated, so without a task-recovery dimension of their own: "
+            f"{'; '.join(f'{r.group.env}, {r.group.label}' for r in missing)}. Evaluate and write the report again, say\n\n"
+            f"    python -m lightning_pz.evaluate --checkpoint {paths}\n"
+        )
     parts += [f"## {env}\n\n![{env}](figures/{env}.png)\n" for env in envs]
     if len(results) > 1:
         parts += ["## Across environments and policy sizes\n\n![overview](figures/overview.png)\n"]
@@ -128,16 +135,4 @@ def dimension_page(study: str, results: Sequence[Findings], settings: DimensionS
     for env in envs:
         parts.append(f"### {env}\n\n{_estimates_by_space([r for r in results if r.group.env == env and r.probes])}")
     parts += ["## What follows, and what does not\n", conclusions(results, settings)]
-    return "\n".join(part for part in parts if part)
-
-
-def _to_evaluate(missing: Sequence[Findings]) -> str:
-    if not missing:
-        return ""
-    named = "; ".join(f"{r.group.env}, {r.group.label}" for r in missing)
-    runs = missing[0].group.runs
-    checkpoints = " ".join(str(run.folder / "checkpoints" / "best.ckpt") for run in runs[:3]) + " ..." * (len(runs) > 3)
-    return (
-        f"Not evaluated, so without a task-recovery dimension of their own: {named}. Evaluate and write the report again, say\n\n"
-        f"    python -m lightning_pz.evaluate --checkpoint {checkpoints}\n"
-    )
+    return "\n".join(parts)

@@ -80,11 +80,6 @@ class Group:
         each = [set(run.latent_dims.tolist()) for run in self.runs]
         return sorted(set.intersection(*each) if self.joint else set.union(*each))
 
-    @property
-    def seeds(self) -> list[int]:
-        """Training seeds."""
-        return sorted({int(run.summary["seed"]) for run in self.runs})
-
     def errors(self) -> list[np.ndarray]:
         """Return for each latent size the squared action errors, (seeds, policies)."""
         return [

@@ -61,13 +61,9 @@ def read_evaluations(logs: Path, env: str) -> list[dict[str, Any]]:
 def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], tolerance: float) -> list[TaskDimension]:
     """Return the task-recovery dimension of every task; empty where nothing of this policy size was evaluated.
 
-    Evaluations of several pools are never averaged: what they recover are different policies.
-
-    Args:
-        group: Whose checkpoints count first; where none of them was evaluated, those of other fits of the same policy size
-            do, of the pool that was evaluated at the most latent sizes; of grown pools only if the group's is grown.
-        evaluations: Of the group's environment, as `read_evaluations` returns them.
-        tolerance: How far below 1 a recovery may be.
+    The checkpoints of the group count first; where none of them was evaluated, those of other fits of the same policy size
+    do, of the pool that was evaluated at the most latent sizes; of grown pools only if the group's is grown. Evaluations of
+    several pools are never averaged: what they recover are different policies.
     """
     of_size = [e for e in evaluations if e.get("policy") == group.policy]
     own = _own(group, of_size)

@@ -46,8 +46,7 @@ def enqueue_candidates(shared: SharedStudy, searched: SharedStudy, run: StudyRun
 def confirm_trial(run: StudyRun, trial: Trial) -> float:
     """Fit one candidate on every fresh seed and return its mean test FVU, for the held-out FVU has chosen it.
 
-    Raises:
-        optuna.TrialPruned: It is worse than the best so far on the same seeds.
+    `optuna.TrialPruned` stops it once it is worse than the best so far on the same seeds.
     """
     assert run.plan.confirm is not None
     trial.suggest_int("candidate", 0, run.plan.confirm.best)
@@ -68,7 +67,7 @@ def confirm_trial(run: StudyRun, trial: Trial) -> float:
 def write_candidates(run: StudyRun, shared: SharedStudy) -> None:
     """Write confirm.md: every candidate's values seed by seed, and its paired difference from the default settings."""
     assert run.plan.confirm is not None
-    seeds = {f"seed {seed}": place for place, seed in enumerate(run.plan.confirm.seeds)}
+    seeds = [f"seed {seed}" for seed in run.plan.confirm.seeds]
     rows: list[list[Any]] = []
     base: dict[int, float] = {}
     for trial in shared.trials():
@@ -81,7 +80,7 @@ def write_candidates(run: StudyRun, shared: SharedStudy) -> None:
             p = f"{wilcoxon(differences).pvalue if any(differences) else 1.0:.3f}"
         candidate, settings = map(trial.user_attrs.get, ("candidate", "settings"))
         own = [candidate, trial.state.name, statistics.mean(values.values()) if values else None]
-        rows.append([*own, *map(values.get, seeds.values()), mean, p, settings])
+        rows.append([*own, *map(values.get, range(len(seeds))), mean, p, settings])
     header = ["candidate", "state", "mean", *seeds, "minus default", "p", "settings"]
     with shared.gate():
         write_text(run.folder / "confirm.md", Table(header, rows, dict.fromkeys(("mean", *seeds), ".4f")).markdown())

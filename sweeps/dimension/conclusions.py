@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sweeps.dimension.findings import CLAIMED, DimensionSettings, Findings, Probe
+from sweeps.dimension.findings import CLAIMED, Findings, Probe
 from sweeps.dimension.rules import reached
 
 
-def conclusions(results: Sequence[Findings], settings: DimensionSettings) -> str:
+def conclusions(results: Sequence[Findings]) -> str:
     """Return in words what the numbers say and what they do not."""
     envs = dict.fromkeys(r.group.env for r in results)
     lines = [

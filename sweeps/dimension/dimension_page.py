@@ -9,8 +9,9 @@ from typing import Any
 from lightning_pz.common.statistics import FEWEST
 from lightning_pz.common.tables import Table
 from sweeps.dimension.conclusions import conclusions, with_error
-from sweeps.dimension.findings import DimensionSettings, Findings, Probe
+from sweeps.dimension.findings import Findings, Probe
 from sweeps.dimension.rules import reached
+from sweeps.options import ReportOptions
 
 _SPACES = {"behavior": "behaviors", "latent": "latents", "map": "decoder"}
 _HEADINGS = {
@@ -97,18 +98,18 @@ def _with_surrogate(probe: Probe | None) -> str:
     return f"{with_error(probe.value, probe.error)} ({with_error(probe.surrogate, probe.surrogate_error)})"
 
 
-def dimension_page(study: str, results: Sequence[Findings], settings: DimensionSettings) -> str:
+def dimension_page(study: str, results: Sequence[Findings], options: ReportOptions) -> str:
     """Return the whole report."""
     envs = list(dict.fromkeys(r.group.env for r in results))
     parts = [
         f"# How many dimensions has behavior? Study `{study}`\n",
         "Two quantities, which need not agree. The *behavior dimension* is the smallest latent size k whose decoder keeps "
-        f"{1 - settings.tau:.0%} of the action variance of held-out policies on held-out states (FVU <= {settings.tau:g}). The "
+        f"{1 - options.tau:.0%} of the action variance of held-out policies on held-out states (FVU <= {options.tau:g}). The "
         "*task-recovery dimension* is the smallest k whose latent space holds a policy as good as the pool's best on a task. "
-        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({settings.draws:,} draws). Both, and "
+        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({options.draws:,} draws). Both, and "
         "every estimate below, hold for the prior beside them: another prior is another population of policies.\n",
         "## Behavior dimension\n",
-        dimensions_table(results, settings.tau).markdown(),
+        dimensions_table(results, options.tau).markdown(),
         "`not enough`: the next smaller k that was tried; the grid of k decides between it and the answer. `> k`: not reached "
         "by the largest k that was tried. PCA floor: components of PCA on the actions of training policies, fitted to the very "
         "held-out states, among the sizes that were measured.\n",
@@ -117,7 +118,7 @@ def dimension_page(study: str, results: Sequence[Findings], settings: DimensionS
     if (tasks := tasks_table(results)).rows:
         parts += [
             tasks.markdown(),
-            f"The smallest k whose mean `recovery_best` is at least {1 - settings.tolerance:g}; (in "
+            f"The smallest k whose mean `recovery_best` is at least {1 - options.tolerance:g}; (in "
             f"parentheses) by the range over fewer than {FEWEST} seeds.\n",
         ]
     if missing := [r for r in results if not any(task.own for task in r.tasks)]:
@@ -134,5 +135,5 @@ def dimension_page(study: str, results: Sequence[Findings], settings: DimensionS
     parts += ["## Estimates of intrinsic dimension\n"]
     for env in envs:
         parts.append(f"### {env}\n\n{_estimates_by_space([r for r in results if r.group.env == env and r.probes])}")
-    parts += ["## What follows, and what does not\n", conclusions(results, settings)]
+    parts += ["## What follows, and what does not\n", conclusions(results)]
     return "\n".join(parts)

@@ -67,7 +67,12 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
     """
     of_size = [e for e in evaluations if e.get("policy") == group.policy]
     own = _own(group, of_size)
-    chosen = _once(own or _of_one_pool([e for e in of_size if e["grown"] == group.runs[0].grown]))
+    candidates = own or _of_one_pool([e for e in of_size if e["grown"] == group.runs[0].grown])
+    digests = {e["checkpoint"]: e["checkpoint_digest"] for e in candidates if e["checkpoint_digest"]}
+    # One evaluation for each checkpoint, that of the most episodes.
+    ordered = sorted(candidates, key=lambda e: e["policies"] * e["episodes"])
+    once = {e["checkpoint_digest"] or digests.get(e["checkpoint"], e["checkpoint"]): e for e in ordered}
+    chosen = list(once.values())
     tasks = list(dict.fromkeys(key.split("/")[0] for e in chosen for key in e if key.endswith("/recovery_best")))
     sizes = sorted({int(e["latent_dim"]) for e in chosen})
     found = []
@@ -104,13 +109,6 @@ def _of_one_pool(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for e in evaluations:
         by_pool.setdefault(e["pool_digest"] or digests.get(e["pool"], e["pool"]), []).append(e)
     return max(by_pool.values(), key=lambda own: (len({e["latent_dim"] for e in own}), len(own)), default=[])
-
-
-def _once(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one evaluation for each checkpoint, that of the most episodes."""
-    digests = {e["checkpoint"]: e["checkpoint_digest"] for e in evaluations if e["checkpoint_digest"]}
-    ordered = sorted(evaluations, key=lambda e: e["policies"] * e["episodes"])
-    return list({e["checkpoint_digest"] or digests.get(e["checkpoint"], e["checkpoint"]): e for e in ordered}.values())
 
 
 def _mean(evaluations: Sequence[dict[str, Any]], key: str) -> Estimate:

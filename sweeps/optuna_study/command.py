@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from optuna.trial import TrialState
 
 from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import file_digest
+from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.processes import available_cores
 from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import resolve_env
+from lightning_pz.envs.specs import env_spec
+from lightning_pz.envs.tasks import find_task
 from sweeps.fits import check_all
 from sweeps.options import words_of
 from sweeps.optuna_study import confirm, trial_tables
-from sweeps.optuna_study.contents import contents_of
 from sweeps.optuna_study.reading import errors_from
 from sweeps.optuna_study.searches import StudyRun
 from sweeps.optuna_study.space import to_params
@@ -63,6 +67,36 @@ def _identity(run: StudyRun) -> dict[str, Any]:
     """Return what all trials of the study must share: settings, and the content of what they name."""
     named = {key: getattr(run.plan, key) for key in ("fit", "policies", "search", "finetune")}
     return run.plan.identity() | {"contents": contents_of(run.env, named)}
+
+
+def contents_of(env: str, settings: Any) -> dict[str, str]:
+    """Return a digest of the environment and of everything that settings name.
+
+    Strings in these plain data may name a file, the folder of a pool, or a task as `module:function`.
+    """
+    env_id = resolve_env(env)["env"]["id"]
+    found = {f"environment {env_id}": digest(dataclasses.asdict(env_spec(env_id)))}
+    for key, text in _strings("", settings):
+        path = Path(text)
+        if key.endswith(".task"):
+            names = [name for name in text.split(",") if ":" in name]
+            found |= {f"task {name}": source_digest(inspect.unwrap(find_task(env_id, name))) for name in names}
+        elif (path / "pool.json").is_file():
+            found[f"pool {text}"] = file_digest(path / "pool.json")  # it holds a digest of every array
+        elif text and path.is_file():
+            found[f"file {text}"] = file_digest(path)
+        elif text and path.is_dir() and key.endswith(".start"):
+            files = sorted(path.glob("*.npz"))
+            found[f"policies {text}"] = digest([[one.name, file_digest(one)] for one in files])
+    return found
+
+
+def _strings(place: str, plain: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(plain, Mapping | list):
+        for key, value in plain.items() if isinstance(plain, Mapping) else ((None, one) for one in plain):
+            yield from _strings(place if key is None else f"{place}.{key}", value)
+    elif isinstance(plain, str):
+        yield place, plain
 
 
 def _open(run: StudyRun) -> SharedStudy:

@@ -61,7 +61,8 @@ class PageTable:
     def markdown(self) -> str:
         """Return the table as Markdown, with a line beneath that says what made it."""
         about, header = self.about, list(self.table.header)
-        names = [name for name in header if not _is_end(name, header)]
+        ends = [f"{name}_{end}" for name in header for end in ("low", "high", "from", "to")]
+        names = [name for name in header if name not in ends]
         rows = []
         for row in self.table.rows:
             cells = dict(zip(header, row, strict=True))
@@ -74,11 +75,6 @@ class PageTable:
             line.insert(2, f"[...]: {about['interval']}")
         line += [about[key] for key in ("source", "note") if key in about]
         return f"{Table(names, rows).markdown()}\n*{'; '.join(line)}.*\n"
-
-
-def _is_end(name: str, header: list[str]) -> bool:
-    stem, _, end = name.rpartition("_")
-    return end in ("low", "high", "from", "to") and stem in header
 
 
 def _joined(name: str, cells: dict[str, str], *, bold: bool) -> str:

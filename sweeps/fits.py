@@ -107,9 +107,7 @@ class Fit:
     def run(self, callbacks: Sequence[Any] = (), *, quiet: bool = False) -> dict[str, Any]:
         """Do the fit unless it is finished, resuming one that was interrupted, and return its summary.
 
-        Args:
-            callbacks: Further Lightning callbacks, called after its own.
-            quiet: Keep the closing table of a fit from the terminal.
+        Further Lightning callbacks are called after its own; `quiet` keeps its closing table from the terminal.
         """
         from lightning_pz.jobs.fit import prepare_fit, run_fit
 

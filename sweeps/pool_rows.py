@@ -43,7 +43,6 @@ def pool_row(
     Each seed has a pool of its own, so that all intervals are those over seeds. The best are measured on fresh episodes.
 
     Args:
-        summaries: Of the fits.
         elsewhere: For each fit, the mean FVU on the pools of the others, (seeds,).
         done: Evaluations of the same fits.
         tasks: All that were evaluated if empty.

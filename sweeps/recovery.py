@@ -12,20 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_pz.common.checks import plain_name
+from lightning_pz.common.checks import LARGEST_SEED, plain_name
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import resolve_env
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import RecoveryOptions
-from sweeps.optuna_study.reading import (
-    check_distinct,
-    check_filled,
-    check_seed_list,
-    from_plain,
-    read_sections,
-    whole_numbers,
-)
+from sweeps.optuna_study.reading import check_filled, check_numbers, from_plain, read_sections
 
 Published = dict[str, dict[str, dict[int, float]]]
 """Published recovery by task, policy and latent size."""
@@ -42,10 +35,9 @@ class RecoveryGrid:
     evaluate: dict[str, Any] = field(default_factory=dict)  # settings of `evaluate`
 
     def __post_init__(self) -> None:
-        check_filled({"policies": self.policies, "latent_dims": self.latent_dims})
-        check_seed_list(self.seeds)
-        check_distinct("latent_dims", self.latent_dims)
-        whole_numbers({"latent_dims": self.latent_dims}, 1)
+        check_filled({"policies": self.policies})
+        check_numbers("latent_dims", self.latent_dims, 1)
+        check_numbers("seeds", self.seeds, 0, LARGEST_SEED)
         for name in self.policies:
             plain_name("policies", name)
 

@@ -148,11 +148,7 @@ def _groups(folder: Path, env: str, logs: Path) -> list[Group]:
 
 
 def read_fit(folder: Path, logs: Path) -> FitRun:
-    """Return one fit from its run folder; where that is missing, the same `fit/...` under `logs`, for logs can be moved.
-
-    Raises:
-        UserError: A file is missing or broken.
-    """
+    """Return one fit from its run folder; where that is missing, the same `fit/...` under `logs`, for logs can be moved."""
     if not folder.is_dir() and "fit" in folder.parts:
         folder = logs.joinpath(*folder.parts[len(folder.parts) - 1 - folder.parts[::-1].index("fit") :])
     for name in ("summary.json", "policy_errors.npz", "config.yaml"):

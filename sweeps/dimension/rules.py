@@ -57,7 +57,6 @@ def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, d
     Args:
         errors: As for `mean_fvu`, and so is `spread`.
         joint: One training gave all latent sizes, so that a seed is drawn for all of them; else for each on its own.
-        draws: How many.
         seed: Of the draws; groups with the same policies and the same `seed` see the same resamples of them.
     """
     generator, count = np.random.default_rng(seed), len(spread)

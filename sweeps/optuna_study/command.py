@@ -128,12 +128,7 @@ def _lead(run: StudyRun) -> None:
 
 
 def _run_phase(run: StudyRun, phase: str) -> None:
-    """Work on the phase `search` or `confirm`, here or in processes that are each the very command that was typed.
-
-    Raises:
-        UserError: A worker has ended with an error.
-        KeyboardInterrupt: Ctrl-C, or this process is terminated; the workers have queued their trials again.
-    """
+    """Work on the phase `search` or `confirm`, here or in processes that are each the very command that was typed."""
     count = run.options.workers
     if count == 1:
         _work(run, phase)
@@ -151,7 +146,7 @@ def _run_phase(run: StudyRun, phase: str) -> None:
     try:
         if sum(process.wait() != 0 for process in processes):
             raise UserError("a worker ended with an error, shown above; the same command resumes the study")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # or this process is terminated; the workers queue their trials again
         for process in processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)

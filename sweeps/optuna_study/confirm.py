@@ -44,10 +44,7 @@ def enqueue_candidates(shared: SharedStudy, searched: SharedStudy, run: StudyRun
 
 
 def confirm_trial(run: StudyRun, trial: Trial) -> float:
-    """Fit one candidate on every fresh seed and return its mean test FVU, for the held-out FVU has chosen it.
-
-    `optuna.TrialPruned` stops it once it is worse than the best so far on the same seeds.
-    """
+    """Fit one candidate on every fresh seed and return its mean test FVU, for the held-out FVU has chosen it."""
     assert run.plan.confirm is not None
     trial.suggest_int("candidate", 0, run.plan.confirm.best)
     point = json.loads(trial.user_attrs["settings"])

@@ -16,7 +16,7 @@ from lightning_pz.envs.presets import preset_names
 from sweeps.optuna_study.reading import (
     check_distinct,
     check_filled,
-    check_seed_list,
+    check_numbers,
     errors_from,
     from_plain,
     read_sections,
@@ -37,7 +37,7 @@ class Confirm:
 
     def __post_init__(self) -> None:
         whole_numbers({"best": self.best}, 1)
-        check_seed_list(self.seeds)
+        check_numbers("seeds", self.seeds, 0, LARGEST_SEED)
         if not 0 < self.p_threshold < 1:
             raise UserError(f"p_threshold expects a number between 0 and 1, but got {self.p_threshold}")
 
@@ -69,7 +69,7 @@ class StudyPlan:
 
     def __post_init__(self) -> None:
         check_filled({"search": self.search, "policies": self.policies})
-        check_seed_list(self.seeds)
+        check_numbers("seeds", self.seeds, 0, LARGEST_SEED)
         for name in self.policies:
             plain_name("policies", name)
         whole_numbers({"trials": self.trials}, 1)

@@ -19,7 +19,6 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from lightning_pz.common.checks import LARGEST_SEED
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.presets import merge, preset_names
 
@@ -48,13 +47,7 @@ def read_yaml(path: Path, flag: str = "--grid") -> dict[str, Any]:
 
 
 def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict]:
-    """Return the settings of one environment, its section over `default`, and the whole file.
-
-    Args:
-        path: The file.
-        env_name: Short name of the environment; None for `default` alone.
-        others: Further sections of the file.
-    """
+    """Return the settings of one environment, its section over `default`, and the whole file, which may have `others`."""
     text = read_yaml(path)
     own = ("default", *others)
     known = (*own, *preset_names("env"), *([env_name] if env_name else []))
@@ -135,11 +128,11 @@ def whole_numbers(values: Mapping[str, int | list[int]], least: int = 0, most: i
             raise UserError(f"{key} expects a whole number {span}, but got {value}")
 
 
-def check_seed_list(seeds: list[int]) -> None:
-    """Raise `UserError` unless there is a seed, and all are in range and different."""
-    check_filled({"seeds": seeds})
-    whole_numbers({"seeds": seeds}, 0, LARGEST_SEED)
-    check_distinct("seeds", seeds)
+def check_numbers(key: str, values: list[int], least: int, most: int | None = None) -> None:
+    """Raise `UserError` unless a list has an entry, and all are in range and different."""
+    check_filled({key: values})
+    whole_numbers({key: values}, least, most)
+    check_distinct(key, values)
 
 
 def check_filled(values: Mapping[str, Any]) -> None:

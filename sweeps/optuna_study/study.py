@@ -105,15 +105,10 @@ class SharedStudy:
         sampler: tuple[int, int] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take one trial after another until none is left.
+        """Take one trial after another until none is left or `stop` says so, and call `after` when one has ended.
 
-        A trial fails if the objective raises `UserError` or returns a value that is not finite.
-
-        Args:
-            objective: Does a trial and returns its value.
-            after: Called when a trial has ended.
-            sampler: Trials in all and seed of TPE; None where all trials were queued.
-            stop: Whether to take no more trials.
+        A trial fails if the objective raises `UserError` or returns a value that is not finite. The sampler is given by
+        trials in all and seed of TPE; None where all trials were queued.
         """
         while not stop() and self.take(objective, sampler):
             after()

@@ -133,7 +133,7 @@ def read_groups(logs: Path, study: str, env: str | None) -> list[Group]:
 def _groups(folder: Path, env: str, logs: Path) -> list[Group]:
     with (folder / "trials.csv").open(newline="") as file:
         trials = [trial for trial in csv.DictReader(file) if trial.get("state") == "COMPLETE"]
-    found: dict[tuple[Any, ...], list[FitRun]] = {}
+    found: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[FitRun]] = {}
     for trial in trials:
         run = read_fit(Path(trial["run"]), logs)
         others = tuple((k, v) for k, v in trial.items() if "." in k and k not in _NO_CURVE and v not in ("", None))
@@ -160,8 +160,8 @@ def read_fit(folder: Path, logs: Path) -> FitRun:
         probes = json.loads((folder / "probes.json").read_text()) if (folder / "probes.json").is_file() else None
         with np.load(folder / "policy_errors.npz", allow_pickle=False) as arrays:
             dims, error, spread, rows = (arrays[name] for name in ("latent_dims", "error", "spread", "rows"))
-    except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"a file in {folder} is broken ({error}): delete the folder and run its study again") from error
+    except (KeyError, ValueError, OSError) as fault:
+        raise UserError(f"a file in {folder} is broken ({fault}): delete the folder and run its study again") from fault
     path = folder / "policy_errors.npz"
     if error.shape != (len(dims), len(spread)) or len(rows) != len(spread):
         raise UserError(f"{path} expects error of {len(dims)} sizes x {len(spread)} policies, but has {error.shape}")

@@ -122,7 +122,9 @@ def errors_from(source: str) -> Iterator[None]:
 
 def whole_numbers(values: Mapping[str, int | list[int]], least: int = 0, most: int | None = None) -> None:
     """Raise `UserError` for the first value, or entry of a list, that is below `least` or above `most`."""
-    for key, value in ((key, one) for key, each in values.items() for one in ([each] if type(each) is int else each)):
+    for key, value in (
+        (key, one) for key, each in values.items() for one in (each if isinstance(each, list) else [each])
+    ):
         if value < least or (most is not None and value > most):
             span = f"of at least {least}" if most is None else f"from {least} to {most}"
             raise UserError(f"{key} expects a whole number {span}, but got {value}")

@@ -13,17 +13,11 @@ from sweeps import options as kinds
 
 @dataclass(frozen=True)
 class Study:
-    """A study as the command line knows it.
+    """A study as the command line knows it."""
 
-    Attributes:
-        what: What it does, in a sentence.
-        options: The dataclass of its options.
-        module: Its module, whose `run` takes the name of the study and the options.
-    """
-
-    what: str
+    what: str  # it does, in a sentence
     options: type = kinds.SearchOptions
-    module: str = "sweeps.optuna_study.searches"
+    module: str = "optuna_study.searches"  # its `run` takes the name of the study and the options
 
 
 STUDIES = {
@@ -34,21 +28,15 @@ STUDIES = {
     "finetune": Study("Latent size against the return of a search in it."),
     "dimension": Study("The cross table of dimensions, environments by policy sizes."),
     "purposeful": Study("The dimension of purposeful behavior: random pools against grown."),
-    "recovery": Study("The published recovery tables, ours beside them.", kinds.RecoveryOptions, "sweeps.recovery"),
-    "compare": Study("Which search solves a task in the fewest steps.", kinds.CompareOptions, "sweeps.compare"),
-    "growth": Study(
-        "What a grown pool holds, and which part of the growth matters.", kinds.GrowthOptions, "sweeps.growth"
-    ),
-    "grown": Study(
-        "Searches in latents of grown pools against searches in weights.", kinds.CompareOptions, "sweeps.compare"
-    ),
-    "manifolds": Study(
-        "The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "sweeps.manifolds"
-    ),
-    "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "sweeps.coverage"),
-    "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "sweeps.dimension.probe"),
-    "results": Study("The results pages, rendered anew.", kinds.ResultsOptions, "sweeps.results.pages"),
-    "report": Study("The dimension report of finished studies.", kinds.ReportOptions, "sweeps.dimension.command"),
+    "recovery": Study("The published recovery tables, ours beside them.", kinds.RecoveryOptions, "recovery"),
+    "compare": Study("Which search solves a task in the fewest steps.", kinds.CompareOptions, "compare"),
+    "growth": Study("What a grown pool holds, and which part of the growth matters.", kinds.GrowthOptions, "growth"),
+    "grown": Study("Searches in latents of grown pools against searches in weights.", kinds.CompareOptions, "compare"),
+    "manifolds": Study("The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "manifolds"),
+    "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "coverage"),
+    "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "dimension.probe"),
+    "results": Study("The results pages, rendered anew.", kinds.ResultsOptions, "results.pages"),
+    "report": Study("The dimension report of finished studies.", kinds.ReportOptions, "dimension.command"),
 }
 SEARCHES = tuple(name for name, study in STUDIES.items() if study.options is kinds.SearchOptions)
 """Studies that are a file in `conf/sweep/` and nothing else."""
@@ -60,7 +48,8 @@ keys of `fit`; --grid reads another file. Finished fits are never repeated, and 
 def main(arguments: list[str]) -> None:
     """Run a study on command-line arguments."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
+        lines = [f"  {name:<12}{study.what}" for name, study in STUDIES.items()]
+        print("\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_EPILOG, 80)]))
         return
     name, rest = arguments[0], arguments[1:]
     if name not in STUDIES:
@@ -68,12 +57,7 @@ def main(arguments: list[str]) -> None:
     study = STUDIES[name]
     file = f" Its file: conf/sweep/{name}.yaml." if hasattr(study.options, "grid") else ""
     options: Any = kinds.read_options(name, study.options, rest, study.what + file)
-    import_module(study.module).run(name, options)
-
-
-def _usage() -> str:
-    lines = [f"  {name:<12}{study.what}" for name, study in STUDIES.items()]
-    return "\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_EPILOG, 80)])
+    import_module(f"sweeps.{study.module}").run(name, options)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Which search solves a task in the fewest environment steps: every algorithm on every task, and the report.
 
 Fits and evaluates one autoencoder per environment, or one for each seed of the search, runs each algorithm from it, and
-leaves the report of those very runs in `logs/sweeps/<study>`. A part of the grid, `<study>-<its names>`, and another
-`--grid` file have a folder of their own beside it. Finished runs are never repeated. The grids are
-`conf/sweep/compare.yaml` and `conf/sweep/grown.yaml`.
+leaves the report of those very runs in `logs/sweeps/<study>`, of a part of the grid or another `--grid` file in a folder of
+its own beside it. The grids are `conf/sweep/compare.yaml` and `conf/sweep/grown.yaml`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,25 +27,17 @@ from sweeps.optuna_study.reading import check_filled, errors_from, from_plain, r
 
 @dataclass(frozen=True)
 class ComparedEnv:
-    """One environment of the comparison.
+    """One environment of the comparison."""
 
-    Args:
-        run: Name of the fit's run folder; with `fit_seeds`, of all of them without the seed at the end.
-        fit_seeds: Fits, each with a seed of its own (and whatever else in `fit` is `{seed}`, such as the seed of its
-            pool), from which the searches of that very seed are made; one fit for all seeds if 0.
-        policy: Preset of the policies' size.
-        tasks: Names of its tasks; all if empty.
-        fit: Settings of `fit`, in its dotted keys.
-        evaluate: Settings of `evaluate`.
-        algorithms: Settings of `finetune` by algorithm, over those for all environments; `seeds: 0` leaves one out.
-    """
-
-    run: str
+    run: str  # name of the fit's run folder; with `fit_seeds`, of all of them without the seed at the end
+    # Fits, each with a seed of its own (and whatever else in `fit` is `{seed}`, such as the seed of its pool), from which
+    # the searches of that very seed are made; one fit for all seeds if 0.
     fit_seeds: int = 0
-    policy: str = "medium"
-    tasks: list[str] = field(default_factory=list)
-    fit: dict[str, Any] = field(default_factory=dict)
-    evaluate: dict[str, Any] = field(default_factory=dict)
+    policy: str = "medium"  # preset of the policies' size
+    tasks: list[str] = field(default_factory=list)  # all if empty
+    fit: dict[str, Any] = field(default_factory=dict)  # settings of `fit`, in its dotted keys
+    evaluate: dict[str, Any] = field(default_factory=dict)  # settings of `evaluate`
+    # Settings of `finetune` by algorithm, over those for all environments; `seeds: 0` leaves one out.
     algorithms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,25 +53,18 @@ class ComparedEnv:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared.
+    """What is compared."""
 
-    Args:
-        environments: Environments by preset or Gymnasium id.
-        algorithms: Settings of `finetune` of each algorithm, in the order in which they are run; the user names the
-            variants of an algorithm that is listed several times, and each variant has the key `algorithm`.
-        finetune: Settings of `finetune` for all.
-        at: Environment steps at which the report shows returns, beside those at the end.
-    """
-
-    environments: dict[str, ComparedEnv]
+    environments: dict[str, ComparedEnv]  # by preset or Gymnasium id
+    # Settings of `finetune` of each algorithm, in the order in which they are run; the user names the variants of an
+    # algorithm that is listed several times, and each variant has the key `algorithm`.
     algorithms: dict[str, dict[str, Any]]
-    finetune: dict[str, Any] = field(default_factory=dict)
-    at: list[int] = field(default_factory=list)
+    finetune: dict[str, Any] = field(default_factory=dict)  # settings for all
+    at: list[int] = field(default_factory=list)  # steps at which the report shows returns, beside those at the end
 
     def __post_init__(self) -> None:
         check_filled({"environments": self.environments, "algorithms": self.algorithms})
-        for step in self.at:
-            whole_numbers({"at": step}, 1)
+        whole_numbers({"at": self.at}, 1)
         for name, settings in self.algorithms.items():
             one_of("algorithms", settings.get("algorithm", name), ALGORITHMS)
         for env, compared in self.environments.items():
@@ -114,33 +98,24 @@ class Comparison:
 
 
 def load_comparison(path: Path, environments: Sequence[str] = (), algorithms: Sequence[str] = ()) -> Comparison:
-    """Read what is compared, all of it or the named part.
-
-    Raises:
-        UserError: No such file, unknown keys, or a name that the file does not have.
-    """
+    """Read what is compared, all of it or the named part; a `UserError` names the file and the key of a mistake."""
     whole = from_plain(Comparison, read_yaml(path), f"{path}: a comparison")
     with errors_from(str(path)):
         for name in environments:
             one_of("env", name, tuple(whole.environments))
         for name in algorithms:
             one_of("algorithm", name, tuple(whole.algorithms))
-    envs, ways = environments or whole.environments, algorithms or whole.algorithms
-    part = {
-        env: dataclasses.replace(one, algorithms={name: own for name, own in one.algorithms.items() if name in ways})
-        for env, one in whole.environments.items()
-        if env in envs
-    }
-    chosen = {name: settings for name, settings in whole.algorithms.items() if name in ways}
-    return dataclasses.replace(whole, environments=part, algorithms=chosen)
+
+    def chosen(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        return {name: one for name, one in settings.items() if not names or name in names}
+
+    part: dict[str, ComparedEnv] = chosen(whole.environments, environments)
+    part = {env: dataclasses.replace(one, algorithms=chosen(one.algorithms, algorithms)) for env, one in part.items()}
+    return dataclasses.replace(whole, environments=part, algorithms=chosen(whole.algorithms, algorithms))
 
 
 def run(study: str, options: CompareOptions) -> None:
-    """Fit, evaluate, search and report; the study is named as its grid in `conf/sweep/`.
-
-    Raises:
-        UserError: A bad grid, a missing extra, or a run of the same name with other settings.
-    """
+    """Fit, evaluate, search and report; the study is named as its grid in `conf/sweep/`."""
     logs, path = options.logs, grid_path(study, options.grid)
     grid = load_comparison(path, options.env, options.algorithm)
     fits = {env: compared.make_fits(env, logs) for env, compared in grid.environments.items()}
@@ -148,31 +123,13 @@ def run(study: str, options: CompareOptions) -> None:
     check_all([fit for own in fits.values() for fit in own], str(path))
     parts = [fits[env][0].env_name for env in dict.fromkeys(options.env)] + list(dict.fromkeys(options.algorithm))
     out = tables_folder(logs, study, parts, changed_grid(study, path))
-    evaluations: dict[str, list[Path]] = {env: [] for env in fits}
-    for env, own in fits.items():
-        for fit in own:
-            print(f"fit and evaluate: {fit.folder}", flush=True)
-            fit.run()
-            (done,) = evaluate_fits([fit], grid.environments[env].evaluate)
-            evaluations[env].append(done.folder / "summary.json")
-    _search(grid, fits, logs, out, evaluations)
+    evaluations: dict[str, list[str]] = {env: [] for env in fits}
+    for env, fit in ((env, fit) for env, own in fits.items() for fit in own):
+        print(f"fit and evaluate: {fit.folder}", flush=True)
+        fit.run()
+        (done,) = evaluate_fits([fit], grid.environments[env].evaluate)
+        evaluations[env].append(str(done.folder / "summary.json"))
 
-
-def _check(grid: Comparison, logs: str, path: str) -> None:
-    """Refuse a mistake in the last cell before the first hour is spent."""
-    for algorithm, env in grid.cells():
-        with errors_from(f"{path}: {algorithm} on {env}"):
-            _, search = parse(grid.commands(algorithm, env, logs)[0])
-            check_algorithm_package(search.algorithm)
-            check_task(resolve_env(env)["env"]["id"], search.task)
-    for env, compared in grid.environments.items():
-        check_evaluate(compared.evaluate, f"{path}: environments.{env}")
-
-
-def _search(
-    grid: Comparison, fits: Mapping[str, list[Fit]], logs: str, out: Path, evaluations: Mapping[str, list[Path]]
-) -> None:
-    """Run every cell, and write the report after each."""
     from lightning_pz.comparison.labels import search_label
     from lightning_pz.comparison.settings import ReportSettings
     from lightning_pz.jobs.finetune import finetune
@@ -185,7 +142,17 @@ def _search(
         print(f"\nsearch {number} of {len(cells)}: {search_label(search)} ({algorithm}) on {env}", flush=True)
         for command, fit in zip(grid.commands(algorithm, env, logs), fits[env], strict=False):
             folders += [result.folder for result in finetune(*parse([*command, f"--checkpoint={fit.checkpoint}"]))]
-        searched = sorted({env for _, env in cells[:number]})
-        pools = [path for env in searched for path in evaluations[env]]
-        made = report(folders, ReportSettings(out=str(out), evaluation=[str(path) for path in pools], at=grid.at))
+        pools = [path for env in sorted({env for _, env in cells[:number]}) for path in evaluations[env]]
+        made = report(folders, ReportSettings(out=str(out), evaluation=pools, at=grid.at))
     print_report(made)
+
+
+def _check(grid: Comparison, logs: str, path: str) -> None:
+    """Refuse a mistake in the last cell before the first hour is spent."""
+    for algorithm, env in grid.cells():
+        with errors_from(f"{path}: {algorithm} on {env}"):
+            _, search = parse(grid.commands(algorithm, env, logs)[0])
+            check_algorithm_package(search.algorithm)
+            check_task(resolve_env(env)["env"]["id"], search.task)
+    for env, compared in grid.environments.items():
+        check_evaluate(compared.evaluate, f"{path}: environments.{env}")

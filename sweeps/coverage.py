@@ -7,6 +7,7 @@ whose interval holds the truth, and beside it that of the percentile bootstrap. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +33,23 @@ _TASKS = 8
 
 
 def measure_coverage(trials: int, seed: int) -> Table:
-    """Return a row per statistic and number of runs: the share of samples whose interval or range holds the truth.
-
-    Args:
-        trials: Samples of each.
-        seed: Seed of the samples.
-    """
+    """Return a row per statistic and number of runs: the share of samples whose interval or range holds the truth."""
     generator = np.random.default_rng(seed)
-    kinds: list[tuple[str, Callable, tuple[int, ...]]] = [
-        ("mean", mean_coverage, (2, 3, 4, 5, 6, 8, 10, 15, 20, 100, 200)),
-        ("interquartile mean", iqm_coverage, (2, 3, 4, 5, 6, 8, 10, 15, 20)),
-        (f"interquartile mean over {_TASKS} tasks", tasks_coverage, (2, 3, 5, 10)),
-        ("mean over seeds that share 50 policies", seeds_coverage, (2, 3, 4, 5, 10)),
-    ]
+    several = (2, 3, 4, 5, 6, 8, 10, 15, 20)
+    kinds: dict[str, tuple[Callable[..., tuple[float, float]], Sequence[int]]] = {
+        "mean": (mean_coverage, (*several, 100, 200)),
+        "interquartile mean": (iqm_coverage, several),
+        f"interquartile mean over {_TASKS} tasks": (partial(iqm_coverage, tasks=_TASKS), (2, 3, 5, 10)),
+        "mean over seeds that share 50 policies": (seeds_coverage, (2, 3, 4, 5, 10)),
+    }
     rows: list[list[Any]] = []
-    for name, cover, sizes in kinds:
+    for name, (cover, sizes) in kinds.items():
         for runs in sizes:
-            shown = "interval" if runs >= FEWEST or cover is tasks_coverage else "range"
+            shown = "interval" if runs >= FEWEST or "tasks" in name else "range"
             shares = [share for draw in POPULATIONS.values() for share in cover(draw, runs, trials, generator)]
             rows.append([name, runs, shown, *shares])
-    return Table(
-        ["statistic", "runs", "shown", *(f"{n}{end}" for n in POPULATIONS for end in ("", "_bootstrap"))], rows
-    )
+    columns = [f"{name}{end}" for name in POPULATIONS for end in ("", "_bootstrap")]
+    return Table(["statistic", "runs", "shown", *columns], rows)
 
 
 def mean_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
@@ -63,18 +59,18 @@ def mean_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Gener
     return _holds(ends, 0.0), _holds(resampled([samples], lambda x: x.mean(0), generator), 0.0)
 
 
-def iqm_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
-    """Return the coverage of `interquartile` for the runs of one task, and of the percentile bootstrap."""
-    samples = draw(generator, (runs, trials))
-    return _iqm_of([samples], float(iqm(draw(generator, (400_000,)))), generator)
+def iqm_coverage(
+    draw: Draw, runs: int, trials: int, generator: np.random.Generator, tasks: int = 1
+) -> tuple[float, float]:
+    """Return the coverage of `interquartile` for the runs of one or more tasks, and of the percentile bootstrap.
 
-
-def tasks_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
-    """Return the coverage of `interquartile` over tasks that lie two standard deviations apart from first to last."""
-    levels = np.linspace(-1, 1, _TASKS)
-    samples = [level + draw(generator, (runs, trials)) for level in levels]
-    truth = float(iqm(np.concatenate([level + draw(generator, (100_000,)) for level in levels])))
-    return _iqm_of(samples, truth, generator)
+    Several tasks lie two standard deviations apart from first to last.
+    """
+    levels, many = (np.linspace(-1, 1, tasks), 100_000) if tasks > 1 else (np.zeros(1), 400_000)
+    strata = [level + draw(generator, (runs, trials)) for level in levels]
+    truth = float(iqm(np.concatenate([level + draw(generator, (many,)) for level in levels])))
+    few = [stratum[:, : max(1, trials // tasks)] for stratum in strata]
+    return _holds(np.stack(interquartile(strata)[1:3]), truth), _holds(resampled(few, iqm, generator), truth)
 
 
 def seeds_coverage(draw: Draw, runs: int, trials: int, generator: np.random.Generator) -> tuple[float, float]:
@@ -102,12 +98,6 @@ def resampled(
     return np.stack(percentiles(np.stack(draws)))
 
 
-def _iqm_of(strata: Sequence[np.ndarray], truth: float, generator: np.random.Generator) -> tuple[float, float]:
-    _, low, high, _ = interquartile(strata)
-    few = [stratum[:, : max(1, stratum.shape[1] // len(strata))] for stratum in strata]
-    return _holds(np.stack([low, high]), truth), _holds(resampled(few, iqm, generator), truth)
-
-
 def _holds(ends: np.ndarray, truth: float) -> float:
     return float(((ends[0] <= truth) & (truth <= ends[1])).mean())
 
@@ -116,8 +106,9 @@ def run(study: str, options: CoverageOptions) -> None:
     """Measure and leave the tables."""
     table = measure_coverage(options.trials, options.seed)
     folder = Path(options.logs) / "sweeps" / study
-    pairs = [[f"{a:.3f} / {b:.3f}" for a, b in zip(row[3::2], row[4::2], strict=True)] for row in table.rows]
-    cells = [[*row[:3], *both] for row, both in zip(table.rows, pairs, strict=True)]
+    cells = [
+        [*row[:3], *(f"{a:.3f} / {b:.3f}" for a, b in zip(row[3::2], row[4::2], strict=True))] for row in table.rows
+    ]
     text = (
         f"Share of {options.trials:,} samples whose interval of nominally 95 % holds the truth / that of the percentile "
         f"bootstrap; below {FEWEST} runs of one task it is the range that holds it.\n\n"

@@ -29,23 +29,14 @@ _PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit, defined by its settings.
+    """A fit, defined by its settings."""
 
-    Attributes:
-        name: Name of its run folder.
-        env: Preset or Gymnasium id.
-        env_name: Its short name.
-        policy: Policy preset, or the name of a network whose widths `settings` give as `policy.hidden`.
-        settings: Settings in the dotted keys of the command line.
-        logs: Folder for pools and runs.
-    """
-
-    name: str
-    env: str
-    env_name: str
-    policy: str
-    settings: Mapping[str, Any]
-    logs: str
+    name: str  # of its run folder
+    env: str  # preset or Gymnasium id
+    env_name: str  # its short name
+    policy: str  # preset, or the name of a network whose widths `settings` give as `policy.hidden`
+    settings: Mapping[str, Any]  # in the dotted keys of the command line
+    logs: str  # folder for pools and runs
 
     @property
     def folder(self) -> Path:
@@ -76,12 +67,7 @@ class Fit:
     def check(self, source: str, metric: str | None = None) -> None:
         """Build the fit without running it, and compare it with a run of that name.
 
-        Args:
-            source: File that the settings come from, for the message.
-            metric: Key that the summary must have, if one is needed.
-
-        Raises:
-            UserError: A mistyped key, a value out of range, or a run of this name with other settings.
+        A `UserError` names a mistake and `source`, the file of the settings; `metric` is a key that the summary must have.
         """
         from lightning_pz.jobs.fit import prepare_fit
 
@@ -90,9 +76,8 @@ class Fit:
                 f"{source}: policy {self.policy!r} is none of {', '.join(preset_names('policy'))}; a network of another "
                 "shape needs its widths, such as {policy.hidden: [16, 16]}"
             )
-        for key in self.settings:
-            if key in _PLACED:
-                raise UserError(f"{source}: fit cannot have {key!r}, which the study sets itself: leave it out")
+        if key := next((key for key in self.settings if key in _PLACED), None):
+            raise UserError(f"{source}: fit cannot have {key!r}, which the study sets itself: leave it out")
         seed = self.settings.get("seed_everything", 0)
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise UserError(f"{source}: seed_everything expects a whole number, but got {seed!r}")
@@ -122,13 +107,7 @@ class Fit:
     def run(self, callbacks: Sequence[Any] = (), *, quiet: bool = False) -> dict[str, Any]:
         """Do the fit unless it is finished, resuming one that was interrupted, and return its summary.
 
-        Args:
-            callbacks: Further Lightning callbacks, called after its own.
-            quiet: Keep the closing table of a fit from the terminal.
-
-        Raises:
-            UserError: It cannot be done.
-            KeyboardInterrupt: The last checkpoint stays.
+        Further Lightning callbacks are called after its own; `quiet` keeps its closing table from the terminal.
         """
         from lightning_pz.jobs.fit import prepare_fit, run_fit
 
@@ -156,11 +135,7 @@ class Fit:
 
 
 def check_all(fits: Sequence[Fit], source: str, metric: str | None = None) -> None:
-    """Check every fit of a study once as `Fit.check` does, and that no two with different settings share a folder.
-
-    Raises:
-        UserError: One that `Fit.check` refuses, or two fits of one name.
-    """
+    """Check every fit of a study once as `Fit.check` does, and that no two with different settings share a folder."""
     known: dict[Path, Fit] = {}
     for fit in fits:
         other = known.setdefault(fit.folder, fit)
@@ -179,15 +154,11 @@ def seeded_fits(
     run: str, env: str, policy: str, settings: Mapping[str, Any], logs: str, seeds: Sequence[int]
 ) -> list[Fit]:
     """Return fits `<run>-seed<seed>` in which the seed decides the training and every setting that is `{seed}`."""
-    env_name = resolve_env(env)["env"]["name"]
-    return [
-        Fit(
-            f"{run}-seed{seed}", env, env_name, policy,
-            {key: seed if value == "{seed}" else value for key, value in settings.items()} | {"seed_everything": seed},
-            logs,
-        )
-        for seed in seeds
-    ]  # fmt: skip
+    env_name, found = resolve_env(env)["env"]["name"], []
+    for seed in seeds:
+        own = {key: seed if value == "{seed}" else value for key, value in settings.items()} | {"seed_everything": seed}
+        found.append(Fit(f"{run}-seed{seed}", env, env_name, policy, own, logs))
+    return found
 
 
 def evaluate_fits(fits: Sequence[Fit], settings: Mapping[str, Any]) -> list[Evaluation]:
@@ -195,8 +166,8 @@ def evaluate_fits(fits: Sequence[Fit], settings: Mapping[str, Any]) -> list[Eval
     from lightning_pz.evaluation.groups import EvaluateConfig
     from lightning_pz.jobs.evaluate import evaluate_all
 
-    checkpoints = [str(fit.checkpoint) for fit in fits]
-    return evaluate_all(checkpoints, None, EvaluateConfig(**settings), None, Path(fits[0].logs))
+    paths = [str(fit.checkpoint) for fit in fits]
+    return evaluate_all(paths, None, EvaluateConfig(**settings), None, Path(fits[0].logs))
 
 
 def check_evaluate(settings: Mapping[str, Any], where: str) -> None:

@@ -22,13 +22,8 @@ def tables_folder(logs: str, study: str, parts: Sequence[str], changed: Mapping[
     """Return the folder of a study's tables, checked to be writable; no other part and no other settings share it.
 
     Args:
-        logs: Folder for pools, runs and studies.
-        study: Its name.
         parts: Names of the chosen parts of it, such as an environment; none for the whole study.
         changed: Settings that are not the shipped ones, with their values.
-
-    Raises:
-        UserError: Files cannot be made there.
     """
     name = "-".join([study, *map(slug, parts)])
     if changed or not all(part == slug(part) and "-" not in part for part in parts):

@@ -7,7 +7,7 @@ the ways, or another `--grid` file, have a folder of their own beside it. The wa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,17 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to make a pool.
+    """One way to make a pool."""
 
-    Args:
-        run: Name of its fits, without the seed at the end.
-        seeds: How many there are, from seed 0 on.
-        fit: Settings of `fit` that are its own; `{seed}` stands for the seed.
-    """
-
-    run: str
-    seeds: int = 2
-    fit: dict[str, Any] = field(default_factory=dict)
+    run: str  # name of its fits, without the seed at the end
+    seeds: int = 2  # how many there are, from seed 0 on
+    fit: dict[str, Any] = field(default_factory=dict)  # its own settings of `fit`; `{seed}` stands for the seed
 
     def __post_init__(self) -> None:
         plain_name("run", self.run)
@@ -45,21 +39,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class Ways:
-    """All ways of one environment.
+    """All ways of one environment."""
 
-    Args:
-        policy: Preset of the policies' size.
-        fit: Settings of `fit` that all share.
-        evaluate: Settings of `evaluate`.
-        tasks: Tasks of the table; all of the environment if empty.
-        variants: The ways by their names in the table.
-    """
-
-    policy: str
-    fit: dict[str, Any]
-    evaluate: dict[str, Any]
-    tasks: list[str]
-    variants: dict[str, Variant]
+    policy: str  # preset of the policies' size
+    fit: dict[str, Any]  # settings of `fit` that all share
+    evaluate: dict[str, Any]  # settings of `evaluate`
+    tasks: list[str]  # of the table; all of the environment if empty
+    variants: dict[str, Variant]  # by their names in the table
 
     def __post_init__(self) -> None:
         check_filled({"variants": self.variants})
@@ -71,11 +57,7 @@ class Ways:
 
 
 def load_ways(env_name: str, path: Path, variants: Sequence[str] = ()) -> Ways:
-    """Read the ways of an environment, all of them or the named ones.
-
-    Raises:
-        UserError: No such file, an unknown key, or a variant that is not there.
-    """
+    """Read the ways of an environment, all of them or the named ones; a `UserError` names the key of a mistake."""
     ways = from_plain(Ways, read_sections(path, env_name)[0], f"{path}: an environment")
     for name in variants:
         one_of("variant", name, tuple(ways.variants))
@@ -84,11 +66,7 @@ def load_ways(env_name: str, path: Path, variants: Sequence[str] = ()) -> Ways:
 
 
 def run(study: str, options: GrowthOptions) -> None:
-    """Fit and evaluate every way, and show the table.
-
-    Raises:
-        UserError: A bad grid, or a run of the same name with other settings.
-    """
+    """Fit and evaluate every way, and show the table."""
     env, path = resolve_env(options.env)["env"], grid_path(study, options.grid)
     ways = load_ways(env["name"], path, options.variant)
     from lightning_pz.jobs.finetune_settings import check_task
@@ -100,16 +78,18 @@ def run(study: str, options: GrowthOptions) -> None:
     fits = {name: ways.make_fits(options.env, options.logs, name) for name in ways.variants}
     check_all([fit for own in fits.values() for fit in own], str(path))
     folder = tables_folder(options.logs, study, [env["name"], *options.variant], changed_grid(study, path))
+    from sweeps import pool_rows as tables  # it imports scipy
+
     rows: dict[str, PoolRow] = {}
     for name, own in fits.items():
         for fit in own:
             print(f"{name}: {fit.folder}", flush=True)
             fit.run()
         rows[name] = _measure(own, ways)
-        _write(rows, folder)
-    from sweeps.pool_rows import POOL_ENDS, short_pool_table
-
-    print(f"\n{short_pool_table(rows).console()}\n  {POOL_ENDS}")
+        write_text(folder / "table.csv", tables.pool_numbers(rows).csv())
+        text = f"{tables.pool_table(rows).markdown()}\n{tables.POOL_ENDS}; a gap is in units of return.\n"
+        write_text(folder / "table.md", text)
+    print(f"\n{tables.short_pool_table(rows).console()}\n  {tables.POOL_ENDS}")
     print(f"\n  next: every number in {folder / 'table.csv'}\n\n{folder}")
 
 
@@ -123,10 +103,3 @@ def _measure(fits: Sequence[Fit], ways: Ways) -> PoolRow:
     models = [model for _, model in load_checkpoints([str(fit.checkpoint) for fit in fits], None)]
     elsewhere = to_others(models, [find_pool(model) for model in models])
     return pool_row([fit.summary or {} for fit in fits], elsewhere, done, ways.tasks)
-
-
-def _write(rows: Mapping[str, PoolRow], folder: Path) -> None:
-    from sweeps.pool_rows import POOL_ENDS, pool_numbers, pool_table
-
-    write_text(folder / "table.csv", pool_numbers(rows).csv())
-    write_text(folder / "table.md", f"{pool_table(rows).markdown()}\n{POOL_ENDS}; a gap is in units of return.\n")

@@ -29,37 +29,21 @@ NOISES = (0.0, 0.01, 0.05)
 ESTIMATORS = ("participation_ratio", "n95", "two_nn", "gride_1", "gride_4", "gride_16", "levina_bickel", "local_pca")
 _NEAR, _WIDE = ("two_nn", "gride_1"), ("gride_4", "gride_16", "levina_bickel")
 Range = tuple[int, int]
+_Draw = Callable[[int, np.random.Generator], np.ndarray]  # from a number of points and a generator to points, (N, D)
 
 
 @dataclass(frozen=True)
 class Manifold:
-    """A manifold to draw from.
+    """A manifold to draw from."""
 
-    Attributes:
-        name: With its dimension.
-        dimension: Its intrinsic dimension.
-        draw: From a number of points and a generator to points, (N, D).
-        near: Documented bias at 2,000 points of estimators that read the first two neighbors, from and to, % of the
-            dimension, by level of noise.
-        wide: The same of estimators that read 8 to 32 neighbors.
-        local: The same of local PCA over 100 neighbors, at every level of noise.
-    """
-
-    name: str
+    name: str  # with its dimension
     dimension: int
-    draw: Callable[[int, np.random.Generator], np.ndarray]
+    draw: _Draw
+    # Documented bias at 2,000 points, from and to, % of the dimension, by level of noise: of estimators that read the first
+    # two neighbors, of those that read 8 to 32, and of local PCA over 100, at every level.
     near: tuple[Range, Range, Range]
     wide: tuple[Range, Range, Range]
     local: Range
-
-    def documented(self, estimator: str, noise: float) -> Range | None:
-        """Return the documented bias, from and to, in % of the dimension; None for spectral measures, which see the span."""
-        level = NOISES.index(noise)
-        if estimator in _NEAR:
-            return self.near[level]
-        if estimator in _WIDE:
-            return self.wide[level]
-        return self.local if estimator == "local_pca" else None
 
 
 def _linear(count: int, generator: np.random.Generator) -> np.ndarray:
@@ -82,11 +66,7 @@ def _torus(count: int, generator: np.random.Generator) -> np.ndarray:
     return np.concatenate([np.cos(angle), np.sin(angle)], 1)
 
 
-def _cube(count: int, generator: np.random.Generator) -> np.ndarray:
-    return generator.random((count, 20))
-
-
-def _network(dimension: int) -> Callable[[int, np.random.Generator], np.ndarray]:
+def _network(dimension: int) -> _Draw:
     def draw(count: int, generator: np.random.Generator) -> np.ndarray:
         points, sizes = generator.normal(size=(count, dimension)), (dimension, 64, 64, 50)
         for layer, (inner, outer) in enumerate(itertools.pairwise(sizes)):
@@ -108,29 +88,25 @@ MANIFOLDS = (
     Manifold("MLP-embedded 3", 3, _network(3), ((-13, 13), (-10, 17), (25, 95)), ((-12, 5), (-12, 6), (-6, 28)), (0, 8)),
     Manifold("MLP-embedded 8", 8, _network(8), ((-19, 6), (-19, 6), (-17, 8)), ((-23, -5), (-23, -5), (-22, -4)), (0, 12)),
     Manifold("MLP-embedded 16", 16, _network(16), ((-33, -10), (-33, -10), (-32, -9)), ((-43, -22),) * 3, (-4, 4)),
-    Manifold("cube 20", 20, _cube, ((-33, -11),) * 3, ((-35, -22),) * 3, (-1, 1)),
+    Manifold("cube 20", 20, lambda count, generator: generator.random((count, 20)), ((-33, -11),) * 3, ((-35, -22),) * 3, (-1, 1)),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ManifoldRow:
-    """Estimates of one manifold at one level of noise.
-
-    Attributes:
-        manifold: The manifold.
-        noise: Share of the spread.
-        estimates: (mean over clouds, mean standard error, standard deviation over clouds) by estimator.
-    """
+    """Estimates of one manifold at one level of noise."""
 
     manifold: Manifold
-    noise: float
+    noise: float  # share of the spread
+    # (mean over clouds, mean standard error, standard deviation over clouds) by estimator
     estimates: dict[str, tuple[float, float, float]]
 
     @property
     def documented(self) -> dict[str, Range]:
-        """Documented bias, from and to, in % of the dimension, by estimator that has one."""
-        spans = {name: self.manifold.documented(name, self.noise) for name in self.estimates}
-        return {name: span for name, span in spans.items() if span is not None}
+        """Documented bias, from and to, in % of the dimension, by estimator; spectral measures see the span and have none."""
+        level, own = NOISES.index(self.noise), self.manifold
+        known = dict.fromkeys(_NEAR, own.near[level]) | dict.fromkeys(_WIDE, own.wide[level])
+        return known | {"local_pca": own.local}
 
     def outside(self) -> list[str]:
         """Return the estimators whose mean is not within the documented bias."""
@@ -146,15 +122,9 @@ def measure_manifolds(
     seed: int,
     progress: bool | None = None,
 ) -> list[ManifoldRow]:
-    """Return a row per manifold and level of noise.
+    """Return a row per manifold and level of noise, averaged over independent clouds of so many points.
 
-    Args:
-        manifolds: Which ones.
-        noises: Levels of noise.
-        points: Points of a cloud.
-        clouds: Independent clouds to average over.
-        seed: Seed; a cloud is a function of (seed, manifold, its number), noise comes on top of the same points.
-        progress: Show a bar; by default only on a terminal.
+    A cloud is a function of (seed, manifold, its number); noise comes on top of the same points.
     """
     found = []
     with tqdm(total=len(manifolds) * len(noises) * clouds, unit="cloud", disable=tqdm_disable(progress)) as bar:
@@ -189,14 +159,11 @@ def run(study: str, options: ManifoldOptions) -> None:
     numbers = [[r.manifold.name, r.manifold.dimension, r.noise, *itertools.chain(*r.estimates.values())] for r in rows]
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", Table(["manifold", "dimension", "noise", *columns], numbers).csv())
-    print(text)
-    print(folder)
+    print(f"{text}\n{folder}")
 
 
 def _cells(row: ManifoldRow) -> list[Any]:
-    outside, cells = row.outside(), []
-    for name, (value, error, _) in row.estimates.items():
-        span = row.documented.get(name)
-        bias = f" [{span[0]:+d}, {span[1]:+d}]" if span else ""
-        cells.append(f"{value:.2f} +- {error:.2f}{bias}{' (!)' if name in outside else ''}")
-    return [row.manifold.name, row.noise, *cells]
+    cells = {name: f"{value:.2f} +- {error:.2f}" for name, (value, error, _) in row.estimates.items()}
+    for name, (low, high) in row.documented.items():
+        cells[name] += f" [{low:+d}, {high:+d}]" + " (!)" * (name in row.outside())
+    return [row.manifold.name, row.noise, *cells.values()]

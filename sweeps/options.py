@@ -15,61 +15,60 @@ from typing import Any, TypeVar
 
 from lightning_pz.common.checks import at_least
 from lightning_pz.common.errors import UserError
-from sweeps.optuna_study.workers import cores
+from lightning_pz.common.processes import available_cores
 
 Options = TypeVar("Options")
 NO_ENVIRONMENT = "which environment? Give --env with a preset or a Gymnasium id"
-POSITIONAL, HIDDEN = {"positional": True}, {"hidden": True}
+URL_EXPECTED = (
+    "--storage expects the URL of a database that can be reached, such as postgresql://user@host/name or "
+    "sqlite:///studies.db, but got "
+)
+_GRID = "YAML file to read instead of the shipped conf/sweep/STUDY.yaml."
+_LOGS = "Folder for pools, runs and studies."
+
+
+def _option(default: Any, text: str, *, positional: bool = False) -> Any:
+    """Return a field with its help; the default `list` is a new empty list."""
+    about = {"help": text, "positional": positional}
+    return field(default_factory=list, metadata=about) if default is list else field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Options of a study that is a file in `conf/sweep/` and nothing else.
+    """Options of a study that is a file in `conf/sweep/` and nothing else."""
 
-    Args:
-        env: Preset or Gymnasium id; the `environments` of the study's file if null.
-        policy: Some policy sizes of the study, or other presets, commas between them, such as small,medium; all of
-            the study's file if null.
-        trials: Trials in all (sampler tpe), or only the first points (sampler grid); as the file says if null.
-        workers: Processes that work side by side.
-        grid: YAML file to read instead of the shipped conf/sweep/STUDY.yaml.
-        storage: URL of a database, such as postgresql://user@host/name or sqlite:///studies.db; a journal file in the
-            study's folder if null.
-        logs: Folder for pools, runs and studies.
-        worker: Process and phase of the command that started this one.
-    """
-
-    env: str | None = None
-    policy: str | None = None
-    trials: int | None = None
-    workers: int = min(2, cores())
-    grid: str | None = None
-    storage: str | None = None
-    logs: str = "logs"
-    worker: str | None = field(default=None, metadata=HIDDEN)
+    env: str | None = _option(None, "Preset or Gymnasium id; the `environments` of the study's file if null.")
+    policy: str | None = _option(
+        None,
+        "Some policy sizes of the study, or other presets, commas between them, such as small,medium; all of the study's "
+        "file if null.",
+    )
+    trials: int | None = _option(
+        None, "Trials in all (sampler tpe), or only the first points (sampler grid); as the file says if null."
+    )
+    workers: int = _option(min(2, available_cores()), "Processes that work side by side.")
+    grid: str | None = _option(None, _GRID)
+    storage: str | None = _option(
+        None,
+        "URL of a database, such as postgresql://user@host/name or sqlite:///studies.db; a journal file in the study's "
+        "folder if null.",
+    )
+    logs: str = _option("logs", _LOGS)
+    worker: str | None = _option(None, argparse.SUPPRESS)  # process and phase of the command that started this one
 
     def __post_init__(self) -> None:
         at_least(1, {"workers": self.workers} | ({} if self.trials is None else {"trials": self.trials}))
         if self.storage is not None and not re.match(r"[a-z][a-z0-9+]*://", self.storage):
-            raise UserError(
-                "--storage expects the URL of a database that can be reached, such as postgresql://user@host/name or "
-                f"sqlite:///studies.db, but got {self.storage}"
-            )
+            raise UserError(URL_EXPECTED + self.storage)
 
 
 @dataclass(frozen=True)
 class RecoveryOptions:
-    """Options of `recovery`.
+    """Options of `recovery`."""
 
-    Args:
-        env: Preset or Gymnasium id; required.
-        grid: YAML file to read instead of the shipped conf/sweep/STUDY.yaml.
-        logs: Folder for pools, runs and studies.
-    """
-
-    env: str = ""
-    grid: str | None = None
-    logs: str = "logs"
+    env: str = _option("", "Preset or Gymnasium id; required.")
+    grid: str | None = _option(None, _GRID)
+    logs: str = _option("logs", _LOGS)
 
     def __post_init__(self) -> None:
         if not self.env:
@@ -78,47 +77,31 @@ class RecoveryOptions:
 
 @dataclass(frozen=True)
 class GrowthOptions(RecoveryOptions):
-    """Options of `growth`.
+    """Options of `growth`."""
 
-    Args:
-        variant: Names of some ways to make pools, in the words of the file; all of them if none is given.
-    """
-
-    variant: list[str] = field(default_factory=list)
+    variant: Sequence[str] = _option(
+        list, "Names of some ways to make pools, in the words of the file; all of them if none is given."
+    )
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """Options of `compare` and `grown`.
+    """Options of `compare` and `grown`."""
 
-    Args:
-        env: Some environments of the file; all of them if none is given.
-        algorithm: Some algorithms of the file; all of them if none is given.
-        grid: YAML file to read instead of the shipped conf/sweep/STUDY.yaml.
-        logs: Folder for pools, runs and studies.
-    """
-
-    env: list[str] = field(default_factory=list)
-    algorithm: list[str] = field(default_factory=list)
-    grid: str | None = None
-    logs: str = "logs"
+    env: Sequence[str] = _option(list, "Some environments of the file; all of them if none is given.")
+    algorithm: Sequence[str] = _option(list, "Some algorithms of the file; all of them if none is given.")
+    grid: str | None = _option(None, _GRID)
+    logs: str = _option("logs", _LOGS)
 
 
 @dataclass(frozen=True)
 class ManifoldOptions:
-    """Options of `manifolds`.
+    """Options of `manifolds`."""
 
-    Args:
-        points: Points of a cloud, at least 110.
-        clouds: Independent clouds to average over.
-        seed: Seed of clouds and noise.
-        logs: Folder for pools, runs and studies.
-    """
-
-    points: int = 2000
-    clouds: int = 5
-    seed: int = 0
-    logs: str = "logs"
+    points: int = _option(2000, "Points of a cloud, at least 110.")
+    clouds: int = _option(5, "Independent clouds to average over.")
+    seed: int = _option(0, "Seed of clouds and noise.")
+    logs: str = _option("logs", _LOGS)
 
     def __post_init__(self) -> None:
         at_least(110, {"points": self.points})
@@ -128,17 +111,11 @@ class ManifoldOptions:
 
 @dataclass(frozen=True)
 class CoverageOptions:
-    """Options of `coverage`.
+    """Options of `coverage`."""
 
-    Args:
-        trials: Samples of each kind, at least 100.
-        seed: Seed of the samples.
-        logs: Folder for pools, runs and studies.
-    """
-
-    trials: int = 2000
-    seed: int = 0
-    logs: str = "logs"
+    trials: int = _option(2000, "Samples of each kind, at least 100.")
+    seed: int = _option(0, "Seed of the samples.")
+    logs: str = _option("logs", _LOGS)
 
     def __post_init__(self) -> None:
         at_least(100, {"trials": self.trials})
@@ -152,38 +129,25 @@ class ResultsOptions:
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """Options of `probe`.
+    """Options of `probe`."""
 
-    Args:
-        runs: Run folders of fits; one that has a probes.json is left alone.
-    """
-
-    runs: list[str] = field(default_factory=list, metadata=POSITIONAL)
+    runs: Sequence[str] = _option(
+        list, "Run folders of fits; one that has a probes.json is left alone.", positional=True
+    )
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Options of `report`.
+    """Options of `report`."""
 
-    Args:
-        studies: Names of studies, drawn together.
-        env: Preset or Gymnasium id; all environments of the studies if null.
-        tau: Largest FVU at which a latent size counts as enough, between 0 and 1.
-        gain: FVU per latent number below which another one does not pay, between 0 and 1.
-        tolerance: How far below 1 a recovery may be, between 0 and 1.
-        draws: Bootstrap draws, at least 100.
-        seed: Seed of the bootstrap.
-        logs: Folder that holds the studies.
-    """
-
-    studies: list[str] = field(default_factory=list, metadata=POSITIONAL)
-    env: str | None = None
-    tau: float = 0.1
-    gain: float = 0.01
-    tolerance: float = 0.05
-    draws: int = 1000
-    seed: int = 0
-    logs: str = "logs"
+    studies: Sequence[str] = _option(list, "Names of studies, drawn together.", positional=True)
+    env: str | None = _option(None, "Preset or Gymnasium id; all environments of the studies if null.")
+    tau: float = _option(0.1, "Largest FVU at which a latent size counts as enough, between 0 and 1.")
+    gain: float = _option(0.01, "FVU per latent number below which another one does not pay, between 0 and 1.")
+    tolerance: float = _option(0.05, "How far below 1 a recovery may be, between 0 and 1.")
+    draws: int = _option(1000, "Bootstrap draws, at least 100.")
+    seed: int = _option(0, "Seed of the bootstrap.")
+    logs: str = _option("logs", "Folder that holds the studies.")
 
     def __post_init__(self) -> None:
         for name in ("tau", "gain", "tolerance"):
@@ -194,31 +158,21 @@ class ReportOptions:
 
 
 def read_options(study: str, kind: type[Options], arguments: Sequence[str], description: str) -> Options:
-    """Return the options of a study from the words after its name; `--help` prints them and exits with 0.
-
-    Raises:
-        UserError: An option that the study does not have, or a value that it cannot take.
-    """
-    from docstring_parser import parse
-
+    """Return the options of a study from the words after its name; `--help` prints them and exits with 0."""
     from lightning_pz.common.command_line import CommandParser, pick
 
     parser = CommandParser(command=study, description=description)
     parser.prog = f"python -m sweeps {study}"
-    documented = [one for base in kind.__mro__ for one in parse(base.__doc__ or "").params]
-    helps = {one.arg_name: one.description for one in documented}
     types = typing.get_type_hints(kind)
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     for one in sorted(fields, key=lambda one: one.name in ("grid", "storage", "logs")):  # help shows these last
-        text = argparse.SUPPRESS if "hidden" in one.metadata else helps[one.name]
-        if "positional" in one.metadata:
-            parser.add_argument(one.name, nargs="+", type=str, help=text)
-        elif types[one.name] == list[str]:  # several words, or the option several times
-            parser.add_argument(
-                f"--{one.name}", nargs="+", action="extend", type=str, default=[], metavar="NAME ...", help=text
-            )
-        else:
-            parser.add_argument(f"--{one.name}", type=types[one.name], default=one.default, help=text)
+        about: dict[str, Any] = {"type": types[one.name], "default": one.default}
+        if one.metadata["positional"]:
+            about = {"type": str, "nargs": "+"}
+        elif types[one.name] == Sequence[str]:  # several words, or the option several times
+            about = {"type": str, "nargs": "+", "default": [], "action": "extend", "metavar": "NAME ..."}
+        name = one.name if one.metadata["positional"] else f"--{one.name}"
+        parser.add_argument(name, help=one.metadata["help"], **about)
     return pick(kind, parser.parse_args(list(arguments)))
 
 

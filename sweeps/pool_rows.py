@@ -21,25 +21,17 @@ POOL_ENDS = f"mean over seeds [95 % interval], or below {FEWEST} seeds (lowest t
 
 @dataclass(frozen=True)
 class PoolRow:
-    """One way to make pools.
+    """One way to make pools."""
 
-    Attributes:
-        seeds: Seeds behind it.
-        fvu: Test FVU of each seed, (seeds,).
-        elsewhere_fvu: FVU of the policies in the pools of the other seeds, (seeds,); NaN where there are none.
-        pca_fvu: FVU of as many principal components of the actions, (seeds,).
-        collect_seconds: Wall time of making each pool.
-        tasks: By task: `reconstruction_gap`, what the 50 best gain or lose when encoded and decoded, and
-            `best_own_return`, what they earn themselves, in units of return; `kept`, the share of it that they keep, NaN
-            where they do not clearly earn more than 0, for a share of a loss reads the wrong way round; `best_in_pool`
-            and `best_latent`, the returns of the best held-out policy and of the best random latent.
-    """
-
-    seeds: int
-    fvu: np.ndarray
-    elsewhere_fvu: np.ndarray
-    pca_fvu: np.ndarray
-    collect_seconds: np.ndarray
+    seeds: int  # behind it
+    fvu: np.ndarray  # test FVU of each seed, (seeds,)
+    elsewhere_fvu: np.ndarray  # of the policies in the pools of the other seeds, (seeds,); NaN where there are none
+    pca_fvu: np.ndarray  # of as many principal components of the actions, (seeds,)
+    collect_seconds: np.ndarray  # wall time of making each pool, (seeds,)
+    # By task: `reconstruction_gap`, what the 50 best gain or lose when encoded and decoded, and `best_own_return`, what they
+    # earn themselves, in units of return; `kept`, the share of it that they keep, NaN where they do not clearly earn more
+    # than 0, for a share of a loss reads the wrong way round; `best_in_pool` and `best_latent`, the returns of the best
+    # held-out policy and of the best random latent.
     tasks: dict[str, dict[str, Estimate]]
 
 
@@ -51,10 +43,9 @@ def pool_row(
     Each seed has a pool of its own, so that all intervals are those over seeds. The best are measured on fresh episodes.
 
     Args:
-        summaries: Summaries of the fits.
         elsewhere: For each fit, the mean FVU on the pools of the others, (seeds,).
         done: Evaluations of the same fits.
-        tasks: Which tasks; all that were evaluated if empty.
+        tasks: All that were evaluated if empty.
     """
     found: dict[str, dict[str, Estimate]] = {}
     for task in tasks or list(done[0].draws):
@@ -72,9 +63,9 @@ def pool_table(rows: Mapping[str, PoolRow]) -> Table:
     lines = []
     for name, row in rows.items():
         first = [name, row.seeds, _spread(row.fvu), _spread(row.elsewhere_fvu), float(row.pca_fvu.mean())]
-        for place, (task, values) in enumerate(row.tasks.items()):
-            own = first if place == 0 else [None] * len(first)
-            lines.append([*own, task, values["best_in_pool"], values["best_latent"], _kept(values)])
+        for task, values in row.tasks.items():
+            lines.append([*first, task, values["best_in_pool"], values["best_latent"], _kept(values)])
+            first = [None] * len(first)
     header = ["pool", "seeds", *_FVUS, "task", "best in pool", "best latent", "kept by 50 best, or gap"]
     return Table(header, lines, dict.fromkeys(_FVUS, ".3f"))
 

@@ -8,25 +8,17 @@ in `conf/sweep/recovery.yaml`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_pz.common.checks import plain_name
+from lightning_pz.common.checks import LARGEST_SEED, plain_name
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import resolve_env
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import RecoveryOptions
-from sweeps.optuna_study.reading import (
-    check_distinct,
-    check_filled,
-    check_seed_list,
-    from_plain,
-    read_sections,
-    whole_numbers,
-)
+from sweeps.optuna_study.reading import check_filled, check_numbers, from_plain, read_sections
 
 Published = dict[str, dict[str, dict[int, float]]]
 """Published recovery by task, policy and latent size."""
@@ -34,48 +26,32 @@ Published = dict[str, dict[str, dict[int, float]]]
 
 @dataclass(frozen=True)
 class RecoveryGrid:
-    """What to fit and how to evaluate it.
+    """What to fit and how to evaluate it."""
 
-    Args:
-        policies: Policy presets, each with settings of `fit` that hold for it alone.
-        latent_dims: Latent sizes.
-        seeds: Training seeds.
-        fit: Settings of `fit`, in its dotted keys.
-        evaluate: Settings of `evaluate`.
-    """
-
-    policies: dict[str, dict[str, Any]]
+    policies: dict[str, dict[str, Any]]  # presets, each with settings of `fit` that hold for it alone
     latent_dims: list[int]
-    seeds: list[int]
-    fit: dict[str, Any] = field(default_factory=dict)
-    evaluate: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int]  # of the training
+    fit: dict[str, Any] = field(default_factory=dict)  # settings of `fit`, in its dotted keys
+    evaluate: dict[str, Any] = field(default_factory=dict)  # settings of `evaluate`
 
     def __post_init__(self) -> None:
-        check_filled({"policies": self.policies, "latent_dims": self.latent_dims})
-        check_seed_list(self.seeds)
-        check_distinct("latent_dims", self.latent_dims)
-        for k in self.latent_dims:
-            whole_numbers({"latent_dims": k}, 1)
+        check_filled({"policies": self.policies})
+        check_numbers("latent_dims", self.latent_dims, 1)
+        check_numbers("seeds", self.seeds, 0, LARGEST_SEED)
         for name in self.policies:
             plain_name("policies", name)
 
     def make_fits(self, env: str, logs: str) -> list[Fit]:
         """Return every fit of the grid."""
-        return [
-            fit
-            for (policy, own), k in itertools.product(self.policies.items(), self.latent_dims)
-            for fit in seeded_fits(
-                f"recovery-{policy}-k{k}", env, policy, self.fit | own | {"model.latent_dim": k}, logs, self.seeds
-            )
-        ]
+        found = []
+        for (policy, own), k in itertools.product(self.policies.items(), self.latent_dims):
+            settings = self.fit | own | {"model.latent_dim": k}
+            found += seeded_fits(f"recovery-{policy}-k{k}", env, policy, settings, logs, self.seeds)
+        return found
 
 
 def load_recovery(env_name: str, path: Path) -> tuple[RecoveryGrid, Published]:
-    """Read the grid of an environment and the numbers published for it.
-
-    Raises:
-        UserError: The file is missing, or has unknown keys or unusable values.
-    """
+    """Read the grid of an environment and the numbers published for it; a `UserError` names the key of a mistake."""
     settings, text = read_sections(path, env_name, ("published",))
     grid = from_plain(RecoveryGrid, settings, f"{path}: a grid")
     published = from_plain(dict[str, Any], text.get("published"), f"{path}: published")
@@ -83,11 +59,7 @@ def load_recovery(env_name: str, path: Path) -> tuple[RecoveryGrid, Published]:
 
 
 def run(study: str, options: RecoveryOptions) -> None:
-    """Fit and evaluate the whole grid of an environment, and show the table.
-
-    Raises:
-        UserError: A bad grid, or a run of the same name with other settings.
-    """
+    """Fit and evaluate the whole grid of an environment, and show the table."""
     env_name, path = resolve_env(options.env)["env"]["name"], grid_path(study, options.grid)
     grid, published = load_recovery(env_name, path)
     check_evaluate(grid.evaluate, str(path))
@@ -97,10 +69,8 @@ def run(study: str, options: RecoveryOptions) -> None:
     for number, fit in enumerate(fits, 1):
         print(f"fit {number} of {len(fits)}: {fit.folder}", flush=True)
         fit.run()
-    _write(evaluate_fits(fits, grid.evaluate), published, folder, env_name)
+    done = evaluate_fits(fits, grid.evaluate)
 
-
-def _write(done: Sequence[Any], published: Mapping[str, Any], folder: Path, env_name: str) -> None:
     from lightning_pz.common.plotting import save_figure
     from lightning_pz.evaluation import recovery_table as tables
     from lightning_pz.evaluation.figures import recovery_curves

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sweeps.dimension.findings import CLAIMED, DimensionSettings, Findings, Probe
+from sweeps.dimension.findings import CLAIMED, Findings, Probe
 from sweeps.dimension.rules import reached
 
 
-def conclusions(results: Sequence[Findings], settings: DimensionSettings) -> str:
+def conclusions(results: Sequence[Findings]) -> str:
     """Return in words what the numbers say and what they do not."""
     envs = dict.fromkeys(r.group.env for r in results)
     lines = [
@@ -38,8 +38,7 @@ def conclusions(results: Sequence[Findings], settings: DimensionSettings) -> str
 
 
 def _on_behavior(r: Findings) -> str:
-    known = math.isfinite(r.behavior.value)
-    kept = r.behavior.text() if known else f"more than {r.behavior.largest}"
+    kept = r.behavior.text() if math.isfinite(r.behavior.value) else f"more than {r.behavior.largest}"
     return (
         f"the behavior dimension is {kept} latent numbers; PCA needs {reached(r.pca_floor, max(r.pca, default=0))}; an affine "
         f"policy has {r.affine} numbers and leaves {r.affine_fvu:.3f} of the variance."
@@ -57,21 +56,16 @@ def _on_estimates(r: Findings) -> str:
 
 def _against(probe: Probe) -> str:
     apart = (probe.value - probe.surrogate) / math.hypot(probe.error, probe.surrogate_error)
-    if abs(apart) < 2:
-        return "no more than the spectrum says"
-    if apart < 0:
-        return "below what the spectrum alone gives, so behaviors are curved or unevenly spread"
-    return "above what the spectrum alone gives"
+    below = "below what the spectrum alone gives, so behaviors are curved or unevenly spread"
+    beyond = below if apart < 0 else "above what the spectrum alone gives"
+    return "no more than the spectrum says" if abs(apart) < 2 else beyond
 
 
 def _on_sizes(env: str, results: Sequence[Findings]) -> list[str]:
     """Compare policy sizes of the same kind of run: the claim that the environment decides and not the network."""
-    kinds: dict[str, dict[str, Findings]] = {}
-    for r in results:
-        if r.group.env == env:
-            kinds.setdefault(r.group.kind, {})[r.group.policy] = r
-    lines = []
-    for kind, by_policy in kinds.items():
+    mine, lines = [r for r in results if r.group.env == env], []
+    for kind in dict.fromkeys(r.group.kind for r in mine):
+        by_policy = {r.group.policy: r for r in mine if r.group.kind == kind}
         found = [r.behavior for r in by_policy.values()]
         if len(found) < 2:
             continue

@@ -9,8 +9,9 @@ from typing import Any
 from lightning_pz.common.statistics import FEWEST
 from lightning_pz.common.tables import Table
 from sweeps.dimension.conclusions import conclusions, with_error
-from sweeps.dimension.findings import DimensionSettings, Findings, Probe
+from sweeps.dimension.findings import Findings, Probe
 from sweeps.dimension.rules import reached
+from sweeps.options import ReportOptions
 
 _SPACES = {"behavior": "behaviors", "latent": "latents", "map": "decoder"}
 _HEADINGS = {
@@ -30,7 +31,7 @@ def dimensions_table(results: Sequence[Findings], tau: float) -> Table:
     for r in results:
         value, low, high = r.curve[-1]
         rows.append([
-            r.group.env, r.group.policy, r.group.kind, r.prior, len(r.group.seeds), len(r.group.runs[0].rows),
+            r.group.env, r.group.policy, r.group.kind, r.prior, len({int(run.summary["seed"]) for run in r.group.runs}), len(r.group.runs[0].rows),
             r.behavior.text(), r.behavior.before or "-", r.marginal.text(),
             f"{value:.3f} [{low:.3f}, {high:.3f}] at {r.sizes[-1]}", reached(r.pca_floor, max(r.pca, default=0)),
             f"{r.affine} ({r.affine_fvu:.3f})", r.reachable or "unknown",
@@ -40,7 +41,6 @@ def dimensions_table(results: Sequence[Findings], tau: float) -> Table:
 
 def tasks_table(results: Sequence[Findings]) -> Table:
     """Return the task-recovery dimensions."""
-    header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery_best there"]
     rows: dict[tuple[str, ...], list[Any]] = {}
     for r in results:
         for task in r.tasks:
@@ -48,6 +48,7 @@ def tasks_table(results: Sequence[Findings]) -> Table:
             key = (r.group.env, r.group.policy, task.task, r.group.label if task.own else "")
             fits = "of this study" if task.own else f"of other studies, pool {task.pool}"
             rows.setdefault(key, [*key[:3], task.text(), f"{task.best:.2f}", task.seeds, fits])
+    header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery_best there"]
     return Table([*header, "seeds", "fits"], list(rows.values()))
 
 
@@ -92,24 +93,23 @@ def _estimates_by_space(results: Sequence[Findings]) -> str:
 
 
 def _with_surrogate(probe: Probe | None) -> str:
-    if probe is None:
-        return "-"
-    surrogate = f" ({with_error(probe.surrogate, probe.surrogate_error)})" if math.isfinite(probe.surrogate) else ""
-    return with_error(probe.value, probe.error) + surrogate
+    if probe is None or not math.isfinite(probe.surrogate):
+        return with_error(probe.value, probe.error) if probe else "-"
+    return f"{with_error(probe.value, probe.error)} ({with_error(probe.surrogate, probe.surrogate_error)})"
 
 
-def dimension_page(study: str, results: Sequence[Findings], settings: DimensionSettings) -> str:
+def dimension_page(study: str, results: Sequence[Findings], options: ReportOptions) -> str:
     """Return the whole report."""
     envs = list(dict.fromkeys(r.group.env for r in results))
     parts = [
         f"# How many dimensions has behavior? Study `{study}`\n",
         "Two quantities, which need not agree. The *behavior dimension* is the smallest latent size k whose decoder keeps "
-        f"{1 - settings.tau:.0%} of the action variance of held-out policies on held-out states (FVU <= {settings.tau:g}). The "
+        f"{1 - options.tau:.0%} of the action variance of held-out policies on held-out states (FVU <= {options.tau:g}). The "
         "*task-recovery dimension* is the smallest k whose latent space holds a policy as good as the pool's best on a task. "
-        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({settings.draws:,} draws). Both, and "
+        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({options.draws:,} draws). Both, and "
         "every estimate below, hold for the prior beside them: another prior is another population of policies.\n",
         "## Behavior dimension\n",
-        dimensions_table(results, settings.tau).markdown(),
+        dimensions_table(results, options.tau).markdown(),
         "`not enough`: the next smaller k that was tried; the grid of k decides between it and the answer. `> k`: not reached "
         "by the largest k that was tried. PCA floor: components of PCA on the actions of training policies, fitted to the very "
         "held-out states, among the sizes that were measured.\n",
@@ -118,27 +118,22 @@ def dimension_page(study: str, results: Sequence[Findings], settings: DimensionS
     if (tasks := tasks_table(results)).rows:
         parts += [
             tasks.markdown(),
-            f"The smallest k whose mean `recovery_best` is at least {1 - settings.tolerance:g}; (in "
+            f"The smallest k whose mean `recovery_best` is at least {1 - options.tolerance:g}; (in "
             f"parentheses) by the range over fewer than {FEWEST} seeds.\n",
         ]
-    parts += [_to_evaluate([r for r in results if not any(task.own for task in r.tasks)])]
+    if missing := [r for r in results if not any(task.own for task in r.tasks)]:
+        runs = missing[0].group.runs
+        paths = " ".join(str(run.folder / "checkpoints" / "best.ckpt") for run in runs[:3]) + " ..." * (len(runs) > 3)
+        parts.append(
+            "Not evaluated, so without a task-recovery dimension of their own: "
+            f"{'; '.join(f'{r.group.env}, {r.group.label}' for r in missing)}. Evaluate and write the report again, say\n\n"
+            f"    python -m lightning_pz.evaluate --checkpoint {paths}\n"
+        )
     parts += [f"## {env}\n\n![{env}](figures/{env}.png)\n" for env in envs]
     if len(results) > 1:
         parts += ["## Across environments and policy sizes\n\n![overview](figures/overview.png)\n"]
     parts += ["## Estimates of intrinsic dimension\n"]
     for env in envs:
         parts.append(f"### {env}\n\n{_estimates_by_space([r for r in results if r.group.env == env and r.probes])}")
-    parts += ["## What follows, and what does not\n", conclusions(results, settings)]
-    return "\n".join(part for part in parts if part)
-
-
-def _to_evaluate(missing: Sequence[Findings]) -> str:
-    if not missing:
-        return ""
-    named = "; ".join(f"{r.group.env}, {r.group.label}" for r in missing)
-    runs = missing[0].group.runs
-    checkpoints = " ".join(str(run.folder / "checkpoints" / "best.ckpt") for run in runs[:3]) + " ..." * (len(runs) > 3)
-    return (
-        f"Not evaluated, so without a task-recovery dimension of their own: {named}. Evaluate and write the report again, say\n\n"
-        f"    python -m lightning_pz.evaluate --checkpoint {checkpoints}\n"
-    )
+    parts += ["## What follows, and what does not\n", conclusions(results)]
+    return "\n".join(parts)

@@ -99,8 +99,7 @@ def across_environments(results: Sequence[Findings], tau: float) -> Figure:
     for at, env in enumerate(envs):
         mine = [result for result in results if result.group.env == env]
         left.hlines(mine[0].affine, at - 0.42, at + 0.42, **affine)
-        for place, result in enumerate(mine):
-            x = at + (place - (len(mine) - 1) / 2) * 0.7 / len(mine)
+        for x, result in _side_by_side(at, mine):
             label, color = looks[_population(result)]
             marker = _LINES.get(result.group.bottleneck, ("", "^"))[1] or "D"
             _draw_dimension(left, x, result, color, marker)
@@ -108,10 +107,8 @@ def across_environments(results: Sequence[Findings], tau: float) -> Figure:
                 left.plot(x, result.pca_floor, marker="x", color=color, markersize=7, linestyle="")
             kind = "separate runs" if result.group.bottleneck == "plain" else result.group.bottleneck
             entries[f"{label}, {kind}"] = _dot(color, marker)
-        populations = _probed(mine)
-        for place, (population, result) in enumerate(populations.items()):
-            x = at + (place - (len(populations) - 1) / 2) * 0.7 / len(populations)
-            _draw_estimates(right, x, result, looks[population][1])
+        for x, result in _side_by_side(at, list(_probed(mine).values())):
+            _draw_estimates(right, x, result, looks[_population(result)][1])
     left.set_title(f"numbers for FVU {tau:g} [95 %]; open with arrow: not reached", fontsize=10)
     right.set_title("estimates of the behaviors' dimension [95 %]", fontsize=10)
     for axes in (left, right):
@@ -123,6 +120,10 @@ def across_environments(results: Sequence[Findings], tau: float) -> Figure:
     entries |= {"participation ratio": _dot(GRAY, "s"), "Gaussian, same spectrum": Line2D([], [], **_SURROGATE)}
     legend(figure, entries.values(), entries.keys(), loc="outside lower center", ncols=5)
     return figure
+
+
+def _side_by_side(at: float, results: Sequence[Findings]) -> list[tuple[float, Findings]]:
+    return [(at + (i - (len(results) - 1) / 2) * 0.7 / len(results), result) for i, result in enumerate(results)]
 
 
 def _dot(color: str, marker: str) -> Line2D:

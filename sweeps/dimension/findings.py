@@ -13,20 +13,10 @@ from lightning_pz.common.statistics import percentiles
 from sweeps.dimension.fit_runs import FitRun, Group
 from sweeps.dimension.rules import DimensionInterval, decide_dimension, draw_fvu, first_below, marginal, mean_fvu
 from sweeps.dimension.task_recovery import TaskDimension, task_dimensions
+from sweeps.options import ReportOptions
 
 CLAIMED = {"mountaincar": (1, 2), "reacher": (3, 5), "halfcheetah": (8, 16)}
 """Latent sizes that arXiv 2509.22566 names as enough for an environment; of the second kind, task recovery."""
-
-
-@dataclass(frozen=True)
-class DimensionSettings:
-    """How dimensions are decided."""
-
-    tau: float = 0.1  # largest FVU at which a latent size counts as enough
-    gain: float = 0.01  # FVU per latent number below which another one does not pay
-    tolerance: float = 0.05  # how far below 1 `recovery_best` may be
-    draws: int = 1000  # of policies and training seeds, for intervals
-    seed: int = 0  # of the draws
 
 
 @dataclass(frozen=True)
@@ -64,11 +54,11 @@ class Findings:
         return next((p for p in self.probes if (p.space, p.name) == (space, name)), None)
 
 
-def find_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], settings: DimensionSettings) -> Findings:
+def find_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], options: ReportOptions) -> Findings:
     """Return every number of a group."""
     sizes, errors, first = group.sizes, group.errors(), group.runs[0]
     values = mean_fvu(errors, first.spread)
-    drawn = draw_fvu(errors, first.spread, joint=group.joint, draws=settings.draws, seed=settings.seed)
+    drawn = draw_fvu(errors, first.spread, joint=group.joint, draws=options.draws, seed=options.seed)
     pca = group.pca()
     largest = max(run.latent_dims[-1] for run in group.runs)
     widest = [run for run in group.runs if run.latent_dims[-1] == largest and run.probes]
@@ -76,16 +66,16 @@ def find_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], setting
         group=group,
         sizes=sizes,
         curve=np.stack([values, *percentiles(drawn)], 1),
-        behavior=decide_dimension(first_below(settings.tau), values, drawn, sizes),
-        marginal=decide_dimension(marginal(settings.gain), values, drawn, sizes),
+        behavior=decide_dimension(first_below(options.tau), values, drawn, sizes),
+        marginal=decide_dimension(marginal(options.gain), values, drawn, sizes),
         pca=pca,
-        pca_floor=min((k for k, value in pca.items() if value <= settings.tau), default=math.inf),
+        pca_floor=min((k for k, value in pca.items() if value <= options.tau), default=math.inf),
         affine=int(first.summary["affine_numbers"]),
         affine_fvu=float(first.summary["affine_fvu"]),
         reachable=2 * int((widest[0].probes or {})["action_size"]) + 1 if widest else None,
         prior="grown from " * first.grown + _prior_words(first.prior),
         probes=_average_probes(widest),
-        tasks=task_dimensions(group, evaluations, settings.tolerance),
+        tasks=task_dimensions(group, evaluations, options.tolerance),
     )
 
 

@@ -80,11 +80,6 @@ class Group:
         each = [set(run.latent_dims.tolist()) for run in self.runs]
         return sorted(set.intersection(*each) if self.joint else set.union(*each))
 
-    @property
-    def seeds(self) -> list[int]:
-        """Training seeds."""
-        return sorted({int(run.summary["seed"]) for run in self.runs})
-
     def errors(self) -> list[np.ndarray]:
         """Return for each latent size the squared action errors, (seeds, policies)."""
         return [
@@ -95,17 +90,12 @@ class Group:
     def pca(self) -> dict[int, float]:
         """Return the FVU of PCA on actions by number of components, where runs have measured it."""
         found = {int(run.summary["latent_dim"]): run.summary["pca_fvu"] for run in self.runs}
-        for run in self.runs:
-            keys = [key for key in run.summary if key.startswith("pca_fvu_k")]
-            found |= {int(key.removeprefix("pca_fvu_k")): run.summary[key] for key in keys}
-        return dict(sorted(found.items()))
+        pairs = [pair for run in self.runs for pair in run.summary.items() if pair[0].startswith("pca_fvu_k")]
+        return dict(sorted((found | {int(key.removeprefix("pca_fvu_k")): value for key, value in pairs}).items()))
 
 
 def is_grown(fit: Path) -> bool:
-    """Return whether the pool of a fit was grown by search, from its identity.json, or of older fits its config.yaml.
-
-    For an older fit whose pool was given by its folder, the pool's name decides.
-    """
+    """Return whether the pool of a fit was grown by search; of older fits its config.yaml or the pool's name says it."""
     try:
         if (fit / "identity.json").is_file():
             return json.loads((fit / "identity.json").read_text())["pool"]["recipe"]["kind"] == "grown"
@@ -120,11 +110,6 @@ def is_grown(fit: Path) -> bool:
 
 def read_groups(logs: Path, study: str, env: str | None) -> list[Group]:
     """Return the groups of a study, of one environment or all, smaller policies first.
-
-    Args:
-        logs: Folder that holds `sweeps` and `fit`.
-        study: Its name.
-        env: Short name of an environment; all that the study has if None.
 
     Raises:
         UserError: No such study, none of its trials finished, or run folders that are incomplete or do not fit together.
@@ -148,7 +133,7 @@ def read_groups(logs: Path, study: str, env: str | None) -> list[Group]:
 def _groups(folder: Path, env: str, logs: Path) -> list[Group]:
     with (folder / "trials.csv").open(newline="") as file:
         trials = [trial for trial in csv.DictReader(file) if trial.get("state") == "COMPLETE"]
-    found: dict[tuple[Any, ...], list[FitRun]] = {}
+    found: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[FitRun]] = {}
     for trial in trials:
         run = read_fit(Path(trial["run"]), logs)
         others = tuple((k, v) for k, v in trial.items() if "." in k and k not in _NO_CURVE and v not in ("", None))
@@ -156,22 +141,14 @@ def _groups(folder: Path, env: str, logs: Path) -> list[Group]:
         # Grid points that two workers met twice are the same fit.
         if run.folder not in [other.folder for other in own]:
             own.append(run)
-    groups = [Group(env, size, kind, others, tuple(runs)) for (size, kind, others), runs in found.items()]
+    groups = [Group(env, *key, tuple(runs)) for key, runs in found.items()]
     for group in groups:
         _check_paired(group)
     return sorted(groups, key=lambda g: (_SIZES.get(g.policy, 9), g.policy, g.bottleneck, g.settings))
 
 
 def read_fit(folder: Path, logs: Path) -> FitRun:
-    """Return one fit from its run folder.
-
-    Args:
-        folder: As the study wrote it; where it is missing, the same `fit/...` under `logs` is read, for logs can be moved.
-        logs: Folder of all runs.
-
-    Raises:
-        UserError: A file is missing or broken.
-    """
+    """Return one fit from its run folder; where that is missing, the same `fit/...` under `logs`, for logs can be moved."""
     if not folder.is_dir() and "fit" in folder.parts:
         folder = logs.joinpath(*folder.parts[len(folder.parts) - 1 - folder.parts[::-1].index("fit") :])
     for name in ("summary.json", "policy_errors.npz", "config.yaml"):
@@ -180,22 +157,18 @@ def read_fit(folder: Path, logs: Path) -> FitRun:
     try:
         summary = json.loads((folder / "summary.json").read_text())
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        probes_file = folder / "probes.json"
-        probes = json.loads(probes_file.read_text()) if probes_file.is_file() else None
+        probes = json.loads((folder / "probes.json").read_text()) if (folder / "probes.json").is_file() else None
         with np.load(folder / "policy_errors.npz", allow_pickle=False) as arrays:
             dims, error, spread, rows = (arrays[name] for name in ("latent_dims", "error", "spread", "rows"))
-    except (KeyError, ValueError, OSError) as problem:
-        raise UserError(
-            f"a file in {folder} is broken ({problem}): delete the folder and run its study again"
-        ) from problem
+    except (KeyError, ValueError, OSError) as fault:
+        raise UserError(f"a file in {folder} is broken ({fault}): delete the folder and run its study again") from fault
     path = folder / "policy_errors.npz"
     if error.shape != (len(dims), len(spread)) or len(rows) != len(spread):
         raise UserError(f"{path} expects error of {len(dims)} sizes x {len(spread)} policies, but has {error.shape}")
     if not (np.isfinite(error).all() and np.isfinite(spread).all() and spread.sum() > 0):
         raise UserError(f"{path} holds numbers that are not finite, or policies that all act alike")
-    return FitRun(
-        folder, summary, probes, config, is_grown(folder), dims, error.astype(float), spread.astype(float), rows
-    )
+    error, spread = error.astype(float), spread.astype(float)
+    return FitRun(folder, summary, probes, config, is_grown(folder), dims, error, spread, rows)
 
 
 def _check_paired(group: Group) -> None:

@@ -13,11 +13,7 @@ from sweeps.options import ProbeOptions
 
 
 def run(study: str, options: ProbeOptions) -> None:
-    """Probe finished runs.
-
-    Raises:
-        UserError: No run folder, or one without checkpoint or whose pool is gone.
-    """
+    """Probe finished runs."""
     folders = [Path(word) for word in options.runs]
     for folder in folders:
         if not (folder / "checkpoints" / "best.ckpt").is_file():
@@ -47,7 +43,6 @@ def _probe(folder: Path) -> None:
     states = pool.network.standardize(torch.from_numpy(pool.arrays["states"].copy()))[columns][:STATES]
     nothing = torch.empty(0)
     params = pool.params(rows) if module.encoder.reads == "params" else nothing
-    batch = PolicyBatch(
-        torch.from_numpy(pool.arrays["fingerprints"][rows]), states, nothing, nothing, params, nothing, nothing
-    )
+    prints = torch.from_numpy(pool.arrays["fingerprints"][rows])
+    batch = PolicyBatch(prints, states, nothing, nothing, params, nothing, nothing)
     write_report(callback.measure(module, batch, final=True), folder)

@@ -55,14 +55,11 @@ def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, d
     """Return the FVU of each latent size on draws of policies and training seeds, (draws, K).
 
     Args:
-        errors: As for `mean_fvu`.
-        spread: As for `mean_fvu`.
+        errors: As for `mean_fvu`, and so is `spread`.
         joint: One training gave all latent sizes, so that a seed is drawn for all of them; else for each on its own.
-        draws: How many.
         seed: Of the draws; groups with the same policies and the same `seed` see the same resamples of them.
     """
-    generator = np.random.default_rng(seed)
-    count = len(spread)
+    generator, count = np.random.default_rng(seed), len(spread)
     policies = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
     shared: dict[int, np.ndarray] = {}
     columns = []

@@ -61,17 +61,18 @@ def read_evaluations(logs: Path, env: str) -> list[dict[str, Any]]:
 def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], tolerance: float) -> list[TaskDimension]:
     """Return the task-recovery dimension of every task; empty where nothing of this policy size was evaluated.
 
-    Evaluations of several pools are never averaged: what they recover are different policies.
-
-    Args:
-        group: Whose checkpoints count first; where none of them was evaluated, those of other fits of the same policy size
-            do, of the pool that was evaluated at the most latent sizes; of grown pools only if the group's is grown.
-        evaluations: Of the group's environment, as `read_evaluations` returns them.
-        tolerance: How far below 1 a recovery may be.
+    The checkpoints of the group count first; where none of them was evaluated, those of other fits of the same policy size
+    do, of the pool that was evaluated at the most latent sizes; of grown pools only if the group's is grown. Evaluations of
+    several pools are never averaged: what they recover are different policies.
     """
     of_size = [e for e in evaluations if e.get("policy") == group.policy]
     own = _own(group, of_size)
-    chosen = _once(own or _of_one_pool([e for e in of_size if e["grown"] == group.runs[0].grown]))
+    candidates = own or _of_one_pool([e for e in of_size if e["grown"] == group.runs[0].grown])
+    digests = {e["checkpoint"]: e["checkpoint_digest"] for e in candidates if e["checkpoint_digest"]}
+    # One evaluation for each checkpoint, that of the most episodes.
+    ordered = sorted(candidates, key=lambda e: e["policies"] * e["episodes"])
+    once = {e["checkpoint_digest"] or digests.get(e["checkpoint"], e["checkpoint"]): e for e in ordered}
+    chosen = list(once.values())
     tasks = list(dict.fromkeys(key.split("/")[0] for e in chosen for key in e if key.endswith("/recovery_best")))
     sizes = sorted({int(e["latent_dim"]) for e in chosen})
     found = []
@@ -84,9 +85,8 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
         at = int(value) if math.isfinite(value) else sizes[-1]
         seeds = len({e["seed"] for e in chosen if e["latent_dim"] == at})
         best, pool = means[at], chosen[0]["pool"]
-        found.append(
-            TaskDimension(task, value, by_high, by_low, sizes[-1], best.value, seeds, bool(own), pool, best.kind)
-        )
+        ends = (value, by_high, by_low)
+        found.append(TaskDimension(task, *ends, sizes[-1], best.value, seeds, bool(own), pool, best.kind))
     return found
 
 
@@ -94,12 +94,12 @@ def _own(group: Group, evaluations: Sequence[dict[str, Any]]) -> list[dict[str, 
     """Return the evaluations of a group's checkpoints, known by content, or by the fit's name in earlier versions."""
     best = {run.folder.name: run.folder / "checkpoints" / "best.ckpt" for run in group.runs}
     digests = {name: file_digest(path) if path.is_file() else None for name, path in best.items()}
-    found = []
-    for e in evaluations:
-        known = e["checkpoint_digest"] is not None and digests.get(e["fit"]) is not None
-        if e["checkpoint_digest"] in {*digests.values()} - {None} or (not known and e["fit"] in digests):
-            found.append(e)
-    return found
+    return [
+        e
+        for e in evaluations
+        if e["checkpoint_digest"] in {*digests.values()} - {None}
+        or (None in (e["checkpoint_digest"], digests.get(e["fit"])) and e["fit"] in digests)
+    ]
 
 
 def _of_one_pool(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -109,15 +109,6 @@ def _of_one_pool(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for e in evaluations:
         by_pool.setdefault(e["pool_digest"] or digests.get(e["pool"], e["pool"]), []).append(e)
     return max(by_pool.values(), key=lambda own: (len({e["latent_dim"] for e in own}), len(own)), default=[])
-
-
-def _once(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one evaluation for each checkpoint, that of the most episodes."""
-    digests = {e["checkpoint"]: e["checkpoint_digest"] for e in evaluations if e["checkpoint_digest"]}
-    found = {}
-    for e in sorted(evaluations, key=lambda e: e["policies"] * e["episodes"]):
-        found[e["checkpoint_digest"] or digests.get(e["checkpoint"], e["checkpoint"])] = e
-    return list(found.values())
 
 
 def _mean(evaluations: Sequence[dict[str, Any]], key: str) -> Estimate:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,27 +17,25 @@ from optuna.trial import TrialState
 
 from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import file_digest
+from lightning_pz.common.identity import digest, source_digest
+from lightning_pz.common.processes import available_cores
 from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import resolve_env
+from lightning_pz.envs.specs import env_spec
+from lightning_pz.envs.tasks import find_task
 from sweeps.fits import check_all
 from sweeps.options import words_of
 from sweeps.optuna_study import confirm, trial_tables
-from sweeps.optuna_study.contents import contents_of
 from sweeps.optuna_study.reading import errors_from
 from sweeps.optuna_study.searches import StudyRun
 from sweeps.optuna_study.space import to_params
 from sweeps.optuna_study.study import SharedStudy
 from sweeps.optuna_study.trials import make_pruner, run_trial
-from sweeps.optuna_study.workers import run_workers
 
 
 def run_all(runs: Sequence[StudyRun]) -> None:
-    """Check a study on every environment, then lead it, or work on it in a process that another one has started.
-
-    Raises:
-        UserError: Something that no trial could mend; nothing has been run then.
-        KeyboardInterrupt: Finished trials are kept, the others wait.
-    """
+    """Check a study on every environment, then lead it, or work on it in a process that another one has started."""
     if worker := runs[0].options.worker:
         parent, phase = worker.split(":")
         # Also in a process that was started in the background, where SIGINT is ignored.
@@ -50,11 +50,7 @@ def run_all(runs: Sequence[StudyRun]) -> None:
 
 
 def check_run(run: StudyRun) -> None:
-    """Let the real parsers read every setting before any trial begins.
-
-    Raises:
-        UserError: One of them is refused.
-    """
+    """Let the real parsers read every setting before any trial begins, and refuse with a `UserError` what they refuse."""
     check_all([run.make_fit(point) for point in run.plan.corners(run.policies)], str(run.source), run.plan.metric)
     if run.plan.finetune is not None:
         from lightning_pz.finetune import parse
@@ -71,6 +67,36 @@ def _identity(run: StudyRun) -> dict[str, Any]:
     """Return what all trials of the study must share: settings, and the content of what they name."""
     named = {key: getattr(run.plan, key) for key in ("fit", "policies", "search", "finetune")}
     return run.plan.identity() | {"contents": contents_of(run.env, named)}
+
+
+def contents_of(env: str, settings: Any) -> dict[str, str]:
+    """Return a digest of the environment and of everything that settings name.
+
+    Strings in these plain data may name a file, the folder of a pool, or a task as `module:function`.
+    """
+    env_id = resolve_env(env)["env"]["id"]
+    found = {f"environment {env_id}": digest(dataclasses.asdict(env_spec(env_id)))}
+    for key, text in _strings("", settings):
+        path = Path(text)
+        if key.endswith(".task"):
+            names = [name for name in text.split(",") if ":" in name]
+            found |= {f"task {name}": source_digest(inspect.unwrap(find_task(env_id, name))) for name in names}
+        elif (path / "pool.json").is_file():
+            found[f"pool {text}"] = file_digest(path / "pool.json")  # it holds a digest of every array
+        elif text and path.is_file():
+            found[f"file {text}"] = file_digest(path)
+        elif text and path.is_dir() and key.endswith(".start"):
+            files = sorted(path.glob("*.npz"))
+            found[f"policies {text}"] = digest([[one.name, file_digest(one)] for one in files])
+    return found
+
+
+def _strings(place: str, plain: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(plain, Mapping | list):
+        for key, value in plain.items() if isinstance(plain, Mapping) else ((None, one) for one in plain):
+            yield from _strings(place if key is None else f"{place}.{key}", value)
+    elif isinstance(plain, str):
+        yield place, plain
 
 
 def _open(run: StudyRun) -> SharedStudy:
@@ -102,13 +128,33 @@ def _lead(run: StudyRun) -> None:
 
 
 def _run_phase(run: StudyRun, phase: str) -> None:
-    if run.options.workers == 1:
+    """Work on the phase `search` or `confirm`, here or in processes that are each the very command that was typed."""
+    count = run.options.workers
+    if count == 1:
         _work(run, phase)
         return
+    environment = {"OMP_NUM_THREADS": str(max(1, available_cores() // count))} | dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[2]), environment.get("PYTHONPATH")])
+    )
     # One environment at a time: its workers must not begin the next.
-    words = [run.study, *words_of(dataclasses.replace(run.options, env=run.env))]
-    if run_workers(words, run.options.workers, phase):
-        raise UserError("a worker ended with an error, shown above; the same command resumes the study")
+    words = [run.study, *words_of(dataclasses.replace(run.options, env=run.env)), "--worker", f"{os.getpid()}:{phase}"]
+    command = [sys.executable, "-m", "sweeps", *words]
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # In a session of their own, so that Ctrl-C reaches them once, through this process.
+    processes = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(count)]
+    try:
+        if sum(process.wait() != 0 for process in processes):
+            raise UserError("a worker ended with an error, shown above; the same command resumes the study")
+    except KeyboardInterrupt:  # or this process is terminated; the workers queue their trials again
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in processes:
+            process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _work(run: StudyRun, phase: str, stop: Callable[[], bool] = lambda: False) -> None:

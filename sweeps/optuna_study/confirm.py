@@ -28,29 +28,23 @@ def open_confirmation(run: StudyRun) -> SharedStudy:
 
 def enqueue_candidates(shared: SharedStudy, searched: SharedStudy, run: StudyRun) -> None:
     """Queue the settings that the search began from and its best ones, once."""
-    if shared.trials():
-        return
     plan = run.plan
-    assert plan.confirm is not None
+    if shared.trials() or plan.confirm is None:
+        return
     complete = searched.trials(TrialState.COMPLETE)
-    best: dict[str, Any] = {}
+    best: dict[str, dict[str, Any]] = {}
     for trial in sorted(complete, key=lambda trial: trial.value or 0.0, reverse=plan.direction == "maximize"):
-        if trial.params not in [other.params for other in best.values()]:
-            best[f"trial {trial.number}"] = trial
+        if trial.params not in best.values():
+            best[f"trial {trial.number}"] = trial.params
     points: dict[str, dict[str, Any]] = {"default": {"policy": next(iter(plan.policies))}}
-    for name in list(best)[: plan.confirm.best]:
-        points[name] = from_params(plan, best[name].params)
-        del points[name]["seed_everything"]
+    for name, params in list(best.items())[: plan.confirm.best]:
+        points[name] = {key: value for key, value in from_params(plan, params).items() if key != "seed_everything"}
     attrs = [{"candidate": name, "settings": json.dumps(point)} for name, point in points.items()]
     shared.enqueue([{"candidate": number} for number in range(len(points))], attrs)
 
 
 def confirm_trial(run: StudyRun, trial: Trial) -> float:
-    """Fit one candidate on every fresh seed and return its mean test FVU, for the held-out FVU has chosen it.
-
-    Raises:
-        optuna.TrialPruned: It is worse than the best so far on the same seeds.
-    """
+    """Fit one candidate on every fresh seed and return its mean test FVU, for the held-out FVU has chosen it."""
     assert run.plan.confirm is not None
     trial.suggest_int("candidate", 0, run.plan.confirm.best)
     point = json.loads(trial.user_attrs["settings"])
@@ -70,7 +64,7 @@ def confirm_trial(run: StudyRun, trial: Trial) -> float:
 def write_candidates(run: StudyRun, shared: SharedStudy) -> None:
     """Write confirm.md: every candidate's values seed by seed, and its paired difference from the default settings."""
     assert run.plan.confirm is not None
-    seeds = {f"seed {seed}": place for place, seed in enumerate(run.plan.confirm.seeds)}
+    seeds = [f"seed {seed}" for seed in run.plan.confirm.seeds]
     rows: list[list[Any]] = []
     base: dict[int, float] = {}
     for trial in shared.trials():
@@ -81,12 +75,9 @@ def write_candidates(run: StudyRun, shared: SharedStudy) -> None:
         if rows and differences:
             mean = f"{statistics.mean(differences):+.4f}"
             p = f"{wilcoxon(differences).pvalue if any(differences) else 1.0:.3f}"
-        own = [
-            trial.user_attrs.get("candidate"),
-            trial.state.name,
-            statistics.mean(values.values()) if values else None,
-        ]
-        rows.append([*own, *(values.get(place) for place in seeds.values()), mean, p, trial.user_attrs.get("settings")])
+        candidate, settings = map(trial.user_attrs.get, ("candidate", "settings"))
+        own = [candidate, trial.state.name, statistics.mean(values.values()) if values else None]
+        rows.append([*own, *map(values.get, range(len(seeds))), mean, p, settings])
     header = ["candidate", "state", "mean", *seeds, "minus default", "p", "settings"]
     with shared.gate():
         write_text(run.folder / "confirm.md", Table(header, rows, dict.fromkeys(("mean", *seeds), ".4f")).markdown())

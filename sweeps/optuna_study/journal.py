@@ -23,11 +23,7 @@ class Journal(JournalFileBackend):
         super().__init__(str(path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append records.
-
-        Raises:
-            UserError: The disk is full; the journal ends with its last whole record.
-        """
+        """Append records; after the `UserError` of a full disk, the journal ends with its last whole record."""
         with explained(self._path):
             try:
                 super().append_logs(logs)

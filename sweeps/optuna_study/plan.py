@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ from typing import Any, Literal
 from lightning_pz.common.checks import LARGEST_SEED, plain_name
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.presets import preset_names
-from sweeps.optuna_study.ranges import check_range
 from sweeps.optuna_study.reading import (
+    check_distinct,
     check_filled,
-    check_seed_list,
+    check_numbers,
     errors_from,
     from_plain,
     read_sections,
@@ -28,64 +29,47 @@ SUMMARY_METRICS = ("test_fvu", "val_fvu", "train_fvu", "fit_seconds")
 
 @dataclass(frozen=True)
 class Confirm:
-    """How the best few of a search are measured again, by their test FVU.
+    """How the best few of a search are measured again, by their test FVU."""
 
-    Args:
-        best: How many of them, beside the settings that the search began from.
-        seeds: Training seeds that the search did not see, the same for each candidate.
-        p_threshold: A candidate stops once a Wilcoxon signed-rank test over the seeds says it is worse.
-    """
-
-    best: int
-    seeds: list[int]
-    p_threshold: float = 0.1
+    best: int  # how many of them, beside the settings that the search began from
+    seeds: list[int]  # training seeds that the search did not see, the same for each candidate
+    p_threshold: float = 0.1  # a candidate stops once a Wilcoxon signed-rank test over the seeds says it is worse
 
     def __post_init__(self) -> None:
         whole_numbers({"best": self.best}, 1)
-        check_seed_list(self.seeds)
+        check_numbers("seeds", self.seeds, 0, LARGEST_SEED)
         if not 0 < self.p_threshold < 1:
             raise UserError(f"p_threshold expects a number between 0 and 1, but got {self.p_threshold}")
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a study varies and what stays the same.
+    """What a study varies and what stays the same."""
 
-    Args:
-        search: By dotted key of `fit`: a list of values (grid), or `{low, high, log, step}`, `{choices}` or
-            `{width, depth}` (tpe), the last for a list of equal hidden widths.
-        policies: Policy presets, each with settings of `fit` that hold for it alone; a name that is no preset needs
-            `policy.hidden`.
-        seeds: Training seeds; `tpe` searches with the first.
-        fit: Settings of `fit` that stay the same.
-        sampler: `grid` (every combination once) or `tpe`.
-        metric: Key of a fit's summary that is a trial's value, the smaller the better.
-        trials: Trials of `tpe`.
-        pruner: `none`, or `median`: a trial stops whose held-out FVU is worse than the median at that step.
-        pruner_startup: Finished trials before any is stopped.
-        pruner_warmup: Training steps before a trial may be stopped.
-        seed: Seed of the sampler.
-        confirm: How the best few are confirmed; not at all if null.
-        finetune: Settings of `finetune`; the value is then the mean return of its searches, the larger the better.
-    """
-
+    # By dotted key of `fit`: a list of values (grid), or `{low, high, log, step}`, `{choices}` or `{width, depth}` (tpe),
+    # the last for a list of equal hidden widths.
     search: dict[str, Any]
+    # Policy presets, each with settings of `fit` that hold for it alone; a name that is no preset needs `policy.hidden`.
     policies: dict[str, dict[str, Any]]
-    seeds: list[int]
-    fit: dict[str, Any] = field(default_factory=dict)
-    sampler: Literal["grid", "tpe"] = "grid"
-    metric: str = "test_fvu"
-    trials: int = 30
-    pruner: Literal["none", "median"] = "none"
-    pruner_startup: int = 5
-    pruner_warmup: int = 0
-    seed: int = 0
-    confirm: Confirm | None = None
-    finetune: dict[str, Any] | None = None
+    seeds: list[int]  # training seeds; `tpe` searches with the first
+    fit: dict[str, Any] = field(default_factory=dict)  # settings of `fit` that stay the same
+    sampler: Literal["grid", "tpe"] = "grid"  # `grid` does every combination once
+    metric: str = "test_fvu"  # key of a fit's summary that is a trial's value, the smaller the better
+    trials: int = 30  # of `tpe`
+    pruner: Literal["none", "median"] = (
+        "none"  # `median` stops a trial whose held-out FVU is worse than that at the step
+    )
+    pruner_startup: int = 5  # finished trials before any is stopped
+    pruner_warmup: int = 0  # training steps before a trial may be stopped
+    seed: int = 0  # of the sampler
+    confirm: Confirm | None = None  # how the best few are confirmed; not at all if None
+    finetune: dict[str, Any] | None = (
+        None  # its settings; a trial's value is then the mean return, the larger the better
+    )
 
     def __post_init__(self) -> None:
         check_filled({"search": self.search, "policies": self.policies})
-        check_seed_list(self.seeds)
+        check_numbers("seeds", self.seeds, 0, LARGEST_SEED)
         for name in self.policies:
             plain_name("policies", name)
         whole_numbers({"trials": self.trials}, 1)
@@ -141,11 +125,7 @@ class StudyPlan:
 
 
 def load_plan(path: Path, env_name: str) -> StudyPlan:
-    """Read a study and its settings for one environment.
-
-    Raises:
-        UserError: The file does not exist, or has unknown keys or unusable values.
-    """
+    """Read a study and its settings for one environment; a `UserError` names the file and the key of a mistake."""
     settings, _ = read_sections(path, env_name, ("environments",))
     if settings.get("finetune") is not None and "metric" in settings:
         raise UserError(f"{path}: metric is of no use beside finetune, whose value is the mean return: leave one out")
@@ -153,19 +133,51 @@ def load_plan(path: Path, env_name: str) -> StudyPlan:
 
 
 def choose_policies(plan: StudyPlan, asked: str | None) -> list[str]:
-    """Return the policies of a study, or those that `--policy small,medium` picks.
-
-    Raises:
-        UserError: One that is neither of the study nor a preset.
-    """
+    """Return the policies of a study, or those of it and of the presets that `--policy small,medium` picks."""
     if asked is None:
         return list(plan.policies)
     known = sorted({*plan.policies, *preset_names("policy")})
-    chosen = asked.split(",")
+    chosen = list(dict.fromkeys(asked.split(",")))
     for name in chosen:
         if name not in known:
             raise UserError(f"--policy expects some of {', '.join(known)}, but got {name!r}." + nearest(name, known))
-    return list(dict.fromkeys(chosen))
+    return chosen
+
+
+def check_range(spec: Any, sampler: str) -> None:
+    """Raise `UserError` unless a value of the section is one that the sampler, `grid` or `tpe`, can vary."""
+    if sampler == "grid":
+        if not isinstance(spec, list) or not spec:
+            raise UserError(f"a grid expects a list of values, such as [1, 2], but got {spec!r}")
+        check_distinct("the grid", spec)
+        return
+    kinds: tuple[set[str], ...] = ({"low", "high"}, {"choices"}, {"width", "depth"})
+    if not isinstance(spec, dict) or set(spec) - {"log", "step"} not in kinds:
+        raise UserError(f"a search expects {{low, high, log, step}}, {{choices}} or {{width, depth}}, but got {spec!r}")
+    for key in {"choices", "width", "depth"} & set(spec):
+        if not isinstance(spec[key], list) or not spec[key] or {"log", "step"} & set(spec):
+            raise UserError(f"{key} expects a list with at least one entry and nothing else, but got {spec!r}")
+        check_distinct(key, spec[key])
+        if key != "choices" and not all(type(value) is int and value >= 1 for value in spec[key]):
+            raise UserError(f"{key} expects whole numbers of at least 1, but got {spec[key]}")
+    if "low" in spec:
+        _check_span(spec)
+
+
+def _check_span(spec: Mapping[str, Any]) -> None:
+    low, high, step, log = spec["low"], spec["high"], spec.get("step"), spec.get("log", False)
+    for key in ("low", "high", *([] if step is None else ["step"])):
+        if isinstance(spec[key], bool) or not isinstance(spec[key], int | float) or not math.isfinite(spec[key]):
+            raise UserError(f"{key} expects a number, such as 0.001 (YAML reads 1e-3 as a word), but got {spec[key]!r}")
+    if not low < high:
+        raise UserError(f"a range expects low below high, but got low {low} and high {high}")
+    if not isinstance(log, bool) or (log and step is not None):
+        raise UserError(f"log expects true or false, and no step beside true, but got {spec!r}")
+    if log and low <= 0:
+        raise UserError(f"a logarithmic range expects low above 0, but got {low}")
+    whole = isinstance(low, int) and isinstance(high, int)
+    if step is not None and (step <= 0 or (whole and not isinstance(step, int))):
+        raise UserError(f"step expects a {'whole ' if whole else ''}number above 0, but got {step}")
 
 
 def _ends(spec: Mapping[str, Any]) -> list[Any]:

@@ -19,7 +19,6 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from lightning_pz.common.checks import LARGEST_SEED
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.presets import merge, preset_names
 
@@ -31,11 +30,7 @@ _WORDS = {
 
 
 def read_yaml(path: Path, flag: str = "--grid") -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        UserError: The file does not exist, or is not text, not YAML, or no mapping.
-    """
+    """Read a YAML file that holds a mapping; a `UserError` says what it is instead."""
     if not path.is_file():
         raise UserError(f"{flag} expects a YAML file, but there is none at {path}")
     try:
@@ -52,16 +47,7 @@ def read_yaml(path: Path, flag: str = "--grid") -> dict[str, Any]:
 
 
 def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict]:
-    """Return the settings of one environment, its section over `default`, and the whole file.
-
-    Args:
-        path: The file.
-        env_name: Short name of the environment; None for `default` alone.
-        others: Further sections of the file.
-
-    Raises:
-        UserError: The file cannot be read, a section is no mapping, or its name is unknown.
-    """
+    """Return the settings of one environment, its section over `default`, and the whole file, which may have `others`."""
     text = read_yaml(path)
     own = ("default", *others)
     known = (*own, *preset_names("env"), *([env_name] if env_name else []))
@@ -79,11 +65,7 @@ def read_sections(path: Path, env_name: str | None, others: tuple[str, ...] = ()
 
 
 def from_plain(kind: type[Kind], value: Any, where: str) -> Kind:
-    """Return plain data as a dataclass or another type; messages begin with `where`, the file and the key.
-
-    Raises:
-        UserError: An unknown or missing key, or a value of another type.
-    """
+    """Return plain data as a dataclass or another type; a `UserError` begins with `where`, the file and the key."""
     origin, inner, choices = typing.get_origin(kind), typing.get_args(kind), ""
     found: Any = None
     if kind is Any or (origin is Literal and value in inner):
@@ -138,20 +120,21 @@ def errors_from(source: str) -> Iterator[None]:
         raise UserError(f"{source}: {error}") from error
 
 
-def whole_numbers(values: Mapping[str, int], least: int = 0, most: int | None = None) -> None:
-    """Raise `UserError` for the first value that is below `least` or above `most`."""
-    for key, value in values.items():
+def whole_numbers(values: Mapping[str, int | list[int]], least: int = 0, most: int | None = None) -> None:
+    """Raise `UserError` for the first value, or entry of a list, that is below `least` or above `most`."""
+    for key, value in (
+        (key, one) for key, each in values.items() for one in (each if isinstance(each, list) else [each])
+    ):
         if value < least or (most is not None and value > most):
             span = f"of at least {least}" if most is None else f"from {least} to {most}"
             raise UserError(f"{key} expects a whole number {span}, but got {value}")
 
 
-def check_seed_list(seeds: list[int]) -> None:
-    """Raise `UserError` unless there is a seed, and all are in range and different."""
-    check_filled({"seeds": seeds})
-    for seed in seeds:
-        whole_numbers({"seeds": seed}, 0, LARGEST_SEED)
-    check_distinct("seeds", seeds)
+def check_numbers(key: str, values: list[int], least: int, most: int | None = None) -> None:
+    """Raise `UserError` unless a list has an entry, and all are in range and different."""
+    check_filled({key: values})
+    whole_numbers({key: values}, least, most)
+    check_distinct(key, values)
 
 
 def check_filled(values: Mapping[str, Any]) -> None:

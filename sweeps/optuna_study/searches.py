@@ -23,24 +23,14 @@ from sweeps.optuna_study.reading import from_plain, read_sections
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One study on one environment, as the command line asks for it.
+    """One study on one environment, as the command line asks for it."""
 
-    Attributes:
-        study: Its name.
-        env: Preset or Gymnasium id.
-        env_name: Its short name.
-        source: The file of the plan.
-        plan: What it varies.
-        policies: Which of its policy sizes.
-        options: The options of the command line.
-    """
-
-    study: str
-    env: str
-    env_name: str
-    source: Path
+    study: str  # its name
+    env: str  # preset or Gymnasium id
+    env_name: str  # its short name
+    source: Path  # the file of the plan
     plan: StudyPlan
-    policies: list[str]
+    policies: list[str]  # which of its policy sizes
     options: SearchOptions
 
     @property
@@ -63,12 +53,11 @@ class StudyRun:
         policy, own = point["policy"], {key: value for key, value in point.items() if key != "policy"}
         settings = {**self.plan.fit, **self.plan.policies.get(policy, {}), **own}
         varied = {key: value for key, value in own.items() if key not in ("seed_everything", "model.latent_dim")}
+        parts = [digest(varied)[:8]]
         if self.plan.sampler == "grid":
             last = Counter(key.rsplit(".", 1)[-1] for key in varied)
             names = {key: short if last[short := key.rsplit(".", 1)[-1]] == 1 else key for key in varied}
             parts = [f"{names[key]}-{_folder_text(value)}" for key, value in varied.items()]
-        else:
-            parts = [digest(varied)[:8]]
         k = settings.get("model.latent_dim")
         parts = [self.study, policy, *([] if k is None else [f"k{k}"]), *parts, f"seed{point['seed_everything']}"]
         return Fit("-".join(parts), self.env, self.env_name, policy, settings, self.options.logs)
@@ -80,24 +69,15 @@ class StudyRun:
 
 
 def run(study: str, options: SearchOptions) -> None:
-    """Run or join a study, named as its file in `conf/sweep/`.
-
-    Raises:
-        UserError: Something that no trial could mend; nothing has been run then.
-        KeyboardInterrupt: Finished trials are kept, the others wait.
-    """
+    """Run or join a study, named as its file in `conf/sweep/`; Ctrl-C keeps finished trials, and the others wait."""
     runs = study_runs(study, options)
-    from sweeps.optuna_study.command import run_all
+    from sweeps.optuna_study.command import run_all  # it imports torch
 
     run_all(runs)
 
 
 def study_runs(study: str, options: SearchOptions) -> list[StudyRun]:
-    """Return the study on every environment that is asked for.
-
-    Raises:
-        UserError: No environment, or a file with a mistake.
-    """
+    """Return the study on every environment that is asked for; a `UserError` says that there is none."""
     path = grid_path(study, options.grid)
     text = read_sections(path, None, ("environments",))[1]
     listed = from_plain(list[str], text.get("environments", []), f"{path}: environments")

@@ -50,14 +50,14 @@ def from_params(plan: StudyPlan, params: Point) -> dict[str, Any]:
 
 def suggest(trial: BaseTrial, plan: StudyPlan) -> dict[str, Any]:
     """Let a trial choose its parameters, or take what was queued for it, and return them."""
-    # A trial that is done again has its parameters; its grid may have grown since.
-    for name, one in ((name, one) for name, one in search_space(plan).items() if name not in trial.params):
+    for name, one in search_space(plan).items():
+        if name in trial.params:  # it is done again, and its grid may have grown since
+            continue
         if isinstance(one, CategoricalDistribution):
             trial.suggest_categorical(name, one.choices)
-        elif isinstance(one, IntDistribution):
-            trial.suggest_int(name, one.low, one.high, step=one.step, log=one.log)
-        elif isinstance(one, FloatDistribution):
-            trial.suggest_float(name, one.low, one.high, step=one.step, log=one.log)
+        elif isinstance(one, IntDistribution | FloatDistribution):
+            choose: Any = trial.suggest_int if isinstance(one, IntDistribution) else trial.suggest_float
+            choose(name, one.low, one.high, step=one.step, log=one.log)
     return dict(trial.params)
 
 

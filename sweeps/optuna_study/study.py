@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, explained
 from lightning_pz.common.identity import first_difference
+from sweeps.options import URL_EXPECTED
 from sweeps.optuna_study.journal import Journal
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 30, 120
@@ -49,13 +50,9 @@ class SharedStudy:
     """A study shared between processes.
 
     Args:
-        name: Name of the study in its storage.
-        folder: Folder for journal and locks.
-        url: URL of a database; a journal in the folder if None.
-        direction: `minimize` or `maximize`.
-
-    Raises:
-        UserError: The database cannot be reached, or the folder cannot be written to.
+        name: Of the study in its storage.
+        folder: For journal and locks.
+        url: Of a database; a journal in the folder if None.
     """
 
     def __init__(self, name: str, folder: Path, url: str | None, direction: Literal["minimize", "maximize"]) -> None:
@@ -72,13 +69,10 @@ class SharedStudy:
             yield
 
     def agree(self, identity: dict[str, Any], source: Path) -> None:
-        """Record what all trials share, or compare it with the record of the study.
+        """Record what all trials share, or raise `UserError` if it differs from the record of the study.
 
         Keys that an earlier version did not record are taken as they are now. Of the contents of named files, those
         named before and now are compared, for a grid may grow.
-
-        Raises:
-            UserError: They differ.
         """
         with self.gate():
             known, plain = self.study.user_attrs.get("plan", {}), json.loads(json.dumps(identity))
@@ -111,18 +105,10 @@ class SharedStudy:
         sampler: tuple[int, int] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take one trial after another until none is left.
+        """Take one trial after another until none is left or `stop` says so, and call `after` when one has ended.
 
-        A trial fails if the objective raises `UserError` or returns a value that is not finite.
-
-        Args:
-            objective: Does a trial and returns its value.
-            after: Called when a trial has ended.
-            sampler: Trials in all and seed of TPE; None where all trials were queued.
-            stop: Whether to take no more trials.
-
-        Raises:
-            KeyboardInterrupt: The trial is queued again.
+        A trial fails if the objective raises `UserError` or returns a value that is not finite. The sampler is given by
+        trials in all and seed of TPE; None where all trials were queued.
         """
         while not stop() and self.take(objective, sampler):
             after()
@@ -230,11 +216,7 @@ def _print(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
-    """Return the journal file in a folder, or the database of a URL.
-
-    Raises:
-        UserError: It cannot be opened.
-    """
+    """Return the journal file in a folder, or the database of a URL; a `UserError` says why it cannot be opened."""
     if url is None:
         with explained(folder / "journal.log"):
             return JournalStorage(Journal(folder / "journal.log"))
@@ -251,8 +233,4 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
             f"--storage {url} needs a driver ({error}): pip install 'lightning_pz[postgres]' for postgresql:// URLs"
         ) from error
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"--storage expects the URL of a database that can be reached, such as postgresql://user@host/name or "
-            f"sqlite:///studies.db, but got {url}: {reason}"
-        ) from error
+        raise UserError(f"{URL_EXPECTED}{url}: {str(error).splitlines()[0]}") from error

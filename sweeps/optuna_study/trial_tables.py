@@ -38,11 +38,9 @@ def write_trials(plan: StudyPlan, trials: Sequence[FrozenTrial], folder: Path) -
     table = Table(columns, [list(row.values()) for row in trial_rows(plan, trials)])
     write_text(folder / "trials.csv", table.csv())
     shown = ["number", "state", "value", "seed", "policy", *plan.search, "val_fvu", "test_fvu", "pca_fvu", "run"]
-    text = table.only(shown).markdown()
     means = by_settings(plan, trials)
-    if any(row[-1] is not None for row in means.rows):
-        text += "\n" + means.markdown()
-    write_text(folder / "trials.md", text)
+    more = "\n" + means.markdown() if any(row[-1] is not None for row in means.rows) else ""
+    write_text(folder / "trials.md", table.only(shown).markdown() + more)
 
 
 def by_settings(plan: StudyPlan, trials: Sequence[FrozenTrial]) -> Table:

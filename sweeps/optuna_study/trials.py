@@ -19,11 +19,7 @@ RECORDED = ("val_fvu", "test_fvu", "train_fvu", "pca_fvu", "steps", "fit_seconds
 
 
 class PruneTrial(L.Callback):
-    """Reports held-out FVU to Optuna at each validation, and stops the fit when the pruner says so.
-
-    Args:
-        trial: The trial that the fit belongs to.
-    """
+    """Reports held-out FVU to Optuna at each validation, and stops the fit when the pruner says so."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
@@ -31,11 +27,7 @@ class PruneTrial(L.Callback):
         self._reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Report, and perhaps stop.
-
-        Raises:
-            optuna.TrialPruned: The trial is not worth its time.
-        """
+        """Report, and raise `optuna.TrialPruned` if the trial is not worth its time."""
         step = trainer.global_step
         if trainer.sanity_checking or step in self._reported:
             return
@@ -54,12 +46,7 @@ def make_pruner(plan: StudyPlan) -> optuna.pruners.BasePruner:
 
 
 def run_trial(run: StudyRun, trial: Trial) -> float:
-    """Do one trial of a search and return its value.
-
-    Raises:
-        optuna.TrialPruned: It was stopped.
-        UserError: It cannot be done.
-    """
+    """Do one trial of a search and return its value; `optuna.TrialPruned` stops it, a `UserError` fails it."""
     point = from_params(run.plan, suggest(trial, run.plan))
     fit = run.make_fit(point)
     paths = {"run": fit.folder, "config": fit.folder / "config.yaml", "checkpoint": fit.checkpoint}

@@ -9,8 +9,7 @@ import pytest
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.tables import Table
 from sweeps.__main__ import main
-from sweeps.results.page_table import ABOUT, PageTable
-from sweeps.results.pages import FOLDER, render
+from sweeps.results.pages import ABOUT, FOLDER, PageTable, render
 
 HEAD = dict.fromkeys(ABOUT, "x") | {"command": "python -m a; python -m b", "interval": "none"}
 

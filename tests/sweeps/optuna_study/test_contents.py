@@ -3,7 +3,7 @@
 import gymnasium
 import pytest
 
-from sweeps.optuna_study.contents import contents_of
+from sweeps.optuna_study.command import contents_of
 
 TASK = "def reward(observation, action, next_observation, info):\n    return {}\n"
 

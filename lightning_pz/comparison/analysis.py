@@ -13,8 +13,7 @@ from lightning_pz.comparison.curves import area, normalize, on_grid, steps_to_re
 from lightning_pz.comparison.pool_best import PoolBest
 from lightning_pz.comparison.search_runs import SearchRun
 
-SHARES = (0.5, 0.75, 0.9, 0.95)
-"""Shares of the way from the floor to the best known return."""
+SHARES = (0.5, 0.75, 0.9, 0.95)  # of the way from the floor to the best known return
 POINTS = 201
 
 
@@ -88,8 +87,7 @@ def analyze(
 ) -> list[Task]:
     """Return every task's numbers, from runs by (environment, task) and contender, and pools by environment.
 
-    Raises:
-        UserError: No evaluation of a task is finite.
+    Raises `UserError` where no evaluation of a task is finite.
     """
     return [_analyze_task(env, name, members, pools.get(env)) for (env, name), members in grouped.items()]
 
@@ -100,12 +98,8 @@ def aggregate_area(entries: Sequence[Entry], horizons: Sequence[int]) -> Estimat
 
 
 def balanced(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Cut each task's runs, (runs, ...), to the first n, n the smallest number of runs on a task.
-
-    A task with more seeds would weigh more than the others, and contenders that have more seeds on easy tasks would
-    look better for it.
-    """
-    fewest = min(len(stratum) for stratum in strata)
+    """Cut each task's runs, (runs, ...), to the smallest number of runs on a task, so that no task weighs more."""
+    fewest = min(map(len, strata))
     return [stratum[:fewest] for stratum in strata]
 
 
@@ -129,61 +123,33 @@ def _analyze_task(env: str, name: str, contenders: Mapping[str, Sequence[SearchR
         )
     worst = float(finite.min())
     firsts = np.concatenate([run.returns[:1] for run in runs])
-    median = None if pool is None else pool.median.get(name)
+    median, reference = (pool.median.get(name), pool.best.get(name)) if pool else (None, None)
     floor = float(np.nanmin(np.append(firsts, finite.max()))) if median is None else median
-    reference = None if pool is None else pool.best.get(name)
-    best, best_of = _best(contenders, reference)
-    horizons = tuple(sorted({run.budget for run in runs}))
-    grid = np.linspace(0, horizons[-1], POINTS)
-    entries = tuple(
-        _analyze_contender(contender, members, grid, floor, best, worst, horizons)
-        for contender, members in contenders.items()
-    )
-    return Task(env, name, grid, floor, median is not None, best, best_of, reference, horizons, entries)
-
-
-def _best(contenders: Mapping[str, Sequence[SearchRun]], pool: Estimate | None) -> tuple[float, str]:
-    """Return the best known return and who has it.
-
-    Curves count, not test episodes: all algorithms play the same evaluation episodes, so a return that one of them
-    reached there is one that the others could have reached.
-    """
-    runs = [(name, run) for name, members in contenders.items() for run in members if np.isfinite(run.returns).any()]
-    found = [(float(np.nanmax(run.returns)), f"{name}, seed {run.seed}") for name, run in runs]
-    return max(found + ([(pool.value, "the pool")] if pool else []), key=lambda pair: pair[0])
-
-
-def _analyze_contender(
-    contender: str,
-    runs: Sequence[SearchRun],
-    grid: np.ndarray,
-    floor: float,
-    best: float,
-    worst: float,
-    horizons: tuple[int, ...],
-) -> Entry:
-    budget = runs[0].budget
-    # A policy that turned non-finite ranks last: it counts as the worst return on the task.
-    curves = [(run.steps, np.nan_to_num(run.returns, nan=worst)) for run in runs]
-    finals = np.nan_to_num(np.array([run.final for run in runs]), nan=worst)
-    on = np.stack([on_grid(*curve, grid) for curve in curves])
-    on[:, grid > budget] = np.nan
-    areas = {
-        horizon: np.array([area(steps, normalize(values, floor, best), horizon) for steps, values in curves])
-        for horizon in horizons
-        if horizon <= budget
-    }
+    # Curves count, not test episodes: all algorithms play the same evaluation episodes, so a return that one of them
+    # reached there is one that the others could have reached.
+    curved = [(label, run) for label, own in contenders.items() for run in own if np.isfinite(run.returns).any()]
+    peaks = [(float(np.nanmax(run.returns)), f"{label}, seed {run.seed}") for label, run in curved]
+    best, best_of = max(peaks + ([(reference.value, "the pool")] if reference else []), key=lambda pair: pair[0])
     # Without a best known return above the floor there is no way to go a share of.
     levels = {share: floor + share * (best - floor) if best > floor else np.inf for share in SHARES}
-    return Entry(
-        contender=contender,
-        runs=tuple(runs),
-        budget=budget,
-        scores=normalize(on, floor, best),
-        curve=curve_of([on]),
-        final=estimate([finals]),
-        areas=areas,
-        area={horizon: estimate([values]) for horizon, values in areas.items()},
-        reach={s: np.array([steps_to_reach(*curve, level, budget) for curve in curves]) for s, level in levels.items()},
-        invalid=sum(bool(np.isnan(run.returns).any() or np.isnan(run.final)) for run in runs),
-    )
+    horizons = tuple(sorted({run.budget for run in runs}))
+    grid = np.linspace(0, horizons[-1], POINTS)
+
+    def entry(contender: str, own: Sequence[SearchRun]) -> Entry:
+        budget = own[0].budget
+        # A policy that turned non-finite ranks last: it counts as the worst return on the task.
+        curves = [(run.steps, np.nan_to_num(run.returns, nan=worst)) for run in own]
+        finals = np.nan_to_num(np.array([run.final for run in own]), nan=worst)
+        on = np.stack([on_grid(*curve, grid) for curve in curves])
+        on[:, grid > budget] = np.nan
+        scores = [(steps, normalize(values, floor, best)) for steps, values in curves]
+        areas = {end: np.array([area(*score, end) for score in scores]) for end in horizons if end <= budget}
+        reach = {s: np.array([steps_to_reach(*curve, up, budget) for curve in curves]) for s, up in levels.items()}
+        invalid = sum(bool(np.isnan(run.returns).any() or np.isnan(run.final)) for run in own)
+        return Entry(
+            contender, tuple(own), budget, normalize(on, floor, best), curve_of([on]), estimate([finals]), areas,
+            {end: estimate([values]) for end, values in areas.items()}, reach, invalid,
+        )  # fmt: skip
+
+    entries = tuple(entry(*pair) for pair in contenders.items())
+    return Task(env, name, grid, floor, median is not None, best, best_of, reference, horizons, entries)

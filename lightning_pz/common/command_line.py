@@ -65,7 +65,7 @@ class CommandParser(ArgumentParser):
 
     def help_of(self, section: str) -> str:
         """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`."""
-        defaults = {**_flat(self.get_defaults().as_dict()), **_flat(self._read_shipped())}
+        defaults = flat_settings(self.get_defaults().as_dict()) | flat_settings(self._read_shipped())
         actions = [a for a in self._actions if a.help != argparse.SUPPRESS and (a.option_strings or "." not in a.dest)]
         parents = set(_with_parents(_section(action) for action in actions))
         sections: dict[str, list[argparse.Action]] = {}
@@ -128,11 +128,12 @@ def _with_parents(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(".".join(p[:i]) for p in parts for i in range(1, len(p) + 1)))
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted name."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         inner = isinstance(value, Mapping) and bool(value)
-        found |= _flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
+        found |= flat_settings(value, f"{prefix}{key}.") if inner else {prefix + key: value}
     return found
 
 

@@ -82,12 +82,12 @@ class Spread(NamedTuple):
     freedom: Numbers
 
 
-def ends_are(kinds: Collection[str]) -> str:
-    """Return in words what the ends of several numbers are, for a caption; empty where there are none."""
+def ends_are(kinds: Collection[str], form: str = "{}") -> str:
+    """Return in words what the ends of several numbers are, in a caption's form; empty where there are none."""
     interval, span = bool({STUDENT, BOOTSTRAP} & set(kinds)), RANGE in kinds
-    if interval and span:
-        return f"95 % interval, of fewer than {FEWEST} the range"
-    return "95 % interval" if interval else "range" if span else ""
+    both = f"95 % interval, of fewer than {FEWEST} the range"
+    words = both if interval and span else "95 % interval" if interval else "range"
+    return form.format(words) if interval or span else ""
 
 
 def mean_interval(values: Float[np.ndarray, " numbers"]) -> Estimate:

@@ -19,7 +19,7 @@ _Returns = Float[np.ndarray, " evaluations"]
 
 
 def on_grid(steps: _Steps, returns: _Returns, grid: Shaped[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
-    """Return the curve at the grid's steps, never interpolated: the last evaluation before or at each, NaN before the first."""
+    """Return the curve at the grid's steps: the last evaluation until each, not interpolated; NaN before the first."""
     place = np.searchsorted(steps, grid, side="right") - 1
     return np.where(place >= 0, returns[np.maximum(place, 0)], np.nan)
 
@@ -45,7 +45,7 @@ def area(steps: _Steps, scores: _Returns, horizon: int) -> float:
 
 
 def steps_to_reach(steps: _Steps, returns: _Returns, threshold: float, horizon: int) -> float:
-    """Return the environment steps of the first evaluation at or above the threshold; infinity if none is, never to be averaged."""
+    """Return the environment steps of the first evaluation at or above the threshold; infinity (censored) if none is."""
     reached = (returns >= threshold) & (steps <= horizon)
     return float(steps[np.argmax(reached)]) if reached.any() else float("inf")
 

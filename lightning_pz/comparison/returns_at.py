@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,20 +32,16 @@ class ReturnsAt:
 def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[ReturnsAt]:
     """Return every task after each number of steps that some contender's budget reaches.
 
-    A contender whose budget ends before, or that has a run without a finite return by then, takes no part. The seed is of
-    the permutation test.
+    A contender whose budget ends before, or with a run that has no finite return by then, takes no part.
     """
     found = []
-    for task in tasks:
-        for steps in at:
-            returns = {
-                entry.contender: np.array([on_grid(run.steps, run.returns, np.array([steps]))[0] for run in entry.runs])
-                for entry in task.entries
-                if entry.budget >= steps
-            }
-            returns = {name: values for name, values in returns.items() if np.isfinite(values).all()}
-            if not returns:
-                continue
+    for task, steps in itertools.product(tasks, at):
+        present = [entry for entry in task.entries if entry.budget >= steps]
+        returns = {
+            entry.contender: np.array([on_grid(run.steps, run.returns, np.array([steps]))[0] for run in entry.runs])
+            for entry in present
+        }
+        if returns := {name: values for name, values in returns.items() if np.isfinite(values).all()}:
             estimates = {name: estimate([values]) for name, values in returns.items()}
             leader = max(estimates, key=lambda name: estimates[name].value)
             alike = {name for name, own in returns.items() if permutation_p(returns[leader], own, seed) > 1 - LEVEL}
@@ -53,10 +50,7 @@ def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[Retu
 
 
 def returns_at_table(found: Sequence[ReturnsAt]) -> Table:
-    """Return a row per task and number of steps with a column per contender.
-
-    The highest number of a row is bold; `~` marks those not shown to differ from it.
-    """
+    """Return a row per task and steps, a column per contender: the highest bold, `~` at those not shown to differ."""
     names = list(dict.fromkeys(name for one in found for name in one.returns))
 
     def cell(one: ReturnsAt, name: str) -> str:

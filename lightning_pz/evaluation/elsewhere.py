@@ -20,28 +20,17 @@ from lightning_pz.policy import act_shared, policy_chunk, restandardize
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool
 
-POLICIES = 2000
-"""Policies of a pool that are encoded and decoded, at most."""
+POLICIES = 2000  # of a pool that are encoded and decoded, at most
 
 
 @torch.no_grad()
 def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIES) -> dict[int, float]:
-    """Return the FVU of policies of a pool, by the number of leading latents kept, on the test states of that pool.
+    """Return the FVU of at most so many policies of a pool, by the number of leading latents kept, on its test states.
 
     The decoder gets the policies as they act, whatever statistics their pool standardizes observations by. On the
     decoder's own pool only held-out policies are taken: first those of its test FVU, then those that chose the checkpoint.
-
-    Args:
-        model: The decoder, with its encoder.
-        pool: Of the same environment and layout.
-        policies: At most so many.
-
-    Returns:
-        By latent size: all of them for a nested bottleneck, else k alone. 0 is perfect, 1 no better than the mean of
-        these policies, and more is worse than that.
-
-    Raises:
-        UserError: A pool of another environment or layout.
+    Sizes are all of a nested bottleneck, else k alone. 0 is perfect, 1 no better than the mean of these policies. A pool
+    of another environment or layout raises `UserError`.
     """
     kinds = (pool.meta["env"]["id"], pool.layout), (model.env["id"], model.layout)
     found, wanted = (f"{env} and widths {layout.sizes} ({layout.activation})" for env, layout in kinds)
@@ -65,12 +54,7 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
 
 
 def to_others(models: Sequence[BehaviorAutoencoder], pools: Sequence[Pool]) -> np.ndarray:
-    """Return for each model the mean FVU over the pools of the others, (models,); NaN where it stands alone.
-
-    Args:
-        models: In the order of their pools.
-        pools: The pool of each, equal ones where models share it.
-    """
+    """Return each model's mean FVU over the pools of the others, (models,), given the pool of each; NaN without others."""
     found = []
     for model, own in zip(models, pools, strict=True):
         others = {pool.digest: pool for pool in pools if pool.digest != own.digest}.values()

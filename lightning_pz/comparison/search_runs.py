@@ -114,26 +114,15 @@ def read_search(folder: Path) -> SearchRun:
     task, algorithm = summary["task"], summary["algorithm"]
     tag = re.fullmatch(rf"{algorithm}-(.+)-seed{summary['seed']}(-\d+)?", folder.name)
     mark = re.search(r"-from-.+-([0-9a-f]{8})", folder.name)
+    final = summary[f"{task}/return"]
     return SearchRun(
-        folder=folder,
-        env=env_name(summary["env"]),
-        env_id=summary["env"],
-        policy=summary["policy"],
-        task=task,
-        algorithm=algorithm,
+        folder, env_name(summary["env"]), summary["env"], summary["policy"], task, algorithm,
         tag=tag[1] if tag else f"{summary['policy']}-k{summary['latent_dim']}",
-        seed=int(summary["seed"]),
-        budget=int(summary["budget"]),
-        env_steps=int(summary["env_steps"]),
-        seconds=float(summary["seconds"]),
-        final=math.nan if summary[f"{task}/return"] is None else float(summary[f"{task}/return"]),
-        steps=steps,
-        returns=returns,
-        settings=settings,
-        label=search_label(search, mark[1] if mark else ""),
-        checkpoint=summary.get("checkpoint", ""),
-        identity=identity,
-    )
+        seed=int(summary["seed"]), budget=int(summary["budget"]), env_steps=int(summary["env_steps"]),
+        seconds=float(summary["seconds"]), final=math.nan if final is None else float(final),
+        steps=steps, returns=returns, settings=settings, label=search_label(search, mark[1] if mark else ""),
+        checkpoint=summary.get("checkpoint", ""), identity=identity,
+    )  # fmt: skip
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
@@ -173,15 +162,14 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
 
 def _checkpoint_notes(runs: Sequence[SearchRun]) -> list[str]:
     """Return words that distinguish the checkpoint of each run from those of other contenders of the same algorithm."""
-    kinds = [(run.fit[0], run.label) for run in runs]
-    own = {}
-    for kind in set(kinds):
-        members = [run for run, other in zip(runs, kinds, strict=True) if other == kind]
-        seeds = all(run.fit[1] == str(run.seed) for run in members)
-        own[kind] = seeds and len({run.tag for run in members}) > 1
+    kinds: dict[tuple[str, str], list[SearchRun]] = {}
+    for run in runs:
+        kinds.setdefault((run.fit[0], run.label), []).append(run)
+    several = {kind for kind, members in kinds.items() if len({run.tag for run in members}) > 1}
+    own = {kind for kind in several if all(run.fit[1] == str(run.seed) for run in kinds[kind])}
     return [
-        size if own[size, label] or not mark else f"{size}, {'seed ' * (len(mark) < 8)}{mark}"
-        for (size, label), mark in zip(kinds, (run.fit[1] for run in runs), strict=True)
+        size if (size, run.label) in own or not mark else f"{size}, {'seed ' * (len(mark) < 8)}{mark}"
+        for run, (size, mark) in ((run, run.fit) for run in runs)
     ]
 
 
@@ -190,9 +178,9 @@ def _check_contender(name: str, runs: list[SearchRun]) -> None:
     for run in runs:
         _check_equal(f"all runs of {name}", runs[0], run, sorted({*runs[0].settings, *run.settings}))
         if (other := seen.setdefault(run.seed, run.folder)) is not run.folder:
+            both = f"{other} and in {run.folder}"
             raise UserError(
-                f"expected one run of {name} per seed, but seed {run.seed} is in {other} and in {run.folder}: give only "
-                "one of them"
+                f"expected one run of {name} per seed, but seed {run.seed} is in {both}: give only one of them"
             )
 
 

@@ -33,11 +33,7 @@ class Report:
 
 
 def report(folders: Sequence[Path], settings: ReportSettings) -> Report:
-    """Compare the runs below the folders, at any level, and write the report.
-
-    Raises:
-        UserError: The runs cannot be compared.
-    """
+    """Compare the runs below the folders, at any level, and write the report; `UserError` if they cannot be compared."""
     found = find_runs(folders)
     grouped = group_runs(found.runs)
     pools = find_pools(found.runs, [Path(path) for path in settings.evaluation])
@@ -47,8 +43,7 @@ def report(folders: Sequence[Path], settings: ReportSettings) -> Report:
     full = Path(settings.out or _place(root / "report", envs, found)).absolute()
     folder = full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full
     results = rounds(tasks, settings.draws, settings.seed)
-    at = returns_at(tasks, settings.at, settings.seed)
-    made = Report(folder, tasks, results, pools, found, at)
+    made = Report(folder, tasks, results, pools, found, returns_at(tasks, settings.at, settings.seed))
     _write(made)
     return made
 

@@ -169,10 +169,8 @@ def _host() -> str:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it belongs to another user
-        pass
+    except OSError as error:  # any other: it belongs to another user
+        return not isinstance(error, ProcessLookupError)
     return True
 
 

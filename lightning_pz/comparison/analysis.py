@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.statistics import Estimate, estimate, interquartile
-from lightning_pz.comparison.curves import area, normalize, on_grid, steps_to_reach
+from lightning_pz.common.statistics import LEVEL, Estimate, estimate, interquartile
+from lightning_pz.comparison.curves import area, normalize, on_grid, permutation_p, steps_to_reach
 from lightning_pz.comparison.pool_best import PoolBest
 from lightning_pz.comparison.search_runs import SearchRun
 
@@ -75,6 +76,19 @@ class Task:
     def label(self) -> str:
         """Environment and task in one word."""
         return f"{self.env}/{self.name}"
+
+
+@dataclass(frozen=True)
+class ReturnsAt:
+    """All contenders on one task after so many environment steps."""
+
+    task: Task  # the task
+    steps: int  # environment steps
+    returns: dict[str, np.ndarray]  # return of each run's incumbent then, by contender, (runs,)
+    estimates: dict[str, Estimate]  # their interquartile means, by contender
+    leader: str  # the contender with the highest
+    # contenders not shown to differ from the leader (permutation test, p > 0.05), the leader among them
+    alike: frozenset[str]
 
 
 def contenders_of(tasks: Sequence[Task]) -> list[str]:
@@ -153,3 +167,23 @@ def _analyze_task(env: str, name: str, contenders: Mapping[str, Sequence[SearchR
 
     entries = tuple(entry(*pair) for pair in contenders.items())
     return Task(env, name, grid, floor, median is not None, best, best_of, reference, horizons, entries)
+
+
+def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[ReturnsAt]:
+    """Return every task after each number of steps that some contender's budget reaches.
+
+    A contender whose budget ends before, or with a run that has no finite return by then, takes no part.
+    """
+    found = []
+    for task, steps in itertools.product(tasks, at):
+        present = [entry for entry in task.entries if entry.budget >= steps]
+        returns = {
+            entry.contender: np.array([on_grid(run.steps, run.returns, np.array([steps]))[0] for run in entry.runs])
+            for entry in present
+        }
+        if returns := {name: values for name, values in returns.items() if np.isfinite(values).all()}:
+            estimates = {name: estimate([values]) for name, values in returns.items()}
+            leader = max(estimates, key=lambda name: estimates[name].value)
+            alike = {name for name, own in returns.items() if permutation_p(returns[leader], own, seed) > 1 - LEVEL}
+            found.append(ReturnsAt(task, steps, returns, estimates, leader, frozenset(alike | {leader})))
+    return found

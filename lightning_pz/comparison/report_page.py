@@ -10,8 +10,8 @@ import numpy as np
 
 from lightning_pz.common.files import safe_name
 from lightning_pz.common.statistics import FEWEST, UNKNOWN
-from lightning_pz.common.tables import Table, number_form
-from lightning_pz.comparison.analysis import SHARES, Task
+from lightning_pz.common.tables import Table, estimate_text, number_form
+from lightning_pz.comparison.analysis import SHARES, ReturnsAt, Task
 from lightning_pz.comparison.labels import short_steps
 from lightning_pz.comparison.pool_best import PoolBest
 from lightning_pz.comparison.wins import ALONE, FEW, TIE, WIN, Round, Win
@@ -87,6 +87,18 @@ def references_table(tasks: Sequence[Task]) -> Table:
         rows.append([task.label, floor, kind, best, task.best_of, task.pool or "unknown"])
     header = ["task", "floor (score 0)", "which is", "best known (score 1)", "of", "best in the pool [95 %] (range)"]
     return Table(header, rows)
+
+
+def returns_at_table(found: Sequence[ReturnsAt]) -> Table:
+    """Return a row per task and steps, a column per contender: the highest bold, `~` at those not shown to differ."""
+    names = list(dict.fromkeys(name for one in found for name in one.returns))
+
+    def cell(one: ReturnsAt, name: str) -> str:
+        number = estimate_text(one.estimates[name]) if name in one.estimates else ""
+        return f"**{number}**" if name == one.leader else number + " ~" * (name in one.alike)
+
+    rows = [[one.task.label, short_steps(one.steps), *(cell(one, name) for name in names)] for one in found]
+    return Table(["task", "steps", *names], rows)
 
 
 def contenders_csv(tasks: Sequence[Task]) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
@@ -43,13 +42,12 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
     actions = [act_shared(model.layout, chunk, states) for chunk in chunks]
     mean = torch.cat(actions).mean(0)
     sums = ErrorSums(model.bottleneck.prefixes(dense=True))
-
-    def act(latents: Tensor) -> Tensor:
-        return act_shared(model.layout, model.decoder(latents), states)
-
     for chunk, own in zip(chunks, actions, strict=True):
         spread = (own - mean).double().square().flatten(1).sum(1)
-        sums.add_policies(prefix_errors(model.encode(chunk), act, own, sums.sizes), spread)
+        errors = prefix_errors(
+            model.encode(chunk), lambda z: act_shared(model.layout, model.decoder(z), states), own, sums.sizes
+        )
+        sums.add_policies(errors, spread)
     return sums.curve()
 
 

@@ -59,11 +59,8 @@ def recovery_table(found: Sequence[Recovery]) -> Table:
 
 def short_recovery_table(found: Sequence[Recovery], published: Mapping[str, Mapping] | None = None) -> Table:
     """Return a few metrics, and the recovery that a paper reports (by task, policy and latent size), for a terminal."""
-    rows = [[r.task, r.policy, r.latent_dim, len(r.seeds), *map(r.values.get, _SHOWN)] for r in found]
-    if published:
-        rows = [
-            [*row, published.get(r.task, {}).get(r.policy, {}).get(r.latent_dim)]
-            for row, r in zip(rows, found, strict=True)
-        ]
+    theirs = [(published or {}).get(r.task, {}).get(r.policy, {}).get(r.latent_dim) for r in found]
+    ours = [[r.task, r.policy, r.latent_dim, len(r.seeds), *map(r.values.get, _SHOWN)] for r in found]
+    rows = [[*row, number] for row, number in zip(ours, theirs, strict=True)] if published else ours
     header = ["task", "policy", "k", "seeds", *_SHOWN, *(["published"] if published else [])]
     return Table(header, rows, {"published": ".2f"})

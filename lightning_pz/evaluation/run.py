@@ -144,9 +144,8 @@ def _read_evaluation(folder: Path, tasks: list[str], config: EvaluateConfig) -> 
     if whole and path.is_file():
         with np.load(path) as kept:
             draws = {task: {metric: kept[f"{task}/{metric}"] for metric in RECOVERY_METRICS} for task in tasks}
-        return Evaluation(folder, summary, draws, found=True)
-    # Draws are missing, or metrics that an earlier version did not know: all are functions of the episodes.
-    values, draws = _measure(read_returns(folder / "returns.csv"), config)
+    else:  # draws are missing, or metrics that an earlier version did not know: all are functions of the episodes
+        values, draws = _measure(read_returns(folder / "returns.csv"), config)
     if not whole:
         summary |= values
         _write_measures(folder, summary, draws)

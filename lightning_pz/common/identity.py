@@ -1,8 +1,7 @@
 """Identities: plain data on which a result depends, with a digest, the first difference of two, and digests of code.
 
-Whatever is found again, resumed or shared is known by the content of all that decides it; names and paths are for people.
-An identity is a mapping of strings, numbers, None, lists and mappings, so that JSON can keep it beside the result and an
-error can name a difference. Imports nothing heavy.
+Whatever is found again, resumed or shared is known by the content of all that decides it, as JSON can keep it; names
+and paths are for people. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ def digest(plain: Any) -> str:
 def first_difference(found: Any, wanted: Any, *, ignore: Sequence[str] = (), known_only: bool = False) -> str | None:
     """Return where two plain values first differ, such as `env.horizon is 5, not 50`, or None if they are equal.
 
-    Dotted keys in `ignore` do not count, nor what is below them; with `known_only`, nor do keys that `found` lacks, for
-    files of an earlier version.
+    Dotted keys in `ignore` do not count, nor what is below them; with `known_only`, nor do keys that `found` lacks.
     """
     ours, theirs = (json.loads(json.dumps(value)) for value in (found, wanted))
     return _difference("", ours, theirs, tuple(ignore), known_only)

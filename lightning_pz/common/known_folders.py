@@ -1,7 +1,4 @@
-"""Folders of results, found again by their identity whatever they are called; two results never share a folder.
-
-A second result of the same name gets a number behind it. Imports nothing heavy.
-"""
+"""Folders of results, found again by their identity; a second result of a name gets a number. Imports nothing heavy."""
 
 from __future__ import annotations
 

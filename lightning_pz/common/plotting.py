@@ -25,12 +25,12 @@ class Look(NamedTuple):
     marker: str
 
 
+# Looks that stay distinct in gray print.
 LOOKS = (
     Look(BLUE, "-", "o"), Look(ORANGE, _DASHED, "s"), Look(GREEN, _DASH_DOT, "D"), Look(RED, (0, (3, 1.2)), "^"),
     Look(PURPLE, (0, (8, 2, 1, 2, 1, 2)), "v"), Look(SKY, (0, (10, 3)), "P"), Look(GRAY, _DOTTED, "*"),
     Look(BROWN, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "X"), Look(BLACK, (0, (1, 3)), "<"), Look(OLIVE, "-", ">"),
 )  # fmt: skip
-"""Looks that stay distinct in gray print."""
 
 
 def look(place: int) -> Look:

@@ -1,7 +1,6 @@
 """The folder of one run: settings and identity at its beginning, state on the way, summary last.
 
-`config.yaml` has every setting, `identity.json` all that decides the result and `identity` its digest, and `state.pt`, of
-an unfinished run, its state. `summary.json` is written last. `known_folders` finds and claims such folders.
+They are `config.yaml`, `identity.json` with its digest in `identity`, `state.pt` and `summary.json`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Tables shown as Markdown, as CSV and at the console.
-
-A cell is text, a number, an `Estimate`, or None for an empty one. Numbers keep all digits in CSV and are rounded elsewhere.
-"""
+"""Tables of text, numbers, `Estimate`s and None, shown as Markdown, at the console, and with all digits as CSV."""
 
 from __future__ import annotations
 

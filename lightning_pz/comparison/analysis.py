@@ -99,10 +99,7 @@ def contenders_of(tasks: Sequence[Task]) -> list[str]:
 def analyze(
     grouped: Mapping[tuple[str, str], Mapping[str, Sequence[SearchRun]]], pools: Mapping[str, PoolBest]
 ) -> list[Task]:
-    """Return every task's numbers, from runs by (environment, task) and contender, and pools by environment.
-
-    Raises `UserError` where no evaluation of a task is finite.
-    """
+    """Return every task's numbers, from runs by (environment, task) and contender; `UserError` where no return is finite."""
     return [_analyze_task(env, name, members, pools.get(env)) for (env, name), members in grouped.items()]
 
 
@@ -170,10 +167,7 @@ def _analyze_task(env: str, name: str, contenders: Mapping[str, Sequence[SearchR
 
 
 def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[ReturnsAt]:
-    """Return every task after each number of steps that some contender's budget reaches.
-
-    A contender whose budget ends before, or with a run that has no finite return by then, takes no part.
-    """
+    """Return every task after each number of steps, with the contenders whose budget and finite returns reach it."""
     found = []
     for task, steps in itertools.product(tasks, at):
         present = [entry for entry in task.entries if entry.budget >= steps]

@@ -1,7 +1,7 @@
 """Measures how well a decoder gives policies of pools that it was not trained on.
 
-Held-out policies of a random pool are fresh draws, so its held-out FVU holds for any other such pool. Those of a grown pool
-descend from the same searches as the training policies; only a pool grown anew shows what unrelated policies lose.
+Held-out policies of a random pool are fresh draws. Those of a grown pool descend from the same searches as the training
+policies; only a pool grown anew shows what unrelated policies lose.
 """
 
 from __future__ import annotations

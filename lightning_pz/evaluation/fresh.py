@@ -1,8 +1,4 @@
-"""Measures the best policies again, on episodes that did not choose them.
-
-The largest of many noisy means is too large: of 2,000 policies on ten episodes the best looks better than it is. A search
-must beat the policy, not its luck.
-"""
+"""Measures the best policies again, on episodes that did not choose them: the largest of noisy means is too large."""
 
 from __future__ import annotations
 

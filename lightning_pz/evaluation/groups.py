@@ -133,16 +133,10 @@ def play_groups(
     model: BehaviorAutoencoder, pool: Pool, tasks: Mapping[str, TaskFunction], config: EvaluateConfig, shared: Path,
     decides: Mapping[str, Any], *, progress: bool = False,
 ) -> Plays:  # fmt: skip
-    """Play all four groups, those that do not depend on the checkpoint only once for a pool.
+    """Play all four groups; a task that returns no rewards raises `UserError`.
 
-    Args:
-        model: The trained autoencoder.
-        pool: The pool it was trained on.
-        tasks: Reward functions by name; what is no reward raises `UserError`.
-        config: What to play.
-        shared: Folder where the returns of `pool` and `random` are kept for the next checkpoint.
-        decides: What else decides an episode, as plain data: the environment as it is, the sources of the tasks, versions.
-        progress: Draw progress bars.
+    What does not depend on the checkpoint, `pool` and `random`, is played once for a pool and kept in the folder
+    `shared`. `decides` is what else decides an episode, as plain data: environment, sources of the tasks, versions.
     """
     spec, network = EnvSpec.from_dict(model.env), model.policy
 
@@ -214,11 +208,7 @@ def write_returns(plays: Plays, path: Path) -> None:
 
 
 def read_returns(path: Path) -> Plays:
-    """Read what `write_returns` wrote; latents are not in it.
-
-    Raises:
-        UserError: The file is cut off or something else.
-    """
+    """Read what `write_returns` wrote; latents are not in it. `UserError` if the file is cut off or something else."""
     try:
         with path.open(newline="") as file:
             header, *lines = list(csv.reader(file))

@@ -5,8 +5,8 @@ with an invalid episode (NaN) is left out of every metric; callers count those.
 
 References:
     The ratios are those of Tenedini et al., arXiv 2509.22566, with the two readings of "recovery" kept apart.
-    Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The bootstrap of
-    a maximum cannot exceed the maximum that was seen, so intervals of the best are short at the top.
+    Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. That of a maximum
+    cannot exceed the maximum that was seen, so intervals of the best are short at the top.
 """
 
 from __future__ import annotations
@@ -32,10 +32,7 @@ _RESAMPLED = ("pool", "latents", "random")
 
 
 def recovery_best(pool: _Means, decoded: _Means) -> float:
-    """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; 1 is as good as the pool.
-
-    NaN where all policies of the better half earn the same, but for rounding.
-    """
+    """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; NaN if none exceeds it."""
     floor = float(np.median(pool))
     return quotient(float(decoded.max()) - floor, float(pool.max()) - floor, _size(pool))
 

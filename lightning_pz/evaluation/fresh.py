@@ -38,14 +38,12 @@ def champions(
 ) -> dict[str, dict[str, Champion]]:  # fmt: skip
     """Play the policies that `played` calls best, of the pool and of the decoded latents, again, by group and task."""
     rows, spec = held_out_rows(model, pool, config.policies), EnvSpec.from_dict(model.env)
+    latents = torch.from_numpy(played.latents["latents"])
     found: dict[str, dict[str, Champion]] = {}
     for group in FRESH:
         best = {task: best_of(played.returns[group][task]) for task in tasks}
         numbers = np.unique(list(best.values()))  # one policy may be the best on several tasks
-        if group == "pool":
-            params = pool.params(rows[numbers])
-        else:
-            params = model.decoder(torch.from_numpy(played.latents["latents"][numbers]))
+        params = pool.params(rows[numbers]) if group == "pool" else model.decoder(latents[numbers])
         if progress:
             print(f"  best of {group}: {len(numbers)} policies x {config.fresh_episodes} fresh episodes", flush=True)
         seeds = fresh_seeds(config)

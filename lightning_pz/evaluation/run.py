@@ -34,7 +34,7 @@ from lightning_pz.evaluation.groups import (
     play_groups,
     read_returns,
     write_returns,
-)  # fmt: skip
+)
 from lightning_pz.evaluation.metrics import RECOVERY_METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.policy.saved import policy_file
 from lightning_pz.pool.store import Pool

@@ -2,7 +2,7 @@
 
 Every interval of a mean is one of Student's kind, which covers the truth about as often as it says from four numbers
 on (`python -m sweeps coverage` measures it). The percentile bootstrap does not: of a mean over five normal numbers it
-covers 83 % where 95 % was meant. Two or three numbers, whose Student interval says nothing, have a range; one has none.
+covers 83 % where 95 % was meant. Two or three numbers, whose Student interval says nothing, have a range; one has neither.
 
 References:
     Interquartile mean: Agarwal, Schwarzer, Castro, Courville and Bellemare, Deep Reinforcement Learning at the Edge of

@@ -23,12 +23,9 @@ def is_installed(module: str) -> bool:
 
 
 def check_extra(packages: str | Sequence[str], extra: str, why: str) -> None:
-    """Raise `UserError` unless optional packages are installed, with the line that installs them.
+    """Raise `UserError` unless optional modules are installed, with the line that installs them.
 
-    Args:
-        packages: The modules, by the names they are imported under.
-        extra: The extra of lightning_pz that brings them; several are joined by commas.
-        why: What needs them, the subject of the sentence: `--algorithm cmaes`.
+    They come with an extra of lightning_pz, or several joined by commas; `why` is the subject: `--algorithm cmaes`.
     """
     wanted = [packages] if isinstance(packages, str) else packages
     missing = [package for package in wanted if not is_installed(package)]
@@ -62,8 +59,7 @@ def at_least(least: int, values: dict[str, int]) -> None:
             raise UserError(f"--{flag} expects at least {least}, but got {value}")
 
 
-LARGEST_SEED = 2**32 - 1
-"""The largest seed that NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take."""
+LARGEST_SEED = 2**32 - 1  # that NumPy, PyTorch, Gymnasium and Stable-Baselines3 all take
 
 
 def seeds(values: dict[str, int], count: int = 1) -> None:

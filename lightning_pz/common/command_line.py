@@ -65,7 +65,10 @@ class CommandParser(ArgumentParser):
 
     def help_of(self, section: str) -> str:
         """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`."""
-        defaults = {**_flat(self.get_defaults().as_dict()), **_flat(self._read_shipped())}
+        import yaml
+
+        shipped = yaml.safe_load(self._shipped.read_text(encoding="utf-8")) if self._shipped else None
+        defaults = flat_settings(self.get_defaults().as_dict()) | flat_settings(shipped or {})
         actions = [a for a in self._actions if a.help != argparse.SUPPRESS and (a.option_strings or "." not in a.dest)]
         parents = set(_with_parents(_section(action) for action in actions))
         sections: dict[str, list[argparse.Action]] = {}
@@ -98,11 +101,6 @@ class CommandParser(ArgumentParser):
             lines += textwrap.wrap(head, _WIDTH, subsequent_indent=" " * _INDENT)
         return "\n".join([*lines, ""])
 
-    def _read_shipped(self) -> dict[str, Any]:
-        import yaml
-
-        return {} if self._shipped is None else yaml.safe_load(self._shipped.read_text(encoding="utf-8")) or {}
-
 
 class _Help(argparse._HelpAction):
     def __init__(self, **kwargs: Any) -> None:
@@ -128,11 +126,12 @@ def _with_parents(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(".".join(p[:i]) for p in parts for i in range(1, len(p) + 1)))
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted name."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         inner = isinstance(value, Mapping) and bool(value)
-        found |= _flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
+        found |= flat_settings(value, f"{prefix}{key}.") if inner else {prefix + key: value}
     return found
 
 
@@ -151,18 +150,11 @@ def _description(text: str) -> Iterator[str]:
 
 def _entries(actions: Sequence[argparse.Action], defaults: Mapping[str, Any]) -> Iterator[str]:
     for action in actions:
-        metavar = (
-            "FILE"
-            if action.dest == "config"
-            else action.metavar
-            if isinstance(action.metavar, str) and "{" not in action.metavar
-            else None
-        )
         words, choices = _type_words(getattr(action, "_typehint", None))
-        flag = action.option_strings[-1] if action.option_strings else action.dest
-        if flag.endswith("+"):
-            flag = action.option_strings[0]
-        head = f"  {flag} {'' if not action.option_strings else metavar or words}".rstrip()
+        metavar = "FILE" if action.dest == "config" else action.metavar
+        value = metavar if isinstance(metavar, str) and "{" not in metavar else words
+        flags = action.option_strings
+        head = f"  {flags[0 if flags[-1].endswith('+') else -1]} {value}" if flags else f"  {action.dest}"
         notes = [f"one of {', '.join(choices)}"] if choices else []
         default = defaults.get(action.dest, None if action.default == argparse.SUPPRESS else action.default)
         if isinstance(default, list | str | int | float) and default not in ("", [], argparse.SUPPRESS):

@@ -21,8 +21,7 @@ from filelock import FileLock, Timeout
 
 from lightning_pz.common.errors import UserError
 
-_LONGEST_NAME = 120
-"""Letters of a file name made from text; file systems allow 255 bytes, and run names add to it."""
+_LONGEST_NAME = 120  # letters of a file name made from text; file systems allow 255 bytes, and run names add to it
 _MADE_HERE = re.compile(r"(^|-)[0-9a-f]{8}$")
 
 
@@ -35,10 +34,7 @@ def temporary_beside(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path that replaces the file `path` if the block succeeds and vanishes if it fails.
 
-    A reader sees the old content or the new one, never a part. Missing parent folders are made.
-
-    Raises:
-        UserError: The disk is full, or the folder cannot be written to.
+    A reader sees the old content or the new one, never a part. Missing parent folders are made. Raises as `explained`.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +67,7 @@ def write_json(path: Path, plain: Any) -> None:
 def new_folder(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` if the block succeeds and vanishes if it fails.
 
-    Raises:
-        UserError: Not enough free space, the disk fills up on the way, or `target` appears meanwhile with something in it.
+    `UserError`: too little free space, the disk fills up, or `target` appears meanwhile with something in it.
     """
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,10 +121,8 @@ def remove_leftovers(target: Path) -> None:
 def alone(target: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock beside `target`, which need not exist, so that one process at a time works on it.
 
-    The lock file is `.<name>.lock` in its parent folder; the lock of a killed process is free.
-
-    Raises:
-        UserError: Another process holds the lock and `wait` is False, or the folder cannot be written to.
+    The lock file is `.<name>.lock` in its parent folder; the lock of a killed process is free. `UserError` if another
+    process holds it and `wait` is False, or the folder cannot be written to.
     """
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if wait else 0, is_singleton=False)
     try:
@@ -176,10 +169,8 @@ def _host() -> str:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it belongs to another user
-        pass
+    except OSError as error:  # any other: it belongs to another user
+        return not isinstance(error, ProcessLookupError)
     return True
 
 
@@ -193,19 +184,17 @@ def _finite(plain: Any) -> Any:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the errors of a disk into sentences; other errors pass."""
+    """Turn the errors of a disk into a `UserError`; other errors pass."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk is full while writing {path}: make room and run the command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(
-                f"{path} cannot be written ({error.strerror}): give --logs a folder that you may write to"
-            ) from error
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise UserError(
-                f"{path} cannot be made ({error.strerror}): something else lies at {error.filename2 or error.filename}; "
-                "move it away, or give another name"
-            ) from error
+        why, other = error.strerror, error.filename2 or error.filename
+        full = f"the disk is full while writing {path}: make room and run the command again"
+        closed = f"{path} cannot be written ({why}): give --logs a folder that you may write to"
+        taken = f"{path} cannot be made ({why}): something else lies at {other}; move it away, or give another name"
+        sentences = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), full)
+        sentences |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), closed)
+        sentences |= dict.fromkeys((errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR), taken)
+        if error.errno in sentences:
+            raise UserError(sentences[error.errno]) from error
         raise

@@ -1,8 +1,7 @@
 """Identities: plain data on which a result depends, with a digest, the first difference of two, and digests of code.
 
-Whatever is found again, resumed or shared is known by the content of all that decides it; names and paths are for people.
-An identity is a mapping of strings, numbers, None, lists and mappings, so that JSON can keep it beside the result and an
-error can name a difference. Imports nothing heavy.
+Whatever is found again, resumed or shared is known by the content of all that decides it, as JSON can keep it; names
+and paths are for people. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ def digest(plain: Any) -> str:
 def first_difference(found: Any, wanted: Any, *, ignore: Sequence[str] = (), known_only: bool = False) -> str | None:
     """Return where two plain values first differ, such as `env.horizon is 5, not 50`, or None if they are equal.
 
-    Dotted keys in `ignore` do not count, nor what is below them; with `known_only`, nor do keys that `found` lacks, for
-    files of an earlier version.
+    Dotted keys in `ignore` do not count, nor what is below them; with `known_only`, nor do keys that `found` lacks.
     """
-    return _difference("", _plain(found), _plain(wanted), tuple(ignore), known_only)
+    ours, theirs = (json.loads(json.dumps(value)) for value in (found, wanted))
+    return _difference("", ours, theirs, tuple(ignore), known_only)
 
 
 def source_digest(thing: Callable[..., Any] | type | ModuleType) -> str:
@@ -57,10 +56,7 @@ def is_users_own(module: ModuleType | None) -> bool:
 
 
 def _collect(module: ModuleType | None, seen: dict[str, str], first: bool = False) -> None:
-    if module is None or module.__name__ in seen or not (first or is_users_own(module)):
-        return
-    file = _file(module)
-    if file is None:
+    if module is None or module.__name__ in seen or not (first or is_users_own(module)) or not (file := _file(module)):
         return
     seen[module.__name__] = hashlib.sha256(file.read_bytes()).hexdigest()
     for value in list(vars(module).values()):
@@ -76,10 +72,6 @@ def _file(module: ModuleType | None) -> Path | None:
         return Path(source).resolve(strict=True) if source else None
     except (TypeError, OSError):
         return None
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
 
 
 def _difference(place: str, found: Any, wanted: Any, ignore: tuple[str, ...], known_only: bool) -> str | None:

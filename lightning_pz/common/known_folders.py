@@ -1,7 +1,4 @@
-"""Folders of results, found again by their identity whatever they are called; two results never share a folder.
-
-A second result of the same name gets a number behind it. Imports nothing heavy.
-"""
+"""Folders of results, found again by their identity; a second result of a name gets a number. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -21,14 +18,10 @@ WHOLE, SHORT = "identity.json", "identity"
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything that decides a result.
-
-    Attributes:
-        content: Plain data.
-        earlier: Digests by which earlier versions knew the very same result, unless they omitted something that matters.
-    """
+    """Everything that decides a result, as plain data."""
 
     content: Mapping[str, Any]
+    # digests by which earlier versions knew the very same result, unless they omitted something that matters
     earlier: tuple[str, ...] = ()
 
     @property
@@ -44,7 +37,10 @@ class Identity:
 
     def is_of(self, folder: Path) -> bool:
         """Return whether a folder holds this result, or is marked as the place for it."""
-        return _mark(folder) in (self.digest, *self.earlier)
+        try:
+            return (folder / SHORT).read_text().strip() in (self.digest, *self.earlier)
+        except (OSError, ValueError):
+            return False
 
     def difference(self, folder: Path) -> str | None:
         """Return the first difference to what a folder holds, such as `budget is 5, not 50`; None if it is not known."""
@@ -65,7 +61,12 @@ def find(parents: Sequence[Path], name: str, identity: Identity) -> Path:
             if identity.is_of(mark.parent):
                 return mark.parent
     names = (name if number == 1 else f"{name}-{number:03d}" for number in itertools.count(1))
-    return next(folder for folder in (parents[0] / one for one in names) if _is_free(folder))
+    # A free folder has nothing in it but locks and other hidden files.
+    return next(
+        folder
+        for folder in (parents[0] / one for one in names)
+        if not folder.exists() or (folder.is_dir() and all(entry.name.startswith(".") for entry in folder.iterdir()))
+    )
 
 
 def claim(parents: Sequence[Path], name: str, identity: Identity) -> Path:
@@ -75,17 +76,3 @@ def claim(parents: Sequence[Path], name: str, identity: Identity) -> Path:
         if not identity.is_of(folder):
             identity.write(folder)
     return folder
-
-
-def _mark(folder: Path) -> str | None:
-    try:
-        return (folder / SHORT).read_text().strip()
-    except (OSError, ValueError):
-        return None
-
-
-def _is_free(folder: Path) -> bool:
-    """Return whether nothing lies there but locks and other hidden files."""
-    if not folder.is_dir():
-        return not folder.exists()
-    return all(entry.name.startswith(".") for entry in folder.iterdir())

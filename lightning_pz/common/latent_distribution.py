@@ -12,10 +12,8 @@ from torch import Tensor
 from lightning_pz.common.checks import LATENTS, one_of
 from lightning_pz.common.errors import UserError
 
-ENCODINGS = 2048
-"""Latents of training policies that a checkpoint keeps, at most."""
-BANDWIDTH = 0.3
-"""Standard deviation of the kernel around each of them, in that of all latents in the same direction."""
+ENCODINGS = 2048  # latents of training policies that a checkpoint keeps, at most
+BANDWIDTH = 0.3  # standard deviation of the kernel around each, in that of all latents in the same direction
 
 
 @dataclass(frozen=True)
@@ -27,20 +25,14 @@ class LatentDistribution:
     wherever it falls, also where the pool is several clusters with nothing between them, as grown pools are. A draw of the
     kind `gaussian` is `mean + L e`.
 
-    Attributes:
-        mean: Mean of the latents, (k,).
-        covariance: Their covariance, (k, k).
-        encodings: Some of them, (n, k); none are needed for `gaussian`.
-        kind: One of `LATENTS`.
-
     References:
         Parzen, "On estimation of a probability density function and mode", 1962; the draw is Efron's smoothed bootstrap.
     """
 
-    mean: Float[Tensor, " latent"]
+    mean: Float[Tensor, " latent"]  # of the latents
     covariance: Float[Tensor, "latent latent"]
-    encodings: Float[Tensor, "encodings latent"] | None = None
-    kind: str = "gaussian"
+    encodings: Float[Tensor, "encodings latent"] | None = None  # some latents; none are needed for `gaussian`
+    kind: str = "gaussian"  # one of `LATENTS`
 
     def __post_init__(self) -> None:
         one_of("latents", self.kind, LATENTS)

@@ -25,12 +25,12 @@ class Look(NamedTuple):
     marker: str
 
 
+# Looks that stay distinct in gray print.
 LOOKS = (
     Look(BLUE, "-", "o"), Look(ORANGE, _DASHED, "s"), Look(GREEN, _DASH_DOT, "D"), Look(RED, (0, (3, 1.2)), "^"),
     Look(PURPLE, (0, (8, 2, 1, 2, 1, 2)), "v"), Look(SKY, (0, (10, 3)), "P"), Look(GRAY, _DOTTED, "*"),
     Look(BROWN, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "X"), Look(BLACK, (0, (1, 3)), "<"), Look(OLIVE, "-", ">"),
 )  # fmt: skip
-"""Looks that stay distinct in gray print."""
 
 
 def look(place: int) -> Look:
@@ -42,15 +42,7 @@ def look(place: int) -> Look:
 def panels(
     rows: int = 1, columns: int = 1, *, width: float = 5.0, height: float = 3.6, ratios: tuple[float, ...] | None = None
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure and its axes, (rows, columns), without frames at the top and on the right.
-
-    Args:
-        rows: Rows of axes.
-        columns: Columns of axes.
-        width: Of the figure, in inches.
-        height: Of the figure, in inches.
-        ratios: Widths of the columns; equal if None.
-    """
+    """Return a figure, sized in inches, and its axes, (rows, columns), without frames at the top and on the right."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, width_ratios=ratios)
     for one in axes.flat:
@@ -70,14 +62,7 @@ def legend(owner: Axes | Figure, *args: Any, **more: Any) -> None:
 
 
 def save_figure(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png",), dpi: int = 150) -> None:
-    """Write a figure, each file whole or not at all.
-
-    Args:
-        figure: What to write.
-        stem: Path without suffix.
-        kinds: Suffixes, `png` or `pdf`. Equal figures are equal files.
-        dpi: Dots per inch of a PNG.
-    """
+    """Write a figure to a path without suffix, as `png` or `pdf`, whole or not at all; equal figures are equal files."""
     for kind in kinds:
         metadata = {"CreationDate": None} if kind == "pdf" else None
         with replacing(stem.with_name(f"{stem.name}.{kind}")) as temporary:

@@ -1,7 +1,6 @@
 """The folder of one run: settings and identity at its beginning, state on the way, summary last.
 
-`config.yaml` has every setting, `identity.json` all that decides the result and `identity` its digest, and `state.pt`, of
-an unfinished run, its state. `summary.json` is written last. `known_folders` finds and claims such folders.
+They are `config.yaml`, `identity.json` with its digest in `identity`, `state.pt` and `summary.json`.
 """
 
 from __future__ import annotations
@@ -22,12 +21,7 @@ from lightning_pz.common.known_folders import Identity
 
 
 class RunFolder:
-    """One run on disk.
-
-    Args:
-        path: The folder.
-        identity: All that decides the run's result.
-    """
+    """One run on disk: its folder, and all that decides its result."""
 
     def __init__(self, path: Path, identity: Identity) -> None:
         self.path, self.identity = path, identity
@@ -41,11 +35,7 @@ class RunFolder:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run, or None.
-
-        Raises:
-            UserError: It is cut off or something else.
-        """
+        """The summary of a finished run, or None; `UserError` if it is cut off or something else."""
         path = self.path / "summary.json"
         try:
             return json.loads(path.read_text()) if path.is_file() else None
@@ -72,13 +62,9 @@ class RunFolder:
             torch.save(state, temporary)
 
     def load_state(self, types: Sequence[type | tuple[type, str]]) -> dict[str, Any] | None:
-        """Return the saved state, or None if there is none.
+        """Return the saved state, or None if there is none; `UserError` if the file is broken.
 
-        Args:
-            types: Classes that the state may hold, with the dotted name under which each was saved if it has moved.
-
-        Raises:
-            UserError: The file is broken.
+        `types` are classes that the state may hold, with the dotted name under which each was saved if it has moved.
         """
         path = self.path / "state.pt"
         if not path.is_file():

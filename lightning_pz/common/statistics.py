@@ -2,8 +2,7 @@
 
 Every interval of a mean is one of Student's kind, which covers the truth about as often as it says from four numbers
 on (`python -m sweeps coverage` measures it). The percentile bootstrap does not: of a mean over five normal numbers it
-covers 83 % where 95 % was meant. Two or three numbers have a Student interval so wide that it says nothing; for them
-the range is told, and called a range. One number has neither.
+covers 83 % where 95 % was meant. Two or three numbers, whose Student interval says nothing, have a range; one has neither.
 
 References:
     Interquartile mean: Agarwal, Schwarzer, Castro, Courville and Bellemare, Deep Reinforcement Learning at the Edge of
@@ -24,11 +23,9 @@ from jaxtyping import Float
 from scipy.special import stdtr, stdtrit
 from scipy.stats import trim_mean
 
-Numbers = np.ndarray | np.number
-"""Arrays, and what numpy makes of arrays of no dimension."""
+Numbers = np.ndarray | np.number  # arrays, and what numpy makes of arrays of no dimension
 LEVEL = 0.95
-FEWEST = 4
-"""Numbers from which on a mean has an interval; fewer have a range."""
+FEWEST = 4  # numbers from which on a mean has an interval; fewer have a range
 STUDENT, RANGE, BOOTSTRAP, NONE = "student", "range", "bootstrap", "none"
 """Kinds of what stands beside a number: a 95 % interval by Student's t, the lowest and highest number, a 95 % interval
 by percentiles over a resampled population, or nothing."""
@@ -82,12 +79,12 @@ class Spread(NamedTuple):
     freedom: Numbers
 
 
-def ends_are(kinds: Collection[str]) -> str:
-    """Return in words what the ends of several numbers are, for a caption; empty where there are none."""
+def ends_are(kinds: Collection[str], form: str = "{}") -> str:
+    """Return in words what the ends of several numbers are, in a caption's form; empty where there are none."""
     interval, span = bool({STUDENT, BOOTSTRAP} & set(kinds)), RANGE in kinds
-    if interval and span:
-        return f"95 % interval, of fewer than {FEWEST} the range"
-    return "95 % interval" if interval else "range" if span else ""
+    both = f"95 % interval, of fewer than {FEWEST} the range"
+    words = both if interval and span else "95 % interval" if interval else "range"
+    return form.format(words) if interval or span else ""
 
 
 def mean_interval(values: Float[np.ndarray, " numbers"]) -> Estimate:
@@ -126,10 +123,6 @@ def share(part: Float[np.ndarray, " pairs"], whole: Float[np.ndarray, " pairs"])
     """Return the mean of `part` over the mean of `whole` with Fieller's interval, or below four pairs the range of ratios.
 
     None where the mean of `whole` is not clearly above 0: a share of nothing, or of a loss, means nothing.
-
-    Args:
-        part: What is left of each, in the unit of `whole`.
-        whole: What it is left of; pairs belong together.
     """
     below = mean_interval(whole)
     if not (below.low > 0 and np.isfinite(part).all()):
@@ -162,21 +155,17 @@ def iqm(values: Float[np.ndarray, "runs ..."]) -> np.ndarray:
 
 
 def interquartile(strata: Sequence[Float[np.ndarray, "_ ..."]]) -> tuple[Numbers, Numbers, Numbers, str]:
-    """Return the interquartile mean over the runs of all strata with its ends, each (...), and their kind.
-
-    Args:
-        strata: Values of each stratum, the runs of one task, (runs, ...); runs may differ in number.
-    """
+    """Return the interquartile mean over the runs of all strata, (runs, ...) each, with its ends and their kind."""
     everything = np.concatenate(list(strata))
-    found = spread(strata)
+    value, error, freedom = spread(strata)
     if len(everything) - len(strata) >= FEWEST - 1:
-        half = _quantile(found.freedom) * found.error
-        return found.value, found.value - half, found.value + half, STUDENT
+        half = _quantile(freedom) * error
+        return value, value - half, value + half, STUDENT
     if len(strata) == 1 and len(everything) > 1:
         # A NaN of one run hides the range, as it hides the mean.
-        hidden = np.where(np.isnan(found.value), np.nan, 0.0)
-        return found.value, everything.min(axis=0) + hidden, everything.max(axis=0) + hidden, RANGE
-    return found.value, np.full_like(found.value, np.nan), np.full_like(found.value, np.nan), NONE
+        hidden = np.where(np.isnan(value), np.nan, 0.0)
+        return value, everything.min(axis=0) + hidden, everything.max(axis=0) + hidden, RANGE
+    return value, np.full_like(value, np.nan), np.full_like(value, np.nan), NONE
 
 
 def estimate(strata: Sequence[Float[np.ndarray, " _"]]) -> Estimate:
@@ -201,11 +190,7 @@ def probability_above(one: Float[np.ndarray, " ours"], other: Float[np.ndarray, 
     """Return how sure it is that one contender's interquartile mean exceeds the other's, 0.5 if they are equal.
 
     It is the level of the one-sided Student interval of the difference that ends at 0; NaN if one has a single run.
-
-    Args:
-        one: A number per run.
-        other: The same of the other contender.
-        paired: Whether the runs belong together one by one (the same seeds).
+    Runs are `paired` if they belong together one by one (the same seeds).
     """
     if min(len(one), len(other)) < 2:
         return math.nan

@@ -1,7 +1,4 @@
-"""Tables shown as Markdown, as CSV and at the console.
-
-A cell is text, a number, an `Estimate`, or None for an empty one. Numbers keep all digits in CSV and are rounded elsewhere.
-"""
+"""Tables of text, numbers, `Estimate`s and None, shown as Markdown, at the console, and with all digits as CSV."""
 
 from __future__ import annotations
 
@@ -22,17 +19,11 @@ _ENDS = ("", "_low", "_high", "_interval")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings.
-
-    Attributes:
-        header: Heading of each column; empty for a console table without headings.
-        rows: Cells of each row, as many as there are headings.
-        formats: Format of a column's numbers outside CSV, by heading; `.4g` for other floats, and for an `Estimate` the
-            digits that `estimate_text` chooses.
-    """
+    """Rows under headings; a console table may have none."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
+    # of a column's numbers outside CSV, by heading; else `.4g` for floats, and what `estimate_text` chooses
     formats: Mapping[str, str] = field(default_factory=dict)
 
     def only(self, headings: Collection[str]) -> Table:
@@ -57,15 +48,15 @@ class Table:
         )
         for row in self.rows:
             cells = [(cell or [None] * len(_ENDS)) if four else [cell] for cell, four in zip(row, wide, strict=True)]
-            writer.writerow([_finite(number) for cell in cells for number in cell])
+            numbers = [number for cell in cells for number in cell]
+            writer.writerow([None if isinstance(x, float) and not math.isfinite(x) else x for x in numbers])
         return file.getvalue()
 
     def console(self, names: int = 1) -> str:
         """Return the table for a terminal, two spaces between columns.
 
-        Args:
-            names: The first so many columns are flush left, and cut in the middle where lines are wider than the
-                terminal; the others are flush right and stay whole.
+        The first `names` columns are flush left, and cut in the middle where lines are wider than the terminal; the
+        others are flush right and stay whole.
         """
         lines = self._lines()
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -89,12 +80,9 @@ class Table:
 
 
 def estimate_text(found: Estimate, form: str = "", unit: str = "") -> str:
-    """Return a number with its interval or range, if it has one; `none` where there is no number.
+    """Return a number and its unit with its interval or range, if it has one; `none` where there is no number.
 
-    Args:
-        found: The number.
-        form: Format of all three numbers; without it, all have the digits that suit the largest.
-        unit: Text behind the number itself.
+    Without a format, all three numbers have the digits that suit the largest.
     """
     if not math.isfinite(found.value):
         return "none"
@@ -115,10 +103,6 @@ def _text(cell: Any, form: str) -> str:
     if isinstance(cell, float) and not math.isfinite(cell):
         return "none"
     return format(cell, form or (".4g" if isinstance(cell, float) else ""))
-
-
-def _finite(cell: Any) -> Any:
-    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _cut(word: str, width: int) -> str:

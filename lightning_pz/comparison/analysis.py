@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.statistics import Estimate, estimate, interquartile
-from lightning_pz.comparison.curves import area, normalize, on_grid, steps_to_reach
+from lightning_pz.common.statistics import LEVEL, Estimate, estimate, interquartile
+from lightning_pz.comparison.curves import area, normalize, on_grid, permutation_p, steps_to_reach
 from lightning_pz.comparison.pool_best import PoolBest
 from lightning_pz.comparison.search_runs import SearchRun
 
-SHARES = (0.5, 0.75, 0.9, 0.95)
-"""Shares of the way from the floor to the best known return."""
+SHARES = (0.5, 0.75, 0.9, 0.95)  # of the way from the floor to the best known return
 POINTS = 201
 
 
@@ -78,6 +78,19 @@ class Task:
         return f"{self.env}/{self.name}"
 
 
+@dataclass(frozen=True)
+class ReturnsAt:
+    """All contenders on one task after so many environment steps."""
+
+    task: Task  # the task
+    steps: int  # environment steps
+    returns: dict[str, np.ndarray]  # return of each run's incumbent then, by contender, (runs,)
+    estimates: dict[str, Estimate]  # their interquartile means, by contender
+    leader: str  # the contender with the highest
+    # contenders not shown to differ from the leader (permutation test, p > 0.05), the leader among them
+    alike: frozenset[str]
+
+
 def contenders_of(tasks: Sequence[Task]) -> list[str]:
     """Return the names of all contenders, each once."""
     return list(dict.fromkeys(entry.contender for task in tasks for entry in task.entries))
@@ -86,11 +99,7 @@ def contenders_of(tasks: Sequence[Task]) -> list[str]:
 def analyze(
     grouped: Mapping[tuple[str, str], Mapping[str, Sequence[SearchRun]]], pools: Mapping[str, PoolBest]
 ) -> list[Task]:
-    """Return every task's numbers, from runs by (environment, task) and contender, and pools by environment.
-
-    Raises:
-        UserError: No evaluation of a task is finite.
-    """
+    """Return every task's numbers, from runs by (environment, task) and contender; `UserError` where no return is finite."""
     return [_analyze_task(env, name, members, pools.get(env)) for (env, name), members in grouped.items()]
 
 
@@ -100,12 +109,8 @@ def aggregate_area(entries: Sequence[Entry], horizons: Sequence[int]) -> Estimat
 
 
 def balanced(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Cut each task's runs, (runs, ...), to the first n, n the smallest number of runs on a task.
-
-    A task with more seeds would weigh more than the others, and contenders that have more seeds on easy tasks would
-    look better for it.
-    """
-    fewest = min(len(stratum) for stratum in strata)
+    """Cut each task's runs, (runs, ...), to the smallest number of runs on a task, so that no task weighs more."""
+    fewest = min(map(len, strata))
     return [stratum[:fewest] for stratum in strata]
 
 
@@ -129,61 +134,50 @@ def _analyze_task(env: str, name: str, contenders: Mapping[str, Sequence[SearchR
         )
     worst = float(finite.min())
     firsts = np.concatenate([run.returns[:1] for run in runs])
-    median = None if pool is None else pool.median.get(name)
+    median, reference = (pool.median.get(name), pool.best.get(name)) if pool else (None, None)
     floor = float(np.nanmin(np.append(firsts, finite.max()))) if median is None else median
-    reference = None if pool is None else pool.best.get(name)
-    best, best_of = _best(contenders, reference)
+    # Curves count, not test episodes: all algorithms play the same evaluation episodes, so a return that one of them
+    # reached there is one that the others could have reached.
+    curved = [(label, run) for label, own in contenders.items() for run in own if np.isfinite(run.returns).any()]
+    peaks = [(float(np.nanmax(run.returns)), f"{label}, seed {run.seed}") for label, run in curved]
+    best, best_of = max(peaks + ([(reference.value, "the pool")] if reference else []), key=lambda pair: pair[0])
+    # Without a best known return above the floor there is no way to go a share of.
+    levels = {share: floor + share * (best - floor) if best > floor else np.inf for share in SHARES}
     horizons = tuple(sorted({run.budget for run in runs}))
     grid = np.linspace(0, horizons[-1], POINTS)
-    entries = tuple(
-        _analyze_contender(contender, members, grid, floor, best, worst, horizons)
-        for contender, members in contenders.items()
-    )
+
+    def entry(contender: str, own: Sequence[SearchRun]) -> Entry:
+        budget = own[0].budget
+        # A policy that turned non-finite ranks last: it counts as the worst return on the task.
+        curves = [(run.steps, np.nan_to_num(run.returns, nan=worst)) for run in own]
+        finals = np.nan_to_num(np.array([run.final for run in own]), nan=worst)
+        on = np.stack([on_grid(*curve, grid) for curve in curves])
+        on[:, grid > budget] = np.nan
+        scores = [(steps, normalize(values, floor, best)) for steps, values in curves]
+        areas = {end: np.array([area(*score, end) for score in scores]) for end in horizons if end <= budget}
+        reach = {s: np.array([steps_to_reach(*curve, up, budget) for curve in curves]) for s, up in levels.items()}
+        invalid = sum(bool(np.isnan(run.returns).any() or np.isnan(run.final)) for run in own)
+        return Entry(
+            contender, tuple(own), budget, normalize(on, floor, best), curve_of([on]), estimate([finals]), areas,
+            {end: estimate([values]) for end, values in areas.items()}, reach, invalid,
+        )  # fmt: skip
+
+    entries = tuple(entry(*pair) for pair in contenders.items())
     return Task(env, name, grid, floor, median is not None, best, best_of, reference, horizons, entries)
 
 
-def _best(contenders: Mapping[str, Sequence[SearchRun]], pool: Estimate | None) -> tuple[float, str]:
-    """Return the best known return and who has it.
-
-    Curves count, not test episodes: all algorithms play the same evaluation episodes, so a return that one of them
-    reached there is one that the others could have reached.
-    """
-    runs = [(name, run) for name, members in contenders.items() for run in members if np.isfinite(run.returns).any()]
-    found = [(float(np.nanmax(run.returns)), f"{name}, seed {run.seed}") for name, run in runs]
-    return max(found + ([(pool.value, "the pool")] if pool else []), key=lambda pair: pair[0])
-
-
-def _analyze_contender(
-    contender: str,
-    runs: Sequence[SearchRun],
-    grid: np.ndarray,
-    floor: float,
-    best: float,
-    worst: float,
-    horizons: tuple[int, ...],
-) -> Entry:
-    budget = runs[0].budget
-    # A policy that turned non-finite ranks last: it counts as the worst return on the task.
-    curves = [(run.steps, np.nan_to_num(run.returns, nan=worst)) for run in runs]
-    finals = np.nan_to_num(np.array([run.final for run in runs]), nan=worst)
-    on = np.stack([on_grid(*curve, grid) for curve in curves])
-    on[:, grid > budget] = np.nan
-    areas = {
-        horizon: np.array([area(steps, normalize(values, floor, best), horizon) for steps, values in curves])
-        for horizon in horizons
-        if horizon <= budget
-    }
-    # Without a best known return above the floor there is no way to go a share of.
-    levels = {share: floor + share * (best - floor) if best > floor else np.inf for share in SHARES}
-    return Entry(
-        contender=contender,
-        runs=tuple(runs),
-        budget=budget,
-        scores=normalize(on, floor, best),
-        curve=curve_of([on]),
-        final=estimate([finals]),
-        areas=areas,
-        area={horizon: estimate([values]) for horizon, values in areas.items()},
-        reach={s: np.array([steps_to_reach(*curve, level, budget) for curve in curves]) for s, level in levels.items()},
-        invalid=sum(bool(np.isnan(run.returns).any() or np.isnan(run.final)) for run in runs),
-    )
+def returns_at(tasks: Sequence[Task], at: Sequence[int], seed: int) -> list[ReturnsAt]:
+    """Return every task after each number of steps, with the contenders whose budget and finite returns reach it."""
+    found = []
+    for task, steps in itertools.product(tasks, at):
+        present = [entry for entry in task.entries if entry.budget >= steps]
+        returns = {
+            entry.contender: np.array([on_grid(run.steps, run.returns, np.array([steps]))[0] for run in entry.runs])
+            for entry in present
+        }
+        if returns := {name: values for name, values in returns.items() if np.isfinite(values).all()}:
+            estimates = {name: estimate([values]) for name, values in returns.items()}
+            leader = max(estimates, key=lambda name: estimates[name].value)
+            alike = {name for name, own in returns.items() if permutation_p(returns[leader], own, seed) > 1 - LEVEL}
+            found.append(ReturnsAt(task, steps, returns, estimates, leader, frozenset(alike | {leader})))
+    return found

@@ -19,10 +19,7 @@ _Returns = Float[np.ndarray, " evaluations"]
 
 
 def on_grid(steps: _Steps, returns: _Returns, grid: Shaped[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
-    """Return the curve at the grid's steps: the last evaluation before or at each, NaN before the first.
-
-    No value is interpolated: between two evaluations the earlier incumbent stands. Steps are environment steps, ascending.
-    """
+    """Return the curve at the grid's steps: the last evaluation until each, not interpolated; NaN before the first."""
     place = np.searchsorted(steps, grid, side="right") - 1
     return np.where(place >= 0, returns[np.maximum(place, 0)], np.nan)
 
@@ -48,10 +45,7 @@ def area(steps: _Steps, scores: _Returns, horizon: int) -> float:
 
 
 def steps_to_reach(steps: _Steps, returns: _Returns, threshold: float, horizon: int) -> float:
-    """Return the environment steps of the first evaluation at or above the threshold; infinity if none is.
-
-    Infinity marks a censored run: it may be ranked and counted, never averaged.
-    """
+    """Return the environment steps of the first evaluation at or above the threshold; infinity (censored) if none is."""
     reached = (returns >= threshold) & (steps <= horizon)
     return float(steps[np.argmax(reached)]) if reached.any() else float("inf")
 
@@ -68,8 +62,7 @@ def permutation_p(one: Float[np.ndarray, " ours"], other: Float[np.ndarray, " th
         return np.asarray(trim_mean(x, 0.25, axis=axis) - trim_mean(y, 0.25, axis=axis))
 
     generator = np.random.default_rng(seed)
-    found = permutation_test((one, other), difference, vectorized=True, n_resamples=9999, rng=generator)
-    return float(found.pvalue)
+    return float(permutation_test((one, other), difference, vectorized=True, n_resamples=9999, rng=generator).pvalue)
 
 
 @functools.cache

@@ -34,11 +34,10 @@ def learning_curves(task: Task, places: dict[str, int]) -> Figure:
         _draw_curve(axes, task.grid, entry.curve, places[entry.contender], label)
     pool = [number for number in task.pool[:3] if np.isfinite(number)] if task.pool else []
     if task.pool is not None:
-        ends = ends_are({task.pool.kind})
-        label = "best in the pool" + (f" ({ends})" if ends else "")
-        axes.axhline(task.pool.value, color=BLACK, linewidth=1, label=label, zorder=2)
-        if task.pool.kind != NONE:
-            low, high = task.pool.low, task.pool.high
+        value, low, high, kind = task.pool
+        label = "best in the pool" + ends_are({kind}, " ({})")
+        axes.axhline(value, color=BLACK, linewidth=1, label=label, zorder=2)
+        if kind != NONE:
             axes.axhspan(low, high, facecolor="none", edgecolor=GRAY, alpha=0.3, hatch="///", linewidth=0)
     bottom, cut = _bottom(task, [task.best, *pool])
     drawn = [values for entry in task.entries for values in (entry.curve.high, entry.curve.value)]
@@ -47,18 +46,16 @@ def learning_curves(task: Task, places: dict[str, int]) -> Figure:
     axes.set_ylim(bottom, top + 0.05 * max(top - bottom, 1e-9))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set(xlabel="environment steps", ylabel="return", title=task.label, xlim=(0, task.grid[-1]))
-    ends = ends_are({entry.curve.kind for entry in task.entries})
-    notes = ["algorithm (seeds)", *([f"band: {ends}"] if ends else [])]
-    _legend(figure, axes, "; ".join([*notes, *([f"curves continue below {bottom:.3g}"] if cut else [])]))
+    band = ends_are({entry.curve.kind for entry in task.entries}, "; band: {}")
+    _legend(figure, axes, "algorithm (seeds)" + band + (f"; curves continue below {bottom:.3g}" if cut else ""))
     return figure
 
 
 def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Figure:
     """Draw all tasks in one: normalized return against the share of the budget, and the areas beneath.
 
-    Left, the interquartile mean over the runs of all tasks, equally many of each; a contender is drawn as far as it was
-    given budget on every task, and once each of its runs has been evaluated. Right, the area under each run's own curve,
-    in the round of the whole budget.
+    Left, the interquartile mean over equally many runs of every task, as far as a contender was given budget on all, and
+    once each of its runs has been evaluated. Right, the area under each run's own curve.
     """
     ranked = sorted(result.standings, key=lambda standing: standing.area.value)
     named = [standing.contender for standing in ranked]
@@ -73,21 +70,19 @@ def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Fi
             # The right side names the others.
             _draw_curve(left, share, curve, place, "" if name in named else name)
     left.set(xlabel="environment steps (% of the budget)", ylabel="normalized return", xlim=(0, 100))
-    band = ends_are(kinds)
     over = f"interquartile mean over {len(tasks)} task{'s' * (len(tasks) > 1)}"
-    left.set_title(over + (f", band: {band}" if band else ""), fontsize=9)
+    left.set_title(over + ends_are(kinds, ", band: {}"), fontsize=9)
     low, high = left.get_ylim()
     left.set_ylim(max(low, -0.25), min(high, 1.15))
     for row, standing in enumerate(ranked):
         color, _, marker = look(places[standing.contender])
-        area = standing.area
-        right.plot([area.low, area.high], [row, row], color=color, linewidth=2.5, solid_capstyle="butt")
-        right.plot(area.value, row, marker=marker, color=color, markersize=6)
+        right.plot(standing.area[1:3], [row, row], color=color, linewidth=2.5, solid_capstyle="butt")
+        right.plot(standing.area.value, row, marker=marker, color=color, markersize=6)
     broken = [re.sub(r" (from|\()|, (?!k |seed )", r"\n\1", name) for name in named]
     right.set_yticks(range(len(ranked)), broken, fontsize=8)
     right.set(xlabel="area under the curve", ylim=(-0.6, max(len(ranked), 1) - 0.4))
-    line = ends_are({standing.area.kind for standing in ranked})
-    right.set_title("interquartile mean" + (f", line: {line}" if line else ""), fontsize=9)
+    line = ends_are({standing.area.kind for standing in ranked}, ", line: {}")
+    right.set_title("interquartile mean" + line, fontsize=9)
     right.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     _legend(figure, left, None)
     return figure
@@ -107,8 +102,7 @@ def _draw_curve(axes: Axes, x: np.ndarray, curve: Curve, place: int, label: str)
 def _bottom(task: Task, ends: list[float]) -> tuple[float, bool]:
     """Return where the return axis begins, and whether curves continue below.
 
-    The first policies of an algorithm can be so bad that nothing else could be seen. Nine tenths of every
-    contender's curve stay in sight, and so do the given ends.
+    First policies can be so bad that they hide all else: nine tenths of each curve and the given ends stay in sight.
     """
     # Without a band, the curve itself.
     lows = [np.where(np.isnan(entry.curve.low), entry.curve.value, entry.curve.low) for entry in task.entries]
@@ -124,8 +118,5 @@ def _legend(figure: Figure, axes: Axes, title: str | None) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         # As many columns as fit: labels are about 0.075 inches a letter wide, and a line sample 0.6 inches.
-        columns = int(figure.get_figwidth() / (0.6 + 0.075 * max(map(len, labels))))
-        legend(
-            figure, handles, labels, loc="outside lower center", ncols=max(1, min(4, len(handles), columns)),
-            title=title, handlelength=4,
-        )  # fmt: skip
+        columns = max(1, min(4, len(handles), int(figure.get_figwidth() / (0.6 + 0.075 * max(map(len, labels))))))
+        legend(figure, handles, labels, loc="outside lower center", ncols=columns, title=title, handlelength=4)

@@ -17,9 +17,7 @@ _STARTS = {"draws": "", "pool_best": " from the pool's record holder", "pool_top
 def search_label(settings: SearchSettings, start_mark: str = "") -> str:
     """Return the name of a search: its algorithm, its start, and the settings that make it another method.
 
-    Args:
-        settings: Of the search.
-        start_mark: A few letters that distinguish the policy file at which it begins from others of that name.
+    A few letters, `start_mark`, distinguish the policy file at which it begins from others of that name.
     """
     file = f" from {Path(settings.start).stem} {start_mark}".rstrip()
     label = ALGORITHM_LABELS[settings.algorithm] + _STARTS.get(settings.start, file)
@@ -34,7 +32,5 @@ def search_label(settings: SearchSettings, start_mark: str = "") -> str:
 
 def short_steps(steps: int | float) -> str:
     """Return a number of environment steps in at most five characters."""
-    for unit, name in ((1e6, "M"), (1e3, "k")):
-        if steps >= unit * 0.9995:
-            return f"{steps / unit:.3g}{name}"
-    return f"{steps:.0f}"
+    unit, name = (1e6, "M") if steps >= 999_500 else (1e3, "k")
+    return f"{steps / unit:.3g}{name}" if steps >= 999.5 else f"{steps:.0f}"

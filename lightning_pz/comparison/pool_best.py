@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,16 +55,10 @@ class PoolBest:
 def find_pools(runs: Sequence[SearchRun], given: Sequence[Path]) -> dict[str, PoolBest]:
     """Return the evaluation to use for each environment, by its short name; environments without one are missing.
 
-    Given summaries count alone, and several of one environment, such as pools grown with several seeds, are averaged.
-    Otherwise, of those below `evaluate/<env>` in the logs folder that holds the runs, the one that played the most
-    policies is taken for each pool that the runs searched (for all pools together, where the pool of no run is known).
-
-    Args:
-        runs: What is compared.
-        given: summary.json files, or folders that hold one.
-
-    Raises:
-        UserError: A given summary is missing, broken, or fits none of the runs.
+    The given summaries (files or folders) count alone, and several of one environment, such as pools grown with several
+    seeds, are averaged; one that is broken or fits no run raises `UserError`. Otherwise, of those below `evaluate/<env>`
+    in the logs folder that holds the runs, the one that played the most policies is taken for each pool that the runs
+    searched (for all pools together, where the pool of no run is known).
     """
     chosen: dict[str, PoolBest] = {}
     sizes: dict[str, tuple[str, set[str]]] = {}
@@ -110,10 +106,15 @@ def _mark_of_run(run: SearchRun, digests: dict[str, str | None]) -> PoolMark:
 
 def _pool_name(logs: Path, env: str, checkpoint: str) -> str | None:
     """Return the name of the pool behind a checkpoint, if its fit lies in the same logs folder."""
-    summary = logs / "fit" / env / Path(checkpoint).parent.parent.name / "summary.json"
+    pool = _json_value(logs / "fit" / env / Path(checkpoint).parent.parent.name / "summary.json", "pool")
+    return None if pool is None else Path(pool).name
+
+
+def _json_value(path: Path, *keys: str | int) -> Any:
+    """Return a value that lies at some keys within a JSON file; None where the file or a key is missing."""
     try:
-        return Path(json.loads(summary.read_text())["pool"]).name
-    except (OSError, ValueError, KeyError, TypeError):
+        return functools.reduce(operator.getitem, keys, json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 
@@ -139,11 +140,7 @@ def logs_root(run: SearchRun) -> Path | None:
 
 
 def read_pool_best(path: Path) -> PoolBest:
-    """Read one evaluation from its summary.json.
-
-    Raises:
-        OSError, ValueError, KeyError, TypeError: It is broken or something else.
-    """
+    """Read one evaluation from its summary.json; a broken one raises one of `BROKEN`."""
     summary: dict[str, Any] = json.loads(path.read_text())
     tasks = [key.removesuffix(_BEST) for key in summary if key.endswith(_BEST)]
     best = {task: found for task in tasks if (found := read_estimate(summary, f"{task}{_BEST}")) is not None}
@@ -152,20 +149,12 @@ def read_pool_best(path: Path) -> PoolBest:
     file, above, identity = path.parent / "returns.csv", path.absolute().parents, read_identity(path.parent)
     median = _medians(file, list(best)) if file.is_file() else {}
     name = _pool_name(above[3], above[1].name, summary.get("checkpoint", "")) if len(above) > 3 else None
-    steps = None if name is None else _growth_steps(above[3] / "pools" / name / "pool.json")
-    mark = PoolMark(identity.get("pool"), name)
+    # None for a pool that was not grown, or is gone.
+    steps = _json_value(above[3] / "pools" / name / "pool.json", "growth", "history", -1, "steps") if name else None
     return PoolBest(
-        path, summary["env"], summary["policy"], int(summary["policies"]), best, median, mark,
-        identity.get("checkpoint"), steps,
+        path, summary["env"], summary["policy"], int(summary["policies"]), best, median,
+        PoolMark(identity.get("pool"), name), identity.get("checkpoint"), None if steps is None else int(steps),
     )  # fmt: skip
-
-
-def _growth_steps(path: Path) -> int | None:
-    """Return the environment steps that a pool took to grow, or None for one that was not grown, or is gone."""
-    try:
-        return int(json.loads(path.read_text())["growth"]["history"][-1]["steps"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None
 
 
 def _medians(path: Path, tasks: list[str]) -> dict[str, float]:

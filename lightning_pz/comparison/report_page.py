@@ -10,26 +10,25 @@ import numpy as np
 
 from lightning_pz.common.files import safe_name
 from lightning_pz.common.statistics import FEWEST, UNKNOWN
-from lightning_pz.common.tables import Table, number_form
-from lightning_pz.comparison.analysis import SHARES, Task
+from lightning_pz.common.tables import Table, estimate_text, number_form
+from lightning_pz.comparison.analysis import SHARES, ReturnsAt, Task
 from lightning_pz.comparison.labels import short_steps
 from lightning_pz.comparison.pool_best import PoolBest
 from lightning_pz.comparison.wins import ALONE, FEW, TIE, WIN, Round, Win
 
 _ENDS = f"[95 % interval] by Student's t, or below {FEWEST} seeds (lowest to highest), their range"
 _SHORT = {WIN: "win", TIE: "tie", FEW: "open", ALONE: ""}
-_PERCENT = {share: f"{round(100 * share)}" for share in SHARES}
+_PERCENTS = [f"{round(100 * share)}" for share in SHARES]
 
 
 def contenders_table(tasks: Sequence[Task]) -> Table:
     """Return a row per task and contender; areas are up to the contender's own budget."""
-    rows = []
-    for task in tasks:
-        for e in task.entries:
-            reach = [reach_text(e.reach[share]) for share in SHARES]
-            row = [task.label, e.contender, len(e.runs), e.budget, e.final, e.area[e.budget]]
-            rows.append([*row, *reach, _seconds(e.seconds)])
-    shares = [f"steps to {percent}%" for percent in _PERCENT.values()]
+    rows = [
+        [task.label, e.contender, len(e.runs), e.budget, e.final, e.area[e.budget],
+         *map(reach_text, e.reach.values()), _seconds(e.seconds)]
+        for task in tasks for e in task.entries
+    ]  # fmt: skip
+    shares = [f"steps to {percent}%" for percent in _PERCENTS]
     header = ["task", "algorithm", "seeds", "budget", "return", "area", *shares, "seconds"]
     return Table(header, rows, {"budget": ",", "area": "z.3f"})
 
@@ -90,34 +89,41 @@ def references_table(tasks: Sequence[Task]) -> Table:
     return Table(header, rows)
 
 
+def returns_at_table(found: Sequence[ReturnsAt]) -> Table:
+    """Return a row per task and steps, a column per contender: the highest bold, `~` at those not shown to differ."""
+    names = list(dict.fromkeys(name for one in found for name in one.returns))
+
+    def cell(one: ReturnsAt, name: str) -> str:
+        number = estimate_text(one.estimates[name]) if name in one.estimates else ""
+        return f"**{number}**" if name == one.leader else number + " ~" * (name in one.alike)
+
+    rows = [[one.task.label, short_steps(one.steps), *(cell(one, name) for name in names)] for one in found]
+    return Table(["task", "steps", *names], rows)
+
+
 def contenders_csv(tasks: Sequence[Task]) -> str:
     """Return every number of every contender, a row per horizon it took part in; empty where it does not exist."""
     header = ["env", "task", "algorithm", "seeds", "budget", "horizon", "return", "area"]
-    header += [f"{kind}_{percent}" for percent in _PERCENT.values() for kind in ("steps_to", "reached")]
+    header += [f"{kind}_{percent}" for percent in _PERCENTS for kind in ("steps_to", "reached")]
     rows = []
-    for task in tasks:
-        for e in task.entries:
-            for horizon, area in e.area.items():
-                reach = []
-                for share in SHARES:
-                    steps = np.where(e.reach[share] <= horizon, e.reach[share], np.inf)
-                    reach += [float(np.median(steps)), int(np.isfinite(steps).sum())]
-                row = [task.env, task.name, e.runs[0].algorithm, len(e.runs), e.budget, horizon, e.final, area]
-                rows.append([*row, *reach, e.seconds, e.invalid, e.contender])
+    for task, e in ((each, entry) for each in tasks for entry in each.entries):
+        for horizon, area in e.area.items():
+            reach = [np.where(steps <= horizon, steps, np.inf) for steps in e.reach.values()]
+            counted = [x for steps in reach for x in (float(np.median(steps)), int(np.isfinite(steps).sum()))]
+            row = [task.env, task.name, e.runs[0].algorithm, len(e.runs), e.budget, horizon, e.final, area]
+            rows.append([*row, *counted, e.seconds, e.invalid, e.contender])
     return Table([*header, "seconds", "invalid_runs", "label"], rows).csv()
 
 
 def runs_csv(tasks: Sequence[Task]) -> str:
     """Return a row per run; a share that was not reached is empty."""
     header = ["env", "task", "algorithm", "seed", "budget", "env_steps", "return", "area"]
-    header += [f"steps_to_{percent}" for percent in _PERCENT.values()]
+    header += [f"steps_to_{percent}" for percent in _PERCENTS]
     rows = []
-    for task in tasks:
-        for e in task.entries:
-            for i, run in enumerate(e.runs):
-                row = [task.env, task.name, run.algorithm, run.seed, run.budget, run.env_steps, run.final]
-                reach = [e.reach[share][i] for share in SHARES]
-                rows.append([*row, e.areas[e.budget][i], *reach, run.seconds, run.folder, e.contender])
+    for task, e in ((each, entry) for each in tasks for entry in each.entries):
+        for run, area, *reach in zip(e.runs, e.areas[e.budget], *e.reach.values(), strict=True):
+            row = [task.env, task.name, run.algorithm, run.seed, run.budget, run.env_steps, run.final]
+            rows.append([*row, area, *reach, run.seconds, run.folder, e.contender])
     return Table([*header, "seconds", "folder", "label"], rows).csv()
 
 
@@ -134,12 +140,9 @@ def wins_csv(results: Sequence[Round]) -> str:
 
 
 def report_page(
-    tasks: Sequence[Task],
-    results: Sequence[Round],
-    pools: Mapping[str, PoolBest],
-    left_out: Sequence[tuple[Path, str]],
-    at: Table,
-) -> str:
+    tasks: Sequence[Task], results: Sequence[Round], pools: Mapping[str, PoolBest],
+    left_out: Sequence[tuple[Path, str]], at: Table,
+) -> str:  # fmt: skip
     """Return the whole report, with what each number is."""
     runs = sum(len(entry.runs) for task in tasks for entry in task.entries)
     parts = [
@@ -161,7 +164,7 @@ def report_page(
     if at.rows:
         parts += [
             "## Returns on the way\n",
-            f"Return of the incumbent after so many environment steps, on the evaluation episodes, interquartile mean over "
+            "Return of the incumbent after so many environment steps, on the evaluation episodes, interquartile mean over "
             f"seeds {_ENDS}. Bold: the highest of a row; `~`: the runs show no difference from "
             "it (permutation test, p > 0.05).\n",
             at.markdown(),
@@ -176,10 +179,9 @@ def report_page(
         "`not reached` where half of them or more did not. `seconds`: median wall time of a run.\n",
         contenders_table(tasks).markdown(),
     ]
-    invalid = [(task, entry) for task in tasks for entry in task.entries if entry.invalid]
+    invalid = [f"{e.contender} on {task.label} ({e.invalid})" for task in tasks for e in task.entries if e.invalid]
     if invalid:
-        named = ", ".join(f"{entry.contender} on {task.label} ({entry.invalid})" for task, entry in invalid)
-        parts.append(f"Runs with a return that is not finite, which ranks last: {named}.\n")
+        parts.append(f"Runs with a return that is not finite, which ranks last: {', '.join(invalid)}.\n")
     parts += ["## What the returns are measured against\n", references_table(tasks).markdown()]
     for env, pool in pools.items():
         parts.append(f"Best in the pool, {env}: {pool.policies:,} policies, `{pool.path}`.\n")
@@ -201,10 +203,10 @@ def figure_name(task: Task) -> str:
 
 def reach_text(steps: np.ndarray, short: bool = False) -> str:
     """Return the median over runs, (runs,), and how many are finite; a censored run is never averaged."""
-    middle, count = float(np.median(steps)), f"{int(np.isfinite(steps).sum())}/{len(steps)}"
-    if not math.isfinite(middle):
-        return f"{'-' if short else 'not reached'} {count}"
-    return f"{short_steps(middle) if short else f'{middle:,.0f}'} {count}"
+    middle = float(np.median(steps))
+    known = short_steps(middle) if short else f"{middle:,.0f}"
+    text = known if math.isfinite(middle) else "-" if short else "not reached"
+    return f"{text} {int(np.isfinite(steps).sum())}/{len(steps)}"
 
 
 def _seconds(value: float) -> str:

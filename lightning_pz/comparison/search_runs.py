@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lightning_pz.common.command_line import flat_settings
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import WHOLE
 from lightning_pz.comparison.labels import search_label
@@ -21,8 +22,7 @@ from lightning_pz.envs.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 
 _MARKS = ("identity", "summary.json", "curve.csv")
-_SHARED = ("evaluation_episodes", "test_episodes")
-"""Settings without which returns of one task cannot be compared at all."""
+_SHARED = ("evaluation_episodes", "test_episodes")  # settings without which returns of one task cannot be compared
 BROKEN = (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError, UserError)
 """What reading an unfinished, broken or foreign folder can raise."""
 
@@ -66,11 +66,7 @@ class Found:
 
 
 def find_runs(folders: Sequence[Path]) -> Found:
-    """Read every run at or below the given folders, each once.
-
-    Raises:
-        UserError: A folder is missing, or there is no finished run.
-    """
+    """Read every run at or below the folders, each once; `UserError` for a missing folder or no finished run."""
     places: dict[Path, Path] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -88,13 +84,9 @@ def find_runs(folders: Sequence[Path]) -> Found:
             left_out.append((path, _reason(error)))
     # Among others, a run without a finite return counts as the worst on its task; alone, there is no worst.
     finite = {(run.env, run.task) for run in runs if np.isfinite(run.returns).any()}
-    left_out += [
-        (run.folder, f"no run on {run.env} {run.task} has a finite return")
-        for run in runs
-        if (run.env, run.task) not in finite
-    ]
-    runs = [run for run in runs if (run.env, run.task) in finite]
-    if not runs:
+    without = [run for run in runs if (run.env, run.task) not in finite]
+    left_out += [(run.folder, f"no run on {run.env} {run.task} has a finite return") for run in without]
+    if not (runs := [run for run in runs if (run.env, run.task) in finite]):
         named = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
         raise UserError(
             f"expected finished runs of python -m lightning_pz.finetune below {', '.join(map(str, folders))}, but "
@@ -105,11 +97,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
 
 
 def read_search(folder: Path) -> SearchRun:
-    """Read one run.
-
-    Raises:
-        OSError, ValueError, KeyError, TypeError, UserError: It is unfinished, broken, or no run of `finetune`.
-    """
+    """Read one run; one that is unfinished, broken, or not of `finetune` raises one of `BROKEN`."""
     if not (folder / "summary.json").is_file():
         raise ValueError("unfinished")
     summary = json.loads((folder / "summary.json").read_text())
@@ -119,33 +107,22 @@ def read_search(folder: Path) -> SearchRun:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     # Runs from before there was a choice drew Gaussian latents.
     search = _settings(SearchSettings, {"latents": "gaussian"} | config)
-    settings, identity = _flat(search.identity()), read_identity(folder)
+    settings, identity = flat_settings(search.identity()), read_identity(folder)
     del settings["seed"]
     if "start" in settings:
         settings["start"] = identity.get("start") or settings["start"]
     task, algorithm = summary["task"], summary["algorithm"]
     tag = re.fullmatch(rf"{algorithm}-(.+)-seed{summary['seed']}(-\d+)?", folder.name)
     mark = re.search(r"-from-.+-([0-9a-f]{8})", folder.name)
+    final = summary[f"{task}/return"]
     return SearchRun(
-        folder=folder,
-        env=env_name(summary["env"]),
-        env_id=summary["env"],
-        policy=summary["policy"],
-        task=task,
-        algorithm=algorithm,
+        folder, env_name(summary["env"]), summary["env"], summary["policy"], task, algorithm,
         tag=tag[1] if tag else f"{summary['policy']}-k{summary['latent_dim']}",
-        seed=int(summary["seed"]),
-        budget=int(summary["budget"]),
-        env_steps=int(summary["env_steps"]),
-        seconds=float(summary["seconds"]),
-        final=math.nan if summary[f"{task}/return"] is None else float(summary[f"{task}/return"]),
-        steps=steps,
-        returns=returns,
-        settings=settings,
-        label=search_label(search, mark[1] if mark else ""),
-        checkpoint=summary.get("checkpoint", ""),
-        identity=identity,
-    )
+        seed=int(summary["seed"]), budget=int(summary["budget"]), env_steps=int(summary["env_steps"]),
+        seconds=float(summary["seconds"]), final=math.nan if final is None else float(final),
+        steps=steps, returns=returns, settings=settings, label=search_label(search, mark[1] if mark else ""),
+        checkpoint=summary.get("checkpoint", ""), identity=identity,
+    )  # fmt: skip
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
@@ -161,11 +138,8 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
 
     A contender is an algorithm with its settings, such as `latent PGPE from the pool's best`. An algorithm that was
     run from several checkpoints of one environment makes a contender of each, with the checkpoint in its name. Where
-    every seed of the search has a checkpoint trained with that very seed, these checkpoints are one.
-
-    Raises:
-        UserError: Runs of one contender differ in more than the seed, a seed is there twice, or the runs of one task
-            were measured on different numbers of episodes.
+    every seed of the search has a checkpoint trained with that very seed, these checkpoints are one. `UserError` if runs
+    of one contender differ in more than the seed or share one, or runs of a task differ in their numbers of episodes.
     """
     by_algorithm: dict[tuple[str, str], list[SearchRun]] = {}
     for run in sorted(runs, key=lambda r: (r.env, ALGORITHMS.index(r.algorithm), r.tag, r.seed)):
@@ -180,23 +154,22 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
     for (env, task), contenders in grouped.items():
         for name, members in contenders.items():
             _check_contender(f"{name} on {env} {task}", members)
-        first = next(iter(contenders.values()))[0]
-        for members in contenders.values():
-            _check_equal(f"all runs on {env} {task}", first, members[0], _SHARED)
+        first, *others = (members[0] for members in contenders.values())
+        for other in others:
+            _check_equal(f"all runs on {env} {task}", first, other, _SHARED)
     return grouped
 
 
 def _checkpoint_notes(runs: Sequence[SearchRun]) -> list[str]:
     """Return words that distinguish the checkpoint of each run from those of other contenders of the same algorithm."""
-    kinds = [(run.fit[0], run.label) for run in runs]
-    own = {}
-    for kind in set(kinds):
-        members = [run for run, other in zip(runs, kinds, strict=True) if other == kind]
-        seeds = all(run.fit[1] == str(run.seed) for run in members)
-        own[kind] = seeds and len({run.tag for run in members}) > 1
+    kinds: dict[tuple[str, str], list[SearchRun]] = {}
+    for run in runs:
+        kinds.setdefault((run.fit[0], run.label), []).append(run)
+    several = {kind for kind, members in kinds.items() if len({run.tag for run in members}) > 1}
+    own = {kind for kind in several if all(run.fit[1] == str(run.seed) for run in kinds[kind])}
     return [
-        size if own[size, label] or not mark else f"{size}, {'seed ' * (len(mark) < 8)}{mark}"
-        for (size, label), mark in zip(kinds, (run.fit[1] for run in runs), strict=True)
+        size if (size, run.label) in own or not mark else f"{size}, {'seed ' * (len(mark) < 8)}{mark}"
+        for run, (size, mark) in ((run, run.fit) for run in runs)
     ]
 
 
@@ -205,9 +178,9 @@ def _check_contender(name: str, runs: list[SearchRun]) -> None:
     for run in runs:
         _check_equal(f"all runs of {name}", runs[0], run, sorted({*runs[0].settings, *run.settings}))
         if (other := seen.setdefault(run.seed, run.folder)) is not run.folder:
+            both = f"{other} and in {run.folder}"
             raise UserError(
-                f"expected one run of {name} per seed, but seed {run.seed} is in {other} and in {run.folder}: give only "
-                "one of them"
+                f"expected one run of {name} per seed, but seed {run.seed} is in {both}: give only one of them"
             )
 
 
@@ -239,12 +212,6 @@ def _settings(kind: type, values: dict[str, Any]) -> Any:
         name: _settings(type(default), values[name]) if is_dataclass(default) else values[name]
         for name, default in known.items()
     })  # fmt: skip
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    nested = {key: value for key, value in values.items() if isinstance(value, dict)}
-    inner = {f"{key}.{name}": value for key, own in nested.items() for name, value in own.items()}
-    return {key: value for key, value in values.items() if key not in nested} | inner
 
 
 def _reason(error: Exception) -> str:

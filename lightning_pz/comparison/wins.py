@@ -76,10 +76,9 @@ def decide(task: Task, horizon: int, seed: int) -> Win:
     sure the lead is, the second keeps equal contenders with few seeds from winning by chance.
     """
     entries = sorted((e for e in task.entries if horizon in e.area), key=lambda e: -e.area[horizon].value)
-    leader = entries[0]
-    if len(entries) == 1:
+    leader, second = entries[0], entries[1] if len(entries) > 1 else None
+    if second is None:
         return Win(task, horizon, leader, None, math.nan, False, math.nan, ALONE)
-    second = entries[1]
     ours, theirs = leader.areas[horizon], second.areas[horizon]
     paired = leader.seeds == second.seeds
     probability = probability_above(ours, theirs, paired)
@@ -93,13 +92,9 @@ def _round(name: str, tasks: Sequence[Task], horizons: tuple[int, ...], draws: i
     wins = tuple(decide(task, horizon, seed) for task, horizon in zip(tasks, horizons, strict=True))
     leads = _draw_leads(tasks, horizons, draws, seed)
     standings, missing = [], []
+    taking = [[e for e in task.entries if end in e.area] for task, end in zip(tasks, horizons, strict=True)]
     for contender in contenders_of(tasks):
-        present = [
-            entry
-            for task, horizon in zip(tasks, horizons, strict=True)
-            for entry in task.entries
-            if entry.contender == contender and horizon in entry.area
-        ]
+        present = [entry for entries in taking for entry in entries if entry.contender == contender]
         if len(present) < len(tasks):
             missing.append(contender)
             continue

@@ -1,7 +1,7 @@
 """Measures how well a decoder gives policies of pools that it was not trained on.
 
-Held-out policies of a random pool are fresh draws, so its held-out FVU holds for any other such pool. Those of a grown pool
-descend from the same searches as the training policies; only a pool grown anew shows what unrelated policies lose.
+Held-out policies of a random pool are fresh draws. Those of a grown pool descend from the same searches as the training
+policies; only a pool grown anew shows what unrelated policies lose.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
@@ -20,28 +19,17 @@ from lightning_pz.policy import act_shared, policy_chunk, restandardize
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool
 
-POLICIES = 2000
-"""Policies of a pool that are encoded and decoded, at most."""
+POLICIES = 2000  # of a pool that are encoded and decoded, at most
 
 
 @torch.no_grad()
 def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIES) -> dict[int, float]:
-    """Return the FVU of policies of a pool, by the number of leading latents kept, on the test states of that pool.
+    """Return the FVU of at most so many policies of a pool, by the number of leading latents kept, on its test states.
 
     The decoder gets the policies as they act, whatever statistics their pool standardizes observations by. On the
     decoder's own pool only held-out policies are taken: first those of its test FVU, then those that chose the checkpoint.
-
-    Args:
-        model: The decoder, with its encoder.
-        pool: Of the same environment and layout.
-        policies: At most so many.
-
-    Returns:
-        By latent size: all of them for a nested bottleneck, else k alone. 0 is perfect, 1 no better than the mean of
-        these policies, and more is worse than that.
-
-    Raises:
-        UserError: A pool of another environment or layout.
+    Sizes are all of a nested bottleneck, else k alone. 0 is perfect, 1 no better than the mean of these policies. A pool
+    of another environment or layout raises `UserError`.
     """
     kinds = (pool.meta["env"]["id"], pool.layout), (model.env["id"], model.layout)
     found, wanted = (f"{env} and widths {layout.sizes} ({layout.activation})" for env, layout in kinds)
@@ -54,23 +42,17 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
     actions = [act_shared(model.layout, chunk, states) for chunk in chunks]
     mean = torch.cat(actions).mean(0)
     sums = ErrorSums(model.bottleneck.prefixes(dense=True))
-
-    def act(latents: Tensor) -> Tensor:
-        return act_shared(model.layout, model.decoder(latents), states)
-
     for chunk, own in zip(chunks, actions, strict=True):
         spread = (own - mean).double().square().flatten(1).sum(1)
-        sums.add_policies(prefix_errors(model.encode(chunk), act, own, sums.sizes), spread)
+        errors = prefix_errors(
+            model.encode(chunk), lambda z: act_shared(model.layout, model.decoder(z), states), own, sums.sizes
+        )
+        sums.add_policies(errors, spread)
     return sums.curve()
 
 
 def to_others(models: Sequence[BehaviorAutoencoder], pools: Sequence[Pool]) -> np.ndarray:
-    """Return for each model the mean FVU over the pools of the others, (models,); NaN where it stands alone.
-
-    Args:
-        models: In the order of their pools.
-        pools: The pool of each, equal ones where models share it.
-    """
+    """Return each model's mean FVU over the pools of the others, (models,), given the pool of each; NaN without others."""
     found = []
     for model, own in zip(models, pools, strict=True):
         others = {pool.digest: pool for pool in pools if pool.digest != own.digest}.values()

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from lightning_pz.common.plotting import BLUE, GRAY, ORANGE, RED, legend, look, panels
 from lightning_pz.common.statistics import ends_are
-from lightning_pz.evaluation.groups import Plays
-from lightning_pz.evaluation.latents import GRID_DIM
+from lightning_pz.evaluation.groups import GRID_DIM, Plays
 
 if TYPE_CHECKING:
     from lightning_pz.evaluation.recovery_table import Recovery
@@ -49,8 +48,7 @@ def return_distributions(means: _Means) -> Figure:
             axis.step(values, share, where="post", color=color, linestyle=line, label=label)
         axis.set(xlabel=f"return, {task}", yscale="log")
     axes[0].set_ylabel("share of policies\nat least as good")
-    handles, labels = axes[0].get_legend_handles_labels()
-    legend(figure, handles, labels, loc="outside lower center", ncols=min(4, 2 * len(means)))
+    legend(figure, *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, 2 * len(means)))
     return figure
 
 
@@ -70,9 +68,7 @@ def coordinates(latents: np.ndarray, means: _Means) -> Figure:
 def latent_map(latents: np.ndarray, returns: Mapping[str, np.ndarray]) -> Figure:
     """Draw the return over the latent grid: a curve for k = 1, a map for k = 2, slices along z_3 for k = 3.
 
-    Args:
-        latents: The grid, (side^k, k), last coordinate fastest.
-        returns: Mean returns by task, (side^k,).
+    The grid is (side^k, k), last coordinate fastest, and mean returns by task (side^k,).
     """
     k, count = latents.shape[1], len(returns)
     if k == 1:
@@ -100,12 +96,9 @@ def latent_map(latents: np.ndarray, returns: Mapping[str, np.ndarray]) -> Figure
 
 
 def recovery_curves(found: Sequence[Recovery], published: Mapping[str, Mapping], title: str) -> Figure:
-    """Draw `recovery_best` with its interval or range against latent size, a panel a task, published numbers hollow.
+    """Draw `recovery_best` with its interval or range against latent size, a panel a task.
 
-    Args:
-        found: What the table holds.
-        published: Recovery that a paper reports, by task, policy and latent size.
-        title: What was evaluated.
+    Recovery that a paper reports, `published` by task, policy and latent size, is hollow.
     """
     tasks, policies = (list(dict.fromkeys(getattr(one, name) for one in found)) for name in ("task", "policy"))
     sizes = sorted({one.latent_dim for one in found})
@@ -117,9 +110,7 @@ def recovery_curves(found: Sequence[Recovery], published: Mapping[str, Mapping],
             mean, low, high = np.array([one.values["recovery_best"][:3] for one in own]).T
             x = np.array([sizes.index(one.latent_dim) for one in own]) + 0.12 * (i - (len(policies) - 1) / 2)
             error = np.nan_to_num(np.maximum(0, [mean - low, high - mean]))
-            axis.errorbar(
-                x, mean, error, color=color, linestyle=line, marker=marker, markersize=4, capsize=2, label=policy
-            )
+            axis.errorbar(x, mean, error, color=color, ls=line, marker=marker, markersize=4, capsize=2, label=policy)
             theirs = published.get(task, {}).get(policy, {})
             points = [(place, theirs[k]) for place, k in enumerate(sizes) if k in theirs]
             axis.plot(*np.array(points).reshape(-1, 2).T, "s", color=color, markerfacecolor="none")
@@ -129,8 +120,6 @@ def recovery_curves(found: Sequence[Recovery], published: Mapping[str, Mapping],
     if published:
         axes[0].plot([], [], "s", color=GRAY, markerfacecolor="none", label="published")
     axes[0].set_ylabel("recovery of the pool's best")
-    handles, labels = axes[0].get_legend_handles_labels()
-    legend(figure, handles, labels, loc="outside lower center", ncols=4)
-    ends = ends_are({one.values["recovery_best"].kind for one in found})
-    figure.suptitle(title + (f" (bars: {ends})" if ends else ""))
+    legend(figure, *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(title + ends_are({one.values["recovery_best"].kind for one in found}, " (bars: {})"))
     return figure

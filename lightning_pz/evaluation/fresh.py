@@ -1,19 +1,13 @@
-"""Measures the best policies again, on episodes that did not choose them.
-
-The largest of many noisy means is too large: of 2,000 policies on ten episodes the best looks better than it is. A search
-must beat the policy, not its luck.
-"""
+"""Measures the best policies again, on episodes that did not choose them: the largest of noisy means is too large."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.envs.rollout import rollout
@@ -23,8 +17,7 @@ from lightning_pz.evaluation.groups import EvaluateConfig, Plays, held_out_rows
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.pool.store import Pool
 
-FRESH = {"pool": "best_in_pool_fresh", "latents": "best_latent_fresh"}
-"""Name of the metric by group."""
+FRESH = {"pool": "best_in_pool_fresh", "latents": "best_latent_fresh"}  # the metric by group
 FRESH_SEED = 20_000_000
 """First seed of the fresh episodes; those on which `finetune` measures what it found begin there too."""
 
@@ -40,40 +33,21 @@ class Champion:
 
 @torch.no_grad()
 def champions(
-    model: BehaviorAutoencoder,
-    pool: Pool,
-    played: Plays,
-    tasks: Mapping[str, TaskFunction],
-    config: EvaluateConfig,
-    *,
-    progress: bool = False,
-) -> dict[str, dict[str, Champion]]:
-    """Play the best policy of the pool and of the decoded latents on each task once more, by group and task.
-
-    Args:
-        model: The trained autoencoder.
-        pool: The pool it was trained on.
-        played: Returns of all policies, which choose the best.
-        tasks: Reward functions by name.
-        config: How many fresh episodes.
-        progress: Draw a progress bar.
-    """
-    rows = held_out_rows(model, pool, config.policies)
+    model: BehaviorAutoencoder, pool: Pool, played: Plays, tasks: Mapping[str, TaskFunction], config: EvaluateConfig,
+    *, progress: bool = False,
+) -> dict[str, dict[str, Champion]]:  # fmt: skip
+    """Play the policies that `played` calls best, of the pool and of the decoded latents, again, by group and task."""
+    rows, spec = held_out_rows(model, pool, config.policies), EnvSpec.from_dict(model.env)
+    latents = torch.from_numpy(played.latents["latents"])
     found: dict[str, dict[str, Champion]] = {}
     for group in FRESH:
         best = {task: best_of(played.returns[group][task]) for task in tasks}
         numbers = np.unique(list(best.values()))  # one policy may be the best on several tasks
-        if group == "pool":
-            params = pool.params(rows[numbers])
-        else:
-            params = model.decoder(torch.from_numpy(played.latents["latents"][numbers]))
+        params = pool.params(rows[numbers]) if group == "pool" else model.decoder(latents[numbers])
         if progress:
             print(f"  best of {group}: {len(numbers)} policies x {config.fresh_episodes} fresh episodes", flush=True)
-        again = rollout(
-            model.policy, partial(_part, params), EnvSpec.from_dict(model.env),
-            fresh_seeds(config), tasks,
-            policies=len(numbers), threads=config.threads, progress=progress,
-        )  # fmt: skip
+        seeds = fresh_seeds(config)
+        again = rollout(model.policy, params, spec, seeds, tasks, threads=config.threads, progress=progress)
         places = {task: int(np.searchsorted(numbers, number)) for task, number in best.items()}
         found[group] = {
             task: Champion(best[task], SavedPolicy.of(model.policy, params[place]), again.returns[task][place])
@@ -85,13 +59,8 @@ def champions(
 def fresh_seeds(config: EvaluateConfig) -> list[int]:
     """Return the seeds of the fresh episodes: from `FRESH_SEED` on, or behind those that chose where these lie there."""
     chose, count = config.seeds, config.fresh_episodes
-    apart = chose[-1] < FRESH_SEED or chose[0] >= FRESH_SEED + count
-    first = FRESH_SEED if apart else chose[-1] + 1
+    first = FRESH_SEED if chose[-1] < FRESH_SEED or chose[0] >= FRESH_SEED + count else chose[-1] + 1
     return list(range(first, first + count))
-
-
-def _part(params: Float[Tensor, "policies params"], numbers: range) -> Float[Tensor, "part params"]:
-    return params[numbers.start : numbers.stop]
 
 
 def best_of(returns: Float[np.ndarray, "policies chosen_by"]) -> int:

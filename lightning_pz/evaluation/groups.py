@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,12 @@ from torch import Tensor
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.checks import LatentsKind, at_least, check_choices, seeds
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import replacing
 from lightning_pz.common.identity import digest
 from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
-from lightning_pz.evaluation.latents import choose_latents
-from lightning_pz.evaluation.shared import kept
 from lightning_pz.policy import draw_params
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.of_checkpoint import open_pool_of
@@ -30,6 +31,7 @@ from lightning_pz.pool.store import Pool
 
 GROUPS = ("pool", "reconstructed", "latents", "random")
 """Held-out policies of the pool, the same encoded and decoded, decoded latents, fresh draws of the prior."""
+GRID_DIM = 3  # up to this latent size latents are a grid
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,7 @@ class Plays:
 
 
 def find_pool(model: BehaviorAutoencoder, given: str | None = None) -> Pool:
-    """Open the pool that a checkpoint was trained on.
-
-    Args:
-        model: The checkpoint, loaded.
-        given: Where the pool lies now, if it was moved.
-
-    Raises:
-        UserError: It is not there, or it is another pool.
-    """
+    """Open the pool that a checkpoint was trained on, in the folder `given` if it was moved; see `open_pool_of`."""
     return open_pool_of(model.hparams["description"], given)
 
 
@@ -114,61 +108,66 @@ def held_out_rows(model: BehaviorAutoencoder, pool: Pool, count: int) -> np.ndar
     return np.concatenate([rows["test"], rows["val"]])[:count]
 
 
+def grid_side(latent_dim: int, count: int) -> int:
+    """Return how many points a side of the largest grid has that holds at most `count` points."""
+    side = round(count ** (1 / latent_dim))
+    return side if side**latent_dim <= count else side - 1
+
+
+def choose_latents(latents: LatentDistribution, count: int, seed: int) -> Float[Tensor, "points latent"]:
+    """Return at most `count` latents to decode, (n, k), as many as the pool's policies, so that maxima compare fairly.
+
+    For k <= 3 a grid over mean +- 2.5 standard deviations of each coordinate over the pool, the last coordinate fastest,
+    so that `reshape` to k sides gives the map back. Above, `count` samples.
+    """
+    k = len(latents.mean)
+    if k > GRID_DIM:
+        return latents.to_latents(latents.sample(count, torch.Generator().manual_seed(seed)))
+    side, reach = grid_side(k, count), 2.5 * latents.covariance.diagonal().sqrt()
+    axes = [torch.linspace(float(m - r), float(m + r), side) for m, r in zip(latents.mean, reach, strict=True)]
+    return torch.cartesian_prod(*axes).reshape(-1, k)
+
+
 @torch.no_grad()
 def play_groups(
-    model: BehaviorAutoencoder,
-    pool: Pool,
-    tasks: Mapping[str, TaskFunction],
-    config: EvaluateConfig,
-    shared: Path,
-    decides: Mapping[str, Any],
-    *,
-    progress: bool = False,
-) -> Plays:
-    """Play all four groups, those that do not depend on the checkpoint only once for a pool.
+    model: BehaviorAutoencoder, pool: Pool, tasks: Mapping[str, TaskFunction], config: EvaluateConfig, shared: Path,
+    decides: Mapping[str, Any], *, progress: bool = False,
+) -> Plays:  # fmt: skip
+    """Play all four groups; a task that returns no rewards raises `UserError`.
 
-    Args:
-        model: The trained autoencoder.
-        pool: The pool it was trained on.
-        tasks: Reward functions by name.
-        config: What to play.
-        shared: Folder where the returns of `pool` and `random` are kept for the next checkpoint.
-        decides: What else decides an episode, as plain data: the environment as it is, the sources of the tasks, versions.
-        progress: Draw progress bars.
-
-    Raises:
-        UserError: A user's task returns something else than rewards.
+    What does not depend on the checkpoint, `pool` and `random`, is played once for a pool and kept in the folder
+    `shared`. `decides` is what else decides an episode, as plain data: environment, sources of the tasks, versions.
     """
-    spec = EnvSpec.from_dict(model.env)
-    rows = held_out_rows(model, pool, config.policies)
-    latents = choose_latents(_distribution(model, pool, config.latents), len(rows), config.latent_seed)
-    codes = torch.cat([model.encode(pool.params(part)) for part in _parts(rows)])
-    first = int(pool.meta["candidates"])
+    spec, network = EnvSpec.from_dict(model.env), model.policy
+
+    def encode(rows: np.ndarray) -> Float[Tensor, "policies latent"]:
+        parts = np.array_split(rows, max(1, len(rows) // 64))
+        return torch.cat([model.encode(pool.params(part)) for part in parts])
 
     def fresh(numbers: range) -> Float[Tensor, "policies params"]:
+        first = int(pool.meta["candidates"])
         beyond = range(first + numbers.start, first + numbers.stop)
         return draw_params(pool.prior, pool.layout, pool.meta["seed"], beyond)
 
     def run(make: Callable[[range], Tensor], count: int, group: str) -> Rollouts:
         if progress:
             print(f"  {group}: {count} policies x {config.episodes} episodes", flush=True)
-        return rollout(
-            model.policy, make, spec, config.seeds, tasks,
-            policies=count, threads=config.threads, progress=progress,
-        )  # fmt: skip
+        more: dict[str, Any] = {"policies": count, "threads": config.threads, "progress": progress}
+        return rollout(network, make, spec, config.seeds, tasks, **more)
 
     def run_once(make: Callable[[range], Tensor], group: str) -> Rollouts:
         return kept(shared, group, content, list(tasks), lambda: run(make, len(rows), group))
 
-    network = (
-        model.policy.observation_mean,
-        model.policy.observation_std,
-        model.policy.action_low,
-        model.policy.action_high,
-    )
+    rows = held_out_rows(model, pool, config.policies)
+    if not len(model.latent_encodings):  # a checkpoint of an earlier version
+        train = split_rows(pool, **model.hparams["description"]["pool"]["split"])["train"]
+        model.latent_encodings = encode(train[:ENCODINGS])
+    latents = choose_latents(model.latents(config.latents), len(rows), config.latent_seed)
+    codes = encode(rows)
+    scales = [network.observation_mean, network.observation_std, network.action_low, network.action_high]
     content = {
         **decides, "pool": pool.digest, "rows": rows.tolist(), "seeds": config.seeds,
-        "network": digest([model.policy.layout.to_dict(), [value.tolist() for value in network]]),
+        "network": digest([network.layout.to_dict(), [value.tolist() for value in scales]]),
     }  # fmt: skip
     results = {
         "pool": run_once(lambda n: pool.params(rows[n.start : n.stop]), "pool"),
@@ -176,23 +175,23 @@ def play_groups(
         "latents": run(lambda n: model.decoder(latents[n.start : n.stop]), len(latents), "latents"),
         "random": run_once(fresh, "random"),
     }
-    return Plays(
-        returns={group: result.returns for group, result in results.items()},
-        lengths={group: result.lengths for group, result in results.items()},
-        latents={"reconstructed": codes.numpy(), "latents": latents.numpy()},
-    )
+    returns, lengths = ({g: getattr(result, name) for g, result in results.items()} for name in ("returns", "lengths"))
+    return Plays(returns, lengths, {"reconstructed": codes.numpy(), "latents": latents.numpy()})
 
 
-def _distribution(model: BehaviorAutoencoder, pool: Pool, kind: str) -> LatentDistribution:
-    """Return what latents are sampled from; checkpoints of earlier versions, which hold no encodings, make them now."""
-    if not len(model.latent_encodings):
-        rows = split_rows(pool, **model.hparams["description"]["pool"]["split"])["train"][:ENCODINGS]
-        model.latent_encodings = torch.cat([model.encode(pool.params(part)) for part in _parts(rows)])
-    return model.latents(kind)
-
-
-def _parts(rows: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(rows, max(1, len(rows) // 64))
+def kept(
+    folder: Path, group: str, content: Mapping[str, Any], tasks: Sequence[str], make: Callable[[], Rollouts]
+) -> Rollouts:
+    """Return what `make` returns, or what a folder keeps from when equal content, plain data, decided it last."""
+    path = folder / f"{group}-{digest([group, content])[:16]}.npz"
+    missing_or_cut = contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+    with missing_or_cut, path.open("rb") as stored, np.load(stored) as found:
+        return Rollouts(found["lengths"], found["valid"], {name: found[f"returns/{name}"] for name in tasks})
+    result = make()
+    arrays = {f"returns/{name}": value for name, value in result.returns.items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, lengths=result.lengths, valid=result.valid, **arrays)
+    return result
 
 
 def write_returns(plays: Plays, path: Path) -> None:
@@ -209,11 +208,7 @@ def write_returns(plays: Plays, path: Path) -> None:
 
 
 def read_returns(path: Path) -> Plays:
-    """Read what `write_returns` wrote; latents are not in it.
-
-    Raises:
-        UserError: The file is cut off or something else.
-    """
+    """Read what `write_returns` wrote; latents are not in it. `UserError` if the file is cut off or something else."""
     try:
         with path.open(newline="") as file:
             header, *lines = list(csv.reader(file))

@@ -5,8 +5,8 @@ with an invalid episode (NaN) is left out of every metric; callers count those.
 
 References:
     The ratios are those of Tenedini et al., arXiv 2509.22566, with the two readings of "recovery" kept apart.
-    Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The bootstrap of
-    a maximum cannot exceed the maximum that was seen, so intervals of the best are short at the top.
+    Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. That of a maximum
+    cannot exceed the maximum that was seen, so intervals of the best are short at the top.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scipy.stats import wasserstein_distance
 from lightning_pz.common.statistics import Estimate, mean_interval, percentiles, quotient, widened
 
 _Returns = Float[np.ndarray, "_ episodes"]
+_Played = Float[np.ndarray, "policies episodes"]
 _Means = Float[np.ndarray, " _"]
 
 RECOVERY_METRICS = (
@@ -31,10 +32,7 @@ _RESAMPLED = ("pool", "latents", "random")
 
 
 def recovery_best(pool: _Means, decoded: _Means) -> float:
-    """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; 1 is as good as the pool.
-
-    NaN where all policies of the better half earn the same, but for rounding.
-    """
+    """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; NaN if none exceeds it."""
     floor = float(np.median(pool))
     return quotient(float(decoded.max()) - floor, float(pool.max()) - floor, _size(pool))
 
@@ -44,26 +42,15 @@ def recovery_range(pool: _Means, decoded: _Means) -> float:
     return quotient(float(np.ptp(decoded)), float(np.ptp(pool)), _size(pool))
 
 
-def reconstruction_gap(
-    own: Float[np.ndarray, "policies episodes"], rebuilt: Float[np.ndarray, "policies episodes"], count: int = 50
-) -> tuple[float, float]:
+def reconstruction_gap(own: _Played, rebuilt: _Played, count: int = 50) -> tuple[float, float]:
     """Return what the pool's best policies gain or lose when encoded and decoded, and what they earn themselves.
 
     The gap is the mean over the `count` best policies of (return after encode-decode - own return). With two episodes
     or more, the best are chosen by one half of the episodes and measured on the other, both ways: chosen and measured
-    on the same episodes, lucky policies would seem to lose what was luck.
-
-    Args:
-        own: Returns of the policies, (N, E).
-        rebuilt: Returns of their reconstructions on the same episodes, (N, E).
-        count: How many are the best; all if there are fewer.
-
-    Returns:
-        (gap, own return), both in units of the return and of the same policies and episodes.
+    on the same episodes, lucky policies would seem to lose what was luck. Rebuilt policies play the same episodes.
     """
-    episodes = own.shape[1]
     even, odd = slice(0, None, 2), slice(1, None, 2)
-    folds = [(even, odd), (odd, even)] if episodes > 1 else [(even, even)]
+    folds = [(even, odd), (odd, even)] if own.shape[1] > 1 else [(even, even)]
     gaps, earned = [], []
     for chosen_by, measured_on in folds:
         best = np.argsort(-own[:, chosen_by].mean(1), kind="stable")[:count]
@@ -83,12 +70,7 @@ def _size(returns: _Means) -> float:
 
 
 def recovery(groups: Mapping[str, _Returns], count: int = 50) -> dict[str, float]:
-    """Return all metrics of one task.
-
-    Args:
-        groups: Returns of `pool`, `reconstructed` (row by row the same policies), `latents` and `random`; no NaN.
-        count: How many of the pool are its best, for the reconstruction gap.
-    """
+    """Return all metrics of one task, from returns of the groups without NaN; `count` is of `reconstruction_gap`."""
     pool, rebuilt, latents, random = (groups[n].mean(1) for n in ("pool", "reconstructed", "latents", "random"))
     gap, earned = reconstruction_gap(groups["pool"], groups["reconstructed"], count)
     return {
@@ -113,16 +95,10 @@ def drop_invalid(groups: Mapping[str, _Returns]) -> dict[str, _Returns]:
 
 
 def bootstrap(groups: Mapping[str, _Returns], draws: int, seed: int, count: int = 50) -> dict[str, np.ndarray]:
-    """Return each metric on `draws` resamples of the policies, (draws,) each.
+    """Return each metric of `recovery` on `draws` resamples of the policies, (draws,) each.
 
     The pool and its reconstructions are resampled together. Two training seeds with the same held-out policies and
     the same `seed` here see the same resamples of the pool.
-
-    Args:
-        groups: As for `recovery`.
-        draws: Number of resamples.
-        seed: Seed of the resampling.
-        count: As for `recovery`.
     """
     generator = np.random.default_rng(seed)
     rows = []
@@ -137,8 +113,7 @@ def over_seeds(values: Float[np.ndarray, " seeds"], draws: Float[np.ndarray, "se
     """Return the mean over training seeds with its 95 % interval over seeds and policies, below four seeds their range.
 
     Student's interval over the seeds, widened by the bootstrap over policies: seeds of one pool share its held-out
-    policies, so that their spread does not show how much depends on these policies. Where each seed has a pool of its own,
-    the policies count twice, and the interval is somewhat wide.
+    policies, and their spread does not show how much depends on these. With a pool for each seed it is somewhat wide.
     """
     low, high = percentiles(draws.mean(0))
     return widened(mean_interval(values), float(values.mean()), float(low), float(high))

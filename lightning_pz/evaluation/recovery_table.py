@@ -58,16 +58,9 @@ def recovery_table(found: Sequence[Recovery]) -> Table:
 
 
 def short_recovery_table(found: Sequence[Recovery], published: Mapping[str, Mapping] | None = None) -> Table:
-    """Return a few metrics, narrow enough for a terminal.
-
-    Args:
-        found: A row each.
-        published: Recovery that a paper reports, by task, policy and latent size, for a column beside ours.
-    """
-    rows = [
-        [r.task, r.policy, r.latent_dim, len(r.seeds), *(r.values[metric] for metric in _SHOWN)]
-        + ([published.get(r.task, {}).get(r.policy, {}).get(r.latent_dim)] if published else [])
-        for r in found
-    ]
+    """Return a few metrics, and the recovery that a paper reports (by task, policy and latent size), for a terminal."""
+    theirs = [(published or {}).get(r.task, {}).get(r.policy, {}).get(r.latent_dim) for r in found]
+    ours = [[r.task, r.policy, r.latent_dim, len(r.seeds), *map(r.values.get, _SHOWN)] for r in found]
+    rows = [[*row, number] for row, number in zip(ours, theirs, strict=True)] if published else ours
     header = ["task", "policy", "k", "seeds", *_SHOWN, *(["published"] if published else [])]
     return Table(header, rows, {"published": ".2f"})

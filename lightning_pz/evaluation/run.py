@@ -26,8 +26,15 @@ from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.evaluation.figures import evaluation_figures
 from lightning_pz.evaluation.fresh import FRESH, champions
-from lightning_pz.evaluation.groups import EvaluateConfig, Plays, find_pool, play_groups, read_returns, write_returns
-from lightning_pz.evaluation.latents import GRID_DIM
+from lightning_pz.evaluation.groups import (
+    GRID_DIM,
+    EvaluateConfig,
+    Plays,
+    find_pool,
+    play_groups,
+    read_returns,
+    write_returns,
+)
 from lightning_pz.evaluation.metrics import RECOVERY_METRICS, bootstrap, drop_invalid, recovery
 from lightning_pz.policy.saved import policy_file
 from lightning_pz.pool.store import Pool
@@ -44,11 +51,7 @@ class Evaluation:
 
 
 def load_checkpoints(paths: Sequence[str], env_id: str | None) -> list[tuple[Path, BehaviorAutoencoder]]:
-    """Load the checkpoints and check that they can stand in one table.
-
-    Raises:
-        UserError: One is no checkpoint, or of another environment than the first or than asked for.
-    """
+    """Load checkpoints; `UserError` for one of another environment than the first or the one asked for."""
     loaded = [(Path(path), load_autoencoder(path)) for path in paths]
     expected = env_id or loaded[0][1].env["id"]
     for path, model in loaded:
@@ -61,31 +64,14 @@ def load_checkpoints(paths: Sequence[str], env_id: str | None) -> list[tuple[Pat
 
 
 def evaluate(
-    path: Path,
-    model: BehaviorAutoencoder,
-    tasks: Sequence[str] | None,
-    config: EvaluateConfig,
-    logs: Path,
-    pool: str | None = None,
-    *,
-    progress: bool = False,
-) -> Evaluation:
-    """Evaluate one checkpoint, or read what an equal evaluation left behind.
+    path: Path, model: BehaviorAutoencoder, tasks: Sequence[str] | None, config: EvaluateConfig, logs: Path,
+    pool: str | None = None, *, progress: bool = False,
+) -> Evaluation:  # fmt: skip
+    """Evaluate one checkpoint, or read what an equal evaluation left behind in `<logs>/evaluate/<env>`.
 
     It is found again by the content of all that decides it; the place of the checkpoint and the number of threads do not
-    matter.
-
-    Args:
-        path: The checkpoint's file.
-        model: The checkpoint, loaded.
-        tasks: Names of the tasks; all that are known of the environment if None.
-        config: What to play and how to measure it.
-        logs: Folder under which `evaluate/<env>/` lies.
-        pool: Folder of the checkpoint's pool, if it was moved.
-        progress: Draw progress bars.
-
-    Raises:
-        UserError: An unknown task, a missing or wrong pool, a changed environment, or too few valid policies.
+    matter. All known tasks of the environment are played if `tasks` is None; `pool` is the pool's folder if it was moved.
+    `UserError`: an unknown task, a missing or wrong pool, a changed environment, or too few valid policies.
     """
     description = model.hparams["description"]
     functions = find_tasks(description["env"]["id"], tasks)
@@ -112,22 +98,14 @@ def evaluate(
                 values |= mean_interval(champion.returns).keys(f"{task}/{metric}")
         invalid = played.invalid()
         summary: dict[str, Any] = {
-            "env": description["env"]["id"],
-            "policy": description["policy"],
-            "params_per_policy": model.layout.num_params,
-            "latent_dim": model.hparams["latent_dim"],
-            "encoder": model.hparams["encoder"],
-            "seed": description.get("seed", 0),
-            "policies": len(played.lengths["pool"]),
-            "latents": len(played.lengths["latents"]),
-            "episodes": config.episodes,
+            "env": description["env"]["id"], "policy": description["policy"], "params_per_policy": model.layout.num_params,
+            "latent_dim": model.hparams["latent_dim"], "encoder": model.hparams["encoder"],
+            "seed": description.get("seed", 0), "policies": len(played.lengths["pool"]),
+            "latents": len(played.lengths["latents"]), "episodes": config.episodes,
             "env_steps": int(sum(lengths.sum() for lengths in played.lengths.values())),
-            "invalid_policies": sum(invalid.values()),
-            **{f"invalid_{group}": count for group, count in invalid.items()},
-            "evaluate_seconds": round(time.perf_counter() - start, 2),
-            "checkpoint": str(path),
-            **values,
-        }
+            "invalid_policies": sum(invalid.values()), **{f"invalid_{group}": n for group, n in invalid.items()},
+            "evaluate_seconds": round(time.perf_counter() - start, 2), "checkpoint": str(path), **values,
+        }  # fmt: skip
         title = f"{description['env_name']}, {summary['policy']} policies, k = {summary['latent_dim']}"
         with new_folder(folder) as temporary:
             identity.write(temporary)
@@ -146,13 +124,11 @@ def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict
     An earlier version named the folder by checkpoint and settings, and kept the pool's episodes by the numbers of its
     policies alone: where all candidates were kept, those are the same for every pool.
     """
-    env = environment_now(model.env, path)
+    env, fingerprint = environment_now(model.env, path), file_digest(path)
     sources = task_sources(env["id"], settings["tasks"])
     own = {key: value for key, value in settings.items() if key not in ("checkpoint", "tasks", "threads")}
-    fingerprint = file_digest(path)
-    content = {
-        "checkpoint": fingerprint, "pool": pool.digest, "env": env, "tasks": sources, "settings": own, "versions": versions(),
-    }  # fmt: skip
+    content = {"checkpoint": fingerprint, "pool": pool.digest, "env": env, "tasks": sources, "settings": own}
+    content |= {"versions": versions()}
     # Earlier versions drew from the Gaussian, without a setting for it.
     known = {key: value for key, value in settings.items() if (key, value) != ("latents", "gaussian")}
     before = digest({**known, "checkpoint": fingerprint, "threads": None})
@@ -168,9 +144,8 @@ def _read_evaluation(folder: Path, tasks: list[str], config: EvaluateConfig) -> 
     if whole and path.is_file():
         with np.load(path) as kept:
             draws = {task: {metric: kept[f"{task}/{metric}"] for metric in RECOVERY_METRICS} for task in tasks}
-        return Evaluation(folder, summary, draws, found=True)
-    # Draws are missing, or metrics that an earlier version did not know: all are functions of the episodes.
-    values, draws = _measure(read_returns(folder / "returns.csv"), config)
+    else:  # draws are missing, or metrics that an earlier version did not know: all are functions of the episodes
+        values, draws = _measure(read_returns(folder / "returns.csv"), config)
     if not whole:
         summary |= values
         _write_measures(folder, summary, draws)

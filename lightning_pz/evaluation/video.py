@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -23,17 +24,9 @@ _FRAMES_PER_SECOND = 30.0
 def film(
     network: PolicyNetwork, params: Float[Tensor, " params"], spec: EnvSpec, seed: int, stem: Path
 ) -> tuple[Path | None, str]:
-    """Play one episode and write it as a film.
+    """Play one episode and write it as a film, an MP4 where imageio has ffmpeg, else a GIF, at a path without suffix.
 
-    Args:
-        network: What the policies share.
-        params: Weights of the policy, (P,).
-        spec: The environment.
-        seed: Seed of the episode.
-        stem: Path without suffix: an MP4 is written where imageio has ffmpeg, else a GIF.
-
-    Returns:
-        The file and an empty string, or None and why there is none.
+    Returns the file and an empty string, or None and why there is none.
     """
     if "DISPLAY" not in os.environ:
         os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own first choice needs a screen
@@ -56,11 +49,10 @@ def film(
     try:
         import imageio_ffmpeg  # noqa: F401
 
-        path = stem.with_suffix(".mp4")
-        imageio.imwrite(path, np.stack(frames.pictures), fps=_FRAMES_PER_SECOND, plugin="FFMPEG")
+        path, how = stem.with_suffix(".mp4"), dict[str, Any](fps=_FRAMES_PER_SECOND, plugin="FFMPEG")
     except ImportError:
-        path = stem.with_suffix(".gif")
-        imageio.imwrite(path, np.stack(frames.pictures), duration=1000 / _FRAMES_PER_SECOND, loop=0)
+        path, how = stem.with_suffix(".gif"), dict[str, Any](duration=1000 / _FRAMES_PER_SECOND, loop=0)
+    imageio.imwrite(path, np.stack(frames.pictures), **how)
     return path, ""
 
 

@@ -30,20 +30,10 @@ _SIZES_SHOWN = 6
 
 
 def evaluate_all(
-    checkpoints: Sequence[str],
-    env_id: str | None,
-    config: EvaluateConfig,
-    tasks: Sequence[str] | None,
-    logs: Path,
-    pool: str | None = None,
-    *,
-    video: bool = False,
-) -> list[Evaluation]:
-    """Evaluate checkpoints one after another and print how long each took.
-
-    Raises:
-        UserError: Bad checkpoints, tasks or pools.
-    """
+    checkpoints: Sequence[str], env_id: str | None, config: EvaluateConfig, tasks: Sequence[str] | None, logs: Path,
+    pool: str | None = None, *, video: bool = False,
+) -> list[Evaluation]:  # fmt: skip
+    """Evaluate checkpoints one after another and print how long each took; see `evaluate` for the arguments and errors."""
     torch.set_num_threads(config.threads)
     done = []
     for path, model in load_checkpoints(checkpoints, env_id):
@@ -79,23 +69,18 @@ def _film(evaluation: Evaluation, model: BehaviorAutoencoder) -> None:
     spec = EnvSpec.from_dict(model.env)
     with np.load(evaluation.folder / "latents.npz") as kept:
         latents = torch.from_numpy(kept["latents"])
-    seed = 1_000_000
     for task in plays.tasks:
         best = int(np.nanargmax(plays.returns["latents"][task].mean(1)))
         with torch.no_grad():
             params = model.decoder(latents[best : best + 1])[0]
-        path, why = film(model.policy, params, spec, seed, evaluation.folder / "videos" / safe_name(task))
+        path, why = film(model.policy, params, spec, 1_000_000, evaluation.folder / "videos" / safe_name(task))
         print(f"  video of {task}: {path or 'none, ' + why}")
         if path is None:
             return
 
 
 def evaluate_elsewhere(checkpoints: Sequence[str], env_id: str | None, pools: Sequence[str], logs: Path) -> None:
-    """Measure the FVU of every decoder on every pool, print a table, and write all of it as CSV; no episode is played.
-
-    Raises:
-        UserError: Bad checkpoints, a folder without a pool, or a pool of another environment or layout.
-    """
+    """Measure the FVU of every decoder on every pool, print a table, and write all of it as CSV; no episode is played."""
     loaded = load_checkpoints(checkpoints, env_id)
     opened = [read_pool(Path(folder)) for folder in pools]
     found = [

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from lightning_pz.common.files import write_text
 from lightning_pz.comparison import report_page as page
-from lightning_pz.comparison.analysis import Task, analyze, contenders_of
+from lightning_pz.comparison.analysis import ReturnsAt, Task, analyze, contenders_of, returns_at
 from lightning_pz.comparison.pool_best import PoolBest, find_pools, logs_root
-from lightning_pz.comparison.returns_at import ReturnsAt, returns_at, returns_at_table
 from lightning_pz.comparison.search_runs import Found, find_runs, group_runs
 from lightning_pz.comparison.settings import ReportSettings
 from lightning_pz.comparison.wins import FEW, Round, rounds
@@ -33,11 +32,7 @@ class Report:
 
 
 def report(folders: Sequence[Path], settings: ReportSettings) -> Report:
-    """Compare the runs below the folders, at any level, and write the report.
-
-    Raises:
-        UserError: The runs cannot be compared.
-    """
+    """Compare the runs below the folders, at any level, and write the report; `UserError` if they cannot be compared."""
     found = find_runs(folders)
     grouped = group_runs(found.runs)
     pools = find_pools(found.runs, [Path(path) for path in settings.evaluation])
@@ -47,8 +42,7 @@ def report(folders: Sequence[Path], settings: ReportSettings) -> Report:
     full = Path(settings.out or _place(root / "report", envs, found)).absolute()
     folder = full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full
     results = rounds(tasks, settings.draws, settings.seed)
-    at = returns_at(tasks, settings.at, settings.seed)
-    made = Report(folder, tasks, results, pools, found, at)
+    made = Report(folder, tasks, results, pools, found, returns_at(tasks, settings.at, settings.seed))
     _write(made)
     return made
 
@@ -107,7 +101,7 @@ def _write(made: Report) -> None:
     from lightning_pz.common.plotting import save_figure
     from lightning_pz.comparison.figures import contender_places, learning_curves, overview
 
-    at = returns_at_table(made.at)
+    at = page.returns_at_table(made.at)
     files = {
         "cells.csv": page.contenders_csv(made.tasks),
         "runs.csv": page.runs_csv(made.tasks),

@@ -13,8 +13,7 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.latent_distribution import BANDWIDTH, ENCODINGS, LatentDistribution
 from lightning_pz.comparison.search_runs import read_search
-from lightning_pz.evaluation.groups import find_pool
-from lightning_pz.evaluation.latents import choose_latents
+from lightning_pz.evaluation.groups import choose_latents, find_pool
 from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.search.objective import seed_of

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lightning_pz.comparison.analysis import analyze
+from lightning_pz.comparison.analysis import analyze, returns_at
 from lightning_pz.comparison.pool_best import find_pools
-from lightning_pz.comparison.returns_at import returns_at, returns_at_table
+from lightning_pz.comparison.report_page import returns_at_table
 from lightning_pz.comparison.search_runs import find_runs, group_runs
 from lightning_pz.report import main
 

@@ -19,7 +19,7 @@ from lightning_pz.common.files import file_digest, safe_name
 from lightning_pz.common.identity import digest
 from lightning_pz.envs.rollout import Rollouts
 from lightning_pz.evaluate import main
-from lightning_pz.evaluation import run, shared
+from lightning_pz.evaluation import groups, run
 from lightning_pz.fit import main as fit
 from tests.conftest import TINY_FIT
 from tests.evaluation.conftest import SMALL
@@ -102,13 +102,13 @@ def test_two_processes_may_keep_the_same_episodes_at_once(tmp_path, monkeypatch)
         original(*arguments, **named)
         barrier.wait()
 
-    monkeypatch.setattr(shared.np, "savez", save)
+    monkeypatch.setattr(groups.np, "savez", save)
     made = Rollouts(np.ones((2, 1), dtype=np.int64), np.ones((2, 1), dtype=bool), {"a": np.ones((2, 1))})
     found, errors = [], []
 
     def work():
         try:
-            found.append(shared.kept(tmp_path, "pool", {"x": 1}, ["a"], lambda: made))
+            found.append(groups.kept(tmp_path, "pool", {"x": 1}, ["a"], lambda: made))
         except Exception as error:
             errors.append(error)
 
@@ -120,10 +120,10 @@ def test_two_processes_may_keep_the_same_episodes_at_once(tmp_path, monkeypatch)
     assert not errors and len(found) == 2
     monkeypatch.undo()
     (path,) = tmp_path.iterdir()
-    again = shared.kept(tmp_path, "pool", {"x": 1}, ["a"], lambda: pytest.fail("played again"))
+    again = groups.kept(tmp_path, "pool", {"x": 1}, ["a"], lambda: pytest.fail("played again"))
     np.testing.assert_array_equal(again.returns["a"], made.returns["a"])
     path.write_bytes(path.read_bytes()[:40])  # cut off
-    assert shared.kept(tmp_path, "pool", {"x": 1}, ["a"], lambda: made) is made
+    assert groups.kept(tmp_path, "pool", {"x": 1}, ["a"], lambda: made) is made
 
 
 def test_equal_evaluations_begun_together_play_once(fitted, tmp_path):

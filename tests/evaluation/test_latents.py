@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lightning_pz.common.latent_distribution import LatentDistribution
-from lightning_pz.evaluation.latents import choose_latents, grid_side
+from lightning_pz.evaluation.groups import choose_latents, grid_side
 
 
 def test_grid_side_is_the_largest_that_fits():

@@ -66,9 +66,14 @@ LOSSES: dict[str, Callable[[Reconstruction], Float[Tensor, ""]]] = {
 }
 
 
+def in_double(tensor: Tensor) -> Tensor:
+    """Return a tensor in double precision, on the CPU where its device has none (Apple's `mps`)."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
 def squared_errors(actions: Actions, target: Actions) -> Float[Tensor, " policies"]:
     """Return each policy's squared action difference, summed over states and actions, in double precision."""
-    return (actions - target).double().square().flatten(1).sum(1)
+    return in_double(actions - target).square().flatten(1).sum(1)
 
 
 def fvu(actions: Actions, target: Actions) -> float:

@@ -135,7 +135,7 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def latent_spread(self) -> tuple[Tensor, Tensor]:
         """Return the root of the latents' summed variance over the pool, and their effective number of directions."""
-        eigenvalues = torch.linalg.eigvalsh(self.latent_covariance.double()).clamp_min(0)
+        eigenvalues = torch.linalg.eigvalsh(losses.in_double(self.latent_covariance)).clamp_min(0)
         return eigenvalues.sum().sqrt(), eigenvalues.sum() ** 2 / eigenvalues.square().sum()
 
     def forward(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies params"]:
@@ -197,7 +197,7 @@ class BehaviorAutoencoder(L.LightningModule):
         self.sums = ErrorSums(self.bottleneck.prefixes())
         loader = self.trainer.datamodule.latent_dataloader(8192)  # type: ignore[attr-defined]
         batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
-        latents = torch.cat([self._encode_batch(batch) for batch in batches]).double()
+        latents = losses.in_double(torch.cat([self._encode_batch(batch) for batch in batches]))
         centered = latents - latents.mean(0)
         self.latent_mean.copy_(latents.mean(0))
         self.latent_covariance.copy_(centered.T @ centered / max(1, len(latents) - 1))
@@ -214,11 +214,11 @@ class BehaviorAutoencoder(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             code = self._code(batch)
             latents = self.bottleneck.center(code)
-            errors = (self._rebuild(latents, batch)[1] - batch.actions).double().square()
-            spread = (batch.actions - batch.mean_actions).double().square()
+            errors = losses.in_double(self._rebuild(latents, batch)[1] - batch.actions).square()
+            spread = losses.in_double(batch.actions - batch.mean_actions).square()
             self.sums.add(stage, errors.sum(), spread.sum())
             if stage != "train" and isinstance(self.bottleneck, Variational):
-                self.sums.kl.append(self.bottleneck.kl(code).double().cpu())
+                self.sums.kl.append(self.bottleneck.kl(code).cpu().double())
             if by_policy:
                 parts = [errors.flatten(1).sum(1)[None]]
                 if smaller := self.sums.sizes[:-1]:

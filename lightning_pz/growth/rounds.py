@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
@@ -173,7 +172,13 @@ class Grower:
         return [int(word >> np.uint64(1)) for word in sequence.generate_state(self.recipe.directions, np.uint64)]
 
     def _play(
-        self, params: Tensor, generation: int, numbers: int, origin: int, directions: ArrayLike, round_number: int
+        self,
+        params: Tensor,
+        generation: int,
+        numbers: int,
+        origin: int,
+        directions: np.ndarray | int,
+        round_number: int,
     ) -> tuple[Archive, int]:
         """Play one episode with each policy, (n, P); return those that stayed finite, and the steps taken."""
         own = seed_of(self.recipe.seed, 4)

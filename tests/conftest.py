@@ -1,7 +1,10 @@
 """Shared fixtures: shape checks switched on, one small real pool."""
 
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test workers, and the processes they begin, share two cores
 
 from jaxtyping import install_import_hook
 
@@ -20,7 +23,7 @@ from lightning_pz.pool.store import Pool  # noqa: E402
 # So that `--env odd_environments:PointMass-v0` is found, here and by worker processes.
 sys.path.append(str(Path(__file__).parent))
 
-torch.set_num_threads(1)  # two test workers share two cores
+torch.set_num_threads(1)
 
 _TOGETHER = {
     "sweeps/test_options.py", "sweeps/test_growth.py", "sweeps/test_compare.py", "sweeps/test_recovery.py", "optuna_study/test_command.py",

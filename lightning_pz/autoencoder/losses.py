@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Actions = Float[Tensor, "policies states action"]
+_Actions = Float[Tensor, "policies states action"]
 _NONE = torch.empty(0)
 
 
 class Reconstruction(NamedTuple):
     """A batch of policies, and what the decoder makes of them."""
 
-    actions: Actions  # Reconstructed actions on the states of the batch, (N, M, A), in -1..1
-    target: Actions  # The policies' own actions there
+    actions: _Actions  # Reconstructed actions on the states of the batch, (N, M, A), in -1..1
+    target: _Actions  # The policies' own actions there
     variance: float  # Mean variance of an action over policies, in the same unit squared
     params: Tensor = _NONE  # Decoded weights, (N, P)
     # The policies' own, (N, P); empty unless `--model.loss parameters` or the encoder asks for them
@@ -71,12 +71,12 @@ def in_double(tensor: Tensor) -> Tensor:
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
-def squared_errors(actions: Actions, target: Actions) -> Float[Tensor, " policies"]:
+def squared_errors(actions: _Actions, target: _Actions) -> Float[Tensor, " policies"]:
     """Return each policy's squared action difference, summed over states and actions, in double precision."""
     return in_double(actions - target).square().flatten(1).sum(1)
 
 
-def fvu(actions: Actions, target: Actions) -> float:
+def fvu(actions: _Actions, target: _Actions) -> float:
     """Return the fraction of action variance unexplained: 0 perfect, 1 no better than the mean policy.
 
     FVU = sum (a - a_hat)^2 / sum (a - mean over policies of a)^2, over policies, states and action coordinates;

@@ -14,6 +14,7 @@ from lightning_pz.common.files import file_digest, safe_name, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.common.statistics import UNKNOWN, read_estimate
 from lightning_pz.common.tables import Table
+from lightning_pz.common.threads import torch_threads
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluation.elsewhere import POLICIES, transfer_fvu
@@ -34,15 +35,15 @@ def evaluate_all(
     pool: str | None = None, *, video: bool = False,
 ) -> list[Evaluation]:  # fmt: skip
     """Evaluate checkpoints one after another and print how long each took; see `evaluate` for the arguments and errors."""
-    torch.set_num_threads(config.threads)
     done = []
-    for path, model in load_checkpoints(checkpoints, env_id):
-        evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal())
-        done.append(evaluation)
-        seconds = "was there already" if evaluation.found else f"{evaluation.summary['evaluate_seconds']:.0f} s"
-        print(f"{path}: {seconds}", flush=True)
-        if video:
-            _film(evaluation, model)
+    with torch_threads(config.threads):
+        for path, model in load_checkpoints(checkpoints, env_id):
+            evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal())
+            done.append(evaluation)
+            seconds = "was there already" if evaluation.found else f"{evaluation.summary['evaluate_seconds']:.0f} s"
+            print(f"{path}: {seconds}", flush=True)
+            if video:
+                _film(evaluation, model)
     return done
 
 

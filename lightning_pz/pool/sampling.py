@@ -16,7 +16,7 @@ from lightning_pz.policy import Layout, Prior, act_shared, draw_params, policy_c
 
 Params = Float[Tensor, "policies params"]
 Observations = Float[Tensor, "states observation"]
-Actions = Float[Tensor, "policies states action"]
+_Actions = Float[Tensor, "policies states action"]
 _DRAW_FLOATS = 1 << 24
 """Weights that one drawn batch may hold: 64 MiB."""
 
@@ -35,7 +35,7 @@ def drawn_chunks(prior: Prior, layout: Layout, seed: int, indices: np.ndarray) -
 
 
 @torch.no_grad()
-def act_on(layout: Layout, params: Params, observations: Observations, out: Actions) -> None:
+def act_on(layout: Layout, params: Params, observations: Observations, out: _Actions) -> None:
     """Write the actions of many policies on shared standardized states into `out`, (N, M, A), of any float type."""
     size = policy_chunk(layout, len(observations))
     for start in range(0, len(params), size):
@@ -49,7 +49,7 @@ def act_table(
     seed: int,
     indices: np.ndarray,
     observations: Observations,
-    out: Actions,
+    out: _Actions,
     *,
     description: str,
     progress: bool | None = None,

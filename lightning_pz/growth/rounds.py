@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
@@ -81,7 +80,7 @@ class Grower:
     def begin(self) -> Growth:
         """Play random draws of the prior; `UserError` if none stays finite, or their outcomes are all the same."""
         params = draw_params(self.recipe.prior, self.network.layout, self.recipe.seed, range(self.recipe.first))
-        archive, steps = self._play(params, generation=0, numbers=0, origin=0, directions=-1, round_number=0)
+        archive, steps = self._play(params, generation=0, numbers=0, origin=0, directions=-1, number=0)
         self._check_finite(len(archive), self.recipe.first, "the first")
         fit_whitening(archive.outcomes, self.embedding.scales, f"the outcomes on {self.spec.id}")
         empty = np.empty((0, archive.outcomes.shape[1]))
@@ -173,7 +172,7 @@ class Grower:
         return [int(word >> np.uint64(1)) for word in sequence.generate_state(self.recipe.directions, np.uint64)]
 
     def _play(
-        self, params: Tensor, generation: int, numbers: int, origin: int, directions: ArrayLike, round_number: int
+        self, params: Tensor, generation: int, numbers: int, origin: int, directions: np.ndarray | int, number: int
     ) -> tuple[Archive, int]:
         """Play one episode with each policy, (n, P); return those that stayed finite, and the steps taken."""
         own = seed_of(self.recipe.seed, 4)
@@ -198,7 +197,7 @@ class Grower:
                 visited=observer.visited(),
                 origins=np.full(count, origin, dtype=np.int8),
                 directions=np.full(len(params), directions, dtype=np.int32)[first : first + _CHUNK],
-                rounds=np.full(count, round_number, dtype=np.int32),
+                rounds=np.full(count, number, dtype=np.int32),
                 lengths=ends.lengths,
                 returns=np.ascontiguousarray(ledger.totals.T),
             )

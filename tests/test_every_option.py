@@ -178,6 +178,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return fit.main(words({"logs": str(tmp_path_factory.mktemp("short"))} | SMALL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIT)
 def test_options_of_fit(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -202,6 +203,7 @@ def test_options_that_a_fit_refuses(name: str, tmp_path: Path, monkeypatch: pyte
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["random", "grown"])
 def test_a_pool_is_collected_and_given_to_fit(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -240,6 +242,7 @@ def test_no_option_of_finetune_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     assert missing(known, SEARCH, *ALGORITHMS.values(), OF_SEARCH_ELSEWHERE) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_options_of_finetune(name: str, short: Any, tmp_path: Path) -> None:
     place = {"checkpoint": short.summary["checkpoint"], "logs": str(tmp_path), "algorithm": name}

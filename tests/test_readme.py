@@ -72,6 +72,7 @@ def test_the_python_of_the_front_page_runs(fitted):
     assert names["actions"].shape == (10, 1, 1) and names["latents"].shape == (10, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_runs(command, tmp_path, monkeypatch, fitted):
     monkeypatch.chdir(tmp_path)

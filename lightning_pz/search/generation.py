@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -48,7 +49,7 @@ class Search(Protocol):
 
 
 @dataclass(eq=False, kw_only=True)
-class SearchFromStarts:
+class SearchFromStarts(ABC):
     """What searches share whose first generation tries starts, and which may release the decoder."""
 
     objective: Objective  # Returns of policies
@@ -60,9 +61,9 @@ class SearchFromStarts:
     resumable: ClassVar[bool] = True
 
     @property
+    @abstractmethod
     def generation_episodes(self) -> int:
         """Episodes of a generation, all policies together."""
-        raise NotImplementedError
 
     @property
     def least_budget(self) -> int:

@@ -84,6 +84,7 @@ def npz(result):
         return dict(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "nested", "variational"])
 def test_policy_errors_add_up_to_the_test_fvu(fits, name):
     errors, summary = npz(fits[name]), fits[name].summary
@@ -138,6 +139,7 @@ def test_prefixes_and_kl_spectrum_are_logged(fits):
     assert not [key for key in fits["plain"].summary if "_k" in key or key == "bottleneck"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nested", "variational"])
 def test_resumed_equals_straight(fits, logs, name, monkeypatch):
     step, chosen = BehaviorAutoencoder.training_step, ["--model.bottleneck", name]

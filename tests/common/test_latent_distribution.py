@@ -112,6 +112,7 @@ def trained(request, fitted):
     return fit.main(["--env", "mountaincar", *TINY_FIT, *arguments]).summary["checkpoint"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_encodings_of_training_policies_alone(trained):
     model = load_autoencoder(trained)
     pool = find_pool(model)
@@ -151,6 +152,7 @@ def played(checkpoint, logs, capsys, *arguments):
         return folder, torch.from_numpy(file["latents"])
 
 
+@pytest.mark.slow
 def test_evaluate_draws_from_the_density_also_for_an_old_checkpoint(trained, tmp_path, capsys):
     model = load_autoencoder(trained)
     folder, latents = played(trained, tmp_path, capsys)
@@ -161,6 +163,7 @@ def test_evaluate_draws_from_the_density_also_for_an_old_checkpoint(trained, tmp
     torch.testing.assert_close(played(old, tmp_path, capsys)[1], latents, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_old_checkpoint_is_searched_from_its_gaussian_and_says_so_once(trained, tmp_path, capsys):
     old = without_encodings(trained, tmp_path / "old.ckpt")
     search = [*SEARCH, "--algorithm", "random_latent", "--budget", "6000", "--random_latent.population", "3"]

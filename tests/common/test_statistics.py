@@ -199,6 +199,7 @@ def test_pairing_sees_a_small_lead_that_every_seed_shows(rng):
     assert 0.4 < probability_above(values + 0.1, values, False) < 0.65
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [3, 5, 8])
 @pytest.mark.parametrize("paired", [True, False])
 def test_equal_contenders_are_rarely_said_to_lead(rng, runs, paired):

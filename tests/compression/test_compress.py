@@ -111,6 +111,7 @@ def test_training_leaves_a_model_and_can_be_measured_against_a_dense_one(tmp_pat
     assert none["sparsity"] == 0 and none["return_dense"] is None and none["gates_closed"] is None
 
 
+@pytest.mark.slow
 def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, capsys):
     checkpoint = fitted.summary["checkpoint"]
     command = ["--env", "mountaincar", "--policy", checkpoint, "--method", "int8", "--logs", tmp_path]

@@ -40,6 +40,7 @@ def log(values, step):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prune+int8", "l0", "low_rank+int8", "l0+low_rank", "none"])
 def test_a_policy_keeps_its_behavior(method, pendulum, tmp_path):
     original, logged = policy(), {}

@@ -19,6 +19,7 @@ from lightning_pz.compression.surrol import present_spelling
 from lightning_pz.compression.training.sb3_networks import network_of
 
 
+@pytest.mark.slow
 def test_dqn_on_pong(tmp_path, capsys):
     pytest.importorskip("ale_py")
     pytest.importorskip("cv2")

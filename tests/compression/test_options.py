@@ -177,6 +177,7 @@ def test_presets_cover_all_that_is_shipped():
         assert find_world(one["env"]["id"]).shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["acrobot", "cartpole", "halfcheetah", "pong", "pong-residual"])
 def test_a_preset_runs_with_all_its_keys(name, tmp_path, capsys):
     settings = small(name)
@@ -239,6 +240,7 @@ STAND_INS = {"lunarlander": "CartPole-v1", "mario": Screen, "ecmreach": Goal}
 """For keys of presets whose environments are not here: one with the same kind of observations and actions."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOT_SHIPPED)
 def test_keys_of_a_preset_that_needs_an_installation(name, tmp_path, capsys, monkeypatch):
     settings, stand_in = small(name), STAND_INS[name]

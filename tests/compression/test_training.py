@@ -192,6 +192,7 @@ def test_scalars_reach_tensorboard_and_follow_the_ramp(tmp_path):
     assert values == pytest.approx(aimed, abs=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm, env, method", [("sac", "Pendulum-v1", "prune+int8"), ("ppo", "CartPole-v1", "l0+low_rank"), ("dqn", "CartPole-v1", "l0+int8")])  # fmt: skip
 def test_a_resumed_training_equals_a_straight_one(algorithm, env, method, tmp_path):
     # Ranks by behavior error depend on what was seen before the cut.

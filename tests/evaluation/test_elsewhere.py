@@ -40,6 +40,7 @@ def trained(request, tmp_path_factory) -> tuple[BehaviorAutoencoder, Pool, dict]
     return model, find_pool(model), done
 
 
+@pytest.mark.slow
 def test_on_its_own_pool_it_is_the_test_fvu_for_every_number_of_latents(trained):
     model, pool, done = trained
     with np.load(done.folder / "policy_errors.npz") as kept:
@@ -74,6 +75,7 @@ def test_elsewhere_the_policies_are_those_of_the_other_pool_on_its_states(traine
     assert np.isnan(to_others([model, model], [own, own])).all()
 
 
+@pytest.mark.slow
 def test_the_command_tells_every_pool_and_plays_nothing(trained, other, tmp_path, capsys):
     model, own, done = trained
     checkpoint = done.summary["checkpoint"]

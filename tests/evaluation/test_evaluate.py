@@ -33,6 +33,7 @@ def done(checkpoint, tmp_path_factory):
     return evaluate(checkpoint, tmp_path_factory.mktemp("logs"))[0]
 
 
+@pytest.mark.slow
 def test_summary_has_every_metric_with_its_interval(done):
     summary = json.loads((done.folder / "summary.json").read_text())
     for task in ("standard", "left", "speed", "height"):
@@ -79,6 +80,7 @@ def test_held_out_policies_were_not_trained_on(checkpoint):
     assert len(rows) + len(train) == len(pool) and not set(rows) & set(train)
 
 
+@pytest.mark.slow
 def test_an_equal_evaluation_is_found_again_and_gives_the_same_numbers(done, checkpoint):
     again = evaluate(checkpoint, done.folder.parents[2])[0]
     assert again.found and again.folder == done.folder and again.summary == done.summary
@@ -106,6 +108,7 @@ def test_metrics_that_an_older_version_did_not_know_are_measured_from_the_return
     assert json.loads(path.read_text()) == done.summary  # once, not at every look
 
 
+@pytest.mark.slow
 def test_same_settings_same_returns_elsewhere(done, checkpoint, tmp_path):
     other = evaluate(checkpoint, tmp_path, "--threads", "1")[0]
     assert (other.folder / "returns.csv").read_bytes() == (done.folder / "returns.csv").read_bytes()
@@ -118,6 +121,7 @@ def test_returns_survive_the_csv(done, tmp_path):
     assert set(plays.returns) == set(GROUPS)
 
 
+@pytest.mark.slow
 def test_several_checkpoints_give_one_table(done, checkpoint, tmp_path, capsys):
     copy = tmp_path / "checkpoints" / "copy.ckpt"
     copy.parent.mkdir()
@@ -138,6 +142,7 @@ def test_several_checkpoints_give_one_table(done, checkpoint, tmp_path, capsys):
     assert (first["latent_dim"], first["best_latent_interval"]) == ("2", "range")
 
 
+@pytest.mark.slow
 def test_a_policy_that_turns_non_finite_is_counted_and_the_rest_go_on(checkpoint, tmp_path, monkeypatch):
     """A decoder that overflows on one side of the latent space."""
     from lightning_pz.autoencoder.decoders import Decoder

@@ -24,6 +24,7 @@ def folder(fitted, tmp_path_factory):
     return summary.parent
 
 
+@pytest.mark.slow
 def test_the_best_of_the_pool_is_chosen_by_the_table_and_earns_what_gymnasium_says(folder):
     summary = json.loads((folder / "summary.json").read_text())
     plays = read_returns(folder / "returns.csv")

@@ -42,6 +42,7 @@ def whole_pools(tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_pools_that_keep_the_same_numbers_do_not_share_episodes(whole_pools, tmp_path):
     together, checkpoints = tmp_path / "together", [done.summary["checkpoint"] for done in whole_pools]
     for number, checkpoint in enumerate(checkpoints):
@@ -74,6 +75,7 @@ def test_an_evaluation_of_an_earlier_version_is_found_again(fitted, tmp_path):
     assert not run._identity(*_opened(checkpoint)[:3], {"tasks": ["os:getcwd"]}).earlier
 
 
+@pytest.mark.slow
 def test_a_task_that_was_edited_is_played_anew_and_tasks_keep_their_own_files(fitted, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -126,6 +128,7 @@ def test_two_processes_may_keep_the_same_episodes_at_once(tmp_path, monkeypatch)
     assert groups.kept(tmp_path, "pool", {"x": 1}, ["a"], lambda: made) is made
 
 
+@pytest.mark.slow
 def test_equal_evaluations_begun_together_play_once(fitted, tmp_path):
     """Processes, as users begin them: Python 3.11 cannot parse the heads of arrays in two threads at once."""
     small = [*SMALL[:-1], "2", "--tasks", "[standard]", "--logs", str(tmp_path)]

@@ -105,6 +105,7 @@ def test_a_random_pool_does_not_know_where_policies_went(pool, tmp_path):
         ).prepare_data()  # fmt: skip
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_grown_pool(done, logs, capsys):
     checkpoint = done.summary["checkpoint"]
     evaluate.main(
@@ -183,6 +184,7 @@ def test_pgpe_lets_the_decoder_go_where_it_stands(done):
     assert not torch.equal(search.incumbent(after).params, before.params)
 
 
+@pytest.mark.slow
 def test_runs_from_the_pool_with_release_resume_and_keep_apart(done, tmp_path, capsys):
     command = ["--checkpoint", done.summary["checkpoint"], "--task", "height", "--budget", "12000", *SEARCH]
     more = ["--start", "pool_best", "--release_decoder_at", "6000", "--logs", str(tmp_path)]

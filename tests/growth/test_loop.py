@@ -145,6 +145,7 @@ def test_events_and_figures(grown):
         assert (grown.folder / "figures" / f"{name}.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("emitter", ["cmaes", "iso_line"])
 def test_another_emitter_grows_another_pool_and_the_usual_one_keeps_its_name(
     grown, grown_recipe, car, layout, tmp_path, emitter

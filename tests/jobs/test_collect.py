@@ -60,6 +60,7 @@ def next_command(capsys):
     return shlex.split(line.removeprefix("  next: "))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

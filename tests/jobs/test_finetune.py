@@ -47,6 +47,7 @@ def curve(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_leaves_a_whole_run_folder(algorithm, checkpoint, tmp_path, capsys):
     more = ["--release_decoder_at", "600"] if algorithm == "gradient" else []

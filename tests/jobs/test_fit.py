@@ -181,6 +181,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(logs, 
     assert all(torch.isfinite(value).all() for value in kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -195,6 +196,7 @@ def test_every_encoder_and_loss_runs(logs, change):
     assert np.isfinite([value for value in summary.values() if isinstance(value, float)]).all()
 
 
+@pytest.mark.slow
 def test_checkpoint_works_in_a_fresh_process_without_the_pool(done, tmp_path):
     script = f"""
 import torch
@@ -213,6 +215,7 @@ print(params.shape[1])
     assert output.stdout.strip() == "9"
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_fvu_within_noise(logs, done):
     """The real command, as a person types it, under DDP."""
     command = [

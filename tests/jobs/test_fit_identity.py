@@ -67,6 +67,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True], ids=["new", "without identity.json"])
 def test_another_run_is_not_resumed_and_stays_as_it_is(killed, tmp_path, old):
     folder = killed(tmp_path)
@@ -153,6 +154,7 @@ def test_run_folders_are_claimed_once(tmp_path):
         new_run_folder(tmp_path, "run", "mine")
 
 
+@pytest.mark.slow
 def test_two_fits_begun_together_share_the_pool_and_nothing_else(tmp_path):
     command = [sys.executable, "-m", "lightning_pz.fit", "--env", "mountaincar", *TINY_FIT, "--logs", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -179,6 +181,7 @@ def test_a_run_at_work_is_not_resumed(killed, tmp_path):
     assert content(folder) == before
 
 
+@pytest.mark.slow
 def test_a_changed_environment_gets_a_pool_of_its_own(tmp_path):
     pools = {run(tmp_path, *horizon).summary["pool"] for horizon in ([], ["--env.horizon", "50"])}
     assert len(pools) == 2

@@ -82,6 +82,7 @@ def whole(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You passed `Trainer\\(accelerator='cpu', precision='16-mixed'\\)")
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_precisions_agree(precision, whole, tmp_path):

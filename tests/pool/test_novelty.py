@@ -30,6 +30,7 @@ def test_close_points_keep_their_digits():
     torch.testing.assert_close(novelty(points, 1).double(), expected, rtol=2e-3, atol=0)
 
 
+@pytest.mark.slow
 def test_kept_set_agrees_with_the_exact_one_at_20_000():
     generator = torch.Generator().manual_seed(2)
     points = torch.tanh(torch.randn(20_000, 12, generator=generator) @ torch.randn(12, 128, generator=generator) / 3)

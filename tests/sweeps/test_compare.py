@@ -58,6 +58,7 @@ def rows(logs):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_whole_then_again_without_repeating(command, tmp_path_factory, capsys):
     logs = Path(command[-1])
     first = {

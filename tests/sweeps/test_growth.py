@@ -200,6 +200,7 @@ def test_a_grid_with_unknown_keys_is_refused(tmp_path):
         main(["growth", "--env", "mountaincar", "--grid", write(tmp_path / "grid.yaml", grid)])
 
 
+@pytest.mark.slow
 def test_the_shipped_grids_pass_the_parsers(tmp_path):
     from lightning_pz.finetune import parse
 

@@ -222,6 +222,7 @@ class Reached(Exception):
     """The work began, so every check has passed."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "study, env", [("recovery", "reacher"), ("growth", "hopper"), ("compare", "reacher"), ("grown", "mountaincar")]
 )

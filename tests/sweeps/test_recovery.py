@@ -40,6 +40,7 @@ def stamps(logs):
     return {str(p): p.stat().st_mtime_ns for p in logs.rglob("summary.json")}
 
 
+@pytest.mark.slow
 def test_table_and_figure(logs):
     folder = tables(logs)
     table = (folder / "table.md").read_text().splitlines()

@@ -37,6 +37,7 @@ def done(tmp_path_factory):
     return logs
 
 
+@pytest.mark.slow
 def test_tables_tell_settings_values_and_runs(done):
     rows = read(done)
     assert list(rows[0])[:7] == ["number", "state", "value", "seed", "run", "policy", "model.latent_dim"]
@@ -73,6 +74,7 @@ def test_two_processes_share_a_study_and_a_killed_one_loses_its_own_trial_at_mos
     assert [row["value"] for row in read(tmp_path)] == [row["value"] for row in read(done)]
 
 
+@pytest.mark.slow
 def test_finished_trials_stay_and_a_grid_may_grow(done, tmp_path, write_grid):
     logs = tmp_path / "logs"
     shutil.copytree(done, logs)
@@ -83,6 +85,7 @@ def test_finished_trials_stay_and_a_grid_may_grow(done, tmp_path, write_grid):
     assert [row["model.latent_dim"] for row in read(logs)] == ["1", "2", "1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_keeps_results_and_goes_on_to_the_same_end(done, tmp_path, write_grid, monkeypatch):
     straight, grid, steps = BehaviorAutoencoder.training_step, write_grid(seeds=[0]), []
 

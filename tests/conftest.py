@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test workers, and the processes they begin, share two cores
 
@@ -13,6 +14,7 @@ hook = install_import_hook("lightning_pz", "beartype.beartype")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from lightning_pz.envs.specs import EnvSpec, env_spec  # noqa: E402
 from lightning_pz.policy import Layout, PolicyNetwork  # noqa: E402
@@ -25,18 +27,26 @@ sys.path.append(str(Path(__file__).parent))
 
 torch.set_num_threads(1)
 
-_TOGETHER = {
+_TOGETHER = (
     "sweeps/test_options.py", "sweeps/test_growth.py", "sweeps/test_compare.py", "sweeps/test_recovery.py", "optuna_study/test_command.py",
     "sweeps/test_manifolds.py", "autoencoder/test_bottlenecks.py", "evaluation/test_evaluate.py",
-}  # fmt: skip
+)  # fmt: skip
 """Files whose tests share what takes long to make: one worker makes it once."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of such a file on one worker; `--dist loadgroup` reads the mark."""
-    for item in items:
-        if (name := "/".join(item.path.parts[-2:])) in _TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(name))
+class _FilesTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests go to whichever worker is free, but those of a file in `_TOGETHER` all to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.endswith(_TOGETHER) else nodeid
+
+
+# xdist's own `loadgroup` writes its groups into `_nodeid`, which pytest 9 no longer reads.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Schedule as `_FilesTogether` does, whatever `--dist` says."""
+    return _FilesTogether(config, log)
 
 
 SMALL_STATES = StateCounts(probe=16, train=24, val=12, test=12, source="uniform")

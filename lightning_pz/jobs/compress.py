@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz.common.checks import is_installed
 from lightning_pz.common.console import show_end
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity, claim
@@ -61,7 +62,13 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
     with folder.lock(), one_thread():
         if folder.summary is None:
             folder.begin(config)
-            folder.write_summary(_run(world, original, settings, folder.path, run.progress))
+            try:
+                summary = _run(world, original, settings, folder.path, run.progress)
+            except UserError:
+                if not (folder.path / RESUME).exists():
+                    folder.discard_if_empty()
+                raise
+            folder.write_summary(summary)
             shutil.rmtree(folder.path / RESUME, ignore_errors=True)
         assert folder.summary is not None
         # After the summary, so that no figure can cost a training; the last figure shows that all are there.

@@ -51,6 +51,7 @@ def test_table_and_figure(logs):
     assert len(list((logs / "fit" / "mountaincar").glob("recovery-*"))) == 2
 
 
+@pytest.mark.slow
 def test_finished_runs_are_never_repeated_and_interrupted_ones_go_on(logs, grid):
     folder = logs / "fit" / "mountaincar" / "recovery-small-k1-seed1"
     best = (folder / "summary.json").read_text()
@@ -64,6 +65,7 @@ def test_finished_runs_are_never_repeated_and_interrupted_ones_go_on(logs, grid)
     assert (tables(logs) / "table.csv").read_bytes() == table
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_is_not_taken_for_this_one(logs, grid, tmp_path):
     shutil.copytree(logs, tmp_path / "logs")
     other = yaml.safe_load(grid.read_text())

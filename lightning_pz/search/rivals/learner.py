@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ class Learner:
         more: dict[str, Any] = {key: _linear(first) for key, first in given.linear.items()}
         if (noise := make_noise(given.noise, problem.network.layout.action_size)) is not None:
             more["action_noise"] = noise
-        with self.generators.in_use():
+        with self.generators.in_use(), warnings.catch_warnings():
+            # RL Zoo publishes a rollout of 8 steps with batches of 256 for one environment.
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             try:
                 arguments = given.arguments | more
                 self.model = kind("MlpPolicy", self.normal or env, seed=seed, device="cpu", **arguments)

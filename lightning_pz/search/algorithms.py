@@ -51,7 +51,9 @@ def make_search(
             made = zoo_hyperparameters(s.algorithm, zoo_entry(s.algorithm, problem.spec.id), s.budget)
         else:
             made = default_hyperparameters(s.algorithm, problem.network.layout.hidden, s.budget)
-        return BaselineSearch(s.algorithm, made, problem, seed=s.seed, budget=s.budget, chunk=s.baselines.chunk)
+        stops = [*s.answers_at, *([] if s.episodes is None else [s.episodes])]
+        own: dict[str, Any] = {"seed": s.seed, "budget": s.budget, "chunk": s.baselines.chunk, "stops": stops}
+        return BaselineSearch(s.algorithm, made, problem, **own)
     starts = s.count_starts(objective.problem.spec.horizon)
     common: dict[str, Any] = {
         "objective": objective, "weights": weights, "seed": s.seed, "start_episodes": s.start_episodes,

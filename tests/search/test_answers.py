@@ -25,9 +25,9 @@ def settings_of(algorithm, **more):
     given = {
         "budget": 3_000, "starts": 3, "start_share": 1.0, "evaluation_episodes": 2, "test_episodes": 2, "answer_episodes": 4,
         "answers_at": [0, 2, 7, 12, 1000], "checkpoint_seconds": 0.0, "pgpe": PgpeSettings(population=4),
-        "cmaes": CmaesSettings(population=5), "baselines": BaselineSettings(chunk=1),
+        "cmaes": CmaesSettings(population=5), "baselines": BaselineSettings(chunk=200),
     }  # fmt: skip
-    return SearchSettings(algorithm=algorithm, **given | more)
+    return SearchSettings(algorithm=algorithm, **given | more)  # a rival stops at the counts that are asked for
 
 
 def rows_of(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,8 @@ class Learner:
         """Returns of the last 100 episodes, with the noise of exploration, float64."""
         return np.array([episode["r"] for episode in self.model.ep_info_buffer or []], dtype=np.float64)
 
-    def learn(self, chunk: int) -> None:
-        """Learn until an episode has ended after at least `chunk` steps, or the budget is spent.
+    def learn(self, chunk: int, stops: Sequence[int] = ()) -> None:
+        """Learn until an episode ends after at least `chunk` steps, or as one of the `stops`, or the budget is spent.
 
         A learner can be cut only between two rollouts, so it ends with the rollout in which the episode does.
 
@@ -93,7 +94,8 @@ class Learner:
             while self.steps + self.least_steps <= self.budget:
                 ended = self.ended
                 self._learn_a_rollout()
-                if self.steps - begun >= chunk and self.ended > ended:
+                is_stop = any(ended < stop <= self.ended for stop in stops)
+                if is_stop or (self.steps - begun >= chunk and self.ended > ended):
                     return
 
     def policy(self) -> SavedPolicy:

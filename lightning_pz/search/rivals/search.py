@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from lightning_pz.policy.saved import SavedPolicy
@@ -21,19 +22,27 @@ class BaselineState(NamedTuple):
 class BaselineSearch:
     """A learner of Stable-Baselines3 behind `lightning_pz.search.generation.Search`.
 
-    A generation lasts until an episode ends after at least `chunk` environment steps; the whole budget bounds the replay
-    buffer and the schedules.
+    A generation lasts until an episode ends after at least `chunk` environment steps, or is one of the `stops`, counted from
+    the first; the whole budget bounds the replay buffer and the schedules.
     """
 
     is_pure: ClassVar[bool] = False
     state_types: ClassVar[tuple[type, ...]] = ()
 
     def __init__(
-        self, algorithm: str, given: Hyperparameters, problem: Problem, *, seed: int, budget: int, chunk: int
+        self,
+        algorithm: str,
+        given: Hyperparameters,
+        problem: Problem,
+        *,
+        seed: int,
+        budget: int,
+        chunk: int,
+        stops: Sequence[int] = (),
     ) -> None:
         check_algorithm_package(algorithm)
         self.algorithm, self.given, self.problem = algorithm, given, problem
-        self.seed, self.budget, self.chunk = seed, budget, chunk
+        self.seed, self.budget, self.chunk, self.stops = seed, budget, chunk, tuple(stops)
 
     def begin(self) -> BaselineState:
         return BaselineState(Learner(self.algorithm, self.given, self.problem, self.seed, self.budget))
@@ -50,7 +59,7 @@ class BaselineSearch:
         """Learn up to the end of an episode; the returns are those of the last 100 episodes."""
         learner = state.learner
         steps, episodes = learner.steps, learner.ended
-        learner.learn(self.chunk)
+        learner.learn(self.chunk, self.stops)
         generation = Generation(learner.steps - steps, learner.returns, float("nan"), learner.ended - episodes)
         return state, generation
 

@@ -16,10 +16,10 @@ from lightning_pz.envs.specs import make_env
 from lightning_pz.envs.tasks import TaskWrapper
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import Problem
-from lightning_pz.search.rivals.episodes import ReplayableEpisodes
 from lightning_pz.search.rivals.export import to_policy
 from lightning_pz.search.rivals.generators import OwnGenerators
 from lightning_pz.search.rivals.hyperparameters import Hyperparameters, make_noise
+from lightning_pz.search.rivals.replayable import ReplayableEpisodes
 
 _MODULES = {"tqc": "sb3_contrib", "crossq": "sb3_contrib"}
 _CLASSES = {"crossq": "CrossQ"}

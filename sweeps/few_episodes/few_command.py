@@ -23,6 +23,9 @@ from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import FewEpisodesOptions
 from sweeps.optuna_study.reading import errors_from
 
+_ON_A_TERMINAL = (0, 1, 5, 20, 100)
+"""Episode counts of the closing table; the files have all."""
+
 
 def run(study: str, options: FewEpisodesOptions) -> None:
     """Run what is missing, and draw what is finished."""
@@ -69,7 +72,9 @@ def _draw(grid: FewGrid, rows: list[RunRow], folder: Path, still: dict[tuple[str
         write_text(folder / f"{name}.md", table.markdown())
     save_figure(few_figures.return_curves(grid, found), folder / "few_curves")
     save_figure(few_figures.lead_map(grid, found), folder / "few_leads")
-    print(f"\n{few_tables.leads_table(grid, found).console(2)}\n\n{few_tables.count_sentence(grid, found)}")
+    print(
+        f"\n{few_tables.leads_table(grid, found, _ON_A_TERMINAL).console(2)}\n\n{few_tables.count_sentence(grid, found)}"
+    )
     print(f"\n  next: {folder / 'few_leads.png'}, {folder / 'few_curves.png'}\n\n{folder}")
 
 

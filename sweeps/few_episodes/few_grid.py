@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from lightning_pz.common.checks import one_of
 from lightning_pz.common.identity import digest
 from lightning_pz.envs.episode_identity import versions
 from lightning_pz.envs.presets import merge, resolve_env
-from sweeps.fits import Fit, seeded_fits
+from sweeps.fits import Fit, seeded_fits, seeded_settings
 from sweeps.optuna_study.reading import check_distinct, check_filled, errors_from, from_plain, read_yaml, whole_numbers
 
 
@@ -128,19 +129,26 @@ class Cell:
     @property
     def key(self) -> str:
         """Digest of what decides the result: settings of fit and search, task, seed, and versions that simulate and learn."""
-        fit = self.fit("")
-        settings = {"finetune": self.settings, "policy": self.where.policy}
+        settings: dict[str, Any] = {"finetune": self.settings, "policy": self.where.policy}
+        packages = ["stable_baselines3", "sb3_contrib", "rl_zoo3"]
         if self.contender.kind == "ours":
-            settings["fit"] = dict(fit.settings)
-        packages = versions(
-            "torch", *([] if self.contender.kind == "ours" else ["stable_baselines3", "sb3_contrib", "rl_zoo3"])
-        )
-        return digest([resolve_env(self.env)["env"], settings, self.task, self.seed, packages])[:16]
+            pool, packages = self.where.pools[self.contender.pool], []
+            settings["fit"] = seeded_settings(pool.fit, self.seed % pool.seeds)
+        return digest([_env_of(self.env), settings, self.task, self.seed, _versions("torch", *packages)])[:16]
 
     def command(self, logs: str, checkpoint: Path) -> list[str]:
         """Return the command line of the run."""
         own = {"task": self.task, "seed": self.seed, "seeds": 1, "workers": 1, "logs": logs, "checkpoint": checkpoint}
         return [f"--{key}={value}" for key, value in (self.settings | own).items()]
+
+
+# A study has thousands of cells, and few environments.
+_versions = functools.cache(versions)
+
+
+@functools.cache
+def _env_of(name: str) -> dict[str, Any]:
+    return resolve_env(name)["env"]
 
 
 def load_few_episodes(path: Path, environments: Sequence[str] = (), contenders: Sequence[str] = ()) -> FewGrid:

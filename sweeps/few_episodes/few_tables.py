@@ -71,16 +71,16 @@ def verdict_at(grid: FewGrid, one: TaskAnswers, count: int) -> Verdict | None:
     return decide_at(one.returns(names_of(grid, "ours"), count), one.returns(names_of(grid, "rival"), count), one.still)
 
 
-def leads_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
-    """Return who leads each task after each number of episodes; of ours the lead over the strongest rival."""
-    rows = []
+def leads_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] | None = None) -> Table:
+    """Return who leads each task after each number of episodes, or after some; of ours the lead over the strongest rival."""
+    rows, counts = [], grid.at if at is None else [count for count in grid.at if count in at]
     for one in found:
         cells = []
-        for count in grid.at:
+        for count in counts:
             verdict = verdict_at(grid, one, count)
             cells.append("-" if verdict is None else _lead(verdict))
         rows.append([one.env, one.task, *cells])
-    return Table(["environment", "task", *map(str, grid.at)], rows)
+    return Table(["environment", "task", *map(str, counts)], rows)
 
 
 def count_sentence(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> str:

@@ -7,6 +7,9 @@ package count as well, so that their runs are not repeated.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import math
 from pathlib import Path
 
@@ -58,7 +61,8 @@ def _run(cell: Cell, logs: str) -> RunRow:
 
     fit = cell.fit(logs)
     fit.run()
-    (done,) = finetune(*parse(cell.command(logs, fit.checkpoint)))
+    with contextlib.redirect_stdout(io.StringIO()):  # a closing table for each of a thousand runs
+        (done,) = finetune(*parse(cell.command(logs, fit.checkpoint)))
     return row_of_run(done.folder, cell.key, cell.env, cell.task, cell.name, cell.seed)
 
 
@@ -109,14 +113,19 @@ def _still(grid: FewGrid, rows: list[RunRow]) -> dict[tuple[str, str], float]:
 
 def _check(grid: FewGrid, path: str) -> None:
     """Refuse a mistake in the last cell before the first hour is spent."""
-    seen = set()
+    checked: set[str] = set()
     for cell in grid.cells():
-        if (place := (cell.name, cell.env, cell.task)) in seen:
-            continue
-        seen.add(place)
         with errors_from(f"{path}: {cell.name} on {cell.env}"):
+            check_task(_env_id(cell.env), cell.task)
+            if (settings := str(cell.settings)) in checked:
+                continue
+            checked.add(settings)
             _, search = parse(cell.command("logs", Path("none.ckpt")))
             check_algorithm_package(search.algorithm)
-            check_task(resolve_env(cell.env)["env"]["id"], search.task)
             if 0 not in search.answers_at:
                 raise UserError(f"answers_at expects a list that begins with 0, but got {search.answers_at}")
+
+
+@functools.cache
+def _env_id(env: str) -> str:
+    return resolve_env(env)["env"]["id"]

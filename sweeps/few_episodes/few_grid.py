@@ -46,7 +46,7 @@ class FewEnv:
 
 
 @dataclass(frozen=True)
-class Part:
+class TaskPart:
     """Some tasks of an environment that a contender runs, with settings over its own; all tasks if none is named."""
 
     env: str
@@ -64,7 +64,7 @@ class Contender:
 
     kind: Literal["ours", "rival", "default"]  # `default`: a rival that takes part in the published claim's table alone
     finetune: dict[str, Any]  # its settings
-    parts: list[Part]
+    parts: list[TaskPart]
     pool: str = "grown"  # kind of pool whose decoder it searches; a rival reads no pool
 
 

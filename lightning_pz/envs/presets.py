@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -117,6 +118,25 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def default_recipe(arguments: list[str]) -> str:
+    """Return the recipe that `collect` takes without `--recipe`: that of a `--config` file, else what `fit` takes."""
+    asked = given_keys(arguments).get("recipe")
+    env, _ = take_option(arguments, "--env")
+    shipped = yaml.safe_load((conf_dir() / "fit.yaml").read_text())
+    own = load_preset("env", env).get("fit", {}) if env in preset_names("env") else {}
+    return str(asked or merge(shipped, own)["data"]["recipe"])
+
+
+def given_keys(arguments: list[str]) -> dict[str, Any]:
+    """Return the settings at the top of every `--config` file, the last one's on top; broken files are left to the parser."""
+    merged: dict[str, Any] = {}
+    for path in given_configs(arguments):
+        with contextlib.suppress(yaml.YAMLError):
+            plain = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            merged |= plain if isinstance(plain, dict) else {}
     return merged
 
 

@@ -65,8 +65,11 @@ class StudyRun:
 
     def fit_settings(self) -> dict[str, Any]:
         """Return the settings of all fits, with those for pools that the environment's preset adds where they have none."""
-        preset = flat_settings(resolve_env(self.env).get("fit", {}))
-        return {key: preset[key] for key in UNSAID if key in preset and key not in self.plan.search} | self.plan.fit
+        own, preset = self.plan.fit, flat_settings(resolve_env(self.env).get("fit", {}))
+        added = {key: preset[key] for key in UNSAID if key in preset and key not in self.plan.search}
+        if (added | own).get("data.recipe") == "random":
+            added.pop("data.grown.steps", None)  # of pools that such fits do not have
+        return added | own
 
     def finetune_arguments(self, checkpoint: Path) -> list[str]:
         """Return the arguments of `finetune` for a decoder."""

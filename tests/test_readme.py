@@ -97,7 +97,6 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         # These go on from an earlier run of the same settings; make it first.
         first = fit.main(["--env", "halfcheetah", *tiny("fit", ["--env", "halfcheetah"])])
         arguments = [str(first.folder / "config.yaml") if word.endswith("config.yaml") else word for word in arguments]
-    arguments = [str(ROOT / word) if word.startswith("conf/") else word for word in arguments]
     commands = {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}
     commands[name].main(arguments + tiny(name, arguments))
 

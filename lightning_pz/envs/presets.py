@@ -173,9 +173,21 @@ def _take(arguments: list[str], name: str, **how: Any) -> tuple[list[str], list[
     return found.values, rest
 
 
+def at_shipped(arguments: list[str]) -> list[str]:
+    """Return the arguments with `--config conf/NAME.yaml` led to the shipped file, unless the current folder has one."""
+    led = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        flag, _, path = word.rpartition("=") if word.startswith("--config=") else ("", "", word)
+        name = path.removeprefix("conf/")
+        is_config = (flag or before == "--config") and name != path and not Path(path).exists()
+        shipped = conf_dir() / name
+        led.append(word.replace(path, str(shipped)) if is_config and shipped.is_file() else word)
+    return led
+
+
 def given_configs(arguments: list[str]) -> list[str]:
-    """Return the paths of every `--config A --config=B`, checked to be text files in UTF-8."""
-    configs, _ = _take(arguments, "--config", action="append")
+    """Return the paths of every `--config A --config=B`, checked to be text files in UTF-8; see `at_shipped`."""
+    configs, _ = _take(at_shipped(arguments), "--config", action="append")
     for path in configs:
         if not Path(path).is_file():
             raise UserError(f"--config expects a YAML file, but there is none at {path}")
@@ -199,7 +211,7 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
     """
     if asks_help(arguments):
         return arguments
-    env, rest = take_option(arguments, "--env")
+    env, rest = take_option(at_shipped(arguments), "--env")
     policy, rest = take_option(rest, "--policy")
     configs = given_configs(rest)
     if env is None and not configs and not any(word.startswith("--env.") for word in rest):

@@ -10,6 +10,7 @@ import lightning_pz.jobs.collect
 from lightning_pz import collect, fit
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import (
+    at_shipped,
     conf_dir,
     default_recipe,
     expand_presets,
@@ -133,19 +134,37 @@ def test_a_setting_of_the_other_recipe_is_refused(main, words, sentence, tmp_pat
 
 
 @pytest.mark.parametrize("env", ["mountaincar", "reacher"])
-def test_the_published_way_is_one_file(env, tmp_path):
+def test_the_published_way_is_one_file(env, tmp_path, monkeypatch):
     small = [
         *flags("data.random."), "--policy", "small", "--model.latent_dim", "2", "--data.batch_size", "4", "--trainer.max_steps", "2",
         "--data.states_per_step", "4", "--data.steps_per_epoch", "2", "--trainer.log_every_n_steps", "1", "--logs", str(tmp_path),
         "--data.val_share", "0.4", "--data.test_share", "0.4", "--probes.enabled", "false",
     ]  # fmt: skip
-    paper = ["--env", env, "--config", str(conf_dir() / "paper.yaml")]
+    monkeypatch.chdir(tmp_path)  # as installed, where no conf/ is near
+    paper = ["--env", env, "--config", "conf/paper.yaml"]
     whole = prepare_fit(expand_presets("fit", paper))
     assert whole.datamodule.own == RandomRecipe(candidates=50_000, keep=0.1, states=whole.datamodule.random.states)
     assert whole.datamodule.policy.hidden == [32, 32] and whole.model.hparams["loss"] == "behavior"
     result = fit.main([*paper, *small])
     assert result.summary["encoder"] == "parameters" and result.summary["recipe"] == "random"
     assert result.summary["pool_size"] <= 6
+
+
+def test_a_file_of_ones_own_goes_before_the_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = str(conf_dir() / "paper.yaml")
+    words = ["--config", "conf/paper.yaml", "--config=conf/paper.yaml", "conf/paper.yaml", "--config", "conf/none.yaml"]
+    assert at_shipped(words) == [
+        "--config",
+        shipped,
+        f"--config={shipped}",
+        "conf/paper.yaml",
+        "--config",
+        "conf/none.yaml",
+    ]
+    Path("conf").mkdir()
+    Path("conf/paper.yaml").write_text("{}")
+    assert at_shipped(words) == words
 
 
 def test_every_file_in_conf_is_covered_here():

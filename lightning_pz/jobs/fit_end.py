@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.console import show_end
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.processes import available_cores
 from lightning_pz.common.tables import Table
 from lightning_pz.envs.tasks import task_names
@@ -24,11 +25,19 @@ _APART = 0.9  # training FVU as a share of held-out FVU below which the two lie 
 
 
 def measure_starts(model: BehaviorAutoencoder, pool: Pool) -> dict[str, Any]:
-    """Return what a summary says of a grown pool: the steps of its growth, and returns by task; None where invalid."""
+    """Return what a summary says of a grown pool: the steps of its growth, and returns by task; None where invalid.
+
+    A simulation that fails by now takes nothing else from the summary of a training that is done.
+    """
     if pool.meta.get("recipe") != "grown":
         return {}
     found: dict[str, float] = {}
-    for task, start in pool_starts(model, pool, threads=available_cores()).items():
+    try:
+        starts = pool_starts(model, pool, threads=available_cores())
+    except UserError as error:
+        print(f"note: the pool's best policies were not played again: {error}")
+        return {"growth_steps": pool.meta["growth"]["steps"]}
+    for task, start in starts.items():
         found[f"{task}/pool_best_found"] = start.found
         found[f"{task}/pool_best"], found[f"{task}/pool_best_decoded"] = start.own, start.decoded
     plain = {key: value if math.isfinite(value) else None for key, value in found.items()}
@@ -102,7 +111,7 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
     }
     for note in notes:
         print("\n" + textwrap.fill(note, 110, break_on_hyphens=False, break_long_words=False))
-    tables = [_starts_table(summary, pool)] if kind == "grown" else []
+    tables = [_starts_table(summary, pool)] if "pool_best_episodes" in summary else []
     curves = shlex.join(["tensorboard", "--logdir", str(folder.parent)])
     show_end(rows, summary["next_command"], folder, tables=tables, curves=curves)
 

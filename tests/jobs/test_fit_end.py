@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+import lightning_pz.jobs.fit_end
 from lightning_pz import finetune, fit, load_autoencoder, read_pool
+from lightning_pz.common.errors import UserError
 from lightning_pz.envs.tasks import TaskWrapper, find_task
 from lightning_pz.evaluation.fresh import FRESH_SEED
 from lightning_pz.jobs.fit_end import fit_notes, search_command
@@ -92,6 +94,18 @@ def test_all_that_is_shown_is_in_the_summary(done):
     assert f"grown in {summary['growth_steps']:,} steps" in said and summary["recipe"] == "grown"
     assert f"  next: {summary['next_command']}\n  curves: tensorboard --logdir logs/fit/mountaincar\n" in said
     assert "found, 10 steps" in said and f"10 x {HORIZON} steps" in said
+
+
+def test_a_simulation_that_fails_at_the_end_takes_nothing_else(place, done, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise UserError("the simulator is gone")
+
+    monkeypatch.setattr(lightning_pz.jobs.fit_end, "pool_starts", broken)
+    summary = fit.main([*FIT, "--run_name", "broken"]).summary
+    said = capsys.readouterr().out
+    assert "not played again: the simulator is gone" in said and "best in the pool" not in said
+    assert summary["val_fvu"] == done[0]["val_fvu"] and summary["growth_steps"] == done[0]["growth_steps"]
+    assert not [key for key in summary if "pool_best" in key]
 
 
 def test_the_next_command_runs_and_begins_at_the_best(done, capsys):

@@ -1,8 +1,9 @@
 """Make a pool of policies: `python -m lightning_pz.collect --env halfcheetah --policy medium`.
 
-`--recipe random`, the paper's and the default, draws candidates, compares their actions on the probe states and keeps
-the most novel share. `--recipe grown` searches, with no reward of any task, for policies that go somewhere new, and
-keeps those whose outcomes lie apart; it resumes after a kill. `--recipe grown --help` shows its own options.
+`--recipe random`, the paper's, draws candidates, compares their actions on the probe states and keeps the most novel
+share. `--recipe grown` searches, with no reward of any task, for policies that go somewhere new, and keeps those whose
+outcomes lie apart; it resumes after a kill. The default is grown for the presets halfcheetah, hopper and reacher, and
+random for all else, as in `fit`. `--recipe grown --help` shows the options of that recipe.
 
 Either writes a pool folder, `logs/pools/<name>`; equal settings find it again, in `fit` too:
 
@@ -14,11 +15,22 @@ Either writes a pool folder, `logs/pools/<name>`; equal settings find it again, 
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any, get_args
 
 from lightning_pz.common.checks import RecipeKind, one_of
 from lightning_pz.common.errors import UserError, run_main
-from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir, expand_presets, explain_presets, take_option
+from lightning_pz.envs.presets import (
+    EnvConfig,
+    PolicyConfig,
+    conf_dir,
+    default_recipe,
+    expand_presets,
+    explain_presets,
+    given_keys,
+    take_option,
+)
 
 _OFTEN = {
     "random": ("env", "policy", "recipe", "candidates", "keep", "seed", "pool", "logs", "config"),
@@ -28,17 +40,19 @@ _OFTEN = {
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    chosen, arguments = take_option(arguments, "--recipe")
-    chosen = chosen or "random"
+    asked, arguments = take_option(arguments, "--recipe")
+    chosen = asked or default_recipe(arguments)
     one_of("recipe", chosen, get_args(RecipeKind))
     shipped = "collect" if chosen == "random" else "collect-grown"
-    arguments = expand_presets(shipped, arguments)
+    expanded = expand_presets(shipped, arguments)
 
     from lightning_pz.common.command_line import CommandParser, pick
     from lightning_pz.pool.grown_recipe import GrownRecipe
     from lightning_pz.pool.recipe import RandomRecipe
 
-    kind: Any = RandomRecipe if chosen == "random" else GrownRecipe
+    kinds: dict[str, Any] = {"random": RandomRecipe, "grown": GrownRecipe}
+    kind = kinds[chosen]
+    _check_belongs(arguments, chosen, kinds)
     parser = CommandParser(
         command="collect", description=__doc__, often=_OFTEN[chosen], shipped=conf_dir() / f"{shipped}.yaml"
     )
@@ -50,15 +64,28 @@ def main(arguments: list[str]) -> None:
     parser.add_class_arguments(EnvConfig, "env")
     parser.add_class_arguments(PolicyConfig, "policy")
     explain_presets(parser)
-    config = parser.instantiate(parser.parse_args(arguments))
+    config = parser.instantiate(parser.parse_args(expanded))
     if config.recipe != chosen:  # whose shipped settings are the wrong ones by now
         raise UserError(
-            f"a --config file asks for recipe {config.recipe}: give --recipe {config.recipe} beside --config"
+            f"--recipe {chosen} contradicts the --config file, which asks for {config.recipe}: leave one out"
         )
 
     from lightning_pz.jobs.collect import collect_pool
 
     collect_pool(config.env, config.policy, pick(kind, config), config.logs, config.pool)
+
+
+def _check_belongs(arguments: list[str], chosen: str, kinds: dict[str, Any]) -> None:
+    """Refuse an option of the other recipe with a sentence that names it."""
+    own, names = {field.name for field in dataclasses.fields(kinds[chosen])}, list(given_keys(arguments))
+    names += [re.split(r"[.=]", word.removeprefix("--"))[0] for word in arguments if word.startswith("--")]
+    for other in kinds.keys() - {chosen}:
+        for name in names:
+            if name not in own and name in {field.name for field in dataclasses.fields(kinds[other])}:
+                raise UserError(
+                    f"--{name} is an option of --recipe {other}, but this pool's recipe is {chosen}: give --recipe {other}, "
+                    "or leave it out"
+                )
 
 
 if __name__ == "__main__":

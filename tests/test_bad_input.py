@@ -115,7 +115,7 @@ def test_collect_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grown.yaml").write_text("recipe: grown\n")
     for arguments, sentence in (
-        (["--config", "grown.yaml"], "give --recipe grown beside --config"),
+        (["--recipe", "random", "--config", "grown.yaml"], "which asks for grown: leave one out"),
         (["--candidates", "3"], "--candidates expects"),
         (["--store", "disk"], "--store expects one of seeds, params, but got 'disk'"),
         (["--recipe", "grown", "--outcome", "means"], "--outcome expects .* Did you mean 'mean'"),

@@ -11,6 +11,7 @@ import yaml
 
 import sweeps.__main__ as sweeps
 from lightning_pz import collect, compress, evaluate, finetune, fit, report
+from lightning_pz.envs.presets import default_recipe, given_keys, take_option
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 
@@ -36,7 +37,6 @@ GROWN = {
 }  # fmt: skip
 TINY = {
     "fit": [
-        "--data.random.candidates", "100", "--data.random.neighbors", "3", "--data.random.states", STATES,
         "--data.steps_per_epoch", "2", "--trainer.max_steps", "2", "--trainer.log_every_n_steps", "1", "--data.batch_size", "8",
         "--model.encoder_widths", "[8]", "--model.decoder_widths", "[8]", "--data.states_per_step", "4",
     ],
@@ -49,8 +49,8 @@ TINY = {
         "--steps", "200", "--episodes", "2", "--distill.steps", "40", "--distill.episodes", "1", "--distill.held_out", "1",
         "--distill.rounds", "1", "--distill.batch_size", "32", "--progress", "false",
     ],
-    "collect": ["--candidates", "100", "--neighbors", "3", "--states", STATES],
 }  # fmt: skip
+POOLS = {"random": {"candidates": "100", "neighbors": "3", "states": STATES}, "grown": GROWN}
 
 
 def test_there_are_commands():
@@ -95,13 +95,24 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         arguments = [pool if word.startswith("logs/pools/") else word for word in arguments]
     if "last" in arguments or any(word.endswith("config.yaml") for word in arguments):
         # These go on from an earlier run of the same settings; make it first.
-        first = fit.main(["--env", "halfcheetah", *TINY["fit"]])
+        first = fit.main(["--env", "halfcheetah", *tiny("fit", ["--env", "halfcheetah"])])
         arguments = [str(first.folder / "config.yaml") if word.endswith("config.yaml") else word for word in arguments]
-    tiny = TINY[name]
-    if "grown" in arguments:
-        prefix, tiny = ("--data.grown.", tiny) if name == "fit" else ("--", [])
-        tiny = tiny + [word for key, value in GROWN.items() for word in (prefix + key, value)]
-    {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}[name].main(arguments + tiny)
+    commands = {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}
+    commands[name].main(arguments + tiny(name, arguments))
+
+
+def tiny(name, arguments):
+    """Return settings that make a command quick, those of its pool for the recipe that its arguments ask for."""
+    if name not in ("fit", "collect"):
+        return TINY[name]
+    own = given_keys(arguments)
+    asked = own.get("data", {}).get("recipe") if name == "fit" else own.get("recipe")
+    flag, prefix = ("--data.recipe", "--data.{}.") if name == "fit" else ("--recipe", "--")
+    kind = take_option(arguments, flag)[0] or asked or default_recipe(arguments)
+    pool = [word for key, value in POOLS[kind].items() for word in (prefix.format(kind) + key, value)]
+    if any(word.endswith("paper.yaml") for word in arguments):  # which keeps a tenth
+        pool += ["--data.random.candidates", "400"]
+    return TINY.get(name, []) + pool
 
 
 def small(arguments):
@@ -124,7 +135,8 @@ def small(arguments):
 
 def study(arguments):
     """Run a study on a tiny grid of its own; a report is of a study that ran before."""
-    name, small = arguments[0], settings("fit")
+    random = {f"data.random.{key}": yaml.safe_load(value) for key, value in POOLS["random"].items()}
+    name, small = arguments[0], settings("fit") | {"data.recipe": "random"} | random
     grid = {"policies": {"small": {}}, "seeds": [0], "fit": small}
     if name == "manifolds":
         sweeps.main([*arguments, "--points", "120", "--clouds", "2"])
@@ -158,7 +170,21 @@ def settings(command):
 
 
 def test_summary_keys_are_those_documented(tmp_path):
-    result = fit.main(["--env", "mountaincar", *TINY["fit"], "--logs", str(tmp_path)])
-    table = README.split("| key of `summary.json` |")[1].split("\n\n")[0]
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE))
-    assert result.summary.keys() == documented
+    result = fit.main(["--env", "mountaincar", *tiny("fit", ["--env", "mountaincar"]), "--logs", str(tmp_path)])
+    assert result.summary.keys() == documented("| key of `summary.json` |")
+
+
+@pytest.mark.slow
+def test_summary_keys_of_a_grown_pool_are_those_documented(tmp_path):
+    env = ["--env", "hopper"]
+    summary = fit.main([*env, *tiny("fit", env), "--logs", str(tmp_path)]).summary
+    tasks = ("standard", "forward", "backward", "jump")
+    more = documented("| more keys, of a grown pool |")
+    wanted = {key.replace("<task>", task) for key in more for task in (tasks if "<task>" in key else ("",))}
+    assert summary.keys() == documented("| key of `summary.json` |") | wanted
+
+
+def documented(head):
+    """Return the keys in the table of the guides that begins so."""
+    table = README.split(head)[1].split("\n\n")[0]
+    return set(re.findall(r"^\| `([a-z_</>]+)` \|", table, re.MULTILINE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -120,6 +121,25 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def default_recipe(arguments: list[str]) -> str:
+    """Return the recipe that `collect` takes without `--recipe`: that of a `--config` file, else what `fit` takes."""
+    asked = given_keys(arguments).get("recipe")
+    env, _ = take_option(arguments, "--env")
+    shipped = yaml.safe_load((conf_dir() / "fit.yaml").read_text())
+    own = load_preset("env", env).get("fit", {}) if env in preset_names("env") else {}
+    return str(asked or merge(shipped, own)["data"]["recipe"])
+
+
+def given_keys(arguments: list[str]) -> dict[str, Any]:
+    """Return the settings at the top of every `--config` file, the last one's on top; broken files are left to the parser."""
+    merged: dict[str, Any] = {}
+    for path in given_configs(arguments):
+        with contextlib.suppress(yaml.YAMLError):
+            plain = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            merged |= plain if isinstance(plain, dict) else {}
+    return merged
+
+
 def asks_help(arguments: list[str]) -> bool:
     """Return whether arguments ask for help, which needs no environment."""
     return any(word in ("-h", "--help") or word.startswith("--help=") for word in arguments)
@@ -153,9 +173,21 @@ def _take(arguments: list[str], name: str, **how: Any) -> tuple[list[str], list[
     return found.values, rest
 
 
+def at_shipped(arguments: list[str]) -> list[str]:
+    """Return the arguments with `--config conf/NAME.yaml` led to the shipped file, unless the current folder has one."""
+    led = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        flag, _, path = word.rpartition("=") if word.startswith("--config=") else ("", "", word)
+        name = path.removeprefix("conf/")
+        is_config = (flag or before == "--config") and name != path and not Path(path).exists()
+        shipped = conf_dir() / name
+        led.append(word.replace(path, str(shipped)) if is_config and shipped.is_file() else word)
+    return led
+
+
 def given_configs(arguments: list[str]) -> list[str]:
-    """Return the paths of every `--config A --config=B`, checked to be text files in UTF-8."""
-    configs, _ = _take(arguments, "--config", action="append")
+    """Return the paths of every `--config A --config=B`, checked to be text files in UTF-8; see `at_shipped`."""
+    configs, _ = _take(at_shipped(arguments), "--config", action="append")
     for path in configs:
         if not Path(path).is_file():
             raise UserError(f"--config expects a YAML file, but there is none at {path}")
@@ -179,7 +211,7 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
     """
     if asks_help(arguments):
         return arguments
-    env, rest = take_option(arguments, "--env")
+    env, rest = take_option(at_shipped(arguments), "--env")
     policy, rest = take_option(rest, "--policy")
     configs = given_configs(rest)
     if env is None and not configs and not any(word.startswith("--env.") for word in rest):

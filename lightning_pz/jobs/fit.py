@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, check_latent_dim
-from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, check_writable, replacing, write_json
 from lightning_pz.common.identity import first_difference
@@ -28,6 +26,8 @@ from lightning_pz.growth.loop import grow
 from lightning_pz.jobs import fit_figures
 from lightning_pz.jobs.fit_callbacks import tensorboard
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
+from lightning_pz.jobs.fit_end import fit_notes, measure_starts, search_command, show_fit
+from lightning_pz.jobs.fit_settings import check_recipe_words
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.of_checkpoint import check_same_pool
@@ -49,6 +49,8 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
     """Parse expanded arguments and build trainer, model and data; refuse what can be refused before the work."""
     cli = FitCLI(arguments, description)
     data: PolicyPoolDataModule = cli.datamodule
+    if not data.given:
+        check_recipe_words(arguments, data.recipe)
     if data.recipe == "grown":
         data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown)
     check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.action_size)
@@ -157,6 +159,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "env": meta["env"]["id"],
         "policy": cli.config.policy.name,
         "params_per_policy": data.layout.num_params,
+        "recipe": meta.get("recipe", "random"),
         "pool_size": len(data.pool),
         "latent_dim": model.hparams["latent_dim"],
         "encoder": model.hparams["encoder"],
@@ -173,7 +176,9 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "fit_seconds": round(seconds, 2),
         "pool": str(data.folder),
         "checkpoint": str(cli.run_folder / "checkpoints" / best.name),
+        **measure_starts(model, data.pool),
     }
+    summary["next_command"] = search_command(summary["checkpoint"], data.pool, cli.config.logs)
     if model.hparams["bottleneck"] != "plain":
         summary["bottleneck"] = model.hparams["bottleneck"]
         curve = cli.model.sums.curve()
@@ -182,7 +187,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
             summary["test_kl"] = float(torch.cat(cli.model.sums.kl).mean(0).sum())
     _draw(cli, data, model, summary)
     write_json(cli.run_folder / "summary.json", summary)
-    _show(cli, summary)
+    show_fit(summary, fit_notes(summary, cli.history.rows), data.pool, cli.run_folder)
     return FitResult(cli.run_folder, summary)
 
 
@@ -213,34 +218,3 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
         for key in ("pca_fvu", "params_pca_fvu", "affine_fvu"):
             writer.add_scalar(key, summary[key], summary["steps"])
         writer.flush()
-
-
-def _show(cli: FitCLI, summary: dict[str, Any]) -> None:
-    """Print the closing table, and a note where a number alone would mislead."""
-    rows = {
-        "environment": summary["env"],
-        "policies": f"{summary['pool_size']:,} of {summary['params_per_policy']:,} weights",
-        "latent size": str(summary["latent_dim"]),
-        "FVU held out": f"{summary['val_fvu']:.3f}",
-        "FVU test (decided nothing)": f"{summary['test_fvu']:.3f}",
-        "FVU training": f"{summary['train_fvu']:.3f}",
-        "FVU PCA on actions": f"{summary['pca_fvu']:.3f}",
-        "FVU PCA on parameters": f"{summary['params_pca_fvu']:.3f}",
-        f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": f"{summary['affine_fvu']:.3f}",
-        "seconds, pool + training": f"{summary['collect_seconds']:.0f} + {summary['fit_seconds']:.0f}",
-    }
-    notes = []
-    if summary["val_fvu"] > summary["pca_fvu"]:
-        notes.append(
-            f"note: held-out FVU {summary['val_fvu']:.3f} is above the {summary['pca_fvu']:.3f} of PCA with as many "
-            "components, which sees the held-out states. More --trainer.max_steps, a larger pool or more training states "
-            f"(--data.{cli.config.data.recipe}.states.train) may close the gap."
-        )
-    if cli.datamodule.pool.meta.get("recipe") == "grown":
-        notes.append(
-            "note: held-out policies of a grown pool descend from the same searches as its training policies. To measure "
-            "less related ones, fit with --data.held_out climbs, or give evaluate --elsewhere a pool grown from another seed."
-        )
-    for note in notes:
-        print("\n" + textwrap.fill(note, 110, break_on_hyphens=False, break_long_words=False))
-    show_end(rows, f"tensorboard --logdir {cli.run_folder.parent}", cli.run_folder)

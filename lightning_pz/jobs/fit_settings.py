@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
-from lightning_pz.common.checks import at_least, one_of, plain_name, seeds
+from lightning_pz.common.checks import RecipeKind, at_least, one_of, plain_name, seeds
 from lightning_pz.common.errors import UserError
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -58,6 +59,22 @@ def check_fit_settings(config: Any) -> None:
         raise UserError(f"{error} {why}") from None
     _check_checkpoint(config.checkpoint)
     _check_length(config.trainer, config.data.steps_per_epoch)
+
+
+def check_recipe_words(arguments: Sequence[str], recipe: str) -> None:
+    """Refuse settings of the recipe that the pool is not made by, unless `--data.recipe` is given as well.
+
+    Presets of environments choose a recipe; who sets `--data.random.candidates` alone would get a grown pool all the same.
+    """
+    names = [word.partition("=")[0] for word in arguments]
+    if "--data.recipe" in names:
+        return
+    for other in (kind for kind in get_args(RecipeKind) if kind != recipe):
+        if name := next((name for name in names if f"{name}.".startswith(f"--data.{other}.")), None):
+            raise UserError(
+                f"{name} is a setting of --data.recipe {other}, but the recipe is {recipe} here: give --data.recipe {other} "
+                "as well, or leave it out"
+            )
 
 
 def _check_checkpoint(checkpoint: Any) -> None:

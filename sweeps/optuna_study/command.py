@@ -63,10 +63,10 @@ def check_run(run: StudyRun) -> None:
             raise UserError(f"{run.source}: a study expects one task for finetune, but got {search.task}")
 
 
-def _identity(run: StudyRun) -> dict[str, Any]:
+def study_identity(run: StudyRun) -> dict[str, Any]:
     """Return what all trials of the study must share: settings, and the content of what they name."""
     named = {key: getattr(run.plan, key) for key in ("fit", "policies", "search", "finetune")}
-    return run.plan.identity() | {"contents": contents_of(run.env, named)}
+    return run.plan.identity() | {"fit": run.fit_settings(), "contents": contents_of(run.env, named)}
 
 
 def contents_of(env: str, settings: Any) -> dict[str, str]:
@@ -108,7 +108,7 @@ def _open(run: StudyRun) -> SharedStudy:
 def _lead(run: StudyRun) -> None:
     """Queue what is missing, work on it here or in several processes, and print the outcome."""
     plan, shared = run.plan, _open(run)
-    shared.agree(_identity(run), run.source)
+    shared.agree(study_identity(run), run.source)
     if plan.sampler == "grid":
         points = plan.points(run.policies)[: run.options.trials]
         new = shared.enqueue([to_params(plan, point) for point in points])
@@ -120,7 +120,7 @@ def _lead(run: StudyRun) -> None:
         unfinished = shared.trials(TrialState.RUNNING, TrialState.WAITING)
         if plan.confirm is not None and not unfinished and shared.trials(TrialState.COMPLETE):
             confirmation = confirm.open_confirmation(run)
-            confirmation.agree(_identity(run) | {"confirm": dataclasses.asdict(plan.confirm)}, run.source)
+            confirmation.agree(study_identity(run) | {"confirm": dataclasses.asdict(plan.confirm)}, run.source)
             confirm.enqueue_candidates(confirmation, shared, run)
             _run_phase(run, "confirm")
     finally:

@@ -26,6 +26,12 @@ from sweeps.optuna_study.reading import (
 SUMMARY_METRICS = ("test_fvu", "val_fvu", "train_fvu", "fit_seconds")
 """Keys of every fit's summary that a study may minimize; nested fits have `test_fvu_k<size>` for each size as well."""
 
+UNSAID = {"data.recipe": "random", "data.grown.steps": 10_000_000}
+"""What fits took where a study said nothing, before presets of environments chose how pools are made.
+
+It does not count in a study's identity, so that studies of then are found again by files that say it.
+"""
+
 
 @dataclass(frozen=True)
 class Confirm:

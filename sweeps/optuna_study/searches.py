@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_pz.common.command_line import flat_settings
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest
 from lightning_pz.envs.presets import resolve_env
 from sweeps.fits import Fit
 from sweeps.folders import grid_path
 from sweeps.options import NO_ENVIRONMENT, SearchOptions
-from sweeps.optuna_study.plan import StudyPlan, choose_policies, load_plan
+from sweeps.optuna_study.plan import UNSAID, StudyPlan, choose_policies, load_plan
 from sweeps.optuna_study.reading import from_plain, read_sections
 
 
@@ -61,6 +62,14 @@ class StudyRun:
         k = settings.get("model.latent_dim")
         parts = [self.study, policy, *([] if k is None else [f"k{k}"]), *parts, f"seed{point['seed_everything']}"]
         return Fit("-".join(parts), self.env, self.env_name, policy, settings, self.options.logs)
+
+    def fit_settings(self) -> dict[str, Any]:
+        """Return the settings of all fits, with those for pools that the environment's preset adds where they have none."""
+        own, preset = self.plan.fit, flat_settings(resolve_env(self.env).get("fit", {}))
+        added = {key: preset[key] for key in UNSAID if key in preset and key not in self.plan.search}
+        if (added | own).get("data.recipe") == "random":
+            added.pop("data.grown.steps", None)  # of pools that such fits do not have
+        return added | own
 
     def finetune_arguments(self, checkpoint: Path) -> list[str]:
         """Return the arguments of `finetune` for a decoder."""

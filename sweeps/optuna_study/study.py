@@ -28,6 +28,7 @@ from lightning_pz.common.files import alone, explained
 from lightning_pz.common.identity import first_difference
 from sweeps.options import URL_EXPECTED
 from sweeps.optuna_study.journal import Journal
+from sweeps.optuna_study.plan import UNSAID
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 30, 120
 """How often a worker writes to a database that it is alive, and the silence after which its trial is tried again."""
@@ -71,11 +72,11 @@ class SharedStudy:
     def agree(self, identity: dict[str, Any], source: Path) -> None:
         """Record what all trials share, or raise `UserError` if it differs from the record of the study.
 
-        Keys that an earlier version did not record are taken as they are now. Of the contents of named files, those
-        named before and now are compared, for a grid may grow.
+        Keys that an earlier version did not record are taken as they are now; settings in `UNSAID` do not count. Of the
+        contents of named files, those named before and now are compared, for a grid may grow.
         """
         with self.gate():
-            known, plain = self.study.user_attrs.get("plan", {}), json.loads(json.dumps(identity))
+            known, plain = map(_said, (self.study.user_attrs.get("plan", {}), json.loads(json.dumps(identity))))
             wanted = {key: plain.get(key, known[key]) for key in known}
             if "contents" in known:
                 old, new = known["contents"], plain.get("contents", {})
@@ -203,6 +204,12 @@ def _recorded(objective: Callable[[Trial], float], trial: Trial) -> float:
         raise
     finally:
         trial.set_user_attr("cpu_seconds", round(time.process_time() - start, 1))
+
+
+def _said(plan: dict[str, Any]) -> dict[str, Any]:
+    """Return a study's identity without settings of its fits that say no more than saying nothing."""
+    fit = {key: value for key, value in plan.get("fit", {}).items() if key not in UNSAID or value != UNSAID[key]}
+    return plan | ({"fit": fit} if "fit" in plan else {})
 
 
 def _print(study: optuna.Study, trial: FrozenTrial) -> None:

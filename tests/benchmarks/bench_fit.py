@@ -21,8 +21,8 @@ STEPS, ROUNDS = 150, 5
 def test_lightning_overhead(env, tmp_path):
     """Alternates the two, so that a busy machine slows both; prints the ratio of their medians."""
     arguments = [
-        "--env", env, "--logs", str(tmp_path), "--data.random.candidates", "5000", "--trainer.max_steps", str(STEPS),
-        "--data.steps_per_epoch", str(STEPS), "--trainer.enable_progress_bar", "false",
+        "--env", env, "--logs", str(tmp_path), "--data.recipe", "random", "--data.random.candidates", "5000",
+        "--trainer.max_steps", str(STEPS), "--data.steps_per_epoch", str(STEPS), "--trainer.enable_progress_bar", "false",
     ]  # fmt: skip
     times: dict[str, list[float]] = {"lightning": [], "bare": []}
     for _ in range(ROUNDS):

@@ -1,16 +1,36 @@
 """Every shipped setting parses and runs; presets beat defaults, arguments beat presets."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+import lightning_pz.jobs.collect
 from lightning_pz import collect, fit
 from lightning_pz.common.errors import UserError
-from lightning_pz.envs.presets import conf_dir, expand_presets, merge, preset_names, take_option
+from lightning_pz.envs.presets import (
+    at_shipped,
+    conf_dir,
+    default_recipe,
+    expand_presets,
+    load_preset,
+    merge,
+    preset_names,
+    take_option,
+)
+from lightning_pz.jobs.fit import prepare_fit
+from lightning_pz.pool.recipe import RandomRecipe
 from sweeps.__main__ import SEARCHES
 
-TINY_POOL = ["candidates", "60", "neighbors", "3", "states", "{probe: 8, train: 8, val: 4, test: 4, episodes: 2}"]
+STATES = "{probe: 8, train: 8, val: 4, test: 4, episodes: 2}"
+TINY_POOL = ["candidates", "60", "neighbors", "3", "states", STATES]
+TINY_GROWTH = [
+    "--steps", "900", "--first", "32", "--size", "40", "--horizon", "6", "--directions", "2", "--population", "2",
+    "--generations", "2", "--neighbors", "3", "--states", STATES,
+]  # fmt: skip
+GROWN = ("halfcheetah", "hopper", "reacher")
+"""Presets whose pools are grown unless something else is asked for."""
 
 
 def flags(prefix):
@@ -34,18 +54,124 @@ def test_every_policy_preset_runs_a_step(policy, tmp_path):
     assert result.summary["policy"] == policy
 
 
-@pytest.mark.parametrize("env", preset_names("env"))
-def test_every_environment_preset_makes_a_pool(env, tmp_path, capsys):
-    collect.main(["--env", env, "--policy", "small", *flags(""), "--logs", str(tmp_path)])
+@pytest.mark.parametrize(
+    "env", [pytest.param(env, marks=[pytest.mark.slow] * (env in GROWN[1:])) for env in preset_names("env")]
+)
+def test_every_environment_preset_makes_a_pool_of_its_own_recipe(env, tmp_path, capsys):
+    small = TINY_GROWTH if env in GROWN else flags("")
+    collect.main(["--env", env, "--policy", "small", *small, "--logs", str(tmp_path)])
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
-    assert (folder / "pool.json").is_file()
+    assert json.loads((folder / "pool.json").read_text())["recipe"] == ("grown" if env in GROWN else "random")
+
+
+@pytest.mark.parametrize("env", preset_names("env"))
+def test_every_environment_preset_makes_a_random_pool(env, tmp_path, capsys):
+    collect.main(["--env", env, "--recipe", "random", "--policy", "small", *flags(""), "--logs", str(tmp_path)])
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    assert json.loads((folder / "pool.json").read_text())["recipe"] == "random"
+
+
+class Asked(Exception):
+    """Carries the recipe that a command asks for."""
+
+
+@pytest.mark.parametrize("env", [*preset_names("env"), "Walker2d-v5"])
+def test_fit_and_collect_make_the_same_pool(env, monkeypatch, tmp_path):
+    def asked(env, policy, recipe, logs, pool=None):
+        raise Asked(recipe)
+
+    monkeypatch.setattr(lightning_pz.jobs.collect, "collect_pool", asked)
+    for words in ([], ["random"], ["grown"]):
+        with pytest.raises(Asked) as collected:
+            collect.main(["--env", env, *(f"--recipe={word}" for word in words)])
+        cli = prepare_fit(expand_presets("fit", ["--env", env, *(f"--data.recipe={word}" for word in words)]))
+        assert collected.value.args[0] == cli.datamodule.own
+        wanted = words[0] if words else "grown" if env in GROWN else "random"
+        assert cli.datamodule.own.kind == wanted
+
+
+def test_flags_and_files_beat_the_recipe_of_a_preset(tmp_path):
+    (tmp_path / "mine.yaml").write_text("{data: {recipe: random, random: {candidates: 500}}}")
+    (tmp_path / "more.yaml").write_text("{data: {grown: {steps: 7000000}}}")
+
+    def recipe(*words):
+        return prepare_fit(expand_presets("fit", ["--env", "hopper", *words])).datamodule.own
+
+    assert recipe("--data.recipe", "random") == RandomRecipe()
+    assert recipe("--config", str(tmp_path / "mine.yaml")).candidates == 500
+    assert recipe("--config", str(tmp_path / "more.yaml")).steps == 7_000_000
+    assert recipe("--data.grown.steps", "4000000").steps == 4_000_000
+    (tmp_path / "pool.yaml").write_text("{recipe: random, candidates: 500}")
+    words = ["--env", "hopper", "--config", str(tmp_path / "pool.yaml")]
+    assert default_recipe(words) == "random" and default_recipe(words[:2]) == "grown"
+    assert default_recipe(["--env", "Hopper-v5"]) == default_recipe(["--help"]) == "random"
+
+
+def test_the_presets_say_the_same_to_fit_and_to_collect():
+    for name in preset_names("env"):
+        preset = load_preset("env", name)
+        assert preset.get("collect-grown") == preset.get("fit", {}).get("data", {}).get("grown"), name
+
+
+@pytest.mark.parametrize(
+    "main, words, sentence",
+    [
+        (fit.main, ["--data.random.candidates", "99"], "data.random.candidates is a setting of --data.recipe random"),
+        (fit.main, ["--data.random={seed: 1}"], "give --data.recipe random as well, or leave it out"),
+        (collect.main, ["--candidates", "99"], "--candidates is an option of --recipe random, but .* is grown"),
+        (collect.main, ["--config=pool.yaml"], "--keep is an option of --recipe random"),
+        (collect.main, ["--recipe", "random", "--steps", "99"], "--steps is an option of --recipe grown"),
+        (collect.main, ["--recipe", "random", "--config", "grown.yaml"], "contradicts the --config file"),
+    ],
+)
+def test_a_setting_of_the_other_recipe_is_refused(main, words, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pool.yaml").write_text("keep: 0.1")
+    Path("grown.yaml").write_text("recipe: grown")
+    with pytest.raises(UserError, match=sentence):
+        main(["--env", "reacher", *words])
+    assert not Path("logs").exists()
+
+
+@pytest.mark.parametrize("env", ["mountaincar", "reacher"])
+def test_the_published_way_is_one_file(env, tmp_path, monkeypatch):
+    small = [
+        *flags("data.random."), "--policy", "small", "--model.latent_dim", "2", "--data.batch_size", "4", "--trainer.max_steps", "2",
+        "--data.states_per_step", "4", "--data.steps_per_epoch", "2", "--trainer.log_every_n_steps", "1", "--logs", str(tmp_path),
+        "--data.val_share", "0.4", "--data.test_share", "0.4", "--probes.enabled", "false",
+    ]  # fmt: skip
+    monkeypatch.chdir(tmp_path)  # as installed, where no conf/ is near
+    paper = ["--env", env, "--config", "conf/paper.yaml"]
+    whole = prepare_fit(expand_presets("fit", paper))
+    assert whole.datamodule.own == RandomRecipe(candidates=50_000, keep=0.1, states=whole.datamodule.random.states)
+    assert whole.datamodule.policy.hidden == [32, 32] and whole.model.hparams["loss"] == "behavior"
+    result = fit.main([*paper, *small])
+    assert result.summary["encoder"] == "parameters" and result.summary["recipe"] == "random"
+    assert result.summary["pool_size"] <= 6
+
+
+def test_a_file_of_ones_own_goes_before_the_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = str(conf_dir() / "paper.yaml")
+    words = ["--config", "conf/paper.yaml", "--config=conf/paper.yaml", "conf/paper.yaml", "--config", "conf/none.yaml"]
+    assert at_shipped(words) == [
+        "--config",
+        shipped,
+        f"--config={shipped}",
+        "conf/paper.yaml",
+        "--config",
+        "conf/none.yaml",
+    ]
+    Path("conf").mkdir()
+    Path("conf/paper.yaml").write_text("{}")
+    assert at_shipped(words) == words
 
 
 def test_every_file_in_conf_is_covered_here():
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
-    commands = {f"{name}.yaml" for name in ("fit", "collect", "collect-grown", "finetune", "evaluate", "compress")} | {
-        f"sweep/{study}.yaml" for study in ("recovery", "compare", "grown", "growth", *SEARCHES)
-    }
+    commands = {
+        f"{name}.yaml" for name in ("fit", "collect", "collect-grown", "finetune", "evaluate", "compress", "paper")
+    } | {f"sweep/{study}.yaml" for study in ("recovery", "compare", "grown", "growth", *SEARCHES)}
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
     # tests/compression/test_compress.py parses these.
     presets |= {f"compress/{name}.yaml" for name in preset_names("compress")}
@@ -56,7 +182,7 @@ def test_presets_beat_defaults_and_arguments_beat_presets():
     expanded = expand_presets("fit", ["--env", "hopper", "--policy=large", "--trainer.max_steps", "7"])
     settings = first_config(expanded)
     assert settings["env"]["id"] == "Hopper-v5"
-    assert settings["data"]["batch_size"] == 64 and settings["data"]["recipe"] == "random"
+    assert settings["data"]["batch_size"] == 64 and settings["data"]["recipe"] == "grown"
     assert expanded[1:] == ["--trainer.max_steps", "7"]
 
 

@@ -48,7 +48,16 @@ def run(settings, problem, latents, weights, path, stop_after=None):
     return search, search_until_done(search, Objective(problem), settings, RunFolder(path, Identity({})), on_steps)
 
 
-@pytest.mark.parametrize("algorithm", ["pgpe", "cmaes", "gradient", "parameter_pgpe", "sac", "ppo"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "pgpe",
+        "cmaes",
+        "gradient",
+        "parameter_pgpe",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("sac", "ppo")),
+    ],
+)
 def test_answers_are_the_incumbents_before_those_episodes_and_resumed_equals_straight(
     algorithm, short_problem, latents, weights, tmp_path
 ):

@@ -65,6 +65,8 @@ def of_mountain_car(short_problem):
 
 CASES = [(algorithm, zoo, name) for algorithm in BASELINES for zoo, name in ((False, "car"), (True, "car"))]
 CASES += [("ppo", True, "pendulum"), ("td3", True, "pendulum")]  # four environments; action noise without memory
+QUICK = [("ppo", True, "pendulum"), ("sac", True, "car"), ("crossq", True, "car")]
+CASES = [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES]
 
 
 @pytest.mark.parametrize("algorithm, zoo, name", CASES)
@@ -88,7 +90,9 @@ def test_resumed_equals_straight_to_the_last_bit(algorithm, zoo, name, short_pro
     assert not same(other.incumbent(run_to_the_end(other, other.begin())), search.incumbent(end))
 
 
-@pytest.mark.parametrize("algorithm", BASELINES)
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(name, marks=[] if name in ("ppo", "td3") else pytest.mark.slow) for name in BASELINES]
+)
 def test_it_learns_what_the_librarys_own_loop_learns(algorithm, short_problem, monkeypatch):
     problem = of_mountain_car(short_problem)
     search = make(algorithm, problem, zoo=True)

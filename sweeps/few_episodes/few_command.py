@@ -12,6 +12,7 @@ import functools
 import io
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
@@ -24,6 +25,9 @@ from sweeps.few_episodes.ledger import SHIPPED, RunRow, read_ledger, row_of_run,
 from sweeps.fits import check_all
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import FewEpisodesOptions
+
+if TYPE_CHECKING:
+    from sweeps.few_episodes.few_tables import TaskAnswers
 from sweeps.optuna_study.reading import errors_from
 
 _ON_A_TERMINAL = (0, 1, 5, 20, 100)
@@ -53,7 +57,11 @@ def run(study: str, options: FewEpisodesOptions) -> None:
     if not finished:
         raise UserError(f"no run of {path} is finished: leave --show out, so that they are made")
     write_ledger(ledger, rows.values())
-    _draw(whole, finished, folder, _still(whole, finished))
+    found = _draw(whole, finished, folder)
+    if options.publish:
+        from sweeps.few_episodes.few_page import publish
+
+        publish(whole, found, len(known))
 
 
 def _run(cell: Cell, logs: str) -> RunRow:
@@ -66,11 +74,11 @@ def _run(cell: Cell, logs: str) -> RunRow:
     return row_of_run(done.folder, cell.key, cell.env, cell.task, cell.name, cell.seed)
 
 
-def _draw(grid: FewGrid, rows: list[RunRow], folder: Path, still: dict[tuple[str, str], float]) -> None:
+def _draw(grid: FewGrid, rows: list[RunRow], folder: Path) -> list[TaskAnswers]:
     from lightning_pz.common.plotting import save_figure
     from sweeps.few_episodes import few_figures, few_tables
 
-    found = few_tables.collect_answers(grid, rows, still)
+    found = few_tables.collect_answers(grid, rows, _still(grid, rows))
     for name, table in few_tables.all_tables(grid, found).items():
         write_text(folder / f"{name}.csv", table.csv())
         write_text(folder / f"{name}.md", table.markdown())
@@ -80,6 +88,7 @@ def _draw(grid: FewGrid, rows: list[RunRow], folder: Path, still: dict[tuple[str
         f"\n{few_tables.leads_table(grid, found, _ON_A_TERMINAL).console(2)}\n\n{few_tables.count_sentence(grid, found)}"
     )
     print(f"\n  next: {folder / 'few_leads.png'}, {folder / 'few_curves.png'}\n\n{folder}")
+    return found
 
 
 def _still(grid: FewGrid, rows: list[RunRow]) -> dict[tuple[str, str], float]:

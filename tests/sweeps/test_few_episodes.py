@@ -12,9 +12,10 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from lightning_pz.search.objective import TEST_SEEDS
 from sweeps.__main__ import main
-from sweeps.few_episodes import few_command, few_tables
+from sweeps.few_episodes import few_command, few_page, few_tables
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.ledger import RunRow, longest, read_ledger, write_ledger
+from sweeps.results.pages import render
 from tests.sweeps.conftest import TINY
 
 FIT = {**TINY, "model.latent_dim": 2, "data.recipe": "random", "data.random.seed": "{seed}"}
@@ -205,3 +206,18 @@ def test_areas_leave_out_runs_that_end_before():
     found = few_tables.areas(grid, one, ["latent PGPE", "SAC (RL Zoo)"])
     held = [max(count for count in grid.at if count <= episode) for episode in range(100)]
     assert list(found) == ["latent PGPE"] and found["latent PGPE"] == pytest.approx([np.mean(held)] * 2)
+
+
+def test_the_page_has_a_table_for_each_mark_of_its_template(tmp_path, monkeypatch):
+    grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml", ["reacher"])
+    counts = {count: float(count) for count in grid.at}
+    rows = [row_of(name=name, seed=s, answers=counts) for name in ("latent PGPE", "SAC (RL Zoo)") for s in range(2)]
+    found = few_tables.collect_answers(grid, rows, {("reacher", "speed"): 0.0})
+    few_page.publish(grid, found, 99, tmp_path)
+    names = {path.stem for path in (tmp_path / "tables").iterdir()}
+    assert names == {"few-count", "few-leads", "few-claim", *(f"few-returns-{count}" for count in (0, 5, 20))}
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "page.md").write_text("\n\n".join(f"{{{{ table {name} }}}}" for name in sorted(names)))
+    (text,) = render(tmp_path).values()
+    assert "| reacher speed | - | 5 |" in text and "4 runs; the study has 99" in text
+    assert (tmp_path / "figures" / "few_leads.png").is_file()

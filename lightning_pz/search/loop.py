@@ -39,6 +39,7 @@ class Progress:
     env_steps: int = 0  # Environment steps of the search so far
     episodes: int = 0  # Episodes of the search so far
     seconds: float = 0.0  # Wall time, evaluation included, over all sittings
+    cpu_seconds: float = 0.0  # Of all threads, for the generations alone
     invalid: int = 0  # Policies that turned non-finite so far
     barren: int = 0  # Generations in a row, up to this one, without an episode that stayed finite
     evaluated_at: int = 0  # Environment steps at the last evaluation
@@ -94,12 +95,14 @@ def search_until_done(
             while _has_next(progress, search, settings):
                 is_asked = settings.answers_at and max(settings.answers_at) >= progress.episodes
                 before = search.incumbent(progress.search) if is_asked else None
+                begun = time.process_time()
                 inner, generation = search.step(progress.search)
                 episodes = progress.episodes + generation.episodes
                 due = due_answers(settings.answers_at, progress.episodes, episodes)
                 following = replace(
                     progress,
                     search=inner,
+                    cpu_seconds=progress.cpu_seconds + time.process_time() - begun,
                     env_steps=progress.env_steps + generation.steps,
                     episodes=episodes,
                     answers=progress.answers + [Answer(count, progress.env_steps, before) for count in due if before],
@@ -145,6 +148,7 @@ def summarize(progress: Progress, objective: Objective, settings: SearchSettings
         "env_steps": progress.env_steps,
         "episodes": progress.episodes,
         "seconds": round(progress.seconds, 2),
+        "cpu_seconds": round(progress.cpu_seconds, 2),
         "invalid": progress.invalid,
         **ended,
     }

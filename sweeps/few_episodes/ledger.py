@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 
 SHIPPED = Path(__file__).parent / "runs.csv"
-_HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "end")
+_HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "cpu_seconds", "end")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class RunRow:
     seed: int
     episodes: int  # that it took in all
     env_steps: int
+    cpu_seconds: float  # of its generations, without evaluations
     end: float  # return of its last answer
     answers: dict[int, float]  # return by episode count
 
@@ -59,7 +62,8 @@ def write_ledger(path: Path, rows: Iterable[RunRow]) -> None:
     writer.writerow([*_HEAD, *counts])
     for row in ordered:
         values = [_digits(row.answers.get(count)) for count in counts]
-        own = [row.key, row.env, row.task, row.contender, row.seed, row.episodes, row.env_steps, _digits(row.end)]
+        own = [row.key, row.env, row.task, row.contender, row.seed, row.episodes, row.env_steps]
+        own += [_digits(row.cpu_seconds), _digits(row.end)]
         writer.writerow([*own, *values])
     write_text(path, file.getvalue())
 
@@ -69,8 +73,9 @@ def row_of_run(folder: Path, key: str, env: str, task: str, contender: str, seed
     with (folder / "answers.csv").open(newline="") as file:
         *answers, last = list(csv.DictReader(file))
     found = {int(row["episodes"]): float(row["return"]) for row in answers}
-    end = int(last["episodes"]), int(last["env_steps"]), float(last["return"])
-    return RunRow(key, env, task, contender, seed, *end, found)
+    end = int(last["episodes"]), int(last["env_steps"])
+    cpu = json.loads((folder / "summary.json").read_text()).get("cpu_seconds", math.nan)
+    return RunRow(key, env, task, contender, seed, *end, cpu, float(last["return"]), found)
 
 
 def longest(rows: Sequence[RunRow]) -> list[RunRow]:
@@ -91,4 +96,5 @@ def _row(row: dict[str, str]) -> RunRow:
     answers = {int(key): float(value) for key, value in row.items() if key.isdigit() and value}
     key, env, task, contender = (row[name] for name in _HEAD[:4])
     counts = int(row["seed"]), int(row["episodes"]), int(row["env_steps"])
-    return RunRow(key, env, task, contender, *counts, float(row["end"] or "nan"), answers)
+    numbers = float(row["cpu_seconds"] or "nan"), float(row["end"] or "nan")
+    return RunRow(key, env, task, contender, *counts, *numbers, answers)

@@ -67,7 +67,9 @@ def test_it_leaves_a_row_for_each_run_and_its_figures_and_tables(command):
     ours = [row for row in rows if row.contender == "latents"]
     assert {row.seed for row in ours} == {0, 1, 2} and all(set(row.answers) == {0, 1, 4} for row in ours)
     # The search of seed 2 begins from the fit with seed 0, and is another run than the one of seed 0.
-    assert all(row.episodes >= 6 for row in ours) and all(row.episodes == 1 for row in rows if row.contender == "PPO")
+    assert all(row.episodes >= 6 and row.cpu_seconds > 0 for row in ours) and all(
+        row.episodes == 1 for row in rows if row.contender == "PPO"
+    )
     for name in (
         "few_curves.png",
         "few_leads.png",
@@ -176,7 +178,14 @@ def test_doing_nothing_is_measured_as_gymnasium_would():
 
 
 def row_of(env="reacher", task="speed", name="a", seed=0, **more):
-    own = {"key": f"{env}{task}{name}{seed}", "episodes": 4, "env_steps": 9, "end": 2.5, "answers": {0: 1.0, 2: 1.5}}
+    own = {
+        "key": f"{env}{task}{name}{seed}",
+        "episodes": 4,
+        "env_steps": 9,
+        "cpu_seconds": 0.5,
+        "end": 2.5,
+        "answers": {0: 1.0, 2: 1.5},
+    }
     return RunRow(env=env, task=task, contender=name, seed=seed, **own | more)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_pz.search.settings import SearchSettings
 
 ALGORITHM_LABELS = {
-    "pgpe": "latent PGPE", "cmaes": "latent CMA-ES", "random_latent": "random latents", "gradient": "latent policy gradient",
+    "pgpe": "latent PGPE", "cmaes": "latent CMA-ES", "bo": "Bayesian optimization", "random_latent": "random latents", "gradient": "latent policy gradient",
     "parameter_pgpe": "weight PGPE", "ppo": "PPO", "sac": "SAC", "td3": "TD3", "ddpg": "DDPG",
 }  # fmt: skip
 """A name for each algorithm, in the order of `ALGORITHMS`."""

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.search.baselines import BaselineSearch
+from lightning_pz.search.bayesian import BoSearch
 from lightning_pz.search.generation import Search
 from lightning_pz.search.gradient import GradientSearch
 from lightning_pz.search.objective import Objective
@@ -45,6 +46,8 @@ def make_search(
     s = settings
     if s.algorithm in BASELINES:
         return BaselineSearch(s.algorithm, s.baselines, objective.problem, seed=s.seed, budget=s.budget)
+    if s.algorithm == "bo":
+        return BoSearch(objective=objective, space=latents, settings=s.bo, seed=s.seed, given=given, anchor=anchor)
     starts = s.count_starts(objective.problem.spec.horizon)
     common: dict[str, Any] = {
         "objective": objective, "weights": weights, "seed": s.seed, "start_episodes": s.start_episodes,

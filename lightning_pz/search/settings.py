@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from lightning_pz.common import checks
 from lightning_pz.common.errors import UserError
 
-Algorithm = Literal["pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg"]
+Algorithm = Literal["pgpe", "cmaes", "bo", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 BASELINES = ("ppo", "sac", "td3", "ddpg")
 Start = Literal["draws", "pool_best", "pool_top"]
@@ -17,7 +17,7 @@ STARTS: tuple[str, ...] = get_args(Start)
 PACKAGES = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(BASELINES, ("stable_baselines3", "baselines"))
 """By algorithm: the optional package it imports, and the extra of this package that installs it."""
 _ONLY_FOR = {
-    "start": ("pgpe", "cmaes", "parameter_pgpe"),
+    "start": ("pgpe", "cmaes", "bo", "parameter_pgpe"),
     "release_decoder_at": ("gradient", "pgpe"),
     "widen": ("pgpe",),
     "behavior_step": ("pgpe", "cmaes"),
@@ -82,6 +82,23 @@ class CmaesSettings:
         checks.at_least(2, _flags(self, "cmaes", "population"))
         checks.at_least(1, _flags(self, "cmaes", "episodes"))
         checks.positive(_flags(self, "cmaes", "sigma"))
+
+
+@dataclass(frozen=True)
+class BoSettings:
+    """Bayesian optimization, one episode at a time.
+
+    Args:
+        policies: With `--start pool_best`: how many of the pool's policies that earned most are considered.
+        step: Largest standard deviation of a step from a policy that was tried.
+    """
+
+    policies: int = 40
+    step: float = 0.3
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, _flags(self, "bo", "policies"))
+        checks.positive(_flags(self, "bo", "step"))
 
 
 @dataclass(frozen=True)
@@ -153,12 +170,12 @@ class SearchSettings:
         seed: Seed of the search and of its training episodes.
         start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their steps;
             `pool_best` is the policy of the grown pool that earned most in the episode in which it was found (`pgpe`,
-            `cmaes`: its encoding; `parameter_pgpe`: its weights), which takes no step; `pool_top` tries `starts` of those
+            `cmaes`: its encoding; `bo`, `parameter_pgpe`: its weights), which takes no step; `pool_top` tries `starts` of those
             that earned most, since another may be best after encoding and over a whole episode; a file
             `.../policy.npz`, or a folder with a slash in its name and `<task>.npz` in it, is used like `pool_best`.
         latents: What random latents are drawn from, those of `random_latent` and of `draws`: `density` (a kernel density
             over encoded training policies) or `gaussian` (with their mean and covariance).
-        anchor: `pgpe`, `cmaes` from a given policy: shift all weights that the decoder gives, so that the first latent
+        anchor: `pgpe`, `cmaes`, `bo` from a given policy: shift all weights that the decoder gives, so that the first latent
             behaves like this policy on states of the pool, which takes no step; or begin at its reconstruction.
         starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried, to begin at the best
             of them; their steps count.
@@ -175,6 +192,7 @@ class SearchSettings:
             `cmaes` makes along the decoder's steepest direction; replaces their `sigma` unless null.
         pgpe: Settings of `pgpe` and `parameter_pgpe`.
         cmaes: Settings of `cmaes`.
+        bo: Settings of `bo`.
         random_latent: Settings of `random_latent`.
         gradient: Settings of `gradient`.
         baselines: Settings of `ppo`, `sac`, `td3` and `ddpg`.
@@ -200,6 +218,7 @@ class SearchSettings:
     behavior_step: float | None = None
     pgpe: PgpeSettings = field(default_factory=PgpeSettings)
     cmaes: CmaesSettings = field(default_factory=CmaesSettings)
+    bo: BoSettings = field(default_factory=BoSettings)
     random_latent: RandomLatentSettings = field(default_factory=RandomLatentSettings)
     gradient: GradientSettings = field(default_factory=GradientSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
@@ -223,6 +242,11 @@ class SearchSettings:
                     f"--{flag} {value} goes with --algorithm {' or '.join(algorithms)}, but the algorithm is "
                     f"{self.algorithm}: leave it out, or choose one of those"
                 )
+        if self.algorithm == "bo" and self.start == "pool_top":
+            raise UserError(
+                "--algorithm bo tries the best policies of the pool one by one while it searches, so it does not go with "
+                "--start pool_top: give --start pool_best, and --bo.policies for how many"
+            )
         if self.algorithm == "gradient" and self.gradient.policies > self.starts:
             raise UserError(
                 f"--gradient.policies takes the best of the starts, so it expects at most --starts ({self.starts}), "
@@ -253,7 +277,7 @@ class SearchSettings:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the result, but not the content of a file in `start`."""
-        sections = {"pgpe", "cmaes", "random_latent", "gradient", "baselines"}
+        sections = {"pgpe", "cmaes", "bo", "random_latent", "gradient", "baselines"}
         own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
         # Left out where they are not used, so that runs made before these settings existed are found again.
@@ -266,7 +290,7 @@ class SearchSettings:
             "anchor": not self.encodes_start,
         }
         drop |= {name for name, is_unused in unused.items() if is_unused}
-        if self.algorithm in ("random_latent", *BASELINES) or self.start not in ("draws", "pool_top"):
+        if self.algorithm in ("bo", "random_latent", *BASELINES) or self.start not in ("draws", "pool_top"):
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}

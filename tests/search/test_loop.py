@@ -22,7 +22,7 @@ from lightning_pz.search.loop import BARREN, COLUMNS, check_budget, search_until
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.settings import GradientSettings, PgpeSettings, RandomLatentSettings, SearchSettings
 
-RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe")
+RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "bo")
 
 
 @pytest.fixture(scope="module")

@@ -183,7 +183,8 @@ def _learn(state: BoState) -> tuple[Tensor, GaussianProcess]:
     finite = torch.isfinite(state.returns)
     known = state.returns[finite] if finite.any() else torch.zeros(1, dtype=torch.double)
     # One that turned non-finite is as bad as any, but not so bad that it would spoil the scale.
-    returns = torch.where(finite, state.returns, known.min() - known.std(correction=0))
+    drop = torch.maximum(known.std(correction=0), 0.1 * known.abs().max()).clamp_min(1e-6)
+    returns = torch.where(finite, state.returns, known.min() - drop)
     episodes = torch.bincount(state.played).double()
     means = torch.zeros_like(episodes).index_add_(0, state.played, returns) / episodes
     rows = torch.arange(len(means))

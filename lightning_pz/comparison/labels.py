@@ -7,7 +7,8 @@ from pathlib import Path
 from lightning_pz.search.settings import SearchSettings
 
 ALGORITHM_LABELS = {
-    "pgpe": "latent PGPE", "cmaes": "latent CMA-ES", "random_latent": "random latents", "gradient": "latent policy gradient",
+    "pgpe": "latent PGPE", "cmaes": "latent CMA-ES", "bo": "latent Bayesian optimization",
+    "random_latent": "random latents", "gradient": "latent policy gradient",
     "parameter_pgpe": "weight PGPE", "ppo": "PPO (defaults)", "sac": "SAC (defaults)", "td3": "TD3 (defaults)", "ddpg": "DDPG (defaults)",
     "tqc": "TQC (defaults)", "crossq": "CrossQ (defaults)",
 }  # fmt: skip

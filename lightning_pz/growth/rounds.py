@@ -25,11 +25,11 @@ from lightning_pz.growth.variation import IsoLineVariation
 from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateSample
+from lightning_pz.search.algorithm_settings import CmaesSettings, PgpeSettings
 from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.cmaes import Cmaes
 from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.optimizers.protocol import Optimizer
-from lightning_pz.search.settings import CmaesSettings, PgpeSettings
 from lightning_pz.search.spaces import SearchSpace, parameter_space
 
 ORIGINS = ("prior", "weights", "latent")

@@ -9,6 +9,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.search.bayesian import BoSearch
 from lightning_pz.search.generation import Search
 from lightning_pz.search.gradient import GradientSearch
 from lightning_pz.search.objective import Objective
@@ -54,6 +55,8 @@ def make_search(
         stops = [*s.answers_at, *([] if s.episodes is None else [s.episodes])]
         own: dict[str, Any] = {"seed": s.seed, "budget": s.budget, "chunk": s.baselines.chunk, "stops": stops}
         return BaselineSearch(s.algorithm, made, problem, **own)
+    if s.algorithm == "bo":
+        return BoSearch(objective=objective, space=latents, settings=s.bo, seed=s.seed, given=given, anchor=anchor)
     starts = s.count_starts(objective.problem.spec.horizon)
     common: dict[str, Any] = {
         "objective": objective, "weights": weights, "seed": s.seed, "start_episodes": s.start_episodes,

@@ -35,7 +35,9 @@ def given_policies(network: PolicyNetwork, settings: SearchSettings, pool: Pool 
     """
     if settings.start in STARTS:
         assert pool is not None
-        rows = best_of_pool(pool, settings.task, 1 if settings.start == "pool_best" else settings.starts)
+        alone = settings.bo.policies if settings.algorithm == "bo" else 1
+        wanted = settings.starts if settings.start == "pool_top" else alone
+        rows = best_of_pool(pool, settings.task, wanted)
         return pool.params(rows), torch.from_numpy(pool.arrays["visited"][rows]).flatten(0, 1)
     saved, layout = load_policy(start_file(settings)), network.layout
     boxes = all(torch.equal(getattr(saved, end), getattr(network, end)) for end in ("action_low", "action_high"))

@@ -17,7 +17,7 @@ SIGNIFICANT = "*"
 """Marks a lead that a permutation test bears out against every rival."""
 _SHORT = {
     " (RL Zoo)": "",
-    "latents of a random pool": "random pool",
+    "latents of a random pool": "random pool", "Bayesian optimization": "BO",
     "weights from the pool": "weights",
     "latent ": "",
     "PGPE, ": "",

@@ -21,10 +21,10 @@ from lightning_pz.envs.simulators.mujoco import MujocoSimulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, prior_scale
+from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.population import PopulationSearch
-from lightning_pz.search.settings import PgpeSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 
 REPEATS, MEMBERS, LATENT, BAR = 5, 64, 16, 0.7

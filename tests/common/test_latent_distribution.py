@@ -16,9 +16,10 @@ from lightning_pz.comparison.search_runs import read_search
 from lightning_pz.evaluation.groups import choose_latents, find_pool
 from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.pool.batches import split_rows
+from lightning_pz.search.algorithm_settings import RandomLatentSettings
 from lightning_pz.search.objective import seed_of
 from lightning_pz.search.optimizers.random_latent import RandomLatent
-from lightning_pz.search.settings import RandomLatentSettings, SearchSettings
+from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import latent_space
 from tests.conftest import TINY_FIT
 

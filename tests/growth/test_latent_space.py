@@ -9,8 +9,8 @@ from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.growth import emitters
 from lightning_pz.growth.latent_space import train_latent_space
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params
+from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.optimizers.pgpe import Pgpe
-from lightning_pz.search.settings import PgpeSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 
 LAYOUT, PRIOR = Layout(2, (8,), 1), Prior()

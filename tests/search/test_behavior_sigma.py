@@ -9,9 +9,10 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.policy import act_shared
+from lightning_pz.search.algorithm_settings import CmaesSettings, PgpeSettings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.objective import Objective
-from lightning_pz.search.settings import CmaesSettings, PgpeSettings, SearchSettings
+from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.starts import behavior_sigma
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lightning_pz.envs.forward import BatchForward, noisy
+from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.gradient import GradientSearch, advantages, chain, likelihood_gradient, rewards_to_go
-from lightning_pz.search.settings import GradientSettings
 from lightning_pz.search.spaces import SearchSpace
 
 

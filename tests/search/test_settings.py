@@ -6,14 +6,14 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest
-from lightning_pz.search.settings import (
+from lightning_pz.search.algorithm_settings import (
     BaselineSettings,
     CmaesSettings,
     GradientSettings,
     PgpeSettings,
     RandomLatentSettings,
-    SearchSettings,
 )
+from lightning_pz.search.settings import SearchSettings
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ import torch
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Prior, prior_scale
+from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.objective import Objective
-from lightning_pz.search.settings import PgpeSettings, SearchSettings
+from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import widened_space
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_pz.search.algorithm_settings import CmaesSettings
 from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors, centered_ranks
-from lightning_pz.search.settings import CmaesSettings, check_algorithm_package
+from lightning_pz.search.settings import check_algorithm_package
 
 
 class CmaesState(NamedTuple):

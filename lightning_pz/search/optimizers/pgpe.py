@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp, adam, adam_step, clipup, clipup_step
 from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors, centered_ranks
-from lightning_pz.search.settings import PgpeSettings
 
 Noise = Float[Tensor, "pairs size"]
 Pairs = Float[Tensor, " pairs"]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_pz.search.algorithm_settings import RandomLatentSettings
 from lightning_pz.search.optimizers.protocol import Fitness, Vector, Vectors
-from lightning_pz.search.settings import RandomLatentSettings
 
 
 class RandomState(NamedTuple):

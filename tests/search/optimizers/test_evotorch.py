@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.optimizers.pgpe import Pgpe
-from lightning_pz.search.settings import PgpeSettings
 
 functional = pytest.importorskip("evotorch.algorithms.functional")
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lightning_pz.common.latent_distribution import LatentDistribution
+from lightning_pz.search.algorithm_settings import CmaesSettings, RandomLatentSettings
 from lightning_pz.search.optimizers.cmaes import Cmaes
 from lightning_pz.search.optimizers.random_latent import RandomLatent
-from lightning_pz.search.settings import CmaesSettings, RandomLatentSettings
 
 
 @pytest.mark.parametrize("size", [1, 5])

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.optimizers.clipup_adam import adam, adam_step, clipup, clipup_step
 from lightning_pz.search.optimizers.pgpe import Pgpe, center_gradient, sigma_gradient
-from lightning_pz.search.settings import PgpeSettings
 
 
 def maximize(function, start, generations, settings, seed=0):

@@ -1,0 +1,153 @@
+"""Settings that belong to one algorithm. Lengths are in standard deviations: of the pool's latents, or under the prior."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lightning_pz.common import checks
+from lightning_pz.common.errors import UserError
+
+
+@dataclass(frozen=True)
+class PgpeSettings:
+    """Policy gradients with parameter-based exploration.
+
+    Args:
+        population: Policies per generation; even, since they come in pairs.
+        episodes: Episodes per policy and generation.
+        sigma: First standard deviation of the search distribution, in every direction.
+        sigma_rate: Learning rate of the standard deviations, per generation.
+        sigma_max_change: Largest relative change of a standard deviation per generation, as a share.
+        optimizer: What moves the center.
+        max_speed: ClipUp: longest step of the center per generation, as a share of the first radius
+            (`sigma` times the root of the number of coordinates).
+        momentum: ClipUp: share of the last step that is kept.
+        learning_rate: Adam: learning rate of the center, as a share of `sigma` per generation.
+    """
+
+    population: int = 16
+    episodes: int = 1
+    sigma: float = 0.15
+    sigma_rate: float = 0.1
+    sigma_max_change: float = 0.2
+    optimizer: Literal["clipup", "adam"] = "clipup"
+    max_speed: float = 0.3
+    momentum: float = 0.9
+    learning_rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        checks.check_choices(self, "pgpe.")
+        if self.population < 2 or self.population % 2:
+            raise UserError(
+                f"--pgpe.population expects an even number of at least 2, since policies come in pairs, but got {self.population}"
+            )
+        checks.at_least(1, given_flags(self, "pgpe", "episodes"))
+        checks.positive(given_flags(self, "pgpe", "sigma", "max_speed", "learning_rate"))
+        checks.shares(given_flags(self, "pgpe", "sigma_max_change", "momentum"))
+        if not (math.isfinite(self.sigma_rate) and self.sigma_rate >= 0):
+            raise UserError(f"--pgpe.sigma_rate expects a number of at least 0, but got {self.sigma_rate}")
+
+
+@dataclass(frozen=True)
+class CmaesSettings:
+    """Covariance matrix adaptation.
+
+    Args:
+        population: Policies per generation; 4 + 3 ln k for k coordinates if null.
+        episodes: Episodes per policy and generation.
+        sigma: First step size.
+    """
+
+    population: int | None = None
+    episodes: int = 1
+    sigma: float = 0.15
+
+    def __post_init__(self) -> None:
+        checks.at_least(2, given_flags(self, "cmaes", "population"))
+        checks.at_least(1, given_flags(self, "cmaes", "episodes"))
+        checks.positive(given_flags(self, "cmaes", "sigma"))
+
+
+@dataclass(frozen=True)
+class BoSettings:
+    """Bayesian optimization, one episode at a time.
+
+    Args:
+        policies: With `--start pool_best`: how many of the pool's policies that earned most are considered.
+        step: Largest standard deviation of a step from a policy that was tried.
+    """
+
+    policies: int = 40
+    step: float = 0.3
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, given_flags(self, "bo", "policies"))
+        checks.positive(given_flags(self, "bo", "step"))
+
+
+@dataclass(frozen=True)
+class RandomLatentSettings:
+    """The best of as many random latents as the budget allows.
+
+    Args:
+        population: Latents per generation.
+        episodes: Episodes per latent.
+    """
+
+    population: int = 40
+    episodes: int = 1
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, given_flags(self, "random_latent", "population", "episodes"))
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """Policy gradient through the frozen decoder.
+
+    Args:
+        policies: Policies that are improved side by side, the best of the starts.
+        episodes: Episodes per policy and step of the optimizer; at least 2.
+        noise: Standard deviation of the exploration noise on the action, as a share of half the action box.
+        discount: Discount of a return per environment step, in the gradient only; 1 for none.
+        learning_rate: Adam's, on latents.
+        parameter_learning_rate: Adam's, on weights, once the decoder is released.
+    """
+
+    policies: int = 4
+    episodes: int = 8
+    noise: float = 0.3
+    discount: float = 0.99
+    learning_rate: float = 0.1
+    parameter_learning_rate: float = 0.03
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, given_flags(self, "gradient", "policies"))
+        checks.at_least(
+            2, given_flags(self, "gradient", "episodes")
+        )  # the baseline of an episode is the mean of the others
+        checks.positive(given_flags(self, "gradient", "noise", "learning_rate", "parameter_learning_rate"))
+        if not 0 < self.discount <= 1:
+            raise UserError(f"--gradient.discount expects a number above 0 and at most 1, but got {self.discount}")
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """Learners of Stable-Baselines3.
+
+    Args:
+        chunk: Environment steps between two evaluations, at least: they come at the end of an episode.
+    """
+
+    chunk: int = 2000
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, given_flags(self, "baselines", "chunk"))
+
+
+def given_flags(settings: Any, section: str, *names: str) -> dict[str, Any]:
+    """Return the values of some settings by command-line name, without those that are null."""
+    values = {f"{section}.{name}".lstrip("."): getattr(settings, name) for name in names}
+    return {flag: value for flag, value in values.items() if value is not None}

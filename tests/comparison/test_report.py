@@ -147,7 +147,7 @@ def test_every_algorithm_has_a_look_of_its_own():
     assert len(set(colors)) == len(set(map(str, lines))) == len(set(markers)) == 9
     # Also where others are missing.
     places = [contender_places(names) for names in (["SAC (defaults)"], ["x", "SAC (defaults)", "y", "latent PGPE"])]
-    assert places == [{"SAC (defaults)": 6}, {"SAC (defaults)": 6, "latent PGPE": 0, "x": 1, "y": 2}]
+    assert places == [{"SAC (defaults)": 7}, {"SAC (defaults)": 7, "latent PGPE": 0, "x": 1, "y": 2}]
 
 
 def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run, rising):

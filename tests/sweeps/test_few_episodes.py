@@ -103,7 +103,7 @@ def test_finished_runs_are_not_repeated_whether_in_the_folder_or_in_the_package(
     "words, sentence",
     [
         (["--env", "mars"], "--env expects one of mountaincar"),
-        (["--contender", "SAC"], "--contender expects one of latent CMA-ES"),
+        (["--contender", "SAC"], "--contender expects one of latent Bayesian optimization"),
         (["--show", "true"], "no run of .* is finished"),
     ],
 )
@@ -228,5 +228,5 @@ def test_the_page_has_a_table_for_each_mark_of_its_template(tmp_path, monkeypatc
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "page.md").write_text("\n\n".join(f"{{{{ table {name} }}}}" for name in sorted(names)))
     (text,) = render(tmp_path).values()
-    assert "| reacher speed | - | 5 |" in text and "4 runs; the study has 99" in text
+    assert "| reacher speed | - | - | 5 |" in text and "4 runs; the study has 99" in text
     assert (tmp_path / "figures" / "few_leads.png").is_file()

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_pz.common.errors import UserError
@@ -20,7 +21,9 @@ from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import check_algorithm_package
 from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes
-from sweeps.few_episodes.ledger import SHIPPED, RunRow, read_ledger, row_of_run, write_ledger
+from sweeps.few_episodes.few_page import publish
+from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
+from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger, read_ledger, row_of_run
 from sweeps.fits import check_all
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import FewEpisodesOptions
@@ -47,13 +50,16 @@ def run(study: str, options: FewEpisodesOptions) -> None:
             print(f"run {number} of {len(cells)}: {cell.name}, {cell.env} {cell.task}, seed {cell.seed}", flush=True)
             row = _run(cell, options.logs)
             rows[row.key] = row
-            write_ledger(ledger, rows.values())
+            add_to_ledger(ledger, [row])
     known = {cell.key for cell in whole.cells()}
     finished = [row for row in rows.values() if row.key in known]
     if not finished:
         raise UserError(f"no run of {path} is finished: leave --show out, so that they are made")
-    write_ledger(ledger, rows.values())
-    _draw(whole, finished, folder, _still(whole, finished))
+    add_to_ledger(ledger, rows.values())
+    found = collect_answers(whole, finished, _still(whole, finished))
+    _draw(whole, found, folder)
+    if options.publish:
+        publish(whole, found, folder, study)
 
 
 def _run(cell: Cell, logs: str) -> RunRow:
@@ -66,12 +72,11 @@ def _run(cell: Cell, logs: str) -> RunRow:
     return row_of_run(done.folder, cell.key, cell.env, cell.task, cell.name, cell.seed)
 
 
-def _draw(grid: FewGrid, rows: list[RunRow], folder: Path, still: dict[tuple[str, str], float]) -> None:
+def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:
     from lightning_pz.common.plotting import save_figure
-    from sweeps.few_episodes import few_figures, few_tables
+    from sweeps.few_episodes import few_counts, few_figures, few_tables
 
-    found = few_tables.collect_answers(grid, rows, still)
-    for name, table in few_tables.all_tables(grid, found).items():
+    for name, table in (few_tables.all_tables(grid, found) | few_counts.count_tables(grid, found)).items():
         write_text(folder / f"{name}.csv", table.csv())
         write_text(folder / f"{name}.md", table.markdown())
     save_figure(few_figures.return_curves(grid, found), folder / "few_curves")

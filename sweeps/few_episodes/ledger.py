@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import write_text
+from lightning_pz.common.files import alone, write_text
 
 SHIPPED = Path(__file__).parent / "runs.csv"
 _HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "end")
@@ -62,6 +62,13 @@ def write_ledger(path: Path, rows: Iterable[RunRow]) -> None:
         own = [row.key, row.env, row.task, row.contender, row.seed, row.episodes, row.env_steps, _digits(row.end)]
         writer.writerow([*own, *values])
     write_text(path, file.getvalue())
+
+
+def add_to_ledger(path: Path, rows: Iterable[RunRow]) -> None:
+    """Add rows to a ledger, in place of those with their keys; what another process has added meanwhile stays."""
+    with alone(path):
+        known = {row.key: row for row in read_ledger(path)}
+        write_ledger(path, (known | {row.key: row for row in rows}).values())
 
 
 def row_of_run(folder: Path, key: str, env: str, task: str, contender: str, seed: int) -> RunRow:

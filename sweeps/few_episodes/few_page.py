@@ -1,0 +1,91 @@
+"""The results page of the few-episode study: its tables, written from finished runs, with what they say of themselves."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lightning_pz.common.files import write_text
+from lightning_pz.common.statistics import Estimate
+from lightning_pz.common.tables import Table, estimate_text
+from sweeps.few_episodes.few_counts import count_tables
+from sweeps.few_episodes.few_grid import FewGrid
+from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
+from sweeps.few_episodes.ledger import SHIPPED, add_to_ledger
+from sweeps.results.pages import FOLDER, PageTable
+
+SHOWN = ("few-counts", "few-leads", "few-improvement", "few-claim", "few-claim-counts")
+"""Tables of the page; the others have a row for every number."""
+_LEADS = (
+    "leads: a higher mean than every rival that ran so far and than doing nothing; significantly: permutation test, p <= 0.05 "
+    "against each of them, not corrected for the number of tasks"
+)
+_NOTES = {
+    "few-counts": _LEADS,
+    "few-leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where no rival ran so far",
+    "few-claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
+    "few-claim": "mean return of the answer over the first episodes",
+}
+
+
+def page_tables(
+    grid: FewGrid, found: Sequence[TaskAnswers], made: str, commit: str, study: str
+) -> dict[str, PageTable]:
+    """Return the tables of the page by name.
+
+    Args:
+        made: Day of the last run.
+        commit: Of the code that made the runs.
+    """
+    tables = all_tables(grid, found) | count_tables(grid, found)
+    head = {
+        "command": f"python -m sweeps {study}", "made": made, "commit": commit, "seeds": _seeds(grid, found),
+        "machine": "two shared cores, days",
+    }  # fmt: skip
+    pages = {}
+    for name in SHOWN:
+        about = head | {"interval": "Newcombe, 95 %" if name == "few-improvement" else "none"}
+        about |= {"note": _NOTES[name]} if name in _NOTES else {}
+        rows = [[_cell(cell) for cell in row] for row in tables[name].rows]
+        pages[name] = PageTable(about, Table(list(tables[name].header), rows))
+    return pages
+
+
+def publish(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path, study: str) -> None:
+    """Write tables, figures and rows that come with the package; a table whose numbers are the same keeps its head."""
+    made, commit = datetime.now(UTC).date().isoformat(), _commit()
+    for name, page in page_tables(grid, found, made, commit, study).items():
+        path = FOLDER / "tables" / f"{name}.csv"
+        if not (path.is_file() and PageTable.read(path).table == page.table):
+            write_text(path, page.file_text())
+    (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
+    for figure in ("few_curves", "few_leads"):
+        shutil.copyfile(folder / f"{figure}.png", FOLDER / "figures" / f"{figure}.png")
+    add_to_ledger(SHIPPED, [row for one in found for runs in one.runs.values() for row in runs])
+
+
+def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:
+    parts = []
+    for kind, words in (("ours", "ours"), ("rival", "tuned rivals"), ("default", "rivals with defaults")):
+        numbers = [len(runs) for one in found for name, runs in one.runs.items() if grid.contenders[name].kind == kind]
+        if numbers:
+            low, high = min(numbers), max(numbers)
+            parts.append(f"{words} {low}" if low == high else f"{words} {low} to {high}")
+    return ", ".join(parts)
+
+
+def _commit() -> str:
+    told = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() or "unknown"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Estimate):
+        return estimate_text(value)
+    return format(value, ".4g") if isinstance(value, float) else str(value)

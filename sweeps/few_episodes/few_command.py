@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,17 +25,28 @@ from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes
 from sweeps.few_episodes.few_page import publish
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
 from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger, read_ledger, row_of_run
-from sweeps.fits import check_all
+from sweeps.fits import Fit, check_all
 from sweeps.folders import changed_grid, grid_path, tables_folder
-from sweeps.options import FewEpisodesOptions
+from sweeps.options import FewEpisodesOptions, PretrainingOptions
 from sweeps.optuna_study.reading import errors_from
 
+CPU_SECONDS = "cpu_seconds"
+"""File in the folder of a fit that this study made in one sitting, its pool included."""
 _ON_A_TERMINAL = (0, 1, 5, 20, 100)
 """Episode counts of the closing table; the files have all."""
 
 
 def run(study: str, options: FewEpisodesOptions) -> None:
     """Run what is missing, and draw what is finished."""
+    whole, finished, folder = finish(study, options)
+    found = collect_answers(whole, finished, _still(whole, finished))
+    _draw(whole, found, folder)
+    if options.publish:
+        publish(whole, found, folder, study)
+
+
+def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRow], Path]:
+    """Run what is missing of the named part; return the whole study, all of its finished runs, and its folder."""
     path = grid_path(study, options.grid)
     whole = load_few_episodes(path)
     grid = load_few_episodes(path, options.env, options.contender)
@@ -55,21 +67,31 @@ def run(study: str, options: FewEpisodesOptions) -> None:
     finished = [row for row in rows.values() if row.key in known]
     if not finished:
         raise UserError(f"no run of {path} is finished: leave --show out, so that they are made")
-    add_to_ledger(ledger, rows.values())
-    found = collect_answers(whole, finished, _still(whole, finished))
-    _draw(whole, found, folder)
-    if options.publish:
-        publish(whole, found, folder, study)
+    add_to_ledger(ledger, finished)
+    return whole, finished, folder
 
 
 def _run(cell: Cell, logs: str) -> RunRow:
     from lightning_pz.jobs.finetune import finetune
 
     fit = cell.fit(logs)
-    fit.run()
+    _make_fit(fit)
+    cpu, wall = time.process_time(), time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):  # a closing table for each of a thousand runs
         (done,) = finetune(*parse(cell.command(logs, fit.checkpoint)))
-    return row_of_run(done.folder, cell.key, cell.env, cell.task, cell.name, cell.seed)
+    assert done.summary is not None
+    # Of a run that was found, or begun before, this process knows a part at most.
+    is_whole = not done.found and done.summary["seconds"] <= time.perf_counter() - wall
+    seconds = round(time.process_time() - cpu, 1) if is_whole else None
+    return row_of_run(done.folder, cell.key, cell.env, cell.task, cell.name, cell.seed, seconds)
+
+
+def _make_fit(fit: Fit) -> None:
+    """Do a fit unless it is finished, and note its CPU seconds if it, and its pool, were made in this sitting."""
+    is_new, cpu, wall = not fit.folder.exists(), time.process_time(), time.time()
+    pool = Path(fit.run()["pool"]) / "pool.json"
+    if is_new and pool.is_file() and pool.stat().st_mtime >= wall:
+        write_text(fit.folder / CPU_SECONDS, f"{time.process_time() - cpu:.1f}\n")
 
 
 def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:

@@ -18,7 +18,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, write_text
 
 SHIPPED = Path(__file__).parent / "runs.csv"
-_HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "end")
+_HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "end", "cpu_seconds")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class RunRow:
     env_steps: int
     end: float  # return of its last answer
     answers: dict[int, float]  # return by episode count
+    cpu_seconds: float | None = None  # of the search; None where it was not measured
 
 
 def read_ledger(path: Path) -> list[RunRow]:
@@ -59,7 +60,17 @@ def write_ledger(path: Path, rows: Iterable[RunRow]) -> None:
     writer.writerow([*_HEAD, *counts])
     for row in ordered:
         values = [_digits(row.answers.get(count)) for count in counts]
-        own = [row.key, row.env, row.task, row.contender, row.seed, row.episodes, row.env_steps, _digits(row.end)]
+        own = [
+            row.key,
+            row.env,
+            row.task,
+            row.contender,
+            row.seed,
+            row.episodes,
+            row.env_steps,
+            _digits(row.end),
+            _digits(row.cpu_seconds),
+        ]
         writer.writerow([*own, *values])
     write_text(path, file.getvalue())
 
@@ -71,13 +82,15 @@ def add_to_ledger(path: Path, rows: Iterable[RunRow]) -> None:
         write_ledger(path, (known | {row.key: row for row in rows}).values())
 
 
-def row_of_run(folder: Path, key: str, env: str, task: str, contender: str, seed: int) -> RunRow:
+def row_of_run(
+    folder: Path, key: str, env: str, task: str, contender: str, seed: int, cpu_seconds: float | None = None
+) -> RunRow:
     """Read the answers that a finished run measured."""
     with (folder / "answers.csv").open(newline="") as file:
         *answers, last = list(csv.DictReader(file))
     found = {int(row["episodes"]): float(row["return"]) for row in answers}
     end = int(last["episodes"]), int(last["env_steps"]), float(last["return"])
-    return RunRow(key, env, task, contender, seed, *end, found)
+    return RunRow(key, env, task, contender, seed, *end, found, cpu_seconds)
 
 
 def longest(rows: Sequence[RunRow]) -> list[RunRow]:
@@ -98,4 +111,9 @@ def _row(row: dict[str, str]) -> RunRow:
     answers = {int(key): float(value) for key, value in row.items() if key.isdigit() and value}
     key, env, task, contender = (row[name] for name in _HEAD[:4])
     counts = int(row["seed"]), int(row["episodes"]), int(row["env_steps"])
-    return RunRow(key, env, task, contender, *counts, float(row["end"] or "nan"), answers)
+    return RunRow(key, env, task, contender, *counts, float(row["end"] or "nan"), answers, _seconds(row))
+
+
+def _seconds(row: dict[str, str]) -> float | None:
+    # Rows of earlier versions have no such column.
+    return float(row["cpu_seconds"]) if row.get("cpu_seconds") else None

@@ -35,6 +35,11 @@ STUDIES = {
     "few_episodes": Study(
         "Who holds what after the first episodes of a task.", kinds.FewEpisodesOptions, "few_episodes.few_command"
     ),
+    "pretraining": Study(
+        "What pre-training buys, and after how many tasks it pays.",
+        kinds.PretrainingOptions,
+        "few_episodes.pretraining",
+    ),
     "manifolds": Study("The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "manifolds"),
     "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "coverage"),
     "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "dimension.probe"),

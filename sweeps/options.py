@@ -95,8 +95,8 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
-class FewEpisodesOptions:
-    """Options of `few_episodes`."""
+class PretrainingOptions:
+    """Options of `pretraining`."""
 
     env: Sequence[str] = _option(list, "Some environments of the file; all of them if none is given.")
     contender: Sequence[str] = _option(list, "Some contenders of the file, in its words; all of them if none is given.")
@@ -104,6 +104,15 @@ class FewEpisodesOptions:
     publish: bool = _option(False, "Whether to write the results page's tables and figures, too.")
     grid: str | None = _option(None, _GRID)
     logs: str = _option("logs", _LOGS)
+
+
+@dataclass(frozen=True)
+class FewEpisodesOptions(PretrainingOptions):
+    """Options of `few_episodes`."""
+
+    publish: bool = _option(
+        False, "Whether to write the tables and figures of the results page, and the rows that come with the package."
+    )
 
 
 @dataclass(frozen=True)

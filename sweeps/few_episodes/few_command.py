@@ -11,8 +11,9 @@ import contextlib
 import functools
 import io
 import math
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
@@ -21,21 +22,31 @@ from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import check_algorithm_package
 from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes
-from sweeps.few_episodes.ledger import SHIPPED, RunRow, read_ledger, row_of_run, write_ledger
-from sweeps.fits import check_all
+from sweeps.few_episodes.few_page import publish
+from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
+from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger, read_ledger, row_of_run
+from sweeps.fits import Fit, check_all
 from sweeps.folders import changed_grid, grid_path, tables_folder
-from sweeps.options import FewEpisodesOptions
-
-if TYPE_CHECKING:
-    from sweeps.few_episodes.few_tables import TaskAnswers
+from sweeps.options import FewEpisodesOptions, PretrainingOptions
 from sweeps.optuna_study.reading import errors_from
 
+CPU_SECONDS = "cpu_seconds"
+"""File in the folder of a fit that this study made in one sitting, its pool included."""
 _ON_A_TERMINAL = (0, 1, 5, 20, 100)
 """Episode counts of the closing table; the files have all."""
 
 
 def run(study: str, options: FewEpisodesOptions) -> None:
     """Run what is missing, and draw what is finished."""
+    whole, finished, folder = finish(study, options)
+    found = collect_answers(whole, finished, _still(whole, finished))
+    _draw(whole, found, folder)
+    if options.publish:
+        publish(whole, found, folder, study)
+
+
+def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRow], Path]:
+    """Run what is missing of the named part; return the whole study, all of its finished runs, and its folder."""
     path = grid_path(study, options.grid)
     whole = load_few_episodes(path)
     grid = load_few_episodes(path, options.env, options.contender)
@@ -51,35 +62,38 @@ def run(study: str, options: FewEpisodesOptions) -> None:
             print(f"run {number} of {len(cells)}: {cell.name}, {cell.env} {cell.task}, seed {cell.seed}", flush=True)
             row = _run(cell, options.logs)
             rows[row.key] = row
-            write_ledger(ledger, rows.values())
+            add_to_ledger(ledger, [row])
     known = {cell.key for cell in whole.cells()}
     finished = [row for row in rows.values() if row.key in known]
     if not finished:
         raise UserError(f"no run of {path} is finished: leave --show out, so that they are made")
-    write_ledger(ledger, rows.values())
-    found = _draw(whole, finished, folder)
-    if options.publish:
-        from sweeps.few_episodes.few_page import publish
-
-        publish(whole, found, len(known))
+    add_to_ledger(ledger, finished)
+    return whole, finished, folder
 
 
 def _run(cell: Cell, logs: str) -> RunRow:
     from lightning_pz.jobs.finetune import finetune
 
     fit = cell.fit(logs)
-    fit.run()
+    _make_fit(fit)
     with contextlib.redirect_stdout(io.StringIO()):  # a closing table for each of a thousand runs
         (done,) = finetune(*parse(cell.command(logs, fit.checkpoint)))
     return row_of_run(done.folder, cell.key, cell.env, cell.task, cell.name, cell.seed)
 
 
-def _draw(grid: FewGrid, rows: list[RunRow], folder: Path) -> list[TaskAnswers]:
-    from lightning_pz.common.plotting import save_figure
-    from sweeps.few_episodes import few_figures, few_tables
+def _make_fit(fit: Fit) -> None:
+    """Do a fit unless it is finished, and note its CPU seconds if it, and its pool, were made in this sitting."""
+    is_new, cpu, wall = not fit.folder.exists(), time.process_time(), time.time()
+    pool = Path(fit.run()["pool"]) / "pool.json"
+    if is_new and pool.is_file() and pool.stat().st_mtime >= wall:
+        write_text(fit.folder / CPU_SECONDS, f"{time.process_time() - cpu:.1f}\n")
 
-    found = few_tables.collect_answers(grid, rows, _still(grid, rows))
-    for name, table in few_tables.all_tables(grid, found).items():
+
+def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:
+    from lightning_pz.common.plotting import save_figure
+    from sweeps.few_episodes import few_counts, few_figures, few_tables
+
+    for name, table in (few_tables.all_tables(grid, found) | few_counts.count_tables(grid, found)).items():
         write_text(folder / f"{name}.csv", table.csv())
         write_text(folder / f"{name}.md", table.markdown())
     save_figure(few_figures.return_curves(grid, found), folder / "few_curves")
@@ -88,7 +102,6 @@ def _draw(grid: FewGrid, rows: list[RunRow], folder: Path) -> list[TaskAnswers]:
         f"\n{few_tables.leads_table(grid, found, _ON_A_TERMINAL).console(2)}\n\n{few_tables.count_sentence(grid, found)}"
     )
     print(f"\n  next: {folder / 'few_leads.png'}, {folder / 'few_curves.png'}\n\n{folder}")
-    return found
 
 
 def _still(grid: FewGrid, rows: list[RunRow]) -> dict[tuple[str, str], float]:

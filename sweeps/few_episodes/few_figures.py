@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels
-from lightning_pz.common.statistics import mean_interval
+from lightning_pz.common.statistics import ends_are, mean_interval
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, leader, names_of, verdict_at
 
@@ -17,12 +17,13 @@ _COLUMNS = 4
 
 
 def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
-    """Draw mean return against episodes, a panel per task; the places of the counts are even, 0 the first."""
+    """Draw mean return against episodes, a panel per task; counts are about evenly apart on a log axis, 0 stands alone."""
     shown = names_of(grid, "ours", "rival")
     names = [name for name in shown if any(name in one.runs for one in found)]
     rows = math.ceil((len(found) + 1) / _COLUMNS)
     figure, axes = panels(rows, _COLUMNS, width=3.0 * _COLUMNS, height=2.3 * rows)
-    place = {count: number for number, count in enumerate(grid.at)}
+    place = {count: number if count else -0.4 for number, count in enumerate(grid.at)}
+    kinds: set[str] = set()
     for axis, one in zip(axes.flat, found, strict=False):
         for number, name in enumerate(names):
             counts = [count for count in grid.at if any(count in row.answers for row in one.runs.get(name, []))]
@@ -31,6 +32,7 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             values = [np.array([row.answers[c] for row in one.runs[name] if c in row.answers]) for c in counts]
             ends = [mean_interval(each) for each in values]
             own, x = look(number), [place[count] for count in counts]
+            kinds |= {end.kind for end in ends}
             solid = grid.contenders[name].kind == "ours"
             axis.plot(
                 x, [end.value for end in ends], color=own.color, linestyle="-" if solid else (0, (3, 1.2)), marker=own.marker,
@@ -41,7 +43,8 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             )
         axis.axhline(one.still, color=GRAY, linewidth=0.8, linestyle=":", label="doing nothing")
         axis.set_title(one.label, fontsize=8)
-        axis.set_xticks(range(len(grid.at)), [str(count) for count in grid.at])
+        axis.set_xticks(list(place.values()), [str(count) for count in grid.at])
+        axis.axvline(0.3, color=GRAY, linewidth=0.5, alpha=0.5)
         axis.tick_params(labelsize=7)
         _bound(axis, one, grid)
     for axis in axes.flat[len(found) :]:
@@ -52,14 +55,16 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             handles.setdefault(label, handle)
     legend(axes.flat[len(found)], list(handles.values()), list(handles), loc="center", fontsize=7)
     figure.supxlabel("episodes of the new task (0: before the first)", fontsize=9)
-    figure.supylabel("return of the answer, 50 fresh episodes; band: Student 95 % over runs", fontsize=9)
+    episodes = grid.finetune.get("answer_episodes", 50)
+    band = ends_are(kinds, "; band: {} over runs")
+    figure.supylabel(f"return of the answer on {episodes} fresh episodes{band}", fontsize=9)
     return figure
 
 
 def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     """Draw who leads each task after each number of episodes, and by how much of the task's range of returns."""
     leads = np.full((len(found), len(grid.at)), np.nan)
-    figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=0.36 * len(found) + 1.3)
+    figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=0.4 * len(found) + 1.3)
     axis = axes[0, 0]
     rivals = names_of(grid, "rival")
     for i, one in enumerate(found):
@@ -71,14 +76,16 @@ def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             strongest = verdict.rivals[0]
             lead = strongest.lead if strongest.lead <= 0 else min(strongest.lead, verdict.mean - verdict.still)
             leads[i, j] = lead / scale
-            text = f"{leader(verdict)}{SIGNIFICANT if verdict.is_significant else ''}"
-            axis.text(j, i, text, ha="center", va="center", fontsize=6, color=BLACK)
+            text = f"{leader(verdict)}{SIGNIFICANT if verdict.is_significant else ''}\n{lead:+,.3g}"
+            color = "white" if abs(lead) > 0.6 * scale else BLACK
+            axis.text(j, i, text, ha="center", va="center", fontsize=6, color=color)
     image = axis.imshow(np.ma.masked_invalid(leads), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
     axis.set_xticks(range(len(grid.at)), [str(count) for count in grid.at])
     axis.set_yticks(range(len(found)), [one.label for one in found], fontsize=7)
     axis.set_xlabel("episodes of the new task")
     axis.set_title(
-        f"who leads: ours (orange) or a rival from scratch (violet); {SIGNIFICANT} p <= 0.05 against each of {len(rivals)} rivals",
+        f"who leads, and by how much: ours (orange) or a rival from scratch (violet); "
+        f"{SIGNIFICANT} p <= 0.05 against each rival that ran so far, at most {len(rivals)}",
         fontsize=8,
     )
     figure.colorbar(image, ax=axis, label="lead, as a share of the task's range", shrink=0.8)

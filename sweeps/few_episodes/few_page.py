@@ -1,66 +1,91 @@
-"""The page of the few-episode study: its tables and figures, written where `python -m sweeps results` reads them."""
+"""The results page of the few-episode study: its tables, written from finished runs, with what they say of themselves."""
 
 from __future__ import annotations
 
-import datetime
+import shutil
 import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from lightning_pz.common.files import write_text
-from lightning_pz.common.plotting import save_figure
-from lightning_pz.common.tables import Table
-from sweeps.few_episodes import few_figures, few_tables
+from lightning_pz.common.statistics import Estimate
+from lightning_pz.common.tables import Table, estimate_text
+from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
-from sweeps.few_episodes.few_tables import TaskAnswers
+from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
+from sweeps.few_episodes.ledger import SHIPPED, add_to_ledger
 from sweeps.results.pages import FOLDER, PageTable
 
-_SHOWN = (0, 5, 20)
-"""Episode counts of which the page has every contender's mean."""
-_NONE = "none"
+SHOWN = ("few-counts", "few-leads", "few-improvement", "few-claim", "few-claim-counts")
+"""Tables of the page; the others have a row for every number."""
+_LEADS = (
+    "leads: a higher mean than every rival that ran so far and than doing nothing; significantly: permutation test, p <= 0.05 "
+    "against each of them, not corrected for the number of tasks"
+)
+_NOTES = {
+    "few-counts": _LEADS,
+    "few-leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where no rival ran so far",
+    "few-claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
+    "few-claim": "mean return of the answer over the first episodes",
+}
 
 
-def publish(grid: FewGrid, found: Sequence[TaskAnswers], cells: int, folder: Path = FOLDER) -> None:
-    """Write the tables and figures of the page."""
-    runs = sum(len(each) for one in found for each in one.runs.values())
-    note = f"{runs:,} runs; the study has {cells:,}" + ("" if runs < cells else ", all of which are finished")
-    tables = {
-        "few-count": (few_tables.count_table(grid, found), "permutation tests are two-sided and not corrected for their number"),
-        "few-leads": (few_tables.leads_table(grid, found), f"{few_tables.SIGNIFICANT}: p <= 0.05 against each rival"),
-        "few-claim": (few_tables.claim_table(grid, found), "mean return of the answer over the first episodes, best contender of each kind"),
+def page_tables(
+    grid: FewGrid, found: Sequence[TaskAnswers], made: str, commit: str, study: str
+) -> dict[str, PageTable]:
+    """Return the tables of the page by name.
+
+    Args:
+        made: Day of the last run.
+        commit: Of the code that made the runs.
+    """
+    tables = all_tables(grid, found) | count_tables(grid, found)
+    head = {
+        "command": f"python -m sweeps {study}", "made": made, "commit": commit, "seeds": _seeds(grid, found),
+        "machine": "two shared cores, days",
     }  # fmt: skip
-    for count in _SHOWN:
-        tables[f"few-returns-{count}"] = means_table(grid, found, count), f"after {count} episodes; mean over runs"
-    for name, (table, about) in tables.items():
-        head = {
-            "command": "python -m sweeps few_episodes --publish true", "made": datetime.date.today().isoformat(),
-            "commit": _commit(), "seeds": "ten of ours on five growths, two to five of rivals", "machine": "two cores",
-            "interval": _NONE, "note": f"{about}; {note}",
-        }  # fmt: skip
-        text = [[few_tables.cell_text(cell) for cell in row] for row in table.rows]
-        write_text(folder / "tables" / f"{name}.csv", PageTable(head, Table(list(table.header), text)).file_text())
-    save_figure(few_figures.return_curves(grid, found), folder / "figures" / "few_curves", dpi=110)
-    save_figure(few_figures.lead_map(grid, found), folder / "figures" / "few_leads", dpi=110)
+    pages = {}
+    for name in SHOWN:
+        about = head | {"interval": "Newcombe, 95 %" if name == "few-improvement" else "none"}
+        about |= {"note": _NOTES[name]} if name in _NOTES else {}
+        rows = [[_cell(cell) for cell in row] for row in tables[name].rows]
+        pages[name] = PageTable(about, Table(list(tables[name].header), rows))
+    return pages
 
 
-def means_table(grid: FewGrid, found: Sequence[TaskAnswers], count: int) -> Table:
-    """Return the mean return of every contender after so many episodes, a row per task."""
-    names = few_tables.names_of(grid, "ours", "rival")
-    rows = []
-    for one in found:
-        each = [[row.answers[count] for row in one.runs.get(name, []) if count in row.answers] for name in names]
-        rows.append(
-            [one.label, *("-" if not values else f"{np.mean(values):.4g}" for values in each), f"{one.still:.4g}"]
-        )
-    return Table(["task", *names, "doing nothing"], rows)
+def publish(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path, study: str) -> None:
+    """Write tables, figures and rows that come with the package; a table whose numbers are the same keeps its head."""
+    made, commit = datetime.now(UTC).date().isoformat(), _commit()
+    for name, page in page_tables(grid, found, made, commit, study).items():
+        path = FOLDER / "tables" / f"{name}.csv"
+        if not (path.is_file() and PageTable.read(path).table == page.table):
+            write_text(path, page.file_text())
+    (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
+    for figure in ("few_curves", "few_leads"):
+        shutil.copyfile(folder / f"{figure}.png", FOLDER / "figures" / f"{figure}.png")
+    add_to_ledger(SHIPPED, [row for one in found for runs in one.runs.values() for row in runs])
+
+
+def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:
+    parts = []
+    for kind, words in (("ours", "ours"), ("rival", "tuned rivals"), ("default", "rivals with defaults")):
+        numbers = [len(runs) for one in found for name, runs in one.runs.items() if grid.contenders[name].kind == kind]
+        if numbers:
+            low, high = min(numbers), max(numbers)
+            parts.append(f"{words} {low}" if low == high else f"{words} {low} to {high}")
+    return ", ".join(parts)
 
 
 def _commit() -> str:
-    """Return the commit of the checkout that this package lies in, if it lies in one."""
-    try:
-        asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    told = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() or "unknown"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Estimate):
+        return estimate_text(value)
+    return format(value, ".4g") if isinstance(value, float) else str(value)

@@ -17,7 +17,8 @@ SIGNIFICANT = "*"
 """Marks a lead that a permutation test bears out against every rival."""
 _SHORT = {
     " (RL Zoo)": "",
-    "latents of a random pool": "random pool", "Bayesian optimization": "BO",
+    "latents of a random pool": "random pool",
+    "Bayesian optimization": "BO",
     "weights from the pool": "weights",
     "latent ": "",
     "PGPE, ": "",
@@ -83,27 +84,17 @@ def leads_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] |
     return Table(["environment", "task", *map(str, counts)], rows)
 
 
-def count_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
-    """Return on how many tasks the best of ours leads every rival and doing nothing, a row per number of episodes."""
-    rows = []
-    for count in grid.at:
-        verdicts = [verdict for one in found if (verdict := verdict_at(grid, one, count)) is not None]
-        leads, sure = (sum(getattr(verdict, name) for verdict in verdicts) for name in ("leads", "is_significant"))
-        rows.append([count, len(verdicts), leads, sure])
-    return Table(["episodes", "tasks with runs of both", "ours lead", "significantly"], rows)
-
-
 def count_sentence(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> str:
     """Return in words on how many tasks ours lead."""
-    rows = {row[0]: row[1:] for row in count_table(grid, found).rows if row[0] in at}
-    parts = [
-        f"after {count} episodes on {leads} of {tasks} tasks, on {sure} significantly"
-        for count, (tasks, leads, sure) in rows.items()
-    ]
-    return (
-        f"The best of ours leads every rival and doing nothing {'; '.join(parts)} (permutation test, p <= 0.05 against each "
-        "rival, uncorrected)."
-    )
+    parts = []
+    for count in at:
+        verdicts = [verdict for one in found if (verdict := verdict_at(grid, one, count)) is not None]
+        leads, sure = (sum(getattr(verdict, name) for verdict in verdicts) for name in ("leads", "is_significant"))
+        parts.append(
+            f"after {count} episodes the best of ours leads every rival and doing nothing on {leads} of {len(verdicts)} "
+            f"tasks, on {sure} of them significantly (permutation test, p <= 0.05 against each rival, uncorrected)"
+        )
+    return "; ".join(parts) + "."
 
 
 def returns_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
@@ -187,11 +178,6 @@ def all_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
         "few-leads": leads_table(grid, found), "few-claim": claim_table(grid, found), "few-returns": returns_table(grid, found),
         "few-verdicts": verdicts_table(grid, found),
     }  # fmt: skip
-
-
-def cell_text(cell: object) -> str:
-    """Return a cell of a table as text for a page."""
-    return cell if isinstance(cell, str) else f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
 def leader(verdict: Verdict) -> str:

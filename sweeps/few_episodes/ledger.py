@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import write_text
+from lightning_pz.common.files import alone, write_text
 
 SHIPPED = Path(__file__).parent / "runs.csv"
-_HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "cpu_seconds", "end")
+_HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "end", "cpu_seconds")
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,9 @@ class RunRow:
     seed: int
     episodes: int  # that it took in all
     env_steps: int
-    cpu_seconds: float  # of its generations, without evaluations
     end: float  # return of its last answer
     answers: dict[int, float]  # return by episode count
+    cpu_seconds: float | None = None  # of its generations, without evaluations; None where it was not measured
 
 
 def read_ledger(path: Path) -> list[RunRow]:
@@ -62,10 +61,26 @@ def write_ledger(path: Path, rows: Iterable[RunRow]) -> None:
     writer.writerow([*_HEAD, *counts])
     for row in ordered:
         values = [_digits(row.answers.get(count)) for count in counts]
-        own = [row.key, row.env, row.task, row.contender, row.seed, row.episodes, row.env_steps]
-        own += [_digits(row.cpu_seconds), _digits(row.end)]
+        own = [
+            row.key,
+            row.env,
+            row.task,
+            row.contender,
+            row.seed,
+            row.episodes,
+            row.env_steps,
+            _digits(row.end),
+            _digits(row.cpu_seconds),
+        ]
         writer.writerow([*own, *values])
     write_text(path, file.getvalue())
+
+
+def add_to_ledger(path: Path, rows: Iterable[RunRow]) -> None:
+    """Add rows to a ledger, in place of those with their keys; what another process has added meanwhile stays."""
+    with alone(path):
+        known = {row.key: row for row in read_ledger(path)}
+        write_ledger(path, (known | {row.key: row for row in rows}).values())
 
 
 def row_of_run(folder: Path, key: str, env: str, task: str, contender: str, seed: int) -> RunRow:
@@ -73,9 +88,10 @@ def row_of_run(folder: Path, key: str, env: str, task: str, contender: str, seed
     with (folder / "answers.csv").open(newline="") as file:
         *answers, last = list(csv.DictReader(file))
     found = {int(row["episodes"]): float(row["return"]) for row in answers}
-    end = int(last["episodes"]), int(last["env_steps"])
-    cpu = json.loads((folder / "summary.json").read_text()).get("cpu_seconds", math.nan)
-    return RunRow(key, env, task, contender, seed, *end, cpu, float(last["return"]), found)
+    end = int(last["episodes"]), int(last["env_steps"]), float(last["return"])
+    # Runs of earlier versions did not measure it.
+    cpu_seconds = json.loads((folder / "summary.json").read_text()).get("cpu_seconds")
+    return RunRow(key, env, task, contender, seed, *end, found, cpu_seconds)
 
 
 def longest(rows: Sequence[RunRow]) -> list[RunRow]:
@@ -96,5 +112,9 @@ def _row(row: dict[str, str]) -> RunRow:
     answers = {int(key): float(value) for key, value in row.items() if key.isdigit() and value}
     key, env, task, contender = (row[name] for name in _HEAD[:4])
     counts = int(row["seed"]), int(row["episodes"]), int(row["env_steps"])
-    numbers = float(row["cpu_seconds"] or "nan"), float(row["end"] or "nan")
-    return RunRow(key, env, task, contender, *counts, *numbers, answers)
+    return RunRow(key, env, task, contender, *counts, float(row["end"] or "nan"), answers, _seconds(row))
+
+
+def _seconds(row: dict[str, str]) -> float | None:
+    # Rows of earlier versions have no such column.
+    return float(row["cpu_seconds"]) if row.get("cpu_seconds") else None

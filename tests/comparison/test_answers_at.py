@@ -5,7 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from lightning_pz.comparison.answers_at import area_by_episodes, decide_at, improvement
+from lightning_pz.comparison.answers_at import (
+    area_by_episodes,
+    cross_chosen,
+    decide_at,
+    holm,
+    improvement,
+    improvement_interval,
+)
 
 
 def test_probability_of_improvement_counts_pairs_and_shares_ties(rng):
@@ -37,3 +44,48 @@ def test_the_best_of_ours_must_beat_every_rival_and_doing_nothing(rng):
     close = decide_at({"b": ours["b"]}, {"c": ours["b"] - 0.1}, still=-1.0)
     assert close.leads and not close.is_significant
     assert decide_at({}, rivals, 0.0) is None and decide_at(ours, {}, 0.0) is None
+
+
+def test_holm_is_the_closed_test_of_bonferroni(rng):
+    """A claim stands at a level if Bonferroni refuses each set of claims that holds it; the brute-force definition."""
+    p = [*rng.uniform(0, 0.3, 4), 0.001, 0.001]
+    sets = [s for size in range(1, len(p) + 1) for s in itertools.combinations(range(len(p)), size)]
+    wanted = [max(min(1.0, len(s) * min(p[i] for i in s)) for s in sets if claim in s) for claim in range(len(p))]
+    assert holm(p) == pytest.approx(wanted)
+    assert len(holm([])) == 0 and holm([0.04]) == pytest.approx([0.04])
+
+
+def test_the_choice_on_other_seeds_does_not_see_the_seed_that_it_is_measured_on(rng):
+    ours = {"a": rng.normal(size=6), "b": rng.normal(size=6), "c": rng.normal(size=6)}
+    chosen = []
+    for seed in range(6):
+        means = {name: np.mean(np.delete(runs, seed)) for name, runs in ours.items()}
+        chosen.append(ours[max(means, key=means.get)][seed])
+    assert cross_chosen(ours) == pytest.approx(chosen)
+    assert cross_chosen({"a": ours["a"]}) == pytest.approx(ours["a"])
+    # Of contenders that are alike, the best by the same runs is above 0, their common mean; this one is not.
+    alike = rng.normal(size=(4000, 5, 10))
+    draws = np.array([cross_chosen({str(i): runs for i, runs in enumerate(one)}).mean() for one in alike])
+    best = alike.mean(axis=2).max(axis=1)
+    assert abs(draws.mean()) < 4 * draws.std() / np.sqrt(len(draws)) and best.mean() > 0.3
+
+
+def test_the_interval_of_improvement_solves_its_equation_and_covers():
+    def variance(true, ours, theirs):
+        extra = (ours + theirs) / 2 - 1
+        return true * (1 - true) * (1 + extra * (1 - true) / (2 - true) + extra * true / (1 + true)) / (ours * theirs)
+
+    one, other = np.array([1.0, 3.0, 5.0, 9.0]), np.array([2.0, 4.0, 4.5])
+    found = improvement_interval(one, other)
+    grid = np.linspace(1e-6, 1 - 1e-6, 200_001)
+    inside = grid[np.abs(found.value - grid) <= 1.959964 * np.sqrt(variance(grid, 4, 3))]
+    assert (found.low, found.high) == pytest.approx((inside[0], inside[-1]), abs=1e-4)
+    apart = improvement_interval(one + 100, other)
+    assert apart.value == apart.high == 1 and 0.4 < apart.low < 0.8
+    below = improvement_interval(other, one + 100)
+    assert (below.low, below.high) == pytest.approx((0, 1 - apart.low))
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(600):  # normal runs one standard deviation apart: the truth is Phi(1 / sqrt 2)
+        low, high = improvement_interval(rng.normal(1, 1, 10), rng.normal(0, 1, 5))[1:3]
+        hits += low <= 0.76025 <= high
+    assert hits / 600 > 0.93

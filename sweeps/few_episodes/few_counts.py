@@ -1,0 +1,158 @@
+"""On how many tasks ours lead: the verdicts of the few-episode study in numbers, for every way to say who "ours" is.
+
+The best of several contenders, chosen by the very returns that are compared, leads too easily. Beside it stand the one that
+the other seeds would choose, which is not, and each contender alone, which is what a user gets who has no time to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lightning_pz.common.statistics import LEVEL
+from lightning_pz.common.tables import Table
+from lightning_pz.comparison.answers_at import (
+    Runs,
+    Verdict,
+    area_by_episodes,
+    cross_chosen,
+    decide_at,
+    holm,
+    improvement_interval,
+)
+from sweeps.few_episodes.few_grid import FewGrid
+from sweeps.few_episodes.few_tables import TaskAnswers, names_of
+from sweeps.few_episodes.ledger import RunRow
+
+BEST, CHOSEN = "best of ours", "best of ours by the other seeds"
+Value = Callable[[RunRow], float | None]
+"""What a run is compared by; None for a run that does not reach so far."""
+
+
+def by_seed(one: TaskAnswers, names: Sequence[str], value: Value) -> dict[str, np.ndarray]:
+    """Return the values of contenders' runs in order of their seeds, of those seeds that all of these contenders have.
+
+    Contenders with fewer than two runs are left out.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for name in names:
+        values = {row.seed: number for row in one.runs.get(name, []) if (number := value(row)) is not None}
+        if len(values) > 1:
+            found[name] = values
+    shared = sorted(set.intersection(*(set(values) for values in found.values()))) if found else []
+    return {name: np.array([values[seed] for seed in shared]) for name, values in found.items() if len(shared) > 1}
+
+
+def after(count: int) -> Value:
+    """Return the return of the answer after so many episodes as what runs are compared by."""
+    return lambda row: row.answers.get(count)
+
+
+def area_of(grid: FewGrid, env: str) -> Value:
+    """Return the area under the curve over the first episodes of an environment as what runs are compared by."""
+    end = grid.environments[env].area
+    counts = [count for count in grid.at if count <= end]
+
+    def value(row: RunRow) -> float | None:
+        if not all(count in row.answers for count in counts):
+            return None
+        return area_by_episodes(counts, np.array([row.answers[count] for count in counts]), end)
+
+    return value
+
+
+def said_of(
+    grid: FewGrid, one: TaskAnswers, who: str, ours: Sequence[str], rivals: Sequence[str], value: Value
+) -> Verdict | None:
+    """Return how ours stand on a task against rivals; `who` is `BEST`, `CHOSEN` or one of ours alone."""
+    # A contender alone keeps all of its seeds.
+    runs: Runs = by_seed(one, ours if who in (BEST, CHOSEN) else [who], value)
+    if who == CHOSEN and runs:
+        runs = {CHOSEN: cross_chosen(runs)}
+    theirs: dict[str, np.ndarray] = {}
+    for name in rivals:
+        theirs |= by_seed(one, [name], value)
+    return decide_at(runs, theirs, one.still)
+
+
+def count_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
+    """Return every table of verdicts by the name of its file."""
+    return {
+        "few-counts": count_table(grid, found), "few-claim-counts": claim_counts(grid, found),
+        "few-improvement": improvement_table(grid, found),
+    }  # fmt: skip
+
+
+def count_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> Table:
+    """Return on how many tasks ours lead every rival and doing nothing, and how surely.
+
+    After some episodes for each of ours alone, after any for the best of them.
+    """
+    ours, rivals = names_of(grid, "ours"), names_of(grid, "rival")
+    rows = []
+    for who in (BEST, CHOSEN, *ours):
+        for count in (count for count in grid.at if who in (BEST, CHOSEN) or count in at):
+            own = [said_of(grid, one, who, ours, rivals, after(count)) for one in found]
+            if any(own):
+                rows.append([who, count, *_counts(own)])
+    return Table(["ours", "episodes", *_COUNTED], rows)
+
+
+def claim_counts(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
+    """Return on how many of the paper's tasks ours have the larger area under the curve: kinds of pools by kinds of rivals."""
+    paper = [one for one in found if grid.environments[one.env].paper]
+    pools = list(dict.fromkeys(grid.contenders[name].pool for name in names_of(grid, "ours")))
+    rows = []
+    for pool in pools:
+        ours = [name for name in names_of(grid, "ours") if grid.contenders[name].pool == pool]
+        for kind, words in (("rival", "tuned"), ("default", "default")):
+            for who in (BEST, CHOSEN, *ours) if len(ours) > 1 else ours:
+                own = [said_of(grid, one, who, ours, names_of(grid, kind), area_of(grid, one.env)) for one in paper]
+                if any(own):
+                    rows.append([pool, who, words, *_counts(own)])
+    return Table(["pool", "ours", "rivals", *_COUNTED], rows)
+
+
+def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> Table:
+    """Return the best of ours by the other seeds against the strongest rival: lead, p, probability of improvement."""
+    ours, rivals = names_of(grid, "ours"), names_of(grid, "rival")
+    rows = []
+    for one in found:
+        for count in (count for count in grid.at if count in at):
+            if (verdict := said_of(grid, one, CHOSEN, ours, rivals, after(count))) is None:
+                continue
+            strongest = verdict.rivals[0]
+            own = cross_chosen(by_seed(one, ours, after(count)))
+            theirs = by_seed(one, [strongest.name], after(count))[strongest.name]
+            rows.append([
+                one.env, one.task, count, verdict.mean, strongest.name, strongest.mean, strongest.lead, strongest.p,
+                improvement_interval(own, theirs), verdict.still,
+            ])  # fmt: skip
+    header = [
+        "environment",
+        "task",
+        "episodes",
+        "return",
+        "strongest rival",
+        "its return",
+        "lead",
+        "p",
+        "P(improvement)",
+    ]
+    return Table([*header, "doing nothing"], rows, {"p": ".3g"})
+
+
+_COUNTED = ("tasks", "leads", "significantly", "with Holm's correction", "of too few runs for it")
+
+
+def _counts(verdicts: Sequence[Verdict | None]) -> list[int]:
+    """Return numbers of tasks: compared, led, led with p <= 0.05 (see `Verdict.p`), the same corrected for all tasks.
+
+    The last number is of tasks that are led, but with so few runs that none of their outcomes passes the correction.
+    """
+    known = [verdict for verdict in verdicts if verdict is not None]
+    corrected = holm([verdict.p for verdict in known])
+    few = sum(verdict.leads and verdict.least_p * len(known) > 1 - LEVEL for verdict in known)
+    leads, sure = (sum(getattr(verdict, name) for verdict in known) for name in ("leads", "is_significant"))
+    return [len(known), leads, sure, int((corrected <= 1 - LEVEL).sum()), few]

@@ -1,0 +1,145 @@
+"""The study of pre-training: its tables from written rows, and once whole on tiny growths."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import conf_dir
+from lightning_pz.finetune import parse
+from sweeps.__main__ import main
+from sweeps.few_episodes import few_command, pretraining
+from sweeps.few_episodes.few_grid import load_few_episodes
+from sweeps.few_episodes.few_tables import collect_answers
+from sweeps.few_episodes.ledger import RunRow, read_ledger
+from sweeps.few_episodes.pretraining import BreakEven, GrownPool
+from tests.sweeps.conftest import TINY
+
+GROWN = {
+    **{key: value for key, value in TINY.items() if "random" not in key},
+    "model.latent_dim": 2, "data.recipe": "grown", "data.grown.seed": "{seed}", "data.grown.first": 16, "data.grown.size": 64,
+    "data.grown.directions": 2, "data.grown.population": 4, "data.grown.generations": 2, "data.grown.neighbors": 3,
+    "data.grown.states": {"probe": 16, "train": 16, "val": 8, "test": 8, "episodes": 2},
+}  # fmt: skip
+GRID = {
+    "environments": {
+        "reacher": {
+            "policy": "small", "tasks": ["speed"],
+            "pools": {
+                name: {"run": name, "seeds": 1, "fit": {**GROWN, "data.grown.steps": steps}}
+                for name, steps in (("less", 4000), ("more", 8000))
+            },
+        },
+    },
+    "finetune": {
+        "budget": 600, "answers_at": [0, 5], "answer_episodes": 2, "evaluation_episodes": 2, "test_episodes": 2,
+    },
+    "contenders": {
+        **{
+            name: {
+                "kind": "ours", "pool": name, "parts": [{"env": "reacher", "seeds": 2}],
+                "finetune": {"algorithm": "pgpe", "start": "pool_best", "pgpe.population": 2, "episodes": 6},
+            }
+            for name in ("less", "more")
+        },
+        "PPO": {
+            "kind": "rival", "pool": "more", "finetune": {"algorithm": "ppo", "hyperparameters": "zoo"},
+            "parts": [{"env": "reacher", "seeds": 2}],
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_it_measures_what_pools_and_searches_cost(tmp_path, capsys):
+    path, logs = tmp_path / "grid.yaml", tmp_path / "logs"
+    path.write_text(yaml.safe_dump(GRID))
+    words = ["pretraining", "--grid", str(path), "--logs", str(logs)]
+    main([*words, "--env", "reacher", "--contender", "less", "PPO"])
+    main(words)
+    said = capsys.readouterr().out
+    (folder,) = (logs / "sweeps").glob("pretraining-*")
+    rows = read_ledger(folder / "runs.csv")
+    assert len(rows) == 6 and all(row.cpu_seconds > 0 for row in rows)
+    for name in ("less", "more"):
+        assert float((logs / "fit" / "reacher" / f"{name}-seed0" / "cpu_seconds").read_text()) > 0
+        assert f"reacher, {name}: growth and autoencoder cost" in said
+    assert all((folder / f"pretraining-{name}.md").is_file() for name in ("pools", "returns", "break-even"))
+    before = (folder / "pretraining-break-even.csv").read_text()
+    main([*words, "--show", "true"])
+    assert (folder / "pretraining-break-even.csv").read_text() == before
+
+
+def test_a_pool_has_paid_when_both_sums_are_equal():
+    for once, each, rival in ((100.0, 5.0, 30.0), (100.0, 5.0, 25.0), (1.0, 5.0, 30.0), (99.0, 0.5, 1.5)):
+        tasks = next(n for n in range(1, 1000) if once + n * each <= n * rival)
+        assert BreakEven(once, each, rival, 1, 1).paid_after == tasks
+    assert math.isinf(BreakEven(100.0, 30.0, 30.0, 1, 1).paid_after)
+    never, soon = pretraining.break_even_sentences(
+        {("e", "a", "R"): BreakEven(9.0, 3.0, 2.0, 0, 2), ("e", "b", "R"): BreakEven(1.0, 3.0, 20.0, 2, 2)}
+    )
+    assert (
+        "the pool never pays" in never
+        and "the pool has paid after 1 task, with the higher return on 2 of 2 tasks" in soon
+    )
+    text = pretraining.break_even_table({("e", "a", "R"): BreakEven(9.0, 3.0, 2.0, 0, 2)}).markdown()
+    assert "0 of 2" in text and "none" in text
+
+
+def row(task, name, seed, end, seconds):
+    return RunRow(f"{task}{name}{seed}", "hopper", task, name, seed, 20, 900, end, {0: 1.0}, seconds)
+
+
+def test_the_balance_is_of_the_tasks_that_both_ran():
+    grid = load_few_episodes(conf_dir() / "sweep" / "pretraining.yaml")
+    rows = [row(task, "2 million steps", seed, 50.0 + seed, 10.0) for task in ("jump", "forward") for seed in range(2)]
+    rows += [row("jump", "SAC (RL Zoo)", 0, 60.0, 300.0), row("jump", "SAC (RL Zoo)", 1, 30.0, None)]
+    found = collect_answers(grid, rows, {(one.env, one.task): 0.0 for one in rows})
+    pools = {("hopper", "2 million"): [GrownPool(2, 5.0, 0.1, 500.0), GrownPool(2, 7.0, 0.3, 700.0)]}
+    assert pretraining.break_even(grid, found, pools) == {
+        ("hopper", "2 million steps", "SAC (RL Zoo)"): BreakEven(600.0, 10.0, 300.0, 1, 1)
+    }
+    assert pretraining.break_even(grid, found, {}) == {}  # where the cost of the pool is not known
+    table = pretraining.pools_table(pools)
+    ((_, _, seeds, _, coverage, fvu, seconds),) = table.rows
+    assert (seeds, coverage.value, seconds) == (2, 6.0, 600.0) and fvu.value == pytest.approx(0.2)
+
+
+def test_the_shipped_study_grows_1_to_10_million_steps():
+    grid = load_few_episodes(conf_dir() / "sweep" / "pretraining.yaml")
+    steps = {pool.fit["data.grown.steps"] for env in grid.environments.values() for pool in env.pools.values()}
+    assert steps == {1_000_000, 2_000_000, 5_000_000, 10_000_000} and grid.at == [0, 5, 20]
+    few_command._check(grid, "shipped")
+    cells = list(grid.cells())
+    assert len({cell.key for cell in cells}) == len(cells) == 2 * 4 * (4 * 5 + 2)
+    _, search = parse(cells[0].command("logs", "none.ckpt"))
+    assert search.episodes == 20 and search.start == "pool_best"
+
+
+def test_a_mistake_is_told(tmp_path):
+    with pytest.raises(UserError, match="--contender expects one of 1 million steps"):
+        main(["pretraining", "--contender", "3 million steps", "--logs", str(tmp_path)])
+
+
+def test_cpu_seconds_are_noted_only_of_what_this_sitting_made(tmp_path, monkeypatch):
+    pool = tmp_path / "pool"
+    fit = SimpleNamespace(folder=tmp_path / "fit")
+
+    def make():
+        for folder in (pool, fit.folder):
+            folder.mkdir(exist_ok=True)
+        (pool / "pool.json").write_text(json.dumps({}))
+        return {"pool": str(pool)}
+
+    fit.run = make
+    few_command._make_fit(fit)
+    assert float((fit.folder / "cpu_seconds").read_text()) >= 0
+    fit.folder = tmp_path / "another"  # from the pool that was there
+    fit.run = lambda: (fit.folder.mkdir(), {"pool": str(pool)})[1]
+    monkeypatch.setattr(few_command.time, "time", lambda: pool.stat().st_mtime + np.pi)
+    few_command._make_fit(fit)
+    assert not (fit.folder / "cpu_seconds").exists()

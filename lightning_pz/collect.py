@@ -2,8 +2,8 @@
 
 `--recipe random`, the paper's, draws candidates, compares their actions on the probe states and keeps the most novel
 share. `--recipe grown` searches, with no reward of any task, for policies that go somewhere new, and keeps those whose
-outcomes lie apart; it resumes after a kill. The default is grown for the presets halfcheetah, hopper and reacher, and
-random for all else, as in `fit`. `--recipe grown --help` shows the options of that recipe.
+outcomes lie apart; it resumes after a kill. The default is grown for the presets halfcheetah, hopper and reacher (but
+not with `--policy large`) and random for all else, as in `fit`. `--recipe grown --help` shows the options of that recipe.
 
 Either writes a pool folder, `logs/pools/<name>`; equal settings find it again, in `fit` too:
 

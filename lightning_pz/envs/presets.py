@@ -124,10 +124,11 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def default_recipe(arguments: list[str]) -> str:
     """Return the recipe that `collect` takes without `--recipe`: that of a `--config` file, else what `fit` takes."""
     asked = given_keys(arguments).get("recipe")
-    env, _ = take_option(arguments, "--env")
-    shipped = yaml.safe_load((conf_dir() / "fit.yaml").read_text())
-    own = load_preset("env", env).get("fit", {}) if env in preset_names("env") else {}
-    return str(asked or merge(shipped, own)["data"]["recipe"])
+    settings = yaml.safe_load((conf_dir() / "fit.yaml").read_text())
+    for kind in ("env", "policy"):
+        name, _ = take_option(arguments, f"--{kind}")
+        settings = merge(settings, load_preset(kind, name).get("fit", {}) if name in preset_names(kind) else {})
+    return str(asked or settings["data"]["recipe"])
 
 
 def given_keys(arguments: list[str]) -> dict[str, Any]:

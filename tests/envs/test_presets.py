@@ -104,6 +104,9 @@ def test_flags_and_files_beat_the_recipe_of_a_preset(tmp_path):
     (tmp_path / "pool.yaml").write_text("{recipe: random, candidates: 500}")
     words = ["--env", "hopper", "--config", str(tmp_path / "pool.yaml")]
     assert default_recipe(words) == "random" and default_recipe(words[:2]) == "grown"
+    large = ["--env", "hopper", "--policy", "large"]  # whose growth would fill the memory
+    assert prepare_fit(expand_presets("fit", large)).datamodule.own.kind == default_recipe(large) == "random"
+    assert recipe("--policy", "large", "--data.recipe", "grown").size == 4000
     assert default_recipe(["--env", "Hopper-v5"]) == default_recipe(["--help"]) == "random"
 
 
@@ -182,7 +185,7 @@ def test_presets_beat_defaults_and_arguments_beat_presets():
     expanded = expand_presets("fit", ["--env", "hopper", "--policy=large", "--trainer.max_steps", "7"])
     settings = first_config(expanded)
     assert settings["env"]["id"] == "Hopper-v5"
-    assert settings["data"]["batch_size"] == 64 and settings["data"]["recipe"] == "grown"
+    assert settings["data"]["batch_size"] == 64 and settings["data"]["grown"]["steps"] == 3_000_000
     assert expanded[1:] == ["--trainer.max_steps", "7"]
 
 

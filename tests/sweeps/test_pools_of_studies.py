@@ -14,6 +14,8 @@ from lightning_pz.envs.presets import conf_dir, load_preset, merge, preset_names
 from lightning_pz.jobs.fit import prepare_fit
 from sweeps.__main__ import SEARCHES
 from sweeps.compare import load_comparison
+from sweeps.few_episodes.few_grid import load_few_episodes
+from sweeps.fits import seeded_fits
 from sweeps.growth import load_ways
 from sweeps.options import SearchOptions
 from sweeps.optuna_study.command import study_identity
@@ -33,6 +35,10 @@ def fits_of(study: str, env: str):
     if study in ("compare", "grown"):
         found = load_comparison(path).environments
         return found[env].make_fits(env, "logs") if env in found else []
+    if study == "few_episodes":
+        where = load_few_episodes(path).environments[env]
+        pools = where.pools.values()
+        return [fit for p in pools for fit in seeded_fits(p.run, env, where.policy, p.fit, "logs", range(p.seeds))]
     if study == "growth":
         ways = load_ways(env, path)
         return [fit for name in ways.variants for fit in ways.make_fits(env, "logs", name)]

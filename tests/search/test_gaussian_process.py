@@ -122,9 +122,7 @@ def test_means_after_an_episode_are_those_of_the_process_given_it():
         torch.cat([returns, torch.tensor([seen], dtype=torch.double)]), torch.ones(6, dtype=torch.double), ALL,
     )  # fmt: skip
     # Keep the order of the grid, which is by plausibility.
-    order = [
-        [float(v) for v in row] for row in torch.stack(list(after.hyperparameters), 1)
-    ]
+    order = [[float(v) for v in row] for row in torch.stack(list(after.hyperparameters), 1)]
     means = after.posterior().mean
     for g, row in enumerate(torch.stack(list(process.hyperparameters), 1).tolist()):
         surprise = (seen - known.mean[g, 5]) / (known.variance[g, 5] + known.noise[g])

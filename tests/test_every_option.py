@@ -118,6 +118,7 @@ ALGORITHMS = {
     },
     "parameter_pgpe": {"pgpe.population": 2},
     "cmaes": {"cmaes.population": 2, "cmaes.episodes": 2, "cmaes.sigma": 0.2},
+    "bo": {"bo.policies": 3, "bo.step": 0.2},
     "random_latent": {"random_latent.population": 2, "random_latent.episodes": 2, "latents": "gaussian"},
     "gradient": {
         "gradient.policies": 2, "gradient.episodes": 2, "gradient.noise": 0.2, "gradient.discount": 0.9,

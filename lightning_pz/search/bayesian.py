@@ -143,7 +143,7 @@ class BoSearch:
         assert self.given is not None
         is_own = (state.points == self._encoded[state.origins]).all(1)
         tried = set(zip(state.forms[is_own].tolist(), state.origins[is_own].tolist(), strict=True))
-        forms = (GIVEN, DECODED) if self.anchor is None else (GIVEN, ANCHORED, DECODED)
+        forms = (GIVEN, DECODED) if self.anchor is None else (ANCHORED, DECODED)
         found: list[Candidate] = []
         for form in forms:
             left = [i for i in range(len(self.given)) if (form, i) not in tried][:_AHEAD]

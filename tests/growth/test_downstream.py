@@ -20,8 +20,9 @@ from lightning_pz.policy import act_each, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.store import read_pool
+from lightning_pz.search.bayesian import ANCHORED
 from lightning_pz.search.objective import episode_seeds
-from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.settings import BoSettings, SearchSettings
 
 STATES = "{probe: 16, train: 24, val: 12, test: 12}"
 GROWN = {
@@ -126,6 +127,20 @@ def test_a_search_begins_at_the_best_of_the_pool_and_takes_no_step_for_it(done, 
     torch.testing.assert_close(search.incumbent(state).params, expected[0], rtol=1e-3, atol=1e-4)
     # Nothing but whole generations is paid for.
     assert search.cost(state) == search.least_budget == search.optimizer.population * 999
+
+
+def test_bayesian_optimization_knows_the_best_of_the_pool_before_its_first_episode(done):
+    """Its answer is the policy itself, not what the decoder makes of it; the next best are considered, anchored too."""
+    model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
+    settings = SearchSettings(algorithm="bo", task="height", start="pool_best", bo=BoSettings(policies=3))
+    _, search = build_search(model, settings, 1)
+    state = search.begin()
+    best = pool.params(best_of_pool(pool, "height", 3))
+    assert torch.equal(search.incumbent(state).params, best[0]) and torch.equal(search.given, best)
+    for episodes in range(1, 7):
+        state, generation = search.step(state)
+        assert len(state.played) == episodes and 0 < generation.steps <= search.cost(state) == 999
+    assert ANCHORED in state.forms.tolist() and set(state.origins.tolist()) <= {0, 1, 2}
 
 
 @pytest.mark.parametrize("algorithm", ["pgpe", "parameter_pgpe"])

@@ -101,7 +101,6 @@ class PretrainingOptions:
     env: Sequence[str] = _option(list, "Some environments of the file; all of them if none is given.")
     contender: Sequence[str] = _option(list, "Some contenders of the file, in its words; all of them if none is given.")
     show: bool = _option(False, "Whether to draw what is finished, without running what is missing.")
-    publish: bool = _option(False, "Whether to write the results page's tables and figures, too.")
     grid: str | None = _option(None, _GRID)
     logs: str = _option("logs", _LOGS)
 

@@ -42,7 +42,7 @@ def run(study: str, options: FewEpisodesOptions) -> None:
     found = collect_answers(whole, finished, _still(whole, finished))
     _draw(whole, found, folder)
     if options.publish:
-        publish(whole, found, folder, study)
+        publish(whole, found, finished, folder, study)
 
 
 def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRow], Path]:

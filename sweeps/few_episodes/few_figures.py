@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels
 from lightning_pz.common.statistics import ends_are, mean_interval
 from sweeps.few_episodes.few_grid import FewGrid
-from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, leader, names_of, verdict_at
+from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, lead_text, leader, names_of, verdict_at
 
 _COLUMNS = 4
 
@@ -54,10 +54,10 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     legend(axes.flat[len(found)], list(handles.values()), list(handles), loc="center", fontsize=7)
-    figure.supxlabel("episodes of the new task (0: before the first)", fontsize=9)
     episodes = grid.finetune.get("answer_episodes", 50)
     band = ends_are(kinds, "; band: {} over runs")
-    figure.supylabel(f"return of the answer on {episodes} fresh episodes{band}", fontsize=9)
+    figure.supxlabel(f"episodes of the new task (0: before the first){band}", fontsize=9)
+    figure.supylabel(f"return of the answer, {episodes} fresh episodes", fontsize=9)
     return figure
 
 
@@ -76,7 +76,7 @@ def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             strongest = verdict.rivals[0]
             lead = strongest.lead if strongest.lead <= 0 else min(strongest.lead, verdict.mean - verdict.still)
             leads[i, j] = lead / scale
-            text = f"{leader(verdict)}{SIGNIFICANT if verdict.is_significant else ''}\n{lead:+,.3g}"
+            text = f"{leader(verdict)}{SIGNIFICANT if verdict.is_significant else ''}\n{lead_text(lead)}"
             color = "white" if abs(lead) > 0.6 * scale else BLACK
             axis.text(j, i, text, ha="center", va="center", fontsize=6, color=color)
     image = axis.imshow(np.ma.masked_invalid(leads), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")

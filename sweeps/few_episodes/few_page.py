@@ -15,7 +15,7 @@ from lightning_pz.common.tables import Table, estimate_text
 from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
-from sweeps.few_episodes.ledger import SHIPPED, add_to_ledger
+from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger
 from sweeps.results.pages import FOLDER, PageTable
 
 SHOWN = ("few-counts", "few-leads", "few-improvement", "few-claim", "few-claim-counts")
@@ -55,7 +55,7 @@ def page_tables(
     return pages
 
 
-def publish(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path, study: str) -> None:
+def publish(grid: FewGrid, found: Sequence[TaskAnswers], rows: Sequence[RunRow], folder: Path, study: str) -> None:
     """Write tables, figures and rows that come with the package; a table whose numbers are the same keeps its head."""
     made, commit = datetime.now(UTC).date().isoformat(), _commit()
     for name, page in page_tables(grid, found, made, commit, study).items():
@@ -65,7 +65,7 @@ def publish(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path, study: st
     (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
     for figure in ("few_curves", "few_leads"):
         shutil.copyfile(folder / f"{figure}.png", FOLDER / "figures" / f"{figure}.png")
-    add_to_ledger(SHIPPED, [row for one in found for runs in one.runs.values() for row in runs])
+    add_to_ledger(SHIPPED, rows)
 
 
 def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:

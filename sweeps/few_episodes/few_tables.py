@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,8 +50,12 @@ class TaskAnswers:
 
 
 def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[str, str], float]) -> list[TaskAnswers]:
-    """Sort finished runs by task, in the order of the study."""
-    best, found = longest(rows), []
+    """Sort finished runs by task, in the order of the study.
+
+    The last answer of a run that ends less than a tenth before a count, since another generation would have gone beyond
+    its budget, is the answer after that count as well: a user would hold no other.
+    """
+    best, found = [_filled(row, grid.at) for row in longest(rows)], []
     for env, where in grid.environments.items():
         for task in where.tasks:
             own = [row for row in best if (row.env, row.task) == (env, task)]
@@ -60,6 +65,11 @@ def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[
                     TaskAnswers(env, task, {name: each for name, each in runs.items() if each}, still[env, task])
                 )
     return found
+
+
+def _filled(row: RunRow, at: Sequence[int]) -> RunRow:
+    ends = {count: row.end for count in at if count not in row.answers and 0.9 * count <= row.episodes < count}
+    return dataclasses.replace(row, answers=row.answers | ends)
 
 
 def names_of(grid: FewGrid, *kinds: str) -> list[str]:
@@ -189,7 +199,12 @@ def leader(verdict: Verdict) -> str:
     return name
 
 
+def lead_text(lead: float) -> str:
+    """Return a lead with three digits, or all before the point."""
+    return f"{lead:+,.0f}" if abs(lead) >= 100 else f"{lead:+.3g}"
+
+
 def _lead(verdict: Verdict) -> str:
     strongest = verdict.rivals[0]
     lead = strongest.lead if strongest.lead <= 0 else min(strongest.lead, verdict.mean - verdict.still)
-    return f"{leader(verdict)} {lead:+.3g}{SIGNIFICANT if verdict.is_significant else ''}"
+    return f"{leader(verdict)} {lead_text(lead)}{SIGNIFICANT if verdict.is_significant else ''}"

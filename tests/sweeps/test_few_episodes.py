@@ -300,3 +300,21 @@ def test_contenders_are_compared_by_the_seeds_that_all_have():
         "latent PGPE": [3, 4],
     }
     assert few_counts.by_seed(one, ["weights from the pool"], few_counts.after(5)) == {}
+
+
+def test_a_search_whose_budget_ends_a_generation_before_a_count_keeps_its_last_answer():
+    grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
+    rows = [row_of("halfcheetah", "forward", "latent PGPE", episodes=96, answers={0: 1.0, 50: 2.0}, end=7.0)]
+    rows += [row_of("halfcheetah", "forward", "SAC (RL Zoo)", episodes=20, answers={0: 1.0, 20: 2.0}, end=7.0)]
+    (one,) = few_tables.collect_answers(grid, rows, {("halfcheetah", "forward"): 0.0})
+    assert one.runs["latent PGPE"][0].answers == {0: 1.0, 50: 2.0, 100: 7.0}
+    assert one.runs["SAC (RL Zoo)"][0].answers == {0: 1.0, 20: 2.0}
+
+
+def test_leads_have_digits_that_can_be_read():
+    assert [few_tables.lead_text(lead) for lead in (1070.4, -0.1234, 12.345, 0.0)] == [
+        "+1,070",
+        "-0.123",
+        "+12.3",
+        "+0",
+    ]

@@ -20,8 +20,8 @@ from sweeps.few_episodes.pretraining import BreakEven, GrownPool
 from tests.sweeps.conftest import TINY
 
 GROWN = {
-    **{key: value for key, value in TINY.items() if "random" not in key},
-    "model.latent_dim": 2, "data.recipe": "grown", "data.grown.seed": "{seed}", "data.grown.first": 16, "data.grown.size": 64,
+    **{key: value for key, value in TINY.items() if not key.startswith("data.random")},
+    "model.latent_dim": 2, "data.recipe": "grown", "data.grown.seed": "{seed}", "data.grown.first": 40, "data.grown.size": 60,
     "data.grown.directions": 2, "data.grown.population": 4, "data.grown.generations": 2, "data.grown.neighbors": 3,
     "data.grown.states": {"probe": 16, "train": 16, "val": 8, "test": 8, "episodes": 2},
 }  # fmt: skip
@@ -31,7 +31,7 @@ GRID = {
             "policy": "small", "tasks": ["speed"],
             "pools": {
                 name: {"run": name, "seeds": 1, "fit": {**GROWN, "data.grown.steps": steps}}
-                for name, steps in (("less", 4000), ("more", 8000))
+                for name, steps in (("less", 5000), ("more", 9000))
             },
         },
     },

@@ -15,7 +15,7 @@ from lightning_pz.common.tables import Table, estimate_text
 from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
-from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger
+from sweeps.few_episodes.ledger import SHIPPED, RunRow, read_ledger, write_ledger
 from sweeps.results.pages import FOLDER, PageTable
 
 SHOWN = ("few-counts", "few-leads", "few-improvement", "few-claim", "few-claim-counts")
@@ -65,7 +65,8 @@ def publish(grid: FewGrid, found: Sequence[TaskAnswers], rows: Sequence[RunRow],
     (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
     for figure in ("few_curves", "few_leads"):
         shutil.copyfile(folder / f"{figure}.png", FOLDER / "figures" / f"{figure}.png")
-    add_to_ledger(SHIPPED, rows)
+    # No lock: it would leave a file in the package, where one person works at a time.
+    write_ledger(SHIPPED, {row.key: row for row in [*read_ledger(SHIPPED), *rows]}.values())
 
 
 def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:

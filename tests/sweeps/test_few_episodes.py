@@ -118,6 +118,7 @@ def test_publishing_writes_tables_figures_and_rows_of_the_package(command, monke
     assert PageTable.read(path).about["commit"].startswith("before ")
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_rows_of_the_package_say(monkeypatch):
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     known = {cell.key for cell in grid.cells()}

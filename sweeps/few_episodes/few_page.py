@@ -26,7 +26,7 @@ _LEADS = (
 )
 _NOTES = {
     "few-counts": _LEADS,
-    "few-leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where no rival ran so far",
+    "few-leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours or rivals have fewer than two runs so far",
     "few-claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
     "few-claim": "mean return of the answer over the first episodes",
 }

@@ -56,12 +56,16 @@ def page_tables(
 
 
 def publish(grid: FewGrid, found: Sequence[TaskAnswers], rows: Sequence[RunRow], folder: Path, study: str) -> None:
-    """Write tables, figures and rows that come with the package; a table whose numbers are the same keeps its head."""
+    """Write tables, figures and rows that come with the package; an unchanged table keeps its day and commit."""
     made, commit = datetime.now(UTC).date().isoformat(), _commit()
     for name, page in page_tables(grid, found, made, commit, study).items():
         path = FOLDER / "tables" / f"{name}.csv"
-        if not (path.is_file() and PageTable.read(path).table == page.table):
-            write_text(path, page.file_text())
+        if path.is_file():
+            kept = PageTable.read(path)
+            same = {key: kept.about[key] for key in ("made", "commit")}
+            if kept == PageTable(page.about | same, page.table):
+                continue
+        write_text(path, page.file_text())
     (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
     for figure in ("few_curves", "few_leads"):
         shutil.copyfile(folder / f"{figure}.png", FOLDER / "figures" / f"{figure}.png")

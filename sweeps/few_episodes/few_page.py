@@ -15,7 +15,7 @@ from lightning_pz.common.tables import Table, estimate_text
 from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
-from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger
+from sweeps.few_episodes.ledger import SHIPPED, RunRow, read_ledger, write_ledger
 from sweeps.results.pages import FOLDER, PageTable
 
 SHOWN = ("few-counts", "few-leads", "few-improvement", "few-claim", "few-claim-counts")
@@ -26,7 +26,7 @@ _LEADS = (
 )
 _NOTES = {
     "few-counts": _LEADS,
-    "few-leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where no rival ran so far",
+    "few-leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours or rivals have fewer than two runs so far",
     "few-claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
     "few-claim": "mean return of the answer over the first episodes",
 }
@@ -56,16 +56,21 @@ def page_tables(
 
 
 def publish(grid: FewGrid, found: Sequence[TaskAnswers], rows: Sequence[RunRow], folder: Path, study: str) -> None:
-    """Write tables, figures and rows that come with the package; a table whose numbers are the same keeps its head."""
+    """Write tables, figures and rows that come with the package; an unchanged table keeps its day and commit."""
     made, commit = datetime.now(UTC).date().isoformat(), _commit()
     for name, page in page_tables(grid, found, made, commit, study).items():
         path = FOLDER / "tables" / f"{name}.csv"
-        if not (path.is_file() and PageTable.read(path).table == page.table):
-            write_text(path, page.file_text())
+        if path.is_file():
+            kept = PageTable.read(path)
+            same = {key: kept.about[key] for key in ("made", "commit")}
+            if kept == PageTable(page.about | same, page.table):
+                continue
+        write_text(path, page.file_text())
     (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
     for figure in ("few_curves", "few_leads"):
         shutil.copyfile(folder / f"{figure}.png", FOLDER / "figures" / f"{figure}.png")
-    add_to_ledger(SHIPPED, rows)
+    # No lock: it would leave a file in the package, where one person works at a time.
+    write_ledger(SHIPPED, {row.key: row for row in [*read_ledger(SHIPPED), *rows]}.values())
 
 
 def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:

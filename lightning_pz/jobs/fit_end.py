@@ -18,8 +18,8 @@ from lightning_pz.envs.tasks import task_names
 from lightning_pz.evaluation.pool_starts import START_EPISODES, pool_starts
 from lightning_pz.pool.store import Pool
 
-_EPISODES = {"grown": 100, "random": 200}
-"""Whole episodes that the next command pays for, by the kind of the pool."""
+_EPISODES, _STEPS = {"grown": 100, "random": 200}, 1000
+"""Whole episodes that the next command pays for, by the kind of the pool, and the least steps that they count for."""
 _FALLING = 0.02  # share by which held-out FVU falls in the last fifth of a training that was too short
 _APART = 0.9  # training FVU as a share of held-out FVU below which the two lie apart
 
@@ -54,7 +54,7 @@ def search_command(checkpoint: str, pool: Pool, logs: str) -> str:
     task = next((name for name in names if name != "standard"), "standard")
     words = ["python", "-m", "lightning_pz.finetune", "--checkpoint", checkpoint, "--task", task]
     words += ["--start", "pool_best"] if kind == "grown" else []
-    words += ["--budget", str(_EPISODES[kind] * env["horizon"])]
+    words += ["--budget", str(_EPISODES[kind] * max(_STEPS, env["horizon"]))]
     return shlex.join(words + (["--logs", logs] if logs != "logs" else []))
 
 

@@ -113,9 +113,9 @@ def test_the_next_command_runs_and_begins_at_the_best(done, capsys):
     words = shlex.split(summary["next_command"])
     assert words[:3] == ["python", "-m", "lightning_pz.finetune"]
     assert words[3:] == [
-        "--checkpoint", summary["checkpoint"], "--task", "left", "--start", "pool_best", "--budget", str(100 * HORIZON)
+        "--checkpoint", summary["checkpoint"], "--task", "left", "--start", "pool_best", "--budget", "100000"
     ]  # fmt: skip
-    finetune.main(words[3:])
+    finetune.main([*words[3:], "--budget", str(100 * HORIZON)])
     result = json.loads((last_folder(capsys) / "summary.json").read_text())
     assert result["task"] == "left" and 0 < result["env_steps"] <= 100 * HORIZON
 
@@ -128,17 +128,17 @@ def test_a_random_pool_ends_with_a_search_from_draws(tmp_path, capsys):
     assert summary["recipe"] == "random" and f"next: {summary['next_command']}" in said
     assert not [key for key in summary if "pool_best" in key or "growth" in key]
     words = shlex.split(summary["next_command"])[3:]
-    assert words[2:] == ["--task", "left", "--budget", "4000", "--logs", logs]
-    finetune.main(words)
+    assert words[2:] == ["--task", "left", "--budget", "200000", "--logs", logs]
+    finetune.main([*words, "--budget", "4000"])
     folder = last_folder(capsys)
     assert folder.is_relative_to(logs) and json.loads((folder / "summary.json").read_text())["env_steps"] <= 4000
 
 
 def test_an_environment_without_named_tasks_has_its_own(pool):
     """A pool of an id that has the task `standard` alone."""
-    meta = pool.meta | {"env": pool.meta["env"] | {"id": "Pendulum-v1", "horizon": 200}}
+    meta = pool.meta | {"env": pool.meta["env"] | {"id": "Pendulum-v1", "horizon": 2000}}
     command = search_command("a b.ckpt", dataclasses.replace(pool, meta=meta), "logs")
-    assert command == "python -m lightning_pz.finetune --checkpoint 'a b.ckpt' --task standard --budget 40000"
+    assert command == "python -m lightning_pz.finetune --checkpoint 'a b.ckpt' --task standard --budget 400000"
 
 
 @pytest.mark.parametrize(

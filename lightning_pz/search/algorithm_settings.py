@@ -80,7 +80,7 @@ class BoSettings:
     """
 
     policies: int = 40
-    step: float = 0.3
+    step: float = 0.5
 
     def __post_init__(self) -> None:
         checks.at_least(1, given_flags(self, "bo", "policies"))

@@ -1,6 +1,6 @@
 """Bayesian optimization by single episodes: every episode counts at once, so that the first few already give an answer.
 
-It tries the best policies of a grown pool, as they are and as the decoder gives them, and policies around those that
+It tries the best policies of a grown pool, as the decoder gives them, anchored or not, and policies around those that
 turn out well. Each generation is the episode of which a Gaussian process expects most.
 """
 
@@ -139,7 +139,10 @@ class BoSearch:
         return _candidate(state, int(rows[best])) if best < len(rows) else new[best - len(rows)]
 
     def _untried(self, state: BoState) -> list[Candidate]:
-        """Return the next given policies in each form."""
+        """Return the next given policies in each form.
+
+        Only the first is played as it is: anchored, policies earn as much and are often more robust.
+        """
         assert self.given is not None
         is_own = (state.points == self._encoded[state.origins]).all(1)
         tried = set(zip(state.forms[is_own].tolist(), state.origins[is_own].tolist(), strict=True))

@@ -82,7 +82,7 @@ def test_before_the_first_episode_the_first_given_policy_is_the_answer_and_it_is
 
 
 def test_given_policies_are_tried_in_each_form():
-    """As they are, decoded, and decoded with their own shift, as are the steps from an anchored one."""
+    """The first as it is; all decoded, and decoded with their own shift, as are the steps from an anchored one."""
     given = Quadratic.target + torch.randn(6, SIZE, generator=torch.Generator().manual_seed(0))
     objective, anchored = Quadratic(), []
 
@@ -105,8 +105,26 @@ def test_given_policies_are_tried_in_each_form():
         torch.testing.assert_close(params[0], wanted)
     # Each shift is made once, and only for a policy that is tried.
     assert len({tuple(params[0].tolist()) for params in anchored}) == len(anchored) <= 6
+    assert set(state.origins[state.forms == GIVEN].tolist()) == {0}
     pairs = list(zip(state.forms.tolist(), map(tuple, state.points.tolist()), state.origins.tolist(), strict=True))
     assert len(set(pairs)) == len(pairs)
+
+
+def test_a_state_is_all_that_a_search_needs_to_go_on():
+    """Another search from the state of the first goes the same way, its shifts made anew."""
+    given = Quadratic.target + torch.randn(3, SIZE, generator=torch.Generator().manual_seed(0))
+
+    def search():
+        return BoSearch(
+            objective=Quadratic(), space=SPACE, settings=BoSettings(), seed=1, given=given,
+            anchor=lambda decoded, params: params - 0.5 * decoded,
+        )  # fmt: skip
+
+    straight, half, other = run(search(), 16), run(search(), 8), search()
+    for _ in range(8):
+        half, _ = other.step(half)
+    assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(straight, half, strict=True))
+    assert len(straight.played) == 16
 
 
 def test_without_an_anchor_steps_go_from_what_the_decoder_makes():
@@ -167,5 +185,5 @@ def test_settings_that_do_not_go_with_it(given, sentence):
 
 def test_its_identity_holds_its_own_settings_and_no_starts():
     one = SearchSettings(algorithm="bo").identity()
-    assert one["bo"] == {"policies": 40, "step": 0.3} and not {"pgpe", "starts", "start_share"} & set(one)
+    assert one["bo"] == {"policies": 40, "step": 0.5} and not {"pgpe", "starts", "start_share"} & set(one)
     assert "bo" not in SearchSettings().identity()

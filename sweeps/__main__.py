@@ -32,6 +32,9 @@ STUDIES = {
     "compare": Study("Which search solves a task in the fewest steps.", kinds.CompareOptions, "compare"),
     "growth": Study("What a grown pool holds, and which part of the growth matters.", kinds.GrowthOptions, "growth"),
     "grown": Study("Searches in latents of grown pools against searches in weights.", kinds.CompareOptions, "compare"),
+    "few_episodes": Study(
+        "Who holds what after the first episodes of a task.", kinds.FewEpisodesOptions, "few_episodes.few_command"
+    ),
     "manifolds": Study("The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "manifolds"),
     "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "coverage"),
     "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "dimension.probe"),

@@ -104,7 +104,8 @@ NO_OPTIONS = (
 SEARCH = {
     "env": "mountaincar", "seeds": 2, "workers": 1, "progress": False, "task": "left", "budget": 600, "seed": 5,
     "starts": 2, "start_share": 0.5, "start_episodes": 2, "evaluate_every": 100, "evaluation_episodes": 2,
-    "test_episodes": 3, "patience": 50, "checkpoint_seconds": 0.5,
+    "test_episodes": 3, "patience": 50, "checkpoint_seconds": 0.5, "episodes": 8, "answers_at": [0, 4],
+    "answer_episodes": 2,
 }  # fmt: skip
 ALGORITHMS = {
     "pgpe": {
@@ -125,6 +126,7 @@ ALGORITHMS = {
     },
     "ppo": {"budget": 2100}, "sac": {"baselines.chunk": 60, "budget": 120}, "td3": {"baselines.chunk": 60, "budget": 120},
     "ddpg": {"baselines.chunk": 60, "budget": 120},
+    "tqc": {"baselines.chunk": 60, "budget": 120, "hyperparameters": "zoo"}, "crossq": {"baselines.chunk": 60, "budget": 104},
 }  # fmt: skip
 OF_SEARCH_ELSEWHERE = {
     "checkpoint": "every run here", "logs": "every run here", "algorithm": "every run here",

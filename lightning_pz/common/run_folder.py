@@ -46,10 +46,11 @@ class RunFolder:
         """Return a lock on the folder; entering it raises `UserError` if another process holds it."""
         return alone(self.path, wait=False)
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Write the settings of a new run."""
+    def begin(self, config: dict[str, Any], note: str = "") -> None:
+        """Write the settings of a new run, under a comment of one line if there is a note."""
         self.identity.write(self.path)
-        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        head = f"# {note}\n" if note else ""
+        write_text(self.path / "config.yaml", head + yaml.safe_dump(config, sort_keys=False))
 
     def discard_if_empty(self) -> None:
         """Remove the folder of a run that failed before it had a result or a state."""

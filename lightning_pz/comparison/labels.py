@@ -8,7 +8,8 @@ from lightning_pz.search.settings import SearchSettings
 
 ALGORITHM_LABELS = {
     "pgpe": "latent PGPE", "cmaes": "latent CMA-ES", "bo": "Bayesian optimization", "random_latent": "random latents", "gradient": "latent policy gradient",
-    "parameter_pgpe": "weight PGPE", "ppo": "PPO", "sac": "SAC", "td3": "TD3", "ddpg": "DDPG",
+    "parameter_pgpe": "weight PGPE", "ppo": "PPO (defaults)", "sac": "SAC (defaults)", "td3": "TD3 (defaults)", "ddpg": "DDPG (defaults)",
+    "tqc": "TQC (defaults)", "crossq": "CrossQ (defaults)",
 }  # fmt: skip
 """A name for each algorithm, in the order of `ALGORITHMS`."""
 _STARTS = {"draws": "", "pool_best": " from the pool's record holder", "pool_top": " from the pool's best"}
@@ -21,6 +22,8 @@ def search_label(settings: SearchSettings, start_mark: str = "") -> str:
     """
     file = f" from {Path(settings.start).stem} {start_mark}".rstrip()
     label = ALGORITHM_LABELS[settings.algorithm] + _STARTS.get(settings.start, file)
+    if settings.hyperparameters == "zoo":
+        label = label.replace("(defaults)", "(RL Zoo)")
     if settings.encodes_start and not settings.anchor:
         label += ", decoder not moved"
     if settings.widen is not None:

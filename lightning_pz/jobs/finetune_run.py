@@ -37,7 +37,8 @@ from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.generation import Search
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
-from lightning_pz.search.settings import PACKAGES, STARTS, SearchSettings
+from lightning_pz.search.rivals.zoo import ZooEntry, zoo_entry
+from lightning_pz.search.settings import BASELINES, PACKAGES, STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 from lightning_pz.search.starts import anchoring_shift, behavior_sigma, given_policies, start_file
 
@@ -117,15 +118,19 @@ def _search(
     settings = job.settings
     # Settings from which the command makes this very run.
     own = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs, "pool": job.pool}
-    folder.begin(own | dataclasses.asdict(settings))
+    entry = _entry(settings, model.env["id"])
+    note = f"hyperparameters: RL Zoo {entry.version}, the entry {entry.name} of {settings.algorithm}" if entry else ""
+    folder.begin(own | dataclasses.asdict(settings), note)
     objective, search = build_search(model, settings, job.threads, job.pool)
     progress = search_until_done(search, objective, settings, folder, on_steps)
     assert progress.best is not None
     progress.best.save(folder.path / "policy.npz")
     if is_installed("onnx"):
         write_onnx(*progress.best.plan(), (progress.best.layout.observation_size,), folder.path / "policy.onnx")
+    made = {"set": settings.hyperparameters, "entry": entry and entry.name, "version": entry and entry.version}
     return {
         "env": model.env["id"],
+        **({"hyperparameters": made} if settings.algorithm in BASELINES else {}),
         "policy": model.hparams["description"]["policy"],
         "algorithm": settings.algorithm,
         "task": settings.task,
@@ -137,10 +142,17 @@ def _search(
     }
 
 
+def _entry(settings: SearchSettings, env_id: str) -> ZooEntry | None:
+    """Return the entry of RL Zoo that a run uses, if it uses one."""
+    return zoo_entry(settings.algorithm, env_id) if settings.hyperparameters == "zoo" else None
+
+
 def place_of(job: SearchJob, model: BehaviorAutoencoder) -> tuple[list[Path], str, Identity]:
     """Return where to look for a run, the name of its folder, and what decides its result; see `known_folders`."""
     settings, env_id = job.settings, model.env["id"]
     tag = checkpoint_tag(job.checkpoint, job.checkpoint_digest, model)
+    if settings.algorithm in BASELINES:
+        tag = "zoo" if settings.hyperparameters == "zoo" else safe_name(model.hparams["description"]["policy"])
     name = f"{settings.algorithm}-{tag}{_variant(settings)}-seed{settings.seed}"
     root = Path(job.logs) / "finetune"
     # The second is where earlier versions put it.
@@ -158,14 +170,21 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
         start = _content_of(load_policy(start_file(settings)))
         own["start"] = "file"
     reads_pool = settings.anchors or settings.start in ("pool_best", "pool_top")
-    content = {
+    content: dict[str, Any] = {
         "checkpoint": job.checkpoint_digest, "env": env, "settings": own, "start": start, "task_source": source,
         "pool": model.hparams["description"].get("pool", {}).get("digest") if reads_pool else None,
         "versions": versions(*PACKAGES.get(settings.algorithm, [])[:1]),
     }  # fmt: skip
+    if is_rival := settings.algorithm in BASELINES:
+        entry = _entry(settings, env["id"])
+        # Each episode has a seed of its own; in earlier versions the first one had, and began the next.
+        content |= {"entry": entry and {"name": entry.name, "settings": entry.settings}, "episodes": "seeded"}
+        content["versions"] |= versions("stable_baselines3")
+        # Of the checkpoint it takes the widths of the policies at most.
+        content["checkpoint"] = None if entry else model.layout.to_dict()
     # Earlier versions kept less, and carried sigma over from latents into weights.
     carried = settings.behavior_step is not None and (settings.widen, settings.release_decoder_at) != (None, None)
-    is_same = not source and start is None and not carried and is_as_it_was(model.env, env)
+    is_same = not (source or start or carried or is_rival) and is_as_it_was(model.env, env)
     earlier = digest(settings.identity() | {"checkpoint": job.checkpoint_digest})[:16]
     return Identity(content, (earlier,) if is_same else ())
 
@@ -174,7 +193,8 @@ def _content_of(policy: SavedPolicy) -> str:
     """Return a digest of a policy that does not depend on how its file was packed."""
     arrays = [getattr(policy, field.name) for field in dataclasses.fields(policy)]
     tensors = [hashlib.sha256(a.numpy().tobytes()).hexdigest() for a in arrays if isinstance(a, Tensor)]
-    return digest([policy.layout.to_dict(), policy.squash, tensors])[:16]
+    bounds = [] if policy.is_plain else [str(policy.observation_clip), str(policy.limit)]
+    return digest([policy.layout.to_dict(), policy.squash, tensors, *bounds])[:16]
 
 
 def checkpoint_tag(path: str, fingerprint: str, model: BehaviorAutoencoder) -> str:

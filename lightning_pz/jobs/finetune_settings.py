@@ -11,6 +11,7 @@ import yaml
 from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.presets import resolve_env
+from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import SearchSettings, check_algorithm_package
 
 
@@ -55,6 +56,8 @@ def check_command(jobs: JobSettings, search: SearchSettings) -> None:
     if env_id is not None:
         check_env(env_id, jobs)
         check_task(env_id, search.task)
+        if search.hyperparameters == "zoo":
+            zoo_entry(search.algorithm, env_id)
     elif jobs.env is not None:
         resolve_env(jobs.env)
 

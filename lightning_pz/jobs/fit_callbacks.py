@@ -18,7 +18,7 @@ def tensorboard(trainer: L.Trainer) -> Any | None:
     return logger.experiment if logger is not None and trainer.is_global_zero else None
 
 
-class Hyperparameters(L.Callback):
+class LogHyperparameters(L.Callback):
     """Fills TensorBoard's HPARAMS tab: the settings, with the metric `val_fvu`, which training logs."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -25,7 +25,7 @@ from lightning_pz.common.console import is_terminal
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import claim_folder, write_text
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir, explain_presets
-from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, Hyperparameters
+from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, LogHyperparameters
 from lightning_pz.jobs.fit_identity import fit_identity, run_difference, write_identity
 from lightning_pz.jobs.fit_settings import check_fit_settings
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
@@ -115,7 +115,7 @@ class FitCLI(LightningCLI):
         self.history = History()
         try:
             return super().instantiate_trainer(
-                logger=False, use_distributed_sampler=False, callbacks=[Hyperparameters(), self.history], **kwargs
+                logger=False, use_distributed_sampler=False, callbacks=[LogHyperparameters(), self.history], **kwargs
             )
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"--trainer: {' '.join(str(error).split())}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 
 SQUASHES = ("tanh", "clip")
 _ARRAYS = ("params", *STATISTICS)
+_BOUNDS = ("observation_clip", "limit")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class SavedPolicy:
     # How the last layer is brought into the box: `tanh` scales it, as in all policies of this package; `clip` cuts it
     # off at the box, in units of the action, as in PPO's.
     squash: str = "tanh"
+    # Bounds that other libraries' policies have: of a standardized observation, and of the last layer before it is squashed
+    observation_clip: float = math.inf
+    limit: float = math.inf
 
     @classmethod
     def of(cls, network: PolicyNetwork, params: Float[Tensor, " params"]) -> SavedPolicy:
@@ -42,20 +47,27 @@ class SavedPolicy:
         shared = {name: getattr(network, name).cpu() for name in STATISTICS}
         return cls(network.layout, params.detach().float().cpu().clone(), **shared)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a `PolicyNetwork` with weights, without bounds of another library's."""
+        return self.squash == "tanh" and math.isinf(self.observation_clip) and math.isinf(self.limit)
+
     def network(self) -> PolicyNetwork:
-        """Return the part that it shares with others, for `lightning_pz.envs.rollout`; `ValueError` if it clips."""
-        if self.squash != "tanh":
+        """Return the part that it shares with others, for `lightning_pz.envs.rollout`; `ValueError` unless plain."""
+        if not self.is_plain:
             raise ValueError("a policy whose actions are clipped is no PolicyNetwork: use its method act")
         return PolicyNetwork(self.layout, **{name: getattr(self, name) for name in STATISTICS})
 
     @torch.no_grad()
     def act(self, observations: Float[Tensor, "states observation"]) -> Float[Tensor, "states action"]:
         """Return the actions on raw observations, inside the action box."""
-        x = (observations - self.observation_mean) / self.observation_std
+        x = ((observations - self.observation_mean) / self.observation_std).clamp(
+            -self.observation_clip, self.observation_clip
+        )
         *hidden, (last, last_bias) = self.layout.unpack(self.params[None])
         for weight, bias in hidden:
             x = ACTIVATIONS[self.layout.activation](torch.addmm(bias[0], x, weight[0].T))
-        x = torch.addmm(last_bias[0], x, last[0].T)
+        x = torch.addmm(last_bias[0], x, last[0].T).clamp(-self.limit, self.limit)
         if self.squash == "clip":
             return torch.minimum(torch.maximum(x, self.action_low), self.action_high)
         return self.action_low + (torch.tanh(x) + 1) * 0.5 * (self.action_high - self.action_low)
@@ -69,11 +81,20 @@ class SavedPolicy:
             tensors |= {f"weight_{number}": weight[0], f"bias_{number}": bias[0]}
             plan += [{"kind": "linear", "weight": f"weight_{number}", "bias": f"bias_{number}"}, hidden]
         plan[-1] = {"kind": "box", "squash": self.squash, "low": "action_low", "high": "action_high"}
+        for name, bound, place in (
+            ("limit", self.limit, len(plan) - 1),
+            ("observation_clip", self.observation_clip, 1),
+        ):
+            if math.isfinite(bound):
+                size = self.layout.action_size if name == "limit" else self.layout.observation_size
+                tensors |= {f"{name}_low": torch.full((size,), -bound), f"{name}_high": torch.full((size,), bound)}
+                plan.insert(place, {"kind": "box", "squash": "clip", "low": f"{name}_low", "high": f"{name}_high"})
         return plan, tensors
 
     def save(self, path: Path) -> None:
-        """Write an `.npz`: the arrays above by name, and `layout` and `squash` as JSON text."""
+        """Write an `.npz`: the arrays above by name, `layout` and `squash` as JSON text, and the bounds that there are."""
         texts: dict[str, Any] = {"layout": np.array(json.dumps(self.layout.to_dict())), "squash": np.array(self.squash)}
+        texts |= {name: np.array(bound) for name in _BOUNDS if math.isfinite(bound := getattr(self, name))}
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **texts, **{name: getattr(self, name).numpy() for name in _ARRAYS})
 
@@ -96,6 +117,7 @@ def load_policy(path: str | Path) -> SavedPolicy:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file, np.errstate(over="ignore"):
             arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in _ARRAYS}
             layout, squash = Layout.from_dict(json.loads(str(file["layout"]))), str(file["squash"])
+            bounds: dict[str, Any] = {name: float(file[name]) for name in _BOUNDS if name in file}
     # A cut or altered file fails in as many ways as zip, NumPy and JSON have.
     except Exception as error:
         raise UserError(
@@ -113,4 +135,7 @@ def load_policy(path: str | Path) -> SavedPolicy:
             raise UserError(f"{path} is broken: {name} holds numbers that are not finite in float32")
     if squash not in SQUASHES:
         raise UserError(f"{path} is broken: squash is {squash!r}, and not one of {', '.join(SQUASHES)}")
-    return SavedPolicy(layout=layout, squash=squash, **arrays)
+    if wrong := [name for name, bound in bounds.items() if not bound > 0]:
+        raise UserError(f"{path} is broken: {wrong[0]} is {bounds[wrong[0]]}, but a bound is above 0")
+    clip, limit = (bounds.get(name, math.inf) for name in _BOUNDS)
+    return SavedPolicy(layout=layout, squash=squash, observation_clip=clip, limit=limit, **arrays)

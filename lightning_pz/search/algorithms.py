@@ -9,7 +9,6 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_pz.search.baselines import BaselineSearch
 from lightning_pz.search.bayesian import BoSearch
 from lightning_pz.search.generation import Search
 from lightning_pz.search.gradient import GradientSearch
@@ -19,6 +18,9 @@ from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.optimizers.protocol import Optimizer
 from lightning_pz.search.optimizers.random_latent import RandomLatent
 from lightning_pz.search.population import PopulationSearch
+from lightning_pz.search.rivals.hyperparameters import default_hyperparameters, zoo_hyperparameters
+from lightning_pz.search.rivals.search import BaselineSearch
+from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import BASELINES, SearchSettings
 from lightning_pz.search.spaces import SearchSpace, widened_space
 
@@ -45,7 +47,14 @@ def make_search(
     """
     s = settings
     if s.algorithm in BASELINES:
-        return BaselineSearch(s.algorithm, s.baselines, objective.problem, seed=s.seed, budget=s.budget)
+        problem = objective.problem
+        if s.hyperparameters == "zoo":
+            made = zoo_hyperparameters(s.algorithm, zoo_entry(s.algorithm, problem.spec.id), s.budget)
+        else:
+            made = default_hyperparameters(s.algorithm, problem.network.layout.hidden, s.budget)
+        stops = [*s.answers_at, *([] if s.episodes is None else [s.episodes])]
+        own: dict[str, Any] = {"seed": s.seed, "budget": s.budget, "chunk": s.baselines.chunk, "stops": stops}
+        return BaselineSearch(s.algorithm, made, problem, **own)
     if s.algorithm == "bo":
         return BoSearch(objective=objective, space=latents, settings=s.bo, seed=s.seed, given=given, anchor=anchor)
     starts = s.count_starts(objective.problem.spec.horizon)

@@ -57,7 +57,7 @@ class BoSearch:
     given policy, or the middle of the latents.
     """
 
-    resumable: ClassVar[bool] = True
+    is_pure: ClassVar[bool] = True
     state_types: ClassVar[tuple[type, ...]] = (BoState,)
     objective: Objective  # Returns of policies
     space: SearchSpace  # The latents
@@ -104,7 +104,7 @@ class BoSearch:
             played=torch.cat([state.played, torch.tensor([number])]),
             returns=torch.cat([state.returns, torch.from_numpy(returns.mean)]),
         )
-        return following, Generation(returns.steps, returns.mean, math.nan, returns.is_lost)
+        return following, Generation(returns.steps, returns.mean, math.nan, 1, returns.is_lost)
 
     @torch.no_grad()
     def incumbent(self, state: BoState) -> SavedPolicy:
@@ -113,6 +113,12 @@ class BoSearch:
             rows, process = _learn(state)
             chosen = _candidate(state, int(rows[process.posterior().expected.argmax()]))
         return SavedPolicy.of(self.objective.problem.network, self._weights(chosen)[0])
+
+    def pack(self, state: BoState) -> BoState:
+        return state
+
+    def unpack(self, packed: BoState) -> BoState:
+        return packed
 
     def _first(self) -> Candidate:
         if self.given is None:

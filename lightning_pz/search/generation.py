@@ -21,6 +21,7 @@ class Generation(NamedTuple):
     steps: int  # Environment steps it took
     returns: np.ndarray  # Mean return of each policy that was tried, (n,) float64; NaN for one that turned non-finite
     sigma: float  # Spread of the search, NaN where there is none
+    episodes: int  # Episodes it took, all policies together
     is_lost: bool = False  # Whether none of its episodes stayed finite
 
 
@@ -28,8 +29,8 @@ class Generation(NamedTuple):
 class Search(Protocol):
     """One algorithm on one task: an optimizer of points, a policy gradient, or another library."""
 
-    resumable: ClassVar[bool]  # Whether a state can be saved and resumed. If not, an interrupted run begins again
-    state_types: ClassVar[tuple[type, ...]]  # Types of its states, for the loader of saved states
+    is_pure: ClassVar[bool]  # Whether `step` leaves the given state as it is; else what it began cannot be taken back
+    state_types: ClassVar[tuple[type, ...]]  # Types of packed states, for the loader of saved states
 
     @property
     def least_budget(self) -> int:
@@ -42,10 +43,16 @@ class Search(Protocol):
         """Return the most environment steps that the next generation can take."""
 
     def step(self, state: Any) -> tuple[Any, Generation]:
-        """Take one generation and return the next state; the given one does not change if `resumable`."""
+        """Take one generation and return the next state; the given one does not change if `is_pure`."""
 
     def incumbent(self, state: Any) -> SavedPolicy:
-        """Return the policy that is the search's answer so far."""
+        """Return the policy that is the search's answer so far; before the first generation the one it begins with."""
+
+    def pack(self, state: Any) -> Any:
+        """Return a state as plain data for a file."""
+
+    def unpack(self, packed: Any) -> Any:
+        """Return the state that was packed."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -58,7 +65,7 @@ class SearchFromStarts(ABC):
     starts: int  # How many are tried in the first generation; none if 0
     start_episodes: int  # Episodes per start
     release_at: int | None = None  # Environment steps after which the decoder is released; never if None
-    resumable: ClassVar[bool] = True
+    is_pure: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -79,6 +86,14 @@ class SearchFromStarts(ABC):
     def try_starts(self, params: Float[Tensor, "starts params"]) -> PolicyReturns:
         """Play the episodes of the starts, (n, P)."""
         return self.objective(params, episode_seeds(self.seed, 0, self.start_episodes))
+
+    def pack(self, state: Any) -> Any:
+        """Return the state itself, which is plain data."""
+        return state
+
+    def unpack(self, packed: Any) -> Any:
+        """Return the state itself."""
+        return packed
 
     def is_release_due(self, state: Any) -> bool:
         """Return whether the next generation is the first without the decoder."""

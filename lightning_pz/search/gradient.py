@@ -146,12 +146,17 @@ class GradientSearch(SearchFromStarts):
             scores=torch.where(torch.isfinite(state.scores), 0.5 * state.scores + 0.5 * latest, latest),
             mover=mover,
         )
-        return following, Generation(steps, mean, self.settings.noise, not np.isfinite(returns).any())
+        return following, Generation(steps, mean, self.settings.noise, returns.size, not np.isfinite(returns).any())
 
     @torch.no_grad()
     def incumbent(self, state: GradientState) -> SavedPolicy:
         """Return the policy with the best running mean, without noise."""
-        params = self._space(state).decode(state.points[state.scores.argmax()][None])[0]
+        points = (
+            state.points[state.scores.argmax()][None]
+            if len(state.points)
+            else self.latents.draw(1, seed_of(self.seed, 0))
+        )
+        params = self._space(state).decode(points)[0]
         return SavedPolicy.of(self.objective.problem.network, params)
 
     @torch.no_grad()
@@ -163,7 +168,9 @@ class GradientSearch(SearchFromStarts):
         points = points[best].clone()
         mover = adam(points, self.settings.learning_rate)
         following = GradientState(1, returns.steps, False, points, fitness[best], mover)
-        return following, Generation(returns.steps, returns.mean, self.settings.noise, returns.is_lost)
+        return following, Generation(
+            returns.steps, returns.mean, self.settings.noise, returns.each.size, returns.is_lost
+        )
 
     @torch.no_grad()
     def _release(self, state: GradientState) -> GradientState:

@@ -20,6 +20,7 @@ from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import mean_interval
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.answers import Answer, due_answers, write_answers
 from lightning_pz.search.generation import Generation, Search
 from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
 from lightning_pz.search.settings import SearchSettings
@@ -36,6 +37,7 @@ class Progress:
 
     search: Any  # The search's state
     env_steps: int = 0  # Environment steps of the search so far
+    episodes: int = 0  # Episodes of the search so far
     seconds: float = 0.0  # Wall time, evaluation included, over all sittings
     invalid: int = 0  # Policies that turned non-finite so far
     barren: int = 0  # Generations in a row, up to this one, without an episode that stayed finite
@@ -44,6 +46,7 @@ class Progress:
     best_return: float = -math.inf  # Highest evaluation return, minus infinity before the first
     best: SavedPolicy | None = None  # The incumbent it belongs to
     rows: list[list[float]] = field(default_factory=list)  # The curve, in the order of `COLUMNS`
+    answers: list[Answer] = field(default_factory=list)  # At the episode counts of `answers_at` so far
 
     @property
     def is_barren(self) -> bool:
@@ -71,15 +74,16 @@ def search_until_done(
 
     It stops before the first generation that might exceed the budget, or after `BARREN` generations without an episode
     that stays finite. Evaluation episodes are the same ones every time and cost no budget. Raises `UserError`: the
-    saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved. `on_steps`
-    is called with the environment steps so far after each generation.
+    saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved, if the
+    search is pure; else the last one that was saved counts. `on_steps` is called with the environment steps so far after
+    each generation.
     """
-    types = (*search.state_types, Layout, SavedPolicy)
+    types = (*search.state_types, Answer, Layout, SavedPolicy)
     # Version 0.1 defined the optimizers' states in search/clipup.py, cmaes.py, ..., under whose names torch wrote them.
     names = {t: f"{t.__module__}.{t.__name__}".replace("clipup_adam", "clipup") for t in types}
     former = [(t, name.replace(".optimizers.", ".")) for t, name in names.items() if ".optimizers." in name]
-    state = folder.load_state([*types, *former]) if search.resumable else None
-    progress = Progress(**state) if state else Progress(search.begin())
+    state = folder.load_state([*types, *former])
+    progress = Progress(**state | {"search": search.unpack(state["search"])}) if state else Progress(search.begin())
     start, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
     every = settings.evaluate_every or 1
     seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))
@@ -88,15 +92,21 @@ def search_until_done(
     with SummaryWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
         try:
             while _has_next(progress, search, settings):
+                is_asked = settings.answers_at and max(settings.answers_at) >= progress.episodes
+                before = search.incumbent(progress.search) if is_asked else None
                 inner, generation = search.step(progress.search)
+                episodes = progress.episodes + generation.episodes
+                due = due_answers(settings.answers_at, progress.episodes, episodes)
                 following = replace(
                     progress,
                     search=inner,
                     env_steps=progress.env_steps + generation.steps,
+                    episodes=episodes,
+                    answers=progress.answers + [Answer(count, progress.env_steps, before) for count in due if before],
                     invalid=progress.invalid + int((~np.isfinite(generation.returns)).sum()),
                     barren=progress.barren + 1 if generation.is_lost else 0,
                 )
-                is_last = following.is_barren or following.env_steps + search.cost(inner) > settings.budget
+                is_last = not _affords(following, search, settings)
                 if is_last or following.env_steps // every > following.evaluated_at // every:
                     policy = search.incumbent(inner)
                     value = float(objective.measure(policy, seeds).mean[0])
@@ -104,16 +114,22 @@ def search_until_done(
                     _log(writer, following.rows[-1])
                 # Only now, so that an interruption at any point leaves a generation either whole or undone.
                 progress = replace(following, seconds=time.perf_counter() - start)
-                if search.resumable and time.perf_counter() - saved_at >= settings.checkpoint_seconds:
-                    _save(folder, progress, search.resumable)
+                if time.perf_counter() - saved_at >= settings.checkpoint_seconds:
+                    _save(folder, progress, search)
                     saved_at = time.perf_counter()
                 on_steps(progress.env_steps)
                 _check_finite(progress, objective, settings)
         except KeyboardInterrupt:
-            with ignore_interrupts():
-                _save(folder, progress, search.resumable)
+            if search.is_pure:
+                with ignore_interrupts():
+                    _save(folder, progress, search)
             raise
-    _save(folder, progress, search.resumable)
+    _save(folder, progress, search)
+    if settings.answers_at:
+        policy, last = search.incumbent(progress.search), progress.episodes
+        ends = [Answer(count, progress.env_steps, policy) for count in settings.answers_at if count == last]
+        ends.append(Answer(last, progress.env_steps, policy))
+        write_answers(folder, [*progress.answers, *ends], objective, settings.answer_episodes)
     return progress
 
 
@@ -127,6 +143,7 @@ def summarize(progress: Progress, objective: Objective, settings: SearchSettings
         **mean_interval(each).keys(f"{task}/return"),
         f"{task}/eval_return": progress.best_return if math.isfinite(progress.best_return) else None,
         "env_steps": progress.env_steps,
+        "episodes": progress.episodes,
         "seconds": round(progress.seconds, 2),
         "invalid": progress.invalid,
         **ended,
@@ -153,9 +170,15 @@ def _check_finite(progress: Progress, objective: Objective, settings: SearchSett
 
 
 def _has_next(progress: Progress, search: Search, settings: SearchSettings) -> bool:
-    if progress.is_barren or (settings.patience is not None and progress.since_better >= settings.patience):
-        return False
-    return progress.env_steps + search.cost(progress.search) <= settings.budget
+    is_patient = settings.patience is None or progress.since_better < settings.patience
+    return is_patient and _affords(progress, search, settings)
+
+
+def _affords(progress: Progress, search: Search, settings: SearchSettings) -> bool:
+    """Return whether steps and episodes suffice for a generation."""
+    is_ended = settings.episodes is not None and progress.episodes >= settings.episodes
+    in_budget = progress.env_steps + search.cost(progress.search) <= settings.budget
+    return in_budget and not is_ended and not progress.is_barren
 
 
 def _evaluated(
@@ -182,8 +205,7 @@ def _log(writer: SummaryWriter, row: list[float]) -> None:
             writer.add_scalar(name, value, int(row[0]))
 
 
-def _save(folder: RunFolder, progress: Progress, resumable: bool) -> None:
-    """Write the state, where it can be saved, and the curve."""
-    if resumable:
-        folder.save_state(vars(progress))
+def _save(folder: RunFolder, progress: Progress, search: Search) -> None:
+    """Write the state and the curve."""
+    folder.save_state(vars(progress) | {"search": search.pack(progress.search)})
     write_curve(folder, progress.rows)

@@ -62,7 +62,7 @@ class Objective:
 
     def measure(self, policy: SavedPolicy, seeds: list[int]) -> PolicyReturns:
         """Play one episode per seed with one policy, whatever its statistics and last layer."""
-        if policy.squash == "tanh":
+        if policy.is_plain:
             return self._returns(policy.network(), policy.params[None], seeds)
 
         episodes = self.play(

@@ -72,7 +72,9 @@ class PopulationSearch(SearchFromStarts):
         returns = self.objective(self._decode(state, points), episode_seeds(self.seed, state.generation, self.episodes))
         inner = optimizer.tell(asking, points, torch.from_numpy(returns.mean))
         following = state._replace(generation=state.generation + 1, inner=inner, steps=state.steps + returns.steps)
-        return following, Generation(returns.steps, returns.mean, optimizer.sigma(inner), returns.is_lost)
+        return following, Generation(
+            returns.steps, returns.mean, optimizer.sigma(inner), returns.each.size, returns.is_lost
+        )
 
     def _start(self) -> tuple[PopulationState, Generation]:
         given = self.given
@@ -83,7 +85,9 @@ class PopulationSearch(SearchFromStarts):
         best = torch.from_numpy(returns.mean).nan_to_num(nan=-torch.inf).argmax()
         inner = self.optimizer.begin(points[best], seed_of(self.seed, 1))
         shift = None if shifts is None else shifts[best].clone()
-        generation = Generation(returns.steps, returns.mean, self.optimizer.sigma(inner), returns.is_lost)
+        generation = Generation(
+            returns.steps, returns.mean, self.optimizer.sigma(inner), returns.each.size, returns.is_lost
+        )
         return PopulationState(1, inner, returns.steps, shift=shift), generation
 
     def _release(self, state: PopulationState) -> PopulationState:
@@ -104,5 +108,10 @@ class PopulationSearch(SearchFromStarts):
 
     @torch.no_grad()
     def incumbent(self, state: PopulationState) -> SavedPolicy:
-        point = self._optimizer(state).incumbent(state.inner)
+        if state.inner is None:  # before the starts are tried: the first of them
+            point = (self.space.draw(1, seed_of(self.seed, 0)) if self.given is None else self.given)[0]
+            if self.anchor is not None:
+                state = state._replace(shift=self.anchor(point[None])[0])
+        else:
+            point = self._optimizer(state).incumbent(state.inner)
         return SavedPolicy.of(self.objective.problem.network, self._decode(state, point[None])[0])

@@ -9,18 +9,22 @@ from typing import Any, Literal, get_args
 from lightning_pz.common import checks
 from lightning_pz.common.errors import UserError
 
-Algorithm = Literal["pgpe", "cmaes", "bo", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg"]
+Algorithm = Literal[
+    "pgpe", "cmaes", "bo", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg", "tqc", "crossq"
+]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
-BASELINES = ("ppo", "sac", "td3", "ddpg")
+BASELINES = ("ppo", "sac", "td3", "ddpg", "tqc", "crossq")
 Start = Literal["draws", "pool_best", "pool_top"]
 STARTS: tuple[str, ...] = get_args(Start)
 PACKAGES = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(BASELINES, ("stable_baselines3", "baselines"))
+PACKAGES |= dict.fromkeys(("tqc", "crossq"), ("sb3_contrib", "baselines"))
 """By algorithm: the optional package it imports, and the extra of this package that installs it."""
 _ONLY_FOR = {
     "start": ("pgpe", "cmaes", "bo", "parameter_pgpe"),
     "release_decoder_at": ("gradient", "pgpe"),
     "widen": ("pgpe",),
     "behavior_step": ("pgpe", "cmaes"),
+    "hyperparameters": BASELINES,
 }  # Algorithms that can use a setting
 
 
@@ -147,10 +151,10 @@ class GradientSettings:
 
 @dataclass(frozen=True)
 class BaselineSettings:
-    """Stable-Baselines3, with its documented defaults except the actor's width, which is the policy's.
+    """Learners of Stable-Baselines3.
 
     Args:
-        chunk: Environment steps between two evaluations of sac, td3 and ddpg; ppo uses its own rollouts of 2048.
+        chunk: Environment steps between two evaluations, at least: they come at the end of an episode.
     """
 
     chunk: int = 2000
@@ -167,6 +171,11 @@ class SearchSettings:
         algorithm: What is searched, and how.
         task: Name of the task, or `mypackage.module:function`; several with commas between them, or `all`.
         budget: Environment steps of the search, starts included; evaluation is apart.
+        episodes: Episodes after which the search ends, starts included, with the generation that reaches them; as many as
+            the budget allows if null.
+        answers_at: Numbers of episodes at which the policy that the search would answer with is kept, and measured at the
+            end, with the one it ends at, on episodes that chose nothing: `answers.csv`.
+        answer_episodes: Episodes of that measurement.
         seed: Seed of the search and of its training episodes.
         start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their steps;
             `pool_best` is the policy of the grown pool that earned most in the episode in which it was found (`pgpe`,
@@ -185,6 +194,9 @@ class SearchSettings:
         evaluation_episodes: Episodes of an evaluation, the same ones every time and for every algorithm.
         test_episodes: Episodes on which the final policy is measured; they choose nothing.
         patience: Evaluations without a better one after which the search stops; never if null.
+        hyperparameters: Of `ppo`, `sac`, `td3`, `ddpg`, `tqc` and `crossq`: `default`, those that Stable-Baselines3 documents,
+            but for the actor's widths, which are the policy's; or `zoo`, those that RL Zoo publishes for the environment, or
+            for the nearest one of that name (the run's config.yaml says which).
         checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
         release_decoder_at: `gradient`, `pgpe`: environment steps after which weights are searched; never if null.
         widen: `pgpe`: also search an offset of all weights, whose unit is this share of a weight's spread; not if null.
@@ -195,12 +207,15 @@ class SearchSettings:
         bo: Settings of `bo`.
         random_latent: Settings of `random_latent`.
         gradient: Settings of `gradient`.
-        baselines: Settings of `ppo`, `sac`, `td3` and `ddpg`.
+        baselines: Settings of `ppo`, `sac`, `td3`, `ddpg`, `tqc` and `crossq`.
     """
 
     algorithm: Algorithm = "pgpe"
     task: str = "standard"
     budget: int = 1_000_000
+    episodes: int | None = None
+    answers_at: list[int] = field(default_factory=list)
+    answer_episodes: int = 50
     seed: int = 0
     start: Start | str = "draws"
     latents: checks.LatentsKind = "density"
@@ -212,6 +227,7 @@ class SearchSettings:
     evaluation_episodes: int = 20
     test_episodes: int = 200
     patience: int | None = None
+    hyperparameters: Literal["default", "zoo"] = "default"
     checkpoint_seconds: float = 10.0
     release_decoder_at: int | None = None
     widen: float | None = None
@@ -227,9 +243,10 @@ class SearchSettings:
         checks.check_choices(self)
         if not (self.start.endswith(".npz") or "/" in self.start):
             checks.one_of("start", self.start, (*STARTS, "FILE.npz", "FOLDER/"))
-        counts = ("budget", "starts", "start_episodes", "evaluation_episodes")
+        counts = ("budget", "episodes", "starts", "start_episodes", "evaluation_episodes")
         checks.at_least(1, _flags(self, "", *counts, "evaluate_every", "patience", "release_decoder_at"))
-        checks.at_least(2, {"test_episodes": self.test_episodes})  # an interval needs two
+        checks.at_least(0, {"answers_at": min(self.answers_at, default=0)})
+        checks.at_least(2, _flags(self, "", "test_episodes", "answer_episodes"))  # an interval needs two
         checks.seeds({"seed": self.seed})
         checks.positive(_flags(self, "", "widen", "behavior_step"))
         if not 0 < self.start_share <= 1:
@@ -237,7 +254,7 @@ class SearchSettings:
         if not self.checkpoint_seconds >= 0:
             raise UserError(f"--checkpoint_seconds expects at least 0 seconds, but got {self.checkpoint_seconds}")
         for flag, algorithms in _ONLY_FOR.items():
-            if (value := getattr(self, flag)) not in (None, "draws") and self.algorithm not in algorithms:
+            if (value := getattr(self, flag)) not in (None, "draws", "default") and self.algorithm not in algorithms:
                 raise UserError(
                     f"--{flag} {value} goes with --algorithm {' or '.join(algorithms)}, but the algorithm is "
                     f"{self.algorithm}: leave it out, or choose one of those"
@@ -288,6 +305,10 @@ class SearchSettings:
             "start": self.start == "draws",
             "latents": not self.draws_latents or self.latents == "gaussian",
             "anchor": not self.encodes_start,
+            "hyperparameters": self.hyperparameters == "default",
+            "episodes": self.episodes is None,
+            "answers_at": not self.answers_at,
+            "answer_episodes": not self.answers_at,
         }
         drop |= {name for name, is_unused in unused.items() if is_unused}
         if self.algorithm in ("bo", "random_latent", *BASELINES) or self.start not in ("draws", "pool_top"):

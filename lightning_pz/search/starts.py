@@ -41,7 +41,7 @@ def given_policies(network: PolicyNetwork, settings: SearchSettings, pool: Pool 
         return pool.params(rows), torch.from_numpy(pool.arrays["visited"][rows]).flatten(0, 1)
     saved, layout = load_policy(start_file(settings)), network.layout
     boxes = all(torch.equal(getattr(saved, end), getattr(network, end)) for end in ("action_low", "action_high"))
-    if saved.layout != layout or saved.squash != "tanh" or not boxes:
+    if saved.layout != layout or not saved.is_plain or not boxes:
         raise UserError(
             f"--start {settings.start} is a policy of the layout {saved.layout.to_dict()} (last layer: {saved.squash}), but "
             f"the decoder makes {layout.to_dict()} (last layer: tanh) for one action box: give a policy of that kind, such "

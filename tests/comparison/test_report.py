@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.plotting import LOOKS
+from lightning_pz.common.plotting import LOOKS, look
 from lightning_pz.comparison.analysis import analyze
 from lightning_pz.comparison.figures import contender_places, learning_curves
 from lightning_pz.comparison.labels import ALGORITHM_LABELS
@@ -74,8 +74,8 @@ def test_report(runs, tmp_path, capsys, monkeypatch, write_evaluation):
 
     wins = rows_of(folder / "wins.csv")
     assert [(w["task"], w["horizon"], w["leader"], w["runner_up"], w["verdict"]) for w in wins[:2]] == [
-        ("left", "1000", "latent PGPE", "PPO", "win"),
-        ("standard", "1000", "latent PGPE", "PPO", "win"),
+        ("left", "1000", "latent PGPE", "PPO (defaults)", "win"),
+        ("standard", "1000", "latent PGPE", "PPO (defaults)", "win"),
     ]
     assert [w["horizon"] for w in wins[2:]] == ["500", "500"]
     each = rows_of(folder / "runs.csv")
@@ -142,11 +142,12 @@ def test_refusal_is_a_sentence_and_exit_code_2(tmp_path):
 
 def test_every_algorithm_has_a_look_of_its_own():
     assert tuple(ALGORITHM_LABELS) == ALGORITHMS
-    colors, lines, markers = zip(*LOOKS[: len(ALGORITHMS)], strict=True)
-    assert len(set(colors)) == len(set(map(str, lines))) == len(set(markers)) == len(ALGORITHMS)
+    assert len({str(look(place)) for place in range(len(ALGORITHMS))}) == len(ALGORITHMS)
+    colors, lines, markers = zip(*LOOKS[:9], strict=True)
+    assert len(set(colors)) == len(set(map(str, lines))) == len(set(markers)) == 9
     # Also where others are missing.
-    places = [contender_places(names) for names in (["SAC"], ["x", "SAC", "y", "latent PGPE"])]
-    assert places == [{"SAC": 6}, {"SAC": 6, "latent PGPE": 0, "x": 1, "y": 2}]
+    places = [contender_places(names) for names in (["SAC (defaults)"], ["x", "SAC (defaults)", "y", "latent PGPE"])]
+    assert places == [{"SAC (defaults)": 6}, {"SAC (defaults)": 6, "latent PGPE": 0, "x": 1, "y": 2}]
 
 
 def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run, rising):
@@ -155,13 +156,13 @@ def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run
         write_run(tmp_path, "pgpe", seed, steps, returns)
         write_run(tmp_path, "ppo", seed, steps, [-1000.0, *returns[1:]])
     (task,) = analyze(group_runs(find_runs([tmp_path]).runs), {})
-    figure = learning_curves(task, contender_places(["latent PGPE", "PPO"]))
+    figure = learning_curves(task, contender_places(["latent PGPE", "PPO (defaults)"]))
     (axes,) = figure.axes
     bottom, top = axes.get_ylim()
     assert -20 < bottom < 3
     assert 10 < top < 20
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["latent PGPE (4)", "PPO (4)"]
+    assert labels == ["latent PGPE (4)", "PPO (defaults) (4)"]
     assert "continue below" in figure.legends[0].get_title().get_text()
 
 

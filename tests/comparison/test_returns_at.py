@@ -23,7 +23,7 @@ def test_the_incumbent_of_that_moment_counts_and_later_ones_do_not(tmp_path, wri
     np.testing.assert_array_equal(middle.returns["latent PGPE"], [3, 5, 7])
     assert middle.estimates["latent PGPE"].value == 5 and 3 <= middle.estimates["latent PGPE"].low < 5
     (both,) = returns_at(tasks(tmp_path), [400], 0)
-    assert both.leader == "SAC" and both.returns["SAC"] == [6]
+    assert both.leader == "SAC (defaults)" and both.returns["SAC (defaults)"] == [6]
     assert returns_at(tasks(tmp_path), [50, 5000], 0) == []  # nothing was evaluated by then; no budget goes so far
 
 
@@ -37,7 +37,9 @@ def test_alike_are_those_that_a_permutation_test_does_not_tell_apart(tmp_path, w
     table = returns_at_table([found])
     by_name = dict(zip(table.header, table.rows[0], strict=True))
     other = ({"latent PGPE", "latent CMA-ES"} - {found.leader}).pop()
-    assert by_name[found.leader].startswith("**") and by_name[other].endswith("~") and "~" not in by_name["PPO"]
+    assert (
+        by_name[found.leader].startswith("**") and by_name[other].endswith("~") and "~" not in by_name["PPO (defaults)"]
+    )
     assert by_name["task"] == "mountaincar/standard" and by_name["steps"] == "500"
 
 

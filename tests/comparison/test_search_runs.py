@@ -96,7 +96,7 @@ def test_settings_of_another_algorithm_do_not_count(tmp_path, write_run):
 def test_algorithms_must_be_evaluated_alike_but_may_differ_in_budget(tmp_path, write_run):
     write_run(tmp_path, "pgpe")
     write_run(tmp_path, "sac", budget=500)
-    assert set(group_runs(find_runs([tmp_path]).runs)["mountaincar", "standard"]) == {"latent PGPE", "SAC"}
+    assert set(group_runs(find_runs([tmp_path]).runs)["mountaincar", "standard"]) == {"latent PGPE", "SAC (defaults)"}
     write_run(tmp_path, "ppo", evaluation_episodes=5)
     with pytest.raises(UserError, match=r"same evaluation_episodes"):
         group_runs(find_runs([tmp_path]).runs)
@@ -115,9 +115,9 @@ def test_checkpoints_of_one_algorithm_are_told_apart(tmp_path, write_run):
     write_run(tmp_path, "ppo")
     write_run(tmp_path, "ppo", env="reacher", tag="medium-k5-seed0")
     found = group_runs(find_runs([tmp_path]).runs)
-    names = ["latent PGPE (medium, k = 2, seed 0)", "latent PGPE (medium, k = 3, seed 0)", "PPO"]
+    names = ["latent PGPE (medium, k = 2, seed 0)", "latent PGPE (medium, k = 3, seed 0)", "PPO (defaults)"]
     assert list(found["mountaincar", "standard"]) == names
-    assert list(found["reacher", "standard"]) == ["PPO"]
+    assert list(found["reacher", "standard"]) == ["PPO (defaults)"]
 
 
 def test_a_search_that_does_something_else_than_usual_says_so_even_alone(tmp_path, write_run):

@@ -51,13 +51,15 @@ def test_known_winner_wins(tmp_path, rng, write_run, rising):
         write_run(tmp_path, "sac", seed, *rising(rng, 2))
     (whole,) = rounds(analyzed(tmp_path), 500, 0)
     (win,) = whole.wins
-    assert (win.leader.contender, win.runner_up.contender, win.verdict) == ("latent PGPE", "PPO", "win")
+    assert (win.leader.contender, win.runner_up.contender, win.verdict) == ("latent PGPE", "PPO (defaults)", "win")
     assert win.paired
     assert win.probability > 0.999
     first = whole.standings[0]
     assert (first.contender, first.leads, first.leads_low, first.leads_high) == ("latent PGPE", 1, 1, 1)
     assert first.wins == ("mountaincar/standard",)
-    assert {s.contender: s.behind for s in whole.standings[1:]} == dict.fromkeys(("PPO", "SAC"), first.wins)
+    assert {s.contender: s.behind for s in whole.standings[1:]} == dict.fromkeys(
+        ("PPO (defaults)", "SAC (defaults)"), first.wins
+    )
 
 
 def test_identical_algorithms_tie(tmp_path, rng, write_run, rising):
@@ -122,8 +124,8 @@ def test_smaller_budgets_are_compared_where_they_reach(tmp_path, write_run):
     assert np.isnan(sac.curve.value[task.grid > 500]).all()
     whole, shared = rounds([task], 500, 0)
     assert [s.contender for s in whole.standings] == ["latent PGPE"]
-    assert whole.missing == ("SAC",)
-    assert shared.wins[0].leader.contender == "SAC"
+    assert whole.missing == ("SAC (defaults)",)
+    assert shared.wins[0].leader.contender == "SAC (defaults)"
     assert not shared.missing
     # Up to step 500 pgpe has shown nothing above the floor.
     assert shared.wins[0].runner_up.area[500].value == 0

@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from lightning_pz.jobs import finetune as finetuning
 from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.objective import TEST_SEEDS
-from lightning_pz.search.settings import ALGORITHMS, SearchSettings
+from lightning_pz.search.settings import ALGORITHMS, BASELINES, SearchSettings
 
 TINY = [
     "--budget", "1200", "--starts", "2", "--pgpe.population", "4", "--random_latent.population", "4",
@@ -53,11 +54,12 @@ def test_every_algorithm_leaves_a_whole_run_folder(algorithm, checkpoint, tmp_pa
     more = ["--release_decoder_at", "600"] if algorithm == "gradient" else []
     if algorithm == "ppo":
         more = ["--budget", "2048"]
-    if algorithm in ("sac", "td3", "ddpg"):
-        more = ["--budget", "110", "--baselines.chunk", "110"]  # it learns from step 100 on, and slowly
+    elif algorithm in BASELINES:
+        more = ["--budget", "104", "--baselines.chunk", "104"]  # it learns from step 100 on, and slowly
     finetune.main(["--checkpoint", checkpoint, "--algorithm", algorithm, "--logs", str(tmp_path), *TINY, *more])
     folder = last_line(capsys)
-    assert folder == tmp_path / "finetune" / "mountaincar" / "standard" / f"{algorithm}-small-k2-seed0-seed0"
+    name = f"{algorithm}-small{'' if algorithm in BASELINES else '-k2-seed0'}-seed0"
+    assert folder == tmp_path / "finetune" / "mountaincar" / "standard" / name
     names = {path.name for path in folder.iterdir() if not path.name.startswith(("events", "."))}
     files = "config.yaml curve.csv identity identity.json policy.npz policy.onnx summary.json"
     assert names == set(files.split())
@@ -69,7 +71,7 @@ def test_every_algorithm_leaves_a_whole_run_folder(algorithm, checkpoint, tmp_pa
     states = np.random.default_rng(0).uniform([-1.2, -0.07], [0.6, 0.07], (20, 2)).astype(np.float32)
     (actions,) = onnxruntime.InferenceSession(folder / "policy.onnx").run(None, {"observation": states})
     assert np.abs(actions - policy.act(torch.from_numpy(states)).numpy()).max() < 1e-5
-    if policy.squash == "tanh":
+    if policy.is_plain:
         spec = EnvSpec.from_dict(load_autoencoder(checkpoint).env)
         seeds, tasks = range(TEST_SEEDS, TEST_SEEDS + 4), find_tasks(spec.id, ["standard"])
         played = rollout(policy.network(), policy.params[None], spec, seeds, tasks)
@@ -252,3 +254,42 @@ def test_shipped_settings_are_the_defaults_of_the_code():
             assert vars(getattr(default, key)) == value
         elif key != "seeds":
             assert getattr(default, key) == value
+
+
+@pytest.mark.slow
+def test_rivals_with_published_settings_say_which_entry_they_take(checkpoint, tmp_path, capsys):
+    more = ["--hyperparameters", "zoo", "--episodes", "1", "--answers_at", "[0, 1]", "--answer_episodes", "2"]
+    finetune.main(["--checkpoint", checkpoint, "--algorithm", "ppo", "--logs", str(tmp_path), *TINY, *more])
+    folder = last_line(capsys)
+    assert folder.name == "ppo-zoo-seed0"
+    first = (folder / "config.yaml").read_text().splitlines()[0]
+    assert re.fullmatch(r"# hyperparameters: RL Zoo [\d.]+, the entry MountainCarContinuous-v0 of ppo", first)
+    made = json.loads((folder / "summary.json").read_text())["hyperparameters"]
+    assert made["set"] == "zoo" and made["entry"] == "MountainCarContinuous-v0"
+    assert load_policy(folder / "policy.npz").layout.hidden == (64, 64)
+    with (folder / "answers.csv").open() as file:
+        assert [row["episodes"] for row in csv.DictReader(file)] == ["0", "1", "1"]
+    # Another checkpoint of the same environment makes no other run of it.
+    finetune.main(["--config", str(folder / "config.yaml")])
+    assert "there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--hyperparameters", "zu", "--algorithm", "sac"], "zu"),
+        (["--hyperparameters", "zoo"], "--hyperparameters zoo goes with --algorithm ppo or sac or td3"),
+    ],
+)
+def test_hyperparameters_that_cannot_be_are_refused(arguments, sentence, checkpoint, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        finetune.main(["--checkpoint", checkpoint, "--logs", str(tmp_path / "logs"), *arguments])
+    assert not (tmp_path / "logs").exists()
+
+
+def test_published_settings_without_their_package_are_refused(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_pz.common.checks.is_installed", lambda module: module != "rl_zoo3")
+    with pytest.raises(UserError, match=r"--hyperparameters zoo needs the package rl_zoo3.*lightning_pz\[zoo\]"):
+        finetune.main(
+            ["--checkpoint", checkpoint, "--algorithm", "sac", "--hyperparameters", "zoo", "--logs", str(tmp_path)]
+        )

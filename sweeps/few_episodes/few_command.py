@@ -1,0 +1,131 @@
+"""What a user would hold after the first episodes of a new task: return against episodes, and who leads.
+
+Runs what is missing, of all the study or of the named part, and draws whatever is finished; `--show` only draws. Finished
+runs are rows of `runs.csv` in `logs/sweeps/few_episodes`, beside the figures and tables; the rows that come with the
+package count as well, so that their runs are not repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+from pathlib import Path
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import write_text
+from lightning_pz.envs.presets import resolve_env
+from lightning_pz.finetune import parse
+from lightning_pz.jobs.finetune_settings import check_task
+from lightning_pz.search.settings import check_algorithm_package
+from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes
+from sweeps.few_episodes.ledger import SHIPPED, RunRow, read_ledger, row_of_run, write_ledger
+from sweeps.fits import check_all
+from sweeps.folders import changed_grid, grid_path, tables_folder
+from sweeps.options import FewEpisodesOptions
+from sweeps.optuna_study.reading import errors_from
+
+_ON_A_TERMINAL = (0, 1, 5, 20, 100)
+"""Episode counts of the closing table; the files have all."""
+
+
+def run(study: str, options: FewEpisodesOptions) -> None:
+    """Run what is missing, and draw what is finished."""
+    path = grid_path(study, options.grid)
+    whole = load_few_episodes(path)
+    grid = load_few_episodes(path, options.env, options.contender)
+    _check(grid, str(path))
+    # One folder for all parts, since a run belongs to the whole study.
+    folder = tables_folder(options.logs, study, [], changed_grid(study, path))
+    ledger = folder / "runs.csv"
+    rows = {row.key: row for row in [*read_ledger(SHIPPED), *read_ledger(ledger)]}
+    cells = [cell for cell in grid.cells() if cell.key not in rows]
+    if not options.show:
+        check_all([cell.fit(options.logs) for cell in cells], str(path))
+        for number, cell in enumerate(cells, 1):
+            print(f"run {number} of {len(cells)}: {cell.name}, {cell.env} {cell.task}, seed {cell.seed}", flush=True)
+            row = _run(cell, options.logs)
+            rows[row.key] = row
+            write_ledger(ledger, rows.values())
+    known = {cell.key for cell in whole.cells()}
+    finished = [row for row in rows.values() if row.key in known]
+    if not finished:
+        raise UserError(f"no run of {path} is finished: leave --show out, so that they are made")
+    write_ledger(ledger, rows.values())
+    _draw(whole, finished, folder, _still(whole, finished))
+
+
+def _run(cell: Cell, logs: str) -> RunRow:
+    from lightning_pz.jobs.finetune import finetune
+
+    fit = cell.fit(logs)
+    fit.run()
+    with contextlib.redirect_stdout(io.StringIO()):  # a closing table for each of a thousand runs
+        (done,) = finetune(*parse(cell.command(logs, fit.checkpoint)))
+    return row_of_run(done.folder, cell.key, cell.env, cell.task, cell.name, cell.seed)
+
+
+def _draw(grid: FewGrid, rows: list[RunRow], folder: Path, still: dict[tuple[str, str], float]) -> None:
+    from lightning_pz.common.plotting import save_figure
+    from sweeps.few_episodes import few_figures, few_tables
+
+    found = few_tables.collect_answers(grid, rows, still)
+    for name, table in few_tables.all_tables(grid, found).items():
+        write_text(folder / f"{name}.csv", table.csv())
+        write_text(folder / f"{name}.md", table.markdown())
+    save_figure(few_figures.return_curves(grid, found), folder / "few_curves")
+    save_figure(few_figures.lead_map(grid, found), folder / "few_leads")
+    print(
+        f"\n{few_tables.leads_table(grid, found, _ON_A_TERMINAL).console(2)}\n\n{few_tables.count_sentence(grid, found)}"
+    )
+    print(f"\n  next: {folder / 'few_leads.png'}, {folder / 'few_curves.png'}\n\n{folder}")
+
+
+def _still(grid: FewGrid, rows: list[RunRow]) -> dict[tuple[str, str], float]:
+    """Return what the policy earns that does nothing, on the test episodes of an answer, by environment and task."""
+    import torch
+
+    from lightning_pz.envs.specs import env_spec
+    from lightning_pz.envs.tasks import find_task
+    from lightning_pz.policy import Layout, PolicyNetwork
+    from lightning_pz.policy.saved import SavedPolicy
+    from lightning_pz.search.objective import TEST_SEEDS, Objective, Problem
+
+    found = {}
+    for env, task in sorted({(row.env, row.task) for row in rows}):
+        plain = resolve_env(env)["env"]
+        spec = env_spec(plain["id"], plain.get("horizon"))
+        layout = Layout(spec.observation_size, (), spec.action_size)
+        low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
+        network = PolicyNetwork(
+            layout, torch.zeros(spec.observation_size), torch.ones(spec.observation_size), low, high
+        )
+        # Zero weights give the middle of the box; where that is no rest, the bias makes up for it.
+        params = torch.zeros(layout.num_params)
+        params[-spec.action_size :] = torch.atanh(((0.0 - low) / (high - low) * 2 - 1).clamp(-0.999999, 0.999999))
+        objective = Objective(Problem(network, spec, task, find_task(spec.id, task)))
+        seeds = list(range(TEST_SEEDS, TEST_SEEDS + grid.finetune.get("answer_episodes", 50)))
+        value = float(objective.measure(SavedPolicy.of(network, params), seeds).mean[0])
+        found[env, task] = value if math.isfinite(value) else -math.inf
+    return found
+
+
+def _check(grid: FewGrid, path: str) -> None:
+    """Refuse a mistake in the last cell before the first hour is spent."""
+    checked: set[str] = set()
+    for cell in grid.cells():
+        with errors_from(f"{path}: {cell.name} on {cell.env}"):
+            check_task(_env_id(cell.env), cell.task)
+            if (settings := str(cell.settings)) in checked:
+                continue
+            checked.add(settings)
+            _, search = parse(cell.command("logs", Path("none.ckpt")))
+            check_algorithm_package(search.algorithm)
+            if 0 not in search.answers_at:
+                raise UserError(f"answers_at expects a list that begins with 0, but got {search.answers_at}")
+
+
+@functools.cache
+def _env_id(env: str) -> str:
+    return resolve_env(env)["env"]["id"]

@@ -1,0 +1,93 @@
+"""Figures of the few-episode study: return against episodes, and a map of who leads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels
+from lightning_pz.common.statistics import mean_interval
+from sweeps.few_episodes.few_grid import FewGrid
+from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, leader, names_of, verdict_at
+
+_COLUMNS = 4
+
+
+def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
+    """Draw mean return against episodes, a panel per task; the places of the counts are even, 0 the first."""
+    shown = names_of(grid, "ours", "rival")
+    names = [name for name in shown if any(name in one.runs for one in found)]
+    rows = math.ceil((len(found) + 1) / _COLUMNS)
+    figure, axes = panels(rows, _COLUMNS, width=3.0 * _COLUMNS, height=2.3 * rows)
+    place = {count: number for number, count in enumerate(grid.at)}
+    for axis, one in zip(axes.flat, found, strict=False):
+        for number, name in enumerate(names):
+            counts = [count for count in grid.at if any(count in row.answers for row in one.runs.get(name, []))]
+            if not counts:
+                continue
+            values = [np.array([row.answers[c] for row in one.runs[name] if c in row.answers]) for c in counts]
+            ends = [mean_interval(each) for each in values]
+            own, x = look(number), [place[count] for count in counts]
+            solid = grid.contenders[name].kind == "ours"
+            axis.plot(
+                x, [end.value for end in ends], color=own.color, linestyle="-" if solid else (0, (3, 1.2)), marker=own.marker,
+                markersize=3, linewidth=1.4 if solid else 1.0, label=name,
+            )  # fmt: skip
+            axis.fill_between(
+                x, [end.low for end in ends], [end.high for end in ends], color=own.color, alpha=0.12, linewidth=0
+            )
+        axis.axhline(one.still, color=GRAY, linewidth=0.8, linestyle=":", label="doing nothing")
+        axis.set_title(one.label, fontsize=8)
+        axis.set_xticks(range(len(grid.at)), [str(count) for count in grid.at])
+        axis.tick_params(labelsize=7)
+        _bound(axis, one, grid)
+    for axis in axes.flat[len(found) :]:
+        axis.axis("off")
+    handles: dict[str, object] = {}
+    for axis in axes.flat[: len(found)]:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    legend(axes.flat[len(found)], list(handles.values()), list(handles), loc="center", fontsize=7)
+    figure.supxlabel("episodes of the new task (0: before the first)", fontsize=9)
+    figure.supylabel("return of the answer, 50 fresh episodes; band: Student 95 % over runs", fontsize=9)
+    return figure
+
+
+def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
+    """Draw who leads each task after each number of episodes, and by how much of the task's range of returns."""
+    leads = np.full((len(found), len(grid.at)), np.nan)
+    figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=0.36 * len(found) + 1.3)
+    axis = axes[0, 0]
+    rivals = names_of(grid, "rival")
+    for i, one in enumerate(found):
+        every = [value for runs in one.runs.values() for row in runs for value in row.answers.values()]
+        scale = max(float(np.ptp(every)), 1e-9)
+        for j, count in enumerate(grid.at):
+            if (verdict := verdict_at(grid, one, count)) is None:
+                continue
+            strongest = verdict.rivals[0]
+            lead = strongest.lead if strongest.lead <= 0 else min(strongest.lead, verdict.mean - verdict.still)
+            leads[i, j] = lead / scale
+            text = f"{leader(verdict)}{SIGNIFICANT if verdict.is_significant else ''}"
+            axis.text(j, i, text, ha="center", va="center", fontsize=6, color=BLACK)
+    image = axis.imshow(np.ma.masked_invalid(leads), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+    axis.set_xticks(range(len(grid.at)), [str(count) for count in grid.at])
+    axis.set_yticks(range(len(found)), [one.label for one in found], fontsize=7)
+    axis.set_xlabel("episodes of the new task")
+    axis.set_title(
+        f"who leads: ours (orange) or a rival from scratch (violet); {SIGNIFICANT} p <= 0.05 against each of {len(rivals)} rivals",
+        fontsize=8,
+    )
+    figure.colorbar(image, ax=axis, label="lead, as a share of the task's range", shrink=0.8)
+    return figure
+
+
+def _bound(axis: object, one: TaskAnswers, grid: FewGrid) -> None:
+    """Leave far lower curves out of sight, so that those at the top can be told apart."""
+    values = [value for runs in one.runs.values() for row in runs for value in row.answers.values()]
+    low, high = float(np.percentile(values, 10)), float(np.max(values))
+    pad = 0.08 * max(high - low, 1e-9)
+    axis.set_ylim(min(low, one.still) - pad, high + pad)  # type: ignore[attr-defined]

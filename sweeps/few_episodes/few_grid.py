@@ -1,0 +1,167 @@
+"""The file of the few-episode study: environments with their pools, contenders, and who runs where for how long."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_pz.common.checks import one_of
+from lightning_pz.common.identity import digest
+from lightning_pz.envs.episode_identity import versions
+from lightning_pz.envs.presets import merge, resolve_env
+from sweeps.fits import Fit, seeded_fits, seeded_settings
+from sweeps.optuna_study.reading import check_distinct, check_filled, errors_from, from_plain, read_yaml, whole_numbers
+
+
+@dataclass(frozen=True)
+class PoolFits:
+    """Fits of one environment on pools of one kind; the searches of seed s begin from the fit with seed s mod `seeds`."""
+
+    run: str  # name of the fits, without the seed at the end
+    seeds: int = 5  # how many there are
+    fit: dict[str, Any] = field(default_factory=dict)  # settings of `fit`; `{seed}` stands for the seed
+
+    def __post_init__(self) -> None:
+        whole_numbers({"seeds": self.seeds}, 1)
+
+
+@dataclass(frozen=True)
+class FewEnv:
+    """One environment."""
+
+    tasks: list[str]
+    pools: dict[str, PoolFits]  # by kind: grown, random
+    policy: str = "medium"  # preset of the policies' size
+    area: int = 20  # episodes over which areas are taken
+    paper: bool = False  # whether its tasks are of the published comparison
+
+    def __post_init__(self) -> None:
+        check_filled({"tasks": self.tasks, "pools": self.pools})
+        check_distinct("tasks", self.tasks)
+        whole_numbers({"area": self.area}, 1)
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """Some tasks of an environment that a contender runs, with settings over its own; all tasks if none is named."""
+
+    env: str
+    seeds: int
+    tasks: list[str] = field(default_factory=list)
+    finetune: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        whole_numbers({"seeds": self.seeds}, 1)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to solve a task, under the name that tables show."""
+
+    kind: Literal["ours", "rival", "default"]  # `default`: a rival that takes part in the published claim's table alone
+    finetune: dict[str, Any]  # its settings
+    parts: list[TaskPart]
+    pool: str = "grown"  # kind of pool whose decoder it searches; a rival reads no pool
+
+
+@dataclass(frozen=True)
+class FewGrid:
+    """The whole study."""
+
+    environments: dict[str, FewEnv]  # by preset or Gymnasium id
+    contenders: dict[str, Contender]  # in the order of tables
+    finetune: dict[str, Any]  # settings of all
+
+    def __post_init__(self) -> None:
+        check_filled({"environments": self.environments, "contenders": self.contenders})
+        for name, contender in self.contenders.items():
+            for part in contender.parts:
+                with errors_from(name):
+                    one_of("env", part.env, tuple(self.environments))
+                    one_of("pool", contender.pool, tuple(self.environments[part.env].pools))
+                    for task in part.tasks:
+                        one_of("tasks", task, tuple(self.environments[part.env].tasks))
+
+    @property
+    def at(self) -> list[int]:
+        """The episode counts of the study, rising."""
+        counts = [settings.get("answers_at", []) for settings in self._every_settings()]
+        return sorted({count for each in counts for count in each})
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield every run, one contender after another."""
+        for name, contender in self.contenders.items():
+            for part in contender.parts:
+                env = self.environments[part.env]
+                settings = merge(merge(self.finetune, contender.finetune), part.finetune)
+                for seed in range(part.seeds):
+                    for task in part.tasks or env.tasks:
+                        yield Cell(name, contender, part.env, env, task, seed, settings)
+
+    def _every_settings(self) -> list[dict[str, Any]]:
+        own = [merge(self.finetune, one.finetune) for one in self.contenders.values()]
+        parts = [part.finetune for one in self.contenders.values() for part in one.parts]
+        return [*own, *parts]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a contender on a task with a seed."""
+
+    name: str
+    contender: Contender
+    env: str
+    where: FewEnv
+    task: str
+    seed: int
+    settings: dict[str, Any]
+
+    def fit(self, logs: str) -> Fit:
+        """Return the fit from which it begins; a rival needs one for its environment alone."""
+        pool = self.where.pools[self.contender.pool]
+        seeds = [self.seed % pool.seeds]
+        return seeded_fits(pool.run, self.env, self.where.policy, pool.fit, logs, seeds)[0]
+
+    @property
+    def key(self) -> str:
+        """Digest of what decides the result: settings of fit and search, task, seed, and versions that simulate and learn."""
+        settings: dict[str, Any] = {"finetune": self.settings, "policy": self.where.policy}
+        packages = ["stable_baselines3", "sb3_contrib", "rl_zoo3"]
+        if self.contender.kind == "ours":
+            pool, packages = self.where.pools[self.contender.pool], []
+            settings["fit"] = seeded_settings(pool.fit, self.seed % pool.seeds)
+        return digest([_env_of(self.env), settings, self.task, self.seed, _versions("torch", *packages)])[:16]
+
+    def command(self, logs: str, checkpoint: Path) -> list[str]:
+        """Return the command line of the run."""
+        own = {"task": self.task, "seed": self.seed, "seeds": 1, "workers": 1, "logs": logs, "checkpoint": checkpoint}
+        return [f"--{key}={value}" for key, value in (self.settings | own).items()]
+
+
+# A study has thousands of cells, and few environments.
+_versions = functools.cache(versions)
+
+
+@functools.cache
+def _env_of(name: str) -> dict[str, Any]:
+    return resolve_env(name)["env"]
+
+
+def load_few_episodes(path: Path, environments: Sequence[str] = (), contenders: Sequence[str] = ()) -> FewGrid:
+    """Read the study, all of it or the named part; a `UserError` names the file and the key of a mistake."""
+    whole = from_plain(FewGrid, read_yaml(path), f"{path}: the study")
+    with errors_from(str(path)):
+        for name in environments:
+            one_of("env", name, tuple(whole.environments))
+        for name in contenders:
+            one_of("contender", name, tuple(whole.contenders))
+    chosen = {}
+    for name, contender in whole.contenders.items():
+        parts = [part for part in contender.parts if not environments or part.env in environments]
+        if parts and (not contenders or name in contenders):
+            chosen[name] = dataclasses.replace(contender, parts=parts)
+    return dataclasses.replace(whole, contenders=chosen)

@@ -1,0 +1,108 @@
+"""What a search would answer after some episodes: which policies are kept, and how they are measured."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.run_folder import RunFolder
+from lightning_pz.search.algorithms import make_search
+from lightning_pz.search.answers import due_answers
+from lightning_pz.search.loop import search_until_done
+from lightning_pz.search.objective import TEST_SEEDS, Objective
+from lightning_pz.search.settings import BaselineSettings, CmaesSettings, PgpeSettings, SearchSettings
+
+
+def test_an_answer_is_due_before_the_generation_that_goes_beyond_it():
+    assert due_answers([0, 1, 4, 5, 9], 0, 4) == [0, 1]
+    assert due_answers([0, 1, 4, 5, 9], 4, 8) == [4, 5]
+    assert due_answers([], 0, 4) == []
+
+
+def settings_of(algorithm, **more):
+    given = {
+        "budget": 3_000, "starts": 3, "start_share": 1.0, "evaluation_episodes": 2, "test_episodes": 2, "answer_episodes": 4,
+        "answers_at": [0, 2, 7, 12, 1000], "checkpoint_seconds": 0.0, "pgpe": PgpeSettings(population=4),
+        "cmaes": CmaesSettings(population=5), "baselines": BaselineSettings(chunk=200),
+    }  # fmt: skip
+    return SearchSettings(algorithm=algorithm, **given | more)  # a rival stops at the counts that are asked for
+
+
+def rows_of(folder):
+    with (folder / "answers.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def run(settings, problem, latents, weights, path, stop_after=None):
+    path.mkdir(exist_ok=True)
+    calls = []
+
+    def on_steps(steps):
+        calls.append(steps)
+        if stop_after is not None and len(calls) > stop_after:
+            raise KeyboardInterrupt
+
+    search = make_search(settings, Objective(problem), latents, weights)
+    return search, search_until_done(search, Objective(problem), settings, RunFolder(path, Identity({})), on_steps)
+
+
+@pytest.mark.parametrize("algorithm", ["pgpe", "cmaes", "gradient", "parameter_pgpe", "sac", "ppo"])
+def test_answers_are_the_incumbents_before_those_episodes_and_resumed_equals_straight(
+    algorithm, short_problem, latents, weights, tmp_path
+):
+    more = {"budget": 2_500 if algorithm == "ppo" else 250} if algorithm in ("ppo", "sac") else {}
+    if algorithm == "gradient":
+        more |= {"starts": 4}
+    settings = settings_of(algorithm, **more)
+    search, progress = run(settings, short_problem, latents, weights, tmp_path / "straight")
+    rows = rows_of(tmp_path / "straight")
+    assert [row["episodes"] for row in rows][:-1] == [n for n in settings.answers_at if n <= progress.episodes]
+    assert rows[-1]["episodes"] == progress.episodes and rows[-1]["env_steps"] == progress.env_steps
+
+    # By hand: the incumbent of the last state with at most so many episodes, on episodes that chose nothing.
+    state, episodes, steps, held = search.begin(), 0, 0, {}
+    while steps < progress.env_steps:
+        before, taken = search.incumbent(state), episodes
+        state, generation = search.step(state)
+        episodes, steps = episodes + generation.episodes, steps + generation.steps
+        held |= {n: before for n in settings.answers_at if taken <= n < episodes}
+    objective = Objective(short_problem)
+    for row in rows[:-1]:
+        policy = held.get(int(row["episodes"])) or search.incumbent(state)
+        each = objective.measure(policy, list(range(TEST_SEEDS, TEST_SEEDS + 4))).each[0]
+        assert row["return"] == pytest.approx(each.mean()) and row["return_low"] <= row["return"] <= row["return_high"]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, short_problem, latents, weights, tmp_path / "resumed", stop_after=1)
+    _, again = run(settings, short_problem, latents, weights, tmp_path / "resumed")
+    assert rows_of(tmp_path / "resumed") == rows and again.episodes == progress.episodes
+    assert [row[2:4] for row in again.rows] == [row[2:4] for row in progress.rows]
+
+
+def test_a_search_ends_with_the_generation_that_reaches_its_episodes(short_problem, latents, weights, tmp_path):
+    _, progress = run(settings_of("pgpe", episodes=9), short_problem, latents, weights, tmp_path / "pgpe")
+    assert progress.episodes == 3 + 4 + 4  # starts and two generations
+    _, progress = run(settings_of("sac", episodes=3), short_problem, latents, weights, tmp_path / "sac")
+    assert progress.episodes == 3 and np.isfinite(progress.best_return)
+
+
+@pytest.mark.parametrize(
+    "more, sentence",
+    [
+        ({"answers_at": [3, -1]}, "--answers_at expects at least 0, but got -1"),
+        ({"episodes": 0}, "--episodes expects at least 1, but got 0"),
+        ({"answer_episodes": 1}, "--answer_episodes expects at least 2, but got 1"),
+        ({"hyperparameters": "zoo"}, "--hyperparameters zoo goes with --algorithm ppo or sac"),
+    ],
+)
+def test_settings_that_cannot_be(more, sentence):
+    with pytest.raises(UserError, match=sentence):
+        SearchSettings(**more)
+
+
+def test_an_identity_without_answers_is_the_one_of_before():
+    before = SearchSettings().identity()
+    assert not {"episodes", "answers_at", "answer_episodes", "hyperparameters"} & before.keys()
+    assert SearchSettings(answers_at=[1]).identity()["answer_episodes"] == 50

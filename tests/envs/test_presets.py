@@ -174,7 +174,10 @@ def test_every_file_in_conf_is_covered_here():
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
     commands = {
         f"{name}.yaml" for name in ("fit", "collect", "collect-grown", "finetune", "evaluate", "compress", "paper")
-    } | {f"sweep/{study}.yaml" for study in ("recovery", "compare", "few_episodes", "grown", "growth", *SEARCHES)}
+    } | {
+        f"sweep/{study}.yaml"
+        for study in ("recovery", "compare", "few_episodes", "grown", "growth", "pretraining", *SEARCHES)
+    }
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
     # tests/compression/test_compress.py parses these.
     presets |= {f"compress/{name}.yaml" for name in preset_names("compress")}

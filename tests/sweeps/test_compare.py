@@ -152,7 +152,9 @@ def test_the_shipped_comparison_has_every_algorithm_and_enough_seeds():
     from lightning_pz.finetune import parse
 
     whole = load_comparison(conf_dir() / "sweep" / "compare.yaml")
-    assert set(whole.algorithms) == set(ALGORITHMS) and set(whole.environments) == {"mountaincar", "reacher"}
+    of_few_episodes = {"bo", "tqc", "crossq"}
+    assert set(whole.algorithms) == set(ALGORITHMS) - of_few_episodes
+    assert set(whole.environments) == {"mountaincar", "reacher"}
     cells = whole.cells()
     assert len(cells) == len(set(cells)) == 9 * 2
     tasks = set()

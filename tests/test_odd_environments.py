@@ -178,7 +178,7 @@ def test_every_command_gives_what_a_plain_loop_gives(name, tmp_path, capsys):
     run(capsys, report.main, tmp_path / "finetune", "--draws", "100")
     assert "nan" not in (tmp_path / "report").rglob("report.md").__next__().read_text().split()
 
-    best = folder.with_name(folder.name.replace(algorithm, "pgpe")) / "policy.npz"
+    (best,) = folder.parent.glob("pgpe-*/policy.npz")
     folder = run(capsys, compress.main, *flag(name), *logs, "--policy", best, *DISTILL)
     told = json.loads((folder / "summary.json").read_text())
     expected = plain_loop(name, acting(load_policy(best)), range(RETURN_SEEDS, RETURN_SEEDS + 2)).mean()

@@ -181,7 +181,8 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
         content |= {"entry": entry and {"name": entry.name, "settings": entry.settings}, "episodes": "seeded"}
         content["versions"] |= versions("stable_baselines3")
         # Of the checkpoint it takes the widths of the policies at most.
-        content["checkpoint"] = None if entry else model.layout.to_dict()
+        content["checkpoint"] = None
+        content |= {} if entry else {"layout": model.layout.to_dict()}
     # Earlier versions kept less, and carried sigma over from latents into weights.
     carried = settings.behavior_step is not None and (settings.widen, settings.release_decoder_at) != (None, None)
     is_same = not (source or start or carried or is_rival) and is_as_it_was(model.env, env)

@@ -6,6 +6,7 @@ leaves a run folder `logs/finetune/<env>/<task>/<algorithm>-<checkpoint>-seed<N>
     config.yaml      every setting; `--config` on it names the same run
     identity.json    all that decides the result: settings, and the content of checkpoint, environment, task and start
     curve.csv        return of the incumbent on fixed episodes, against environment steps
+    answers.csv      with --answers_at: return of what the search would have answered after so many episodes
     summary.json     return on test episodes that chose nothing, with its 95 % interval
     policy.npz       the best policy: layout, weights, statistics (lightning_pz.policy.saved.load_policy)
     policy.onnx      the same: raw observation in, action out (extra onnx)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
@@ -31,7 +29,7 @@ from lightning_pz.envs.tasks import find_task
 from lightning_pz.evaluation.groups import find_pool
 from lightning_pz.policy import Prior, prior_scale
 from lightning_pz.policy.onnx_file import write_onnx
-from lightning_pz.policy.saved import SavedPolicy, load_policy
+from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.generation import Search
@@ -167,7 +165,7 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     source = task_sources(env["id"], [settings.task])[settings.task]
     own, start = settings.identity(), None
     if settings.start not in STARTS:
-        start = _content_of(load_policy(start_file(settings)))
+        start = load_policy(start_file(settings)).digest()
         own["start"] = "file"
     reads_pool = settings.anchors or settings.start in ("pool_best", "pool_top")
     content: dict[str, Any] = {
@@ -190,14 +188,6 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     return Identity(content, (earlier,) if is_same else ())
 
 
-def _content_of(policy: SavedPolicy) -> str:
-    """Return a digest of a policy that does not depend on how its file was packed."""
-    arrays = [getattr(policy, field.name) for field in dataclasses.fields(policy)]
-    tensors = [hashlib.sha256(a.numpy().tobytes()).hexdigest() for a in arrays if isinstance(a, Tensor)]
-    bounds = [] if policy.is_plain else [str(policy.observation_clip), str(policy.limit)]
-    return digest([policy.layout.to_dict(), policy.squash, tensors, *bounds])[:16]
-
-
 def checkpoint_tag(path: str, fingerprint: str, model: BehaviorAutoencoder) -> str:
     """Return a short name of a checkpoint: size of its policies, latent size, and seed of its training."""
     found = re.search(r"-seed(\d+)", Path(path).resolve().parent.parent.name)
@@ -212,7 +202,7 @@ def _variant(settings: SearchSettings) -> str:
         # Of the policy, or of all policies of the folder: the same for every task.
         path = Path(settings.start)
         each = [] if path.suffix == ".npz" else [[file.name, file_digest(file)] for file in sorted(path.glob("*.npz"))]
-        content = _content_of(load_policy(path)) if path.suffix == ".npz" else digest(each)
+        content = load_policy(path).digest() if path.suffix == ".npz" else digest(each)
         start = f"-from-{slug(path.stem)}-{content[:8]}"
     if settings.encodes_start and not settings.anchor:
         start += "-unanchored"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing, safe_name
+from lightning_pz.common.identity import digest
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
 from lightning_pz.policy.network import STATISTICS, PolicyNetwork
 from lightning_pz.policy.network_plan import NetworkPlan, Tensors
@@ -50,7 +52,7 @@ class SavedPolicy:
     @property
     def is_plain(self) -> bool:
         """Whether it is a `PolicyNetwork` with weights, without bounds of another library's."""
-        return self.squash == "tanh" and math.isinf(self.observation_clip) and math.isinf(self.limit)
+        return self.squash == "tanh" and not self._bounds()
 
     def network(self) -> PolicyNetwork:
         """Return the part that it shares with others, for `lightning_pz.envs.rollout`; `ValueError` unless plain."""
@@ -72,6 +74,15 @@ class SavedPolicy:
             return torch.minimum(torch.maximum(x, self.action_low), self.action_high)
         return self.action_low + (torch.tanh(x) + 1) * 0.5 * (self.action_high - self.action_low)
 
+    def digest(self) -> str:
+        """Return a digest of the policy that does not depend on how its file is packed."""
+        arrays = [hashlib.sha256(getattr(self, name).numpy().tobytes()).hexdigest() for name in _ARRAYS]
+        return digest([self.layout.to_dict(), self.squash, arrays, *sorted(self._bounds().items())])[:16]
+
+    def _bounds(self) -> dict[str, float]:
+        """Return the bounds that there are, by name."""
+        return {name: bound for name in _BOUNDS if math.isfinite(bound := getattr(self, name))}
+
     def plan(self) -> tuple[NetworkPlan, Tensors]:
         """Return it as a network of its own: raw observation in, action inside the box out."""
         tensors: Tensors = {name: getattr(self, name) for name in STATISTICS}
@@ -81,12 +92,13 @@ class SavedPolicy:
             tensors |= {f"weight_{number}": weight[0], f"bias_{number}": bias[0]}
             plan += [{"kind": "linear", "weight": f"weight_{number}", "bias": f"bias_{number}"}, hidden]
         plan[-1] = {"kind": "box", "squash": self.squash, "low": "action_low", "high": "action_high"}
-        for name, bound, place in (
-            ("limit", self.limit, len(plan) - 1),
-            ("observation_clip", self.observation_clip, 1),
-        ):
-            if math.isfinite(bound):
-                size = self.layout.action_size if name == "limit" else self.layout.observation_size
+        # The last first, so that the place of the other stays what it is.
+        places = {
+            "limit": (len(plan) - 1, self.layout.action_size),
+            "observation_clip": (1, self.layout.observation_size),
+        }
+        for name, (place, size) in places.items():
+            if (bound := self._bounds().get(name)) is not None:
                 tensors |= {f"{name}_low": torch.full((size,), -bound), f"{name}_high": torch.full((size,), bound)}
                 plan.insert(place, {"kind": "box", "squash": "clip", "low": f"{name}_low", "high": f"{name}_high"})
         return plan, tensors
@@ -94,7 +106,7 @@ class SavedPolicy:
     def save(self, path: Path) -> None:
         """Write an `.npz`: the arrays above by name, `layout` and `squash` as JSON text, and the bounds that there are."""
         texts: dict[str, Any] = {"layout": np.array(json.dumps(self.layout.to_dict())), "squash": np.array(self.squash)}
-        texts |= {name: np.array(bound) for name in _BOUNDS if math.isfinite(bound := getattr(self, name))}
+        texts |= {name: np.array(bound) for name, bound in self._bounds().items()}
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **texts, **{name: getattr(self, name).numpy() for name in _ARRAYS})
 

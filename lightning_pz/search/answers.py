@@ -35,17 +35,13 @@ def due_answers(at: Sequence[int], before: int, after: int) -> list[int]:
 def write_answers(folder: RunFolder, answers: Sequence[Answer], objective: Objective, episodes: int) -> None:
     """Play fresh episodes, which chose nothing, with each answer; write answers.csv."""
     seeds = list(range(TEST_SEEDS, TEST_SEEDS + episodes))
-    known: dict[bytes, np.ndarray] = {}
+    known: dict[str, np.ndarray] = {}
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(ANSWER_COLUMNS)
     for answer in answers:
         # A search often keeps its answer for many episodes.
-        policy = answer.policy
-        key = b"".join(
-            part.numpy().tobytes() for part in (policy.params, policy.observation_mean, policy.observation_std)
-        )
-        if key not in known:
-            known[key] = objective.measure(policy, seeds).each[0]
+        if (key := answer.policy.digest()) not in known:
+            known[key] = objective.measure(answer.policy, seeds).each[0]
         writer.writerow([answer.episodes, answer.env_steps, *mean_interval(known[key])[:3]])
     write_text(folder.path / "answers.csv", file.getvalue())

@@ -43,6 +43,7 @@ class Progress:
     invalid: int = 0  # Policies that turned non-finite so far
     barren: int = 0  # Generations in a row, up to this one, without an episode that stayed finite
     evaluated_at: int = 0  # Environment steps at the last evaluation
+    evaluated: str = ""  # Digest of the policy that was evaluated last
     since_better: int = 0  # Evaluations since the best one
     best_return: float = -math.inf  # Highest evaluation return, minus infinity before the first
     best: SavedPolicy | None = None  # The incumbent it belongs to
@@ -93,12 +94,15 @@ def search_until_done(
     with SummaryWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
         try:
             while _has_next(progress, search, settings):
-                is_asked = settings.answers_at and max(settings.answers_at) >= progress.episodes
-                before = search.incumbent(progress.search) if is_asked else None
+                # A pure search can be asked afterwards, which spares it most of the times.
+                may_ask = max(settings.answers_at, default=-1) >= progress.episodes and not search.is_pure
+                before = search.incumbent(progress.search) if may_ask else None
                 begun = time.process_time()
                 inner, generation = search.step(progress.search)
                 episodes = progress.episodes + generation.episodes
                 due = due_answers(settings.answers_at, progress.episodes, episodes)
+                if due and before is None:
+                    before = search.incumbent(progress.search)
                 following = replace(
                     progress,
                     search=inner,
@@ -112,7 +116,9 @@ def search_until_done(
                 is_last = not _affords(following, search, settings)
                 if is_last or following.env_steps // every > following.evaluated_at // every:
                     policy = search.incumbent(inner)
-                    value = float(objective.measure(policy, seeds).mean[0])
+                    # The episodes are the same ones every time, and so is the value of an answer that stayed.
+                    is_same = policy.digest() == progress.evaluated
+                    value = progress.rows[-1][2] if is_same else float(objective.measure(policy, seeds).mean[0])
                     following = _evaluated(following, policy, value, generation, time.perf_counter() - start)
                     _log(writer, following.rows[-1])
                 # Only now, so that an interruption at any point leaves a generation either whole or undone.
@@ -196,6 +202,7 @@ def _evaluated(
     return replace(
         progress,
         evaluated_at=progress.env_steps,
+        evaluated=policy.digest(),
         rows=[*progress.rows, row],
         since_better=0 if better else progress.since_better + 1,
         best=policy if better else progress.best,

@@ -44,8 +44,8 @@ class Learner:
         self.generators = OwnGenerators()
         self.least_steps = given.least_steps(problem.spec.horizon)
         self.episodes = [self._episodes(seed, index, given.envs) for index in range(given.envs)]
-        # Default arguments, since a closure would see the last of them.
         self.monitors = [Monitor(one) for one in self.episodes]
+        # A default argument, since a closure would see the last of them.
         env: VecEnv = DummyVecEnv([lambda one=one: one for one in self.monitors])  # type: ignore[misc]
         self.normal = None if given.normalize is None else VecNormalize(env, **given.normalize)
         kind = getattr(importlib.import_module(_MODULES.get(algorithm, "stable_baselines3")), _class_name(algorithm))

@@ -156,14 +156,9 @@ def seeded_fits(
     """Return fits `<run>-seed<seed>` in which the seed decides the training and every setting that is `{seed}`."""
     env_name, found = resolve_env(env)["env"]["name"], []
     for seed in seeds:
-        found.append(Fit(f"{run}-seed{seed}", env, env_name, policy, seeded_settings(settings, seed), logs))
+        own = {key: seed if value == "{seed}" else value for key, value in settings.items()} | {"seed_everything": seed}
+        found.append(Fit(f"{run}-seed{seed}", env, env_name, policy, own, logs))
     return found
-
-
-def seeded_settings(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Return settings of `fit` in which the seed decides the training and every setting that is `{seed}`."""
-    own = {key: seed if value == "{seed}" else value for key, value in settings.items()}
-    return own | {"seed_everything": seed}
 
 
 def evaluate_fits(fits: Sequence[Fit], settings: Mapping[str, Any]) -> list[Evaluation]:

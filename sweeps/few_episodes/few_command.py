@@ -21,10 +21,11 @@ from lightning_pz.envs.presets import resolve_env
 from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import check_algorithm_package
-from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes
+from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes, part_of
 from sweeps.few_episodes.few_page import publish
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
 from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger, read_ledger, row_of_run
+from sweeps.few_episodes.run_key import run_key, search_of
 from sweeps.fits import Fit, check_all
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import FewEpisodesOptions, PretrainingOptions
@@ -49,13 +50,13 @@ def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRo
     """Run what is missing of the named part; return the whole study, all of its finished runs, and its folder."""
     path = grid_path(study, options.grid)
     whole = load_few_episodes(path)
-    grid = load_few_episodes(path, options.env, options.contender)
+    grid = part_of(whole, path, options.env, options.contender)
     _check(grid, str(path))
     # One folder for all parts, since a run belongs to the whole study.
     folder = tables_folder(options.logs, study, [], changed_grid(study, path))
     ledger = folder / "runs.csv"
     rows = {row.key: row for row in [*read_ledger(SHIPPED), *read_ledger(ledger)]}
-    cells = [cell for cell in grid.cells() if cell.key not in rows]
+    cells = [cell for cell in grid.cells() if run_key(cell) not in rows]
     if not options.show:
         check_all([cell.fit(options.logs) for cell in cells], str(path))
         for number, cell in enumerate(cells, 1):
@@ -63,7 +64,7 @@ def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRo
             row = _run(cell, options.logs)
             rows[row.key] = row
             add_to_ledger(ledger, [row])
-    known = {cell.key for cell in whole.cells()}
+    known = {run_key(cell) for cell in whole.cells()}
     finished = [row for row in rows.values() if row.key in known]
     if not finished:
         raise UserError(f"no run of {path} is finished: leave --show out, so that they are made")
@@ -78,7 +79,7 @@ def _run(cell: Cell, logs: str) -> RunRow:
     _make_fit(fit)
     with contextlib.redirect_stdout(io.StringIO()):  # a closing table for each of a thousand runs
         (done,) = finetune(*parse(cell.command(logs, fit.checkpoint)))
-    return row_of_run(done.folder, cell.key, cell.env, cell.task, cell.name, cell.seed)
+    return row_of_run(done.folder, run_key(cell), cell.env, cell.task, cell.name, cell.seed)
 
 
 def _make_fit(fit: Fit) -> None:
@@ -135,14 +136,10 @@ def _still(grid: FewGrid, rows: list[RunRow]) -> dict[tuple[str, str], float]:
 
 def _check(grid: FewGrid, path: str) -> None:
     """Refuse a mistake in the last cell before the first hour is spent."""
-    checked: set[str] = set()
     for cell in grid.cells():
         with errors_from(f"{path}: {cell.name} on {cell.env}"):
             check_task(_env_id(cell.env), cell.task)
-            if (settings := str(cell.settings)) in checked:
-                continue
-            checked.add(settings)
-            _, search = parse(cell.command("logs", Path("none.ckpt")))
+            search = search_of(cell)
             check_algorithm_package(search.algorithm)
             if 0 not in search.answers_at:
                 raise UserError(f"answers_at expects a list that begins with 0, but got {search.answers_at}")

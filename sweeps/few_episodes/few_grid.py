@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning_pz.common.checks import one_of
-from lightning_pz.common.identity import digest
-from lightning_pz.envs.episode_identity import versions
-from lightning_pz.envs.presets import merge, resolve_env
-from sweeps.fits import Fit, seeded_fits, seeded_settings
+from lightning_pz.envs.presets import merge
+from sweeps.fits import Fit, seeded_fits
 from sweeps.optuna_study.reading import check_distinct, check_filled, errors_from, from_plain, read_yaml, whole_numbers
 
 
@@ -126,34 +123,19 @@ class Cell:
         seeds = [self.seed % pool.seeds]
         return seeded_fits(pool.run, self.env, self.where.policy, pool.fit, logs, seeds)[0]
 
-    @property
-    def key(self) -> str:
-        """Digest of what decides the result: settings of fit and search, task, seed, and versions that simulate and learn."""
-        settings: dict[str, Any] = {"finetune": self.settings, "policy": self.where.policy}
-        packages = ["stable_baselines3", "sb3_contrib", "rl_zoo3"]
-        if self.contender.kind == "ours":
-            pool, packages = self.where.pools[self.contender.pool], []
-            settings["fit"] = seeded_settings(pool.fit, self.seed % pool.seeds)
-        return digest([_env_of(self.env), settings, self.task, self.seed, _versions("torch", *packages)])[:16]
-
     def command(self, logs: str, checkpoint: Path) -> list[str]:
         """Return the command line of the run."""
         own = {"task": self.task, "seed": self.seed, "seeds": 1, "workers": 1, "logs": logs, "checkpoint": checkpoint}
         return [f"--{key}={value}" for key, value in (self.settings | own).items()]
 
 
-# A study has thousands of cells, and few environments.
-_versions = functools.cache(versions)
+def load_few_episodes(path: Path) -> FewGrid:
+    """Read the whole study; a `UserError` names the file and the key of a mistake."""
+    return from_plain(FewGrid, read_yaml(path), f"{path}: the study")
 
 
-@functools.cache
-def _env_of(name: str) -> dict[str, Any]:
-    return resolve_env(name)["env"]
-
-
-def load_few_episodes(path: Path, environments: Sequence[str] = (), contenders: Sequence[str] = ()) -> FewGrid:
-    """Read the study, all of it or the named part; a `UserError` names the file and the key of a mistake."""
-    whole = from_plain(FewGrid, read_yaml(path), f"{path}: the study")
+def part_of(whole: FewGrid, path: Path, environments: Sequence[str], contenders: Sequence[str]) -> FewGrid:
+    """Return the named part of a study, all of it where nothing is named; `UserError` for a name that its file has not."""
     with errors_from(str(path)):
         for name in environments:
             one_of("env", name, tuple(whole.environments))

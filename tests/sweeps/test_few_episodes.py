@@ -13,8 +13,10 @@ from lightning_pz.envs.presets import conf_dir
 from lightning_pz.search.objective import TEST_SEEDS
 from sweeps.__main__ import main
 from sweeps.few_episodes import few_command, few_counts, few_page, few_tables
+from sweeps.few_episodes import run_key as run_key_module
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger, longest, read_ledger, write_ledger
+from sweeps.few_episodes.run_key import run_key
 from sweeps.results.pages import FOLDER, PageTable
 from tests.sweeps.conftest import TINY
 
@@ -121,7 +123,7 @@ def test_publishing_writes_tables_figures_and_rows_of_the_package(command, monke
 @pytest.mark.slow
 def test_the_page_is_what_the_rows_of_the_package_say(monkeypatch):
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
-    known = {cell.key for cell in grid.cells()}
+    known = {run_key(cell) for cell in grid.cells()}
     rows = [row for row in read_ledger(SHIPPED) if row.key in known]
     found = few_tables.collect_answers(grid, rows, few_command._still(grid, rows))
     for name, page in few_page.page_tables(grid, found, "", "", "few_episodes").items():
@@ -168,7 +170,7 @@ def test_the_shipped_study_is_what_its_page_says():
     assert sum(len(env.tasks) for env in grid.environments.values()) == 17
     assert sum(len(env.tasks) for env in grid.environments.values() if env.paper) == 8
     cells = list(grid.cells())
-    assert len({cell.key for cell in cells}) == len(cells)
+    assert len({run_key(cell) for cell in cells}) == len(cells)
     assert grid.at == [0, 1, 2, 5, 10, 20, 50, 100]
     for name, contender in grid.contenders.items():
         seeds = {cell.seed for cell in cells if cell.name == name}
@@ -176,19 +178,25 @@ def test_the_shipped_study_is_what_its_page_says():
     few_command._check(grid, "shipped")
 
 
-def test_a_key_covers_what_decides_the_result():
+def test_a_key_covers_what_decides_the_result(monkeypatch):
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     cell = next(cell for cell in grid.cells() if cell.contender.kind == "ours")
-    keys = {cell.key}
+    keys = {run_key(cell)}
     for change in (
         {"seed": 1}, {"task": "backward"}, {"env": "hopper"}, {"settings": cell.settings | {"budget": 5}},
         {"where": dataclasses.replace(cell.where, policy="small")},
     ):  # fmt: skip
-        keys.add(dataclasses.replace(cell, **change).key)
-    assert len(keys) == 6
+        keys.add(run_key(dataclasses.replace(cell, **change)))
+    # A default counts like what the file says.
+    search = run_key_module.search_of(cell)
+    changed = dataclasses.replace(search, bo=dataclasses.replace(search.bo, step=0.31))
+    monkeypatch.setattr(run_key_module, "_parsed", lambda settings: changed)
+    keys.add(run_key(cell))
+    monkeypatch.undo()
+    assert len(keys) == 7
     rival = next(cell for cell in grid.cells() if cell.contender.kind == "rival")
     pools = {name: dataclasses.replace(pool, fit={}) for name, pool in rival.where.pools.items()}
-    assert dataclasses.replace(rival, where=dataclasses.replace(rival.where, pools=pools)).key == rival.key
+    assert run_key(dataclasses.replace(rival, where=dataclasses.replace(rival.where, pools=pools))) == run_key(rival)
 
 
 def test_doing_nothing_is_measured_as_gymnasium_would():
@@ -230,7 +238,7 @@ def test_of_two_runs_with_one_seed_the_longer_one_counts():
 
 
 def test_areas_leave_out_runs_that_end_before():
-    grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml", ["reacher"])
+    grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     counts = {count: float(count) for count in grid.at}
     rows = [row_of(name="latent PGPE", seed=seed, answers=counts) for seed in range(2)]
     rows += [row_of(name="SAC (RL Zoo)", seed=seed) for seed in range(2)]

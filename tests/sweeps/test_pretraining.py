@@ -17,6 +17,7 @@ from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.few_tables import collect_answers
 from sweeps.few_episodes.ledger import RunRow, read_ledger
 from sweeps.few_episodes.pretraining import BreakEven, GrownPool
+from sweeps.few_episodes.run_key import run_key
 from tests.sweeps.conftest import TINY
 
 GROWN = {
@@ -115,7 +116,7 @@ def test_the_shipped_study_grows_1_to_10_million_steps():
     assert steps == {1_000_000, 2_000_000, 5_000_000, 10_000_000} and grid.at == [0, 5, 20]
     few_command._check(grid, "shipped")
     cells = list(grid.cells())
-    assert len({cell.key for cell in cells}) == len(cells) == 2 * 4 * (4 * 5 + 2)
+    assert len({run_key(cell) for cell in cells}) == len(cells) == 2 * 4 * (4 * 5 + 2)
     _, search = parse(cells[0].command("logs", "none.ckpt"))
     assert search.episodes == 20 and search.start == "pool_best"
 

@@ -30,6 +30,7 @@ torch.set_num_threads(1)
 _TOGETHER = (
     "sweeps/test_options.py", "sweeps/test_growth.py", "sweeps/test_compare.py", "sweeps/test_recovery.py", "optuna_study/test_command.py",
     "sweeps/test_manifolds.py", "autoencoder/test_bottlenecks.py", "evaluation/test_evaluate.py",
+    "sweeps/test_few_episodes.py",
 )  # fmt: skip
 """Files whose tests share what takes long to make: one worker makes it once."""
 

@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -81,12 +82,18 @@ def decide_at(ours: Runs, rivals: Runs, still: float, seed: int = 0) -> Verdict 
     mean = float(np.mean(ours[best]))
     found = [
         Rival(
-            name, float(np.mean(runs)), mean - float(np.mean(runs)), permutation_p(ours[best], runs, seed),
+            name, float(np.mean(runs)), mean - float(np.mean(runs)), _p(tuple(ours[best]), tuple(runs), seed),
             least_p(len(ours[best]), len(runs)), improvement(ours[best], runs),
         )
         for name, runs in rivals.items()
     ]  # fmt: skip
     return Verdict(best, mean, tuple(sorted(found, key=lambda rival: -rival.mean)), still)
+
+
+@functools.cache
+def _p(one: tuple[float, ...], other: tuple[float, ...], seed: int) -> float:
+    """Return the p-value of two groups of runs, which several tables and figures compare."""
+    return permutation_p(np.array(one), np.array(other), seed)
 
 
 def improvement(one: Float[np.ndarray, " ours"], other: Float[np.ndarray, " theirs"]) -> float:

@@ -12,7 +12,7 @@ import functools
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lightning_pz.common.errors import UserError
@@ -40,7 +40,7 @@ _ON_A_TERMINAL = (0, 1, 5, 20, 100)
 def run(study: str, options: FewEpisodesOptions) -> None:
     """Run what is missing, and draw what is finished."""
     whole, finished, folder = finish(study, options)
-    found = collect_answers(whole, finished, _still(whole, finished))
+    found = collect_answers(whole, finished, _still(whole, {(row.env, row.task) for row in finished}))
     _draw(whole, found, folder)
     if options.publish:
         publish(whole, found, finished, folder, study)
@@ -56,6 +56,9 @@ def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRo
     folder = tables_folder(options.logs, study, [], changed_grid(study, path))
     ledger = folder / "runs.csv"
     rows = {row.key: row for row in [*read_ledger(SHIPPED), *read_ledger(ledger)]}
+    nothing = UserError(f"no run of {path} is finished: leave --show out, so that they are made")
+    if options.show and not rows:
+        raise nothing
     cells = [cell for cell in grid.cells() if run_key(cell) not in rows]
     if not options.show:
         check_all([cell.fit(options.logs) for cell in cells], str(path))
@@ -67,7 +70,7 @@ def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRo
     known = {run_key(cell) for cell in whole.cells()}
     finished = [row for row in rows.values() if row.key in known]
     if not finished:
-        raise UserError(f"no run of {path} is finished: leave --show out, so that they are made")
+        raise nothing
     add_to_ledger(ledger, finished)
     return whole, finished, folder
 
@@ -84,9 +87,10 @@ def _run(cell: Cell, logs: str) -> RunRow:
 
 def _make_fit(fit: Fit) -> None:
     """Do a fit unless it is finished, and note its CPU seconds if it, and its pool, were made in this sitting."""
-    is_new, cpu, wall = not fit.folder.exists(), time.process_time(), time.time()
-    pool = Path(fit.run()["pool"]) / "pool.json"
-    if is_new and pool.is_file() and pool.stat().st_mtime >= wall:
+    is_new, cpu = not fit.folder.exists(), time.process_time()
+    pools = {path.resolve() for path in (Path(fit.logs) / "pools").glob("*")}  # one that was begun before, too
+    pool = Path(fit.run()["pool"]).resolve()
+    if is_new and pool not in pools:
         write_text(fit.folder / CPU_SECONDS, f"{time.process_time() - cpu:.1f}\n")
 
 
@@ -100,12 +104,12 @@ def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:
     save_figure(few_figures.return_curves(grid, found), folder / "few_curves")
     save_figure(few_figures.lead_map(grid, found), folder / "few_leads")
     print(
-        f"\n{few_tables.leads_table(grid, found, _ON_A_TERMINAL).console(2)}\n\n{few_tables.count_sentence(grid, found)}"
+        f"\n{few_tables.leads_table(grid, found, _ON_A_TERMINAL).console(2)}\n\n{few_counts.count_sentence(grid, found)}"
     )
     print(f"\n  next: {folder / 'few_leads.png'}, {folder / 'few_curves.png'}\n\n{folder}")
 
 
-def _still(grid: FewGrid, rows: list[RunRow]) -> dict[tuple[str, str], float]:
+def _still(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:
     """Return what the policy earns that does nothing, on the test episodes of an answer, by environment and task."""
     import torch
 
@@ -116,7 +120,7 @@ def _still(grid: FewGrid, rows: list[RunRow]) -> dict[tuple[str, str], float]:
     from lightning_pz.search.objective import TEST_SEEDS, Objective, Problem
 
     found = {}
-    for env, task in sorted({(row.env, row.task) for row in rows}):
+    for env, task in sorted(places):
         plain = resolve_env(env)["env"]
         spec = env_spec(plain["id"], plain.get("horizon"))
         layout = Layout(spec.observation_size, (), spec.action_size)

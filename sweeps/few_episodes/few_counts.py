@@ -6,74 +6,43 @@ the other seeds would choose, which is not, and each contender alone, which is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from lightning_pz.common.statistics import LEVEL
 from lightning_pz.common.tables import Table
 from lightning_pz.comparison.answers_at import (
-    Runs,
     Verdict,
-    area_by_episodes,
     cross_chosen,
     decide_at,
     holm,
     improvement_interval,
 )
 from sweeps.few_episodes.few_grid import FewGrid
-from sweeps.few_episodes.few_tables import TaskAnswers, names_of
-from sweeps.few_episodes.ledger import RunRow
+from sweeps.few_episodes.few_tables import TaskAnswers, Value, after, area_of, names_of, verdict_by
 
 BEST, CHOSEN = "best of ours", "best of ours by the other seeds"
-Value = Callable[[RunRow], float | None]
-"""What a run is compared by; None for a run that does not reach so far."""
 
 
-def by_seed(one: TaskAnswers, names: Sequence[str], value: Value) -> dict[str, np.ndarray]:
+def of_shared_seeds(one: TaskAnswers, names: Sequence[str], value: Value) -> dict[str, np.ndarray]:
     """Return the values of contenders' runs in order of their seeds, of those seeds that all of these contenders have.
 
     Contenders with fewer than two runs are left out.
     """
-    found: dict[str, dict[int, float]] = {}
-    for name in names:
-        values = {row.seed: number for row in one.runs.get(name, []) if (number := value(row)) is not None}
-        if len(values) > 1:
-            found[name] = values
-    shared = sorted(set.intersection(*(set(values) for values in found.values()))) if found else []
+    found = one.by_seed(names, value)
+    shared = sorted(set.intersection(*map(set, found.values()))) if found else []
     return {name: np.array([values[seed] for seed in shared]) for name, values in found.items() if len(shared) > 1}
-
-
-def after(count: int) -> Value:
-    """Return the return of the answer after so many episodes as what runs are compared by."""
-    return lambda row: row.answers.get(count)
-
-
-def area_of(grid: FewGrid, env: str) -> Value:
-    """Return the area under the curve over the first episodes of an environment as what runs are compared by."""
-    end = grid.environments[env].area
-    counts = [count for count in grid.at if count <= end]
-
-    def value(row: RunRow) -> float | None:
-        if not all(count in row.answers for count in counts):
-            return None
-        return area_by_episodes(counts, np.array([row.answers[count] for count in counts]), end)
-
-    return value
 
 
 def said_of(
     grid: FewGrid, one: TaskAnswers, who: str, ours: Sequence[str], rivals: Sequence[str], value: Value
 ) -> Verdict | None:
     """Return how ours stand on a task against rivals; `who` is `BEST`, `CHOSEN` or one of ours alone."""
-    # A contender alone keeps all of its seeds.
-    runs: Runs = by_seed(one, ours if who in (BEST, CHOSEN) else [who], value)
-    if who == CHOSEN and runs:
-        runs = {CHOSEN: cross_chosen(runs)}
-    theirs: dict[str, np.ndarray] = {}
-    for name in rivals:
-        theirs |= by_seed(one, [name], value)
-    return decide_at(runs, theirs, one.still)
+    if who != CHOSEN:
+        return verdict_by(one, ours if who == BEST else [who], rivals, value)
+    runs = of_shared_seeds(one, ours, value)
+    return decide_at({CHOSEN: cross_chosen(runs)} if runs else {}, one.values(rivals, value), one.still)
 
 
 def count_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
@@ -123,8 +92,8 @@ def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[
             if (verdict := said_of(grid, one, CHOSEN, ours, rivals, after(count))) is None:
                 continue
             strongest = verdict.rivals[0]
-            own = cross_chosen(by_seed(one, ours, after(count)))
-            theirs = by_seed(one, [strongest.name], after(count))[strongest.name]
+            own = cross_chosen(of_shared_seeds(one, ours, after(count)))
+            theirs = one.values([strongest.name], after(count))[strongest.name]
             rows.append([
                 one.env, one.task, count, verdict.mean, strongest.name, strongest.mean, strongest.lead, strongest.p,
                 improvement_interval(own, theirs), verdict.still,
@@ -141,6 +110,19 @@ def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[
         "P(improvement)",
     ]
     return Table([*header, "doing nothing"], rows, {"p": ".3g"})
+
+
+def count_sentence(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> str:
+    """Return in words on how many tasks the best of ours leads."""
+    rows = [row for row in count_table(grid, found, at).rows if row[0] == BEST and row[1] in at]
+    parts = [
+        f"after {count} episodes on {leads} of {tasks} tasks, on {sure} significantly"
+        for _, count, tasks, leads, sure, *_ in rows
+    ]
+    return (
+        f"The {BEST} leads every rival and doing nothing {'; '.join(parts) or 'nowhere yet'} (permutation test, p <= 0.05 "
+        "against each rival, not corrected for the number of tasks)."
+    )
 
 
 _COUNTED = ("tasks", "leads", "significantly", "with Holm's correction", "of too few runs for it")

@@ -24,6 +24,8 @@ _SHORT = {
     "latent ": "",
     "PGPE, ": "",
 }
+Value = Callable[[RunRow], float | None]
+"""What a run is compared by; None for a run that does not reach so far."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,35 @@ class TaskAnswers:
         """Name of the task in tables."""
         return f"{self.env} {self.task}"
 
-    def returns(self, names: Sequence[str], count: int) -> dict[str, np.ndarray]:
-        """Return each contender's returns after so many episodes, without contenders that have fewer than two runs."""
+    def by_seed(self, names: Sequence[str], value: Value) -> dict[str, dict[int, float]]:
+        """Return what each contender's runs are compared by, by seed, without contenders that have fewer than two."""
         found = {
-            name: np.array([row.answers[count] for row in self.runs.get(name, []) if count in row.answers])
+            name: {row.seed: number for row in self.runs.get(name, []) if (number := value(row)) is not None}
             for name in names
         }
-        return {name: values for name, values in found.items() if len(values) > 1}
+        return {name: dict(sorted(values.items())) for name, values in found.items() if len(values) > 1}
+
+    def values(self, names: Sequence[str], value: Value) -> dict[str, np.ndarray]:
+        """Return the same as arrays, (runs,), in order of the seeds."""
+        return {name: np.array(list(values.values())) for name, values in self.by_seed(names, value).items()}
+
+
+def after(count: int) -> Value:
+    """Return the return of the answer after so many episodes as what runs are compared by."""
+    return lambda row: row.answers.get(count)
+
+
+def area_of(grid: FewGrid, env: str) -> Value:
+    """Return the area under the curve over the first episodes of an environment as what runs are compared by."""
+    end = grid.environments[env].area
+    counts = [count for count in grid.at if count <= end]
+
+    def value(row: RunRow) -> float | None:
+        if not all(count in row.answers for count in counts):
+            return None
+        return area_by_episodes(counts, np.array([row.answers[count] for count in counts]), end)
+
+    return value
 
 
 def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[str, str], float]) -> list[TaskAnswers]:
@@ -77,9 +101,14 @@ def names_of(grid: FewGrid, *kinds: str) -> list[str]:
     return [name for name, contender in grid.contenders.items() if contender.kind in kinds]
 
 
+def verdict_by(one: TaskAnswers, ours: Sequence[str], rivals: Sequence[str], value: Value) -> Verdict | None:
+    """Return how the best of ours stands on a task, or None where one side has fewer than two runs."""
+    return decide_at(one.values(ours, value), one.values(rivals, value), one.still)
+
+
 def verdict_at(grid: FewGrid, one: TaskAnswers, count: int) -> Verdict | None:
     """Return how ours stand after so many episodes."""
-    return decide_at(one.returns(names_of(grid, "ours"), count), one.returns(names_of(grid, "rival"), count), one.still)
+    return verdict_by(one, names_of(grid, "ours"), names_of(grid, "rival"), after(count))
 
 
 def leads_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] | None = None) -> Table:
@@ -92,19 +121,6 @@ def leads_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] |
             cells.append("-" if verdict is None else _lead(verdict))
         rows.append([one.env, one.task, *cells])
     return Table(["environment", "task", *map(str, counts)], rows)
-
-
-def count_sentence(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> str:
-    """Return in words on how many tasks ours lead."""
-    parts = []
-    for count in at:
-        verdicts = [verdict for one in found if (verdict := verdict_at(grid, one, count)) is not None]
-        leads, sure = (sum(getattr(verdict, name) for verdict in verdicts) for name in ("leads", "is_significant"))
-        parts.append(
-            f"after {count} episodes the best of ours leads every rival and doing nothing on {leads} of {len(verdicts)} "
-            f"tasks, on {sure} of them significantly (permutation test, p <= 0.05 against each rival, uncorrected)"
-        )
-    return "; ".join(parts) + "."
 
 
 def returns_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
@@ -149,20 +165,6 @@ def verdicts_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     return Table(header, rows)
 
 
-def areas(grid: FewGrid, one: TaskAnswers, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the area of each run over the first episodes of a task, by contender, where answers reach that far."""
-    end = grid.environments[one.env].area
-    counts = [count for count in grid.at if count <= end]
-    found = {}
-    for name in names:
-        # The last count bounds the area: its own answer does not enter.
-        whole = [row for row in one.runs.get(name, []) if all(count in row.answers for count in counts)]
-        values = [area_by_episodes(counts, np.array([row.answers[count] for count in counts]), end) for row in whole]
-        if len(values) > 1:
-            found[name] = np.array(values)
-    return found
-
-
 def claim_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     """Return the published claim on the paper's tasks: area under the curve, for each of ours and the strongest rivals."""
     kinds: dict[str, Callable[[], list[str]]] = {
@@ -175,7 +177,7 @@ def claim_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     for one in (one for one in found if grid.environments[one.env].paper):
         cells = []
         for names in kinds.values():
-            own = areas(grid, one, names())
+            own = one.values(names(), area_of(grid, one.env))
             best = max(own, key=lambda name: own[name].mean(), default=None)
             cells.append("-" if best is None else f"{own[best].mean():.4g} ({best})")
         rows.append([one.env, one.task, grid.environments[one.env].area, *cells])

@@ -54,6 +54,7 @@ def _parsed(settings: str) -> SearchSettings:
 
 
 _versions = functools.cache(versions)
+_zoo_entry = functools.cache(zoo_entry)
 
 
 @functools.cache

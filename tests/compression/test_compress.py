@@ -94,6 +94,7 @@ def test_a_policy_file_leaves_a_whole_run_folder(policy_file, tmp_path, capsys, 
     assert run(capsys, *command, "--distribution", "uniform") == folder.with_name(folder.name + "-002")
 
 
+@pytest.mark.slow
 def test_training_leaves_a_model_and_can_be_measured_against_a_dense_one(tmp_path, capsys):
     command = ["--env", "Pendulum-v1", "--steps", "150", "--model", TINY_MODEL, "--logs", tmp_path]
     dense = run(capsys, *command, "--method", "none")
@@ -158,6 +159,34 @@ def test_mistakes_in_the_arguments_are_refused(arguments, sentence, tmp_path, mo
     with pytest.raises(UserError, match=sentence):
         compress.main(arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--sparsity", "0.999"], "leaves 0 of"),
+        (["--algorithm", "sac", "--sparsity", "0.5"], "has discrete actions"),
+        (["--sparsity", "0.5", "--model", "{ppo: {learning_ratte: 1}}"], "learning_ratte"),
+    ],
+)
+def test_a_run_refused_for_what_its_network_says_leaves_no_folder(arguments, sentence, tmp_path):
+    model = [] if "--model" in arguments else ["--model", "{ppo: {policy_kwargs: {net_arch: [4]}}}"]
+    with pytest.raises(UserError, match=sentence):
+        compress.main(
+            [
+                "--env",
+                "CartPole-v1",
+                "--method",
+                "prune",
+                "--algorithm",
+                "ppo",
+                *arguments,
+                *model,
+                "--logs",
+                str(tmp_path),
+            ]
+        )
+    assert not list(tmp_path.rglob("config.yaml")) and not list(tmp_path.rglob("identity*"))
 
 
 def test_policies_that_do_not_fit(policy_file, tmp_path, monkeypatch, capsys):

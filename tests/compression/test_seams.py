@@ -83,34 +83,6 @@ def test_a_horizon_of_no_step_is_refused(horizon, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "arguments, sentence",
-    [
-        (["--sparsity", "0.999"], "leaves 0 of"),
-        (["--algorithm", "sac", "--sparsity", "0.5"], "has discrete actions"),
-        (["--sparsity", "0.5", "--model", "{ppo: {learning_ratte: 1}}"], "learning_ratte"),
-    ],
-)
-def test_a_run_refused_for_what_its_network_says_leaves_no_folder(arguments, sentence, tmp_path):
-    model = [] if "--model" in arguments else ["--model", "{ppo: {policy_kwargs: {net_arch: [4]}}}"]
-    with pytest.raises(UserError, match=sentence):
-        compress.main(
-            [
-                "--env",
-                "CartPole-v1",
-                "--method",
-                "prune",
-                "--algorithm",
-                "ppo",
-                *arguments,
-                *model,
-                "--logs",
-                str(tmp_path),
-            ]
-        )
-    assert not list(tmp_path.rglob("config.yaml")) and not list(tmp_path.rglob("identity*"))
-
-
 @pytest.mark.parametrize("seed", [0, 100, 200, 5_000_000, 6_000_000])
 def test_no_episode_that_trains_is_one_that_judges(seed, point_mass, tmp_path, monkeypatch):
     played = []

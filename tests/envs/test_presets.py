@@ -54,6 +54,7 @@ def test_every_policy_preset_runs_a_step(policy, tmp_path):
     assert result.summary["policy"] == policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "env", [pytest.param(env, marks=[pytest.mark.slow] * (env in GROWN[1:])) for env in preset_names("env")]
 )
@@ -136,6 +137,7 @@ def test_a_setting_of_the_other_recipe_is_refused(main, words, sentence, tmp_pat
     assert not Path("logs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["mountaincar", "reacher"])
 def test_the_published_way_is_one_file(env, tmp_path, monkeypatch):
     small = [

@@ -92,6 +92,7 @@ def test_invalid_policies_are_left_out_of_pool_and_reconstruction_together():
     assert len(kept["latents"]) == 4 and len(kept["random"]) == 5
 
 
+@pytest.mark.slow
 def test_interval_of_a_mean_like_metric_covers_the_truth():
     """Reconstructions that lose 1 on average: 95 % intervals of the gap hold -1 about 95 % of the time."""
     generator = np.random.default_rng(5)

@@ -71,6 +71,7 @@ def test_it_goes_on_after_a_kill_to_the_same_pool(grown, tmp_path, car, layout, 
     assert {path.name for path in tmp_path.iterdir()} == {"pool", ".pool.lock"}
 
 
+@pytest.mark.slow
 def test_no_reward_reaches_the_search(grown, tmp_path, car, layout, grown_recipe, monkeypatch):
     """All task functions and the environment's own reward are poisoned: the same pool but for its report."""
     generator = np.random.default_rng(0)
@@ -241,6 +242,7 @@ def test_episodes_that_end_at_once_are_explained(toys, tmp_path, layout, grown_r
         grow(tmp_path / "pool", env_spec("EndsAtTheReset-v0"), layout, grown_recipe, progress=False)
 
 
+@pytest.mark.slow
 def test_a_constant_coordinate_is_left_out_and_said(toys, tmp_path, grown_recipe):
     spec = env_spec("OneStill-v0")
     pool = grow(tmp_path / "pool", spec, Layout(2, (4,), 1), grown_recipe, progress=False)

@@ -69,6 +69,7 @@ def earned(policy: SavedPolicy, task: str, seed: int) -> float:
     return total
 
 
+@pytest.mark.slow
 def test_the_best_of_the_pool_and_what_decoding_keeps_are_what_gymnasium_pays(done):
     summary, _ = done
     pool, model = read_pool(Path(summary["pool"])), load_autoencoder(summary["checkpoint"])
@@ -96,6 +97,7 @@ def test_all_that_is_shown_is_in_the_summary(done):
     assert "found, 10 steps" in said and f"10 x {HORIZON} steps" in said
 
 
+@pytest.mark.slow
 def test_a_simulation_that_fails_at_the_end_takes_nothing_else(place, done, capsys, monkeypatch):
     def broken(*_, **__):
         raise UserError("the simulator is gone")

@@ -95,6 +95,7 @@ def test_last_is_the_newest_run_of_these_settings_not_of_that_name(killed, tmp_p
         run(tmp_path, "--model.dropout", "0.2", "--ckpt_path", "last")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_a_folder_that_is_not_its_own(killed, tmp_path):
     mine, other = killed(tmp_path), killed(tmp_path, "--model.latent_dim", "3")
     shutil.copy(other / "checkpoints" / "last.ckpt", mine / "checkpoints" / "last.ckpt")
@@ -113,6 +114,7 @@ def test_a_given_pool_is_the_one_that_would_have_been_made(killed, tmp_path):
     assert resumed.folder == folder
 
 
+@pytest.mark.slow
 def test_a_moved_run_still_knows_its_best_checkpoint(killed, tmp_path, monkeypatch):
     straight = run(tmp_path / "straight")
     killed(tmp_path / "here")

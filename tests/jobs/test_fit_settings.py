@@ -94,6 +94,7 @@ def test_precisions_agree(precision, whole, tmp_path):
         assert done.summary[key] != whole.summary[key]  # it did compute in another precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["parameters", "behavior_rms"])
 def test_mixed_precision_with_a_posterior_and_other_losses(loss, tmp_path):
     arguments = ["--env", "mountaincar", *TINY_FIT, "--model.bottleneck", "variational", "--model.loss", loss]

@@ -89,6 +89,7 @@ def test_curves_are_logged_at_each_validation(done):
     assert steps["probes/behavior/two_nn"] == [9]
 
 
+@pytest.mark.slow
 def test_training_is_the_same_without_it_and_the_same_again_with_it(logs, done):
     without = main([*TINY, "--logs", str(logs), "--probes.enabled", "false"])
     again = main([*TINY, "--logs", str(logs), "--probes.every", "2"])

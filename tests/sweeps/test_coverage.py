@@ -8,6 +8,7 @@ from lightning_pz.common.errors import UserError
 from sweeps.__main__ import main
 
 
+@pytest.mark.slow
 def test_the_command_leaves_its_tables(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sweeps.coverage._DRAWS", 60)
     main(["coverage", "--trials", "100", "--seed", "1", "--logs", str(tmp_path)])

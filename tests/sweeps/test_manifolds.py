@@ -16,6 +16,7 @@ def rows():
     return measure_manifolds(MANIFOLDS, NOISES, points=2000, clouds=1, seed=11, progress=False)
 
 
+@pytest.mark.slow
 def test_every_estimate_is_within_its_documented_bias(rows):
     assert len(rows) == len(MANIFOLDS) * len(NOISES)
     assert {(row.manifold.name, row.noise): row.outside() for row in rows if row.outside()} == {}

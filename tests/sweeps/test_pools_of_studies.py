@@ -70,6 +70,7 @@ def test_a_preset_before_is_what_fit_yaml_says(env, monkeypatch):
     assert data.own.kind == "random" and data.grown.steps == 10_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_no_study_depends_on_the_recipe_of_a_preset(study, monkeypatch):
     env = "hopper" if study == "purposeful" else "halfcheetah" if study != "compare" else "reacher"

@@ -172,6 +172,7 @@ def test_a_search_confirms_its_best_on_fresh_seeds(tmp_path, write_grid, monkeyp
     run("autoencoder", write_grid(**SEARCH), tmp_path)
 
 
+@pytest.mark.slow
 def test_latent_size_against_return(tmp_path, write_grid):
     search = {"task": "left", "budget": 3000, "seeds": 2, "starts": 1, "test_episodes": 2, "evaluation_episodes": 2}
     search |= {"pgpe.population": 2}

@@ -22,7 +22,7 @@ from lightning_pz.search.settings import ALGORITHMS, check_algorithm_package
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompareOptions
-from sweeps.optuna_study.reading import check_filled, errors_from, from_plain, read_yaml, whole_numbers
+from sweeps.optuna_study.reading import check_filled, check_known, errors_from, from_plain, read_yaml, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,7 @@ class Comparison:
 def load_comparison(path: Path, environments: Sequence[str] = (), algorithms: Sequence[str] = ()) -> Comparison:
     """Read what is compared, all of it or the named part; a `UserError` names the file and the key of a mistake."""
     whole = from_plain(Comparison, read_yaml(path), f"{path}: a comparison")
-    with errors_from(str(path)):
-        for name in environments:
-            one_of("env", name, tuple(whole.environments))
-        for name in algorithms:
-            one_of("algorithm", name, tuple(whole.algorithms))
+    check_known(str(path), {"env": (environments, whole.environments), "algorithm": (algorithms, whole.algorithms)})
 
     def chosen(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
         return {name: one for name, one in settings.items() if not names or name in names}

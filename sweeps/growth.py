@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_pz.common.checks import one_of, plain_name
+from lightning_pz.common.checks import plain_name
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import merge, resolve_env
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import GrowthOptions
-from sweeps.optuna_study.reading import check_filled, errors_from, from_plain, read_sections, whole_numbers
+from sweeps.optuna_study.reading import check_filled, check_known, errors_from, from_plain, read_sections, whole_numbers
 
 if TYPE_CHECKING:
     from sweeps.pool_rows import PoolRow
@@ -59,8 +59,7 @@ class Ways:
 def load_ways(env_name: str, path: Path, variants: Sequence[str] = ()) -> Ways:
     """Read the ways of an environment, all of them or the named ones; a `UserError` names the key of a mistake."""
     ways = from_plain(Ways, read_sections(path, env_name)[0], f"{path}: an environment")
-    for name in variants:
-        one_of("variant", name, tuple(ways.variants))
+    check_known(str(path), {"variant": (variants, ways.variants)})
     chosen = {name: variant for name, variant in ways.variants.items() if not variants or name in variants}
     return dataclasses.replace(ways, variants=chosen)
 

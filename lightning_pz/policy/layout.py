@@ -17,7 +17,12 @@ from lightning_pz.common.errors import UserError
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh, "relu": torch.relu, "silu": nn.functional.silu, "linear": lambda x: x,
 }  # fmt: skip
-_MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU, "linear": nn.Identity}
+ACTIVATION_MODULES: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "linear": nn.Identity,
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Layout:
 
     def to_sequential(self, params: Float[Tensor, " params"]) -> nn.Sequential:
         """Build the equivalent `torch.nn.Sequential` of one policy, ending in tanh (no standardization)."""
-        activation = _MODULES[self.activation]
+        activation = ACTIVATION_MODULES[self.activation]
         pairs = ((nn.Linear(size, out), activation()) for out, size in self.weight_shapes)
         network = nn.Sequential(*(module for pair in pairs for module in pair))
         network[-1] = nn.Tanh()

@@ -11,7 +11,15 @@ from typing import Any, Literal
 from lightning_pz.common.checks import one_of
 from lightning_pz.envs.presets import merge
 from sweeps.fits import Fit, seeded_fits
-from sweeps.optuna_study.reading import check_distinct, check_filled, errors_from, from_plain, read_yaml, whole_numbers
+from sweeps.optuna_study.reading import (
+    check_distinct,
+    check_filled,
+    check_known,
+    errors_from,
+    from_plain,
+    read_yaml,
+    whole_numbers,
+)
 
 
 @dataclass(frozen=True)
@@ -136,11 +144,7 @@ def load_few_episodes(path: Path) -> FewGrid:
 
 def part_of(whole: FewGrid, path: Path, environments: Sequence[str], contenders: Sequence[str]) -> FewGrid:
     """Return the named part of a study, all of it where nothing is named; `UserError` for a name that its file has not."""
-    with errors_from(str(path)):
-        for name in environments:
-            one_of("env", name, tuple(whole.environments))
-        for name in contenders:
-            one_of("contender", name, tuple(whole.contenders))
+    check_known(str(path), {"env": (environments, whole.environments), "contender": (contenders, whole.contenders)})
     chosen = {}
     for name, contender in whole.contenders.items():
         parts = [part for part in contender.parts if not environments or part.env in environments]

@@ -13,12 +13,13 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
 
+from lightning_pz.common.checks import one_of
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.envs.presets import merge, preset_names
 
@@ -118,6 +119,14 @@ def errors_from(source: str) -> Iterator[None]:
         raise UserError(f"{source}: {words or 'these settings are refused'}") from stop
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
+
+
+def check_known(source: str, given: Mapping[str, tuple[Collection[str], Collection[str]]]) -> None:
+    """Raise `UserError` for the first name that an option gives and the file `source` has not: option to names and known."""
+    with errors_from(source):
+        for option, (names, known) in given.items():
+            for name in names:
+                one_of(option, name, tuple(known))
 
 
 def whole_numbers(values: Mapping[str, int | list[int]], least: int = 0, most: int | None = None) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_pz.policy import Layout, PolicyNetwork
+from lightning_pz.policy.layout import ACTIVATION_MODULES
 from lightning_pz.policy.saved import SavedPolicy
 
-_ACTIVATIONS: dict[type[nn.Module], str] = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu"}
+_ACTIVATIONS = {module: name for name, module in ACTIVATION_MODULES.items() if name != "linear"}
 
 
 def to_policy(model: Any, network: PolicyNetwork) -> SavedPolicy:

@@ -179,6 +179,7 @@ def test_every_algorithm_and_method_ends_in_a_model_that_the_stock_loader_opens(
     assert done.env_steps >= settings.total_steps()
 
 
+@pytest.mark.slow
 def test_scalars_reach_tensorboard_and_follow_the_ramp(tmp_path):
     settings = quick("sac", "prune", 300, ramp=Ramp(0.2, 0.8, 12))
     train_sb3(find_world("Pendulum-v1"), settings, tmp_path)

@@ -161,6 +161,7 @@ def test_a_policy_that_turns_non_finite_is_counted_and_the_rest_go_on(checkpoint
     assert np.isfinite(result.summary["standard/best_latent"])
 
 
+@pytest.mark.slow
 def test_a_task_of_ones_own_stands_in_the_table(checkpoint, tmp_path, monkeypatch):
     (tmp_path / "owntasks.py").write_text(
         "def stay(transition):\n    return -abs(transition.after.velocities[:, 0])\n\n"

@@ -144,6 +144,7 @@ def test_equal_evaluations_begun_together_play_once(fitted, tmp_path):
     assert len(list((tmp_path / "evaluate" / "mountaincar").glob("*/summary.json"))) == 1
 
 
+@pytest.mark.slow
 def test_elsewhere_keeps_its_earlier_answers(whole_pools, tmp_path, capsys):
     checkpoint = whole_pools[0].summary["checkpoint"]
     pools = [done.summary["pool"] for done in whole_pools]

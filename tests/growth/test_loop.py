@@ -36,6 +36,7 @@ def timeless(pool):
     return {k: v for k, v in pool.meta["growth"].items() if k != "seconds"}
 
 
+@pytest.mark.slow
 def test_the_same_recipe_grows_the_same_pool_and_threads_do_not_matter(grown, tmp_path, car, layout, grown_recipe):
     again = grow(tmp_path / "again", car, layout, dataclasses.replace(grown_recipe, threads=2), progress=False)
     assert digests(again) == digests(grown) and timeless(again) == timeless(grown)

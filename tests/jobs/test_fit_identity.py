@@ -85,6 +85,7 @@ def test_another_run_is_not_resumed_and_stays_as_it_is(killed, tmp_path, old):
     assert resumed.folder == folder and (folder / "identity.json").is_file()
 
 
+@pytest.mark.slow
 def test_last_is_the_newest_run_of_these_settings_not_of_that_name(killed, tmp_path):
     first = killed(tmp_path, "--model.dropout", "0.1")
     other = killed(tmp_path)

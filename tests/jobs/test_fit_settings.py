@@ -102,6 +102,7 @@ def test_mixed_precision_with_a_posterior_and_other_losses(loss, tmp_path):
     assert math.isfinite(done.summary["test_fvu"])
 
 
+@pytest.mark.slow
 def test_validation_every_few_epochs_and_several_checkpoints(tmp_path):
     arguments = ["--trainer.check_val_every_n_epoch", "2", "--trainer.max_steps", "60"]
     arguments += ["--checkpoint.save_top_k", "2", "--checkpoint.filename", "{step}"]

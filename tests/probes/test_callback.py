@@ -158,6 +158,7 @@ def test_bad_settings(settings, sentence):
         ProbeCallback(**settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["behavior", "parameters"])
 def test_a_fit_made_without_is_probed_afterwards_with_the_same_result(logs, done, encoder, capsys):
     fit = done if encoder == "behavior" else main([*TINY, "--logs", str(logs), "--model.encoder", "parameters"])

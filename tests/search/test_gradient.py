@@ -101,6 +101,7 @@ def gradient_search(settings, latents, weights, objective, **more):
     return GradientSearch(**given, seed=0, start_episodes=1, **more)
 
 
+@pytest.mark.slow
 def test_it_improves_the_return_on_mountain_car(latents, weights, objective):
     settings = GradientSettings(policies=2, episodes=4, learning_rate=0.2)
     search = gradient_search(settings, latents, weights, objective, starts=2)

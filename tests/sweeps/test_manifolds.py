@@ -56,6 +56,7 @@ def test_the_same_seed_gives_the_same_table(rows):
     assert np.isfinite(again[0].estimates["two_nn"][2])
 
 
+@pytest.mark.slow
 def test_the_command_leaves_its_tables(tmp_path, capsys):
     main(["manifolds", "--points", "120", "--clouds", "2", "--seed", "3", "--logs", str(tmp_path)])
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])

@@ -52,7 +52,8 @@ def make_search(
             made = zoo_hyperparameters(s.algorithm, zoo_entry(s.algorithm, problem.spec.id), s.budget)
         else:
             made = default_hyperparameters(s.algorithm, problem.network.layout.hidden, s.budget)
-        stops = [*s.answers_at, *([] if s.episodes is None else [s.episodes])]
+        stops = {"episodes": [] if s.episodes is None else [s.episodes], "steps": []}
+        stops[s.answers_by] += s.answers_at
         own: dict[str, Any] = {"seed": s.seed, "budget": s.budget, "chunk": s.baselines.chunk, "stops": stops}
         return BaselineSearch(s.algorithm, made, problem, **own)
     if s.algorithm == "bo":

@@ -24,6 +24,7 @@ ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 BASELINES = ("ppo", "sac", "td3", "ddpg", "tqc", "crossq")
 Start = Literal["draws", "pool_best", "pool_top"]
 STARTS: tuple[str, ...] = get_args(Start)
+AnswersBy = Literal["episodes", "steps"]
 PACKAGES = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(BASELINES, ("stable_baselines3", "baselines"))
 PACKAGES |= dict.fromkeys(("tqc", "crossq"), ("sb3_contrib", "baselines"))
 """By algorithm: the optional package it imports, and the extra of this package that installs it."""
@@ -46,8 +47,9 @@ class SearchSettings:
         budget: Environment steps of the search, starts included; evaluation is apart.
         episodes: Episodes after which the search ends, starts included, with the generation that reaches them; as many as
             the budget allows if null.
-        answers_at: Numbers of episodes at which the policy that the search would answer with is kept, and measured at the
-            end, with the one it ends at, on episodes that chose nothing: `answers.csv`.
+        answers_at: Numbers of episodes (or steps) at which the policy that the search would answer with is kept, and measured
+            at the end, with the one it ends at, on episodes that chose nothing: `answers.csv`.
+        answers_by: What `answers_at` counts: `episodes`, or environment `steps`.
         answer_episodes: Episodes of that measurement.
         seed: Seed of the search and of its training episodes.
         start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their steps;
@@ -88,6 +90,7 @@ class SearchSettings:
     budget: int = 1_000_000
     episodes: int | None = None
     answers_at: list[int] = field(default_factory=list)
+    answers_by: AnswersBy = "episodes"
     answer_episodes: int = 50
     seed: int = 0
     start: Start | str = "draws"
@@ -182,6 +185,7 @@ class SearchSettings:
             "episodes": self.episodes is None,
             "answers_at": not self.answers_at,
             "answer_episodes": not self.answers_at,
+            "answers_by": not self.answers_at or self.answers_by == "episodes",
         }
         drop |= {name for name, is_unused in unused.items() if is_unused}
         if self.algorithm in ("bo", "random_latent", *BASELINES) or self.start not in ("draws", "pool_top"):

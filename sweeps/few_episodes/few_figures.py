@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels
 from lightning_pz.common.statistics import ends_are, mean_interval
 from sweeps.few_episodes.few_grid import FewGrid
-from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, lead_text, leader, names_of, verdict_at
+from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, count_text, lead_text, leader, names_of, verdict_at
 
 _COLUMNS = 4
 
 
 def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
-    """Draw mean return against episodes, a panel per task; counts are about evenly apart on a log axis, 0 stands alone."""
+    """Draw mean return against episodes or steps, a panel per task; counts are about evenly apart on a log axis, 0 stands alone."""
     shown = names_of(grid, "ours", "rival")
     names = [name for name in shown if any(name in one.runs for one in found)]
     rows = math.ceil((len(found) + 1) / _COLUMNS)
@@ -43,7 +43,7 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             )
         axis.axhline(one.still, color=GRAY, linewidth=0.8, linestyle=":", label="doing nothing")
         axis.set_title(one.label, fontsize=8)
-        axis.set_xticks(list(place.values()), [str(count) for count in grid.at])
+        axis.set_xticks(list(place.values()), [count_text(count) for count in grid.at])
         axis.axvline(0.3, color=GRAY, linewidth=0.5, alpha=0.5)
         axis.tick_params(labelsize=7)
         _bound(axis, one, grid)
@@ -56,13 +56,13 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     legend(axes.flat[len(found)], list(handles.values()), list(handles), loc="center", fontsize=7)
     episodes = grid.finetune.get("answer_episodes", 50)
     band = ends_are(kinds, "; band: {} over runs")
-    figure.supxlabel(f"episodes of the new task (0: before the first){band}", fontsize=9)
+    figure.supxlabel(f"{grid.by} of the new task (0: before the first){band}", fontsize=9)
     figure.supylabel(f"return of the answer, {episodes} fresh episodes", fontsize=9)
     return figure
 
 
 def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
-    """Draw who leads each task after each number of episodes, and by how much of the task's range of returns."""
+    """Draw who leads each task at each count, and by how much of the task's range of returns."""
     leads = np.full((len(found), len(grid.at)), np.nan)
     figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=0.4 * len(found) + 1.3)
     axis = axes[0, 0]
@@ -80,9 +80,9 @@ def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             color = "white" if abs(lead) > 0.6 * scale else BLACK
             axis.text(j, i, text, ha="center", va="center", fontsize=6, color=color)
     image = axis.imshow(np.ma.masked_invalid(leads), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
-    axis.set_xticks(range(len(grid.at)), [str(count) for count in grid.at])
+    axis.set_xticks(range(len(grid.at)), [count_text(count) for count in grid.at])
     axis.set_yticks(range(len(found)), [one.label for one in found], fontsize=7)
-    axis.set_xlabel("episodes of the new task")
+    axis.set_xlabel(f"{grid.by} of the new task")
     axis.set_title(
         f"who leads, and by how much: ours (orange) or a rival from scratch (violet); "
         f"{SIGNIFICANT} p <= 0.05 against each rival that ran so far, at most {len(rivals)}",

@@ -15,20 +15,20 @@ from lightning_pz.common.tables import Table, estimate_text
 from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
-from sweeps.few_episodes.ledger import SHIPPED, RunRow, read_ledger, write_ledger
+from sweeps.few_episodes.ledger import RunRow, read_ledger, shipped, write_ledger
 from sweeps.results.pages import FOLDER, PageTable
 
-SHOWN = ("few-counts", "few-leads", "few-improvement", "few-claim", "few-claim-counts")
-"""Tables of the page; the others have a row for every number."""
+SHOWN = ("counts", "leads", "improvement", "claim", "claim-counts")
+"""Tables of the page, without the study's name; the others have a row for every number."""
 _LEADS = (
     "leads: a higher mean than every rival that ran so far and than doing nothing; significantly: permutation test, p <= 0.05 "
     "against each of them, not corrected for the number of tasks"
 )
 _NOTES = {
-    "few-counts": _LEADS,
-    "few-leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours or rivals have fewer than two runs so far",
-    "few-claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
-    "few-claim": "mean return of the answer over the first episodes",
+    "counts": _LEADS,
+    "leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours or rivals have fewer than two runs so far",
+    "claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
+    "claim": "mean return of the answer over the first episodes",
 }
 
 
@@ -47,11 +47,12 @@ def page_tables(
         "machine": "two shared cores, days",
     }  # fmt: skip
     pages = {}
-    for name in SHOWN:
-        about = head | {"interval": "Newcombe, 95 %" if name == "few-improvement" else "none"}
-        about |= {"note": _NOTES[name]} if name in _NOTES else {}
-        rows = [[_cell(cell) for cell in row] for row in tables[name].rows]
-        pages[name] = PageTable(about, Table(list(tables[name].header), rows))
+    for shown in SHOWN:
+        if (table := tables.get(name := f"{grid.name}-{shown}")) is not None:
+            about = head | {"interval": "Newcombe, 95 %" if shown == "improvement" else "none"}
+            about |= {"note": _NOTES[shown]} if shown in _NOTES else {}
+            rows = [[_cell(cell) for cell in row] for row in table.rows]
+            pages[name] = PageTable(about, Table(list(table.header), rows))
     return pages
 
 
@@ -67,10 +68,11 @@ def publish(grid: FewGrid, found: Sequence[TaskAnswers], rows: Sequence[RunRow],
                 continue
         write_text(path, page.file_text())
     (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
-    for figure in ("few_curves", "few_leads"):
+    for figure in (f"{grid.name}_curves", f"{grid.name}_leads"):
         shutil.copyfile(folder / f"{figure}.png", FOLDER / "figures" / f"{figure}.png")
     # No lock: it would leave a file in the package, where one person works at a time.
-    write_ledger(SHIPPED, {row.key: row for row in [*read_ledger(SHIPPED), *rows]}.values())
+    ledger = shipped(study)
+    write_ledger(ledger, {row.key: row for row in [*read_ledger(ledger), *rows]}.values())
 
 
 def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:

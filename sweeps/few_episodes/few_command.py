@@ -24,17 +24,18 @@ from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import check_algorithm_package
 from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes, part_of
-from sweeps.few_episodes.few_page import publish
+from sweeps.few_episodes.few_page import page_tables, publish
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
 from sweeps.few_episodes.ledger import RunRow, add_to_ledger, read_ledger, row_of_run, shipped
 from sweeps.few_episodes.run_key import run_key, search_of
 from sweeps.fits import Fit, check_all
 from sweeps.folders import changed_grid, grid_path, tables_folder
-from sweeps.options import FewEpisodesOptions, PretrainingOptions
+from sweeps.options import FewEpisodesOptions
 from sweeps.optuna_study.reading import errors_from
 
 CPU_SECONDS = "cpu_seconds"
 """File in the folder of a fit that this study made in one sitting, its pool included."""
+_FIGURES = ("leads", "curves")
 _ON_A_TERMINAL = 5
 """Counts of the closing table; the files have all."""
 
@@ -45,10 +46,11 @@ def run(study: str, options: FewEpisodesOptions) -> None:
     found = collect_answers(whole, finished, _still(whole, {(row.env, row.task) for row in finished}))
     _draw(whole, found, folder)
     if options.publish:
-        publish(whole, found, finished, folder, study)
+        figures = [folder / f"{whole.name}_{kind}.png" for kind in _FIGURES]
+        publish(page_tables(whole, found, study), figures, finished, study)
 
 
-def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRow], Path]:
+def finish(study: str, options: FewEpisodesOptions) -> tuple[FewGrid, list[RunRow], Path]:
     """Run what is missing of the named part; return the whole study, all of its finished runs, and its folder."""
     path = grid_path(study, options.grid)
     whole = load_few_episodes(path)
@@ -107,7 +109,7 @@ def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:
     save_figure(few_figures.lead_map(grid, found), folder / f"{grid.name}_leads")
     some = [grid.at[number] for number in np.linspace(0, len(grid.at) - 1, _ON_A_TERMINAL).round().astype(int)]
     print(f"\n{few_tables.leads_table(grid, found, some).console(2)}\n\n{few_counts.count_sentence(grid, found)}")
-    figures = ", ".join(str(folder / f"{grid.name}_{kind}.png") for kind in ("leads", "curves"))
+    figures = ", ".join(str(folder / f"{grid.name}_{kind}.png") for kind in _FIGURES)
     print(f"\n  next: {figures}\n\n{folder}")
 
 

@@ -126,7 +126,7 @@ def test_the_page_is_what_the_rows_of_the_package_say(monkeypatch):
     known = {run_key(cell) for cell in grid.cells()}
     rows = [row for row in read_ledger(shipped("few_episodes")) if row.key in known]
     found = few_tables.collect_answers(grid, rows, few_command._still(grid, {(row.env, row.task) for row in rows}))
-    for name, page in few_page.page_tables(grid, found, "", "", "few_episodes").items():
+    for name, page in few_page.page_tables(grid, found, "few_episodes").items():
         kept = PageTable.read(FOLDER / "tables" / f"{name}.csv")
         assert kept.table == page.table and kept.about["seeds"] == page.about["seeds"], name
 

@@ -143,9 +143,9 @@ class Cell:
     settings: dict[str, Any]
 
     def fit(self, logs: str) -> Fit:
-        """Return the fit from which it begins; a rival needs one for its environment alone."""
+        """Return the fit from which it begins; a rival, which needs one for its environment alone, has the first."""
         pool = self.where.pools[self.contender.pool]
-        seeds = [self.seed % pool.seeds]
+        seeds = [self.seed % pool.seeds if self.contender.kind in ("ours", "part") else 0]
         return seeded_fits(pool.run, self.env, self.where.policy, pool.fit, logs, seeds)[0]
 
     def command(self, logs: str, checkpoint: Path) -> list[str]:

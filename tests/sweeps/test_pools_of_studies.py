@@ -97,7 +97,7 @@ def test_every_fit_of_a_preset_that_grows_names_its_recipe(study):
         for fit in fits_of(study, env):
             assert fit.settings["data.recipe"] in ("random", "grown")
             steps = fit.settings.get("data.grown.steps")
-            assert fit.settings["data.recipe"] == "random" or steps == 10_000_000 or (study == "pretraining" and steps)
+            assert fit.settings["data.recipe"] == "random" or steps == 10_000_000 or (study in ("pretraining", "few_episodes") and steps)
 
 
 def test_a_study_begun_before_goes_on(tmp_path):

@@ -63,7 +63,8 @@ def finish(study: str, options: FewEpisodesOptions) -> tuple[FewGrid, list[RunRo
     nothing = UserError(f"no run of {path} is finished: leave --show out, so that they are made")
     if options.show and not rows:
         raise nothing
-    cells = [cell for cell in grid.cells() if run_key(cell) not in rows]
+    # Seed by seed, so that a study that takes days soon has a word on every task.
+    cells = sorted((cell for cell in grid.cells() if run_key(cell) not in rows), key=lambda cell: cell.seed)
     if not options.show:
         check_all([cell.fit(options.logs) for cell in cells], str(path))
         for number, cell in enumerate(cells, 1):

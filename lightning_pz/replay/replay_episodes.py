@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.episode_identity import environment_now
 from lightning_pz.envs.episodes import Ends, Observer, Step, TaskReturns, finite_rows, play_episodes
@@ -38,13 +36,13 @@ def replay_episodes(
     *,
     chunk: int | None = None,
     threads: int = 1,
-    progress: bool | None = None,
+    on_ended: Callable[[int], object] = lambda count: None,
 ) -> Ends:
     """Play the episodes again by which some policies came into a grown pool, and return how they ended.
 
-    `observe` is called with the rows of each chunk, in order, and gives the observers of its episodes, one per slot. Results
-    depend neither on the chunk nor on the threads. Every episode is compared with what the pool keeps of it: its length,
-    the states kept of it, and its returns on tasks of this package.
+    `observe` is called with the rows of each chunk, in order, and gives the observers of its episodes, one per slot;
+    `on_ended` with the number of episodes that have just ended. Results depend neither on the chunk nor on the threads. Every
+    episode is compared with what the pool keeps of it: its length, some of its states, its returns on tasks of this package.
 
     Raises:
         UserError: A random pool, whose policies were never played; an earlier pool that lacks what is needed; an environment
@@ -60,16 +58,15 @@ def replay_episodes(
     if chunk is None:
         chunk = max(1, min(_CHUNK_POLICIES, _CHUNK_FLOATS // pool.layout.num_params))
     ends = [Ends(np.empty(0, dtype=np.int64), np.empty(0, dtype=bool))]
-    with tqdm(total=len(rows), desc="replay", unit="episode", disable=tqdm_disable(progress)) as bar:
-        for first in range(0, len(rows), chunk):
-            own = rows[first : first + chunk]
-            seen, ledger = _KeptStates(pool.arrays["visited"][own]), TaskReturns(tasks, len(own), decisive=False)
-            act = BatchForward(pool.network, pool.params(own))
-            simulator = simulator or make_simulator(spec, min(chunk, len(rows)), threads)
-            observers: list[Observer] = [seen, ledger, *observe(own)]
-            end = play_episodes(act, simulator, seeds[first : first + chunk], horizon, observers, bar.update)
-            _check(pool, own, end, seen, dict(zip(names, ledger.totals, strict=True)))
-            ends.append(end)
+    for first in range(0, len(rows), chunk):
+        own = rows[first : first + chunk]
+        seen, ledger = _KeptStates(pool.arrays["visited"][own]), TaskReturns(tasks, len(own), decisive=False)
+        act = BatchForward(pool.network, pool.params(own))
+        simulator = simulator or make_simulator(spec, min(chunk, len(rows)), threads)
+        observers: list[Observer] = [seen, ledger, *observe(own)]
+        end = play_episodes(act, simulator, seeds[first : first + chunk], horizon, observers, on_ended)
+        _check(pool, own, end, seen, dict(zip(names, ledger.totals, strict=True)))
+        ends.append(end)
     return Ends(*(np.concatenate([getattr(end, name) for end in ends]) for name in ("lengths", "valid")))
 
 
@@ -79,7 +76,7 @@ def replayed_returns(
     tasks: Mapping[str, TaskFunction],
     *,
     threads: int = 1,
-    progress: bool | None = None,
+    on_ended: Callable[[int], object] = lambda count: None,
 ) -> Float[np.ndarray, "episodes tasks"]:
     """Return what policies' own episodes would have earned with any rewards, (N, T) undiscounted, exact.
 
@@ -91,7 +88,7 @@ def replayed_returns(
         parts.append(_AnyReturns(tasks, own))
         return parts[-1:]
 
-    replay_episodes(pool, rows, observe, threads=threads, progress=progress)
+    replay_episodes(pool, rows, observe, threads=threads, on_ended=on_ended)
     return np.concatenate([np.empty((0, len(tasks))), *[part.totals.T for part in parts]])
 
 

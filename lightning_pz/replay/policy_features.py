@@ -33,10 +33,7 @@ def policy_features(pool: Pool) -> Features:
     Outcomes; their products; the mean over a policy's kept states of bumps along every coordinate, and the same times the
     length of the episode where lengths differ; returns on the tasks that the pool knows.
     """
-    outcomes = _standardized(pool.arrays["outcomes"].astype(np.float64))
-    with one_blas_thread():  # sums do not depend on how many cores there are
-        _, axes = np.linalg.eigh(outcomes.T @ outcomes)
-        principal = outcomes @ axes[:, ::-1][:, :_PRODUCTS]
+    outcomes, principal = _standardized(pool.arrays["outcomes"].astype(np.float64)), principal_outcomes(pool, _PRODUCTS)
     first, second = np.triu_indices(principal.shape[1])
     states = pool.arrays["visited"].astype(np.float64)
     flat = _standardized(states.reshape(-1, states.shape[-1])).reshape(states.shape)
@@ -47,6 +44,14 @@ def policy_features(pool: Pool) -> Features:
         blocks.append(bumps * pool.arrays["lengths"][:, None])
     scaled = [_standardized(block) / np.sqrt(block.shape[1]) for block in blocks if block.shape[1]]
     return np.concatenate(scaled, axis=1).astype(np.float32)
+
+
+def principal_outcomes(pool: Pool, count: int) -> Float[np.ndarray, "policies principal"]:
+    """Return where policies lie along the principal axes of their standardized outcomes, at most `count`, the widest first."""
+    outcomes = _standardized(pool.arrays["outcomes"].astype(np.float64))
+    with one_blas_thread():  # sums do not depend on how many cores there are
+        _, axes = np.linalg.eigh(outcomes.T @ outcomes)
+        return outcomes @ axes[:, ::-1][:, :count]
 
 
 @dataclass(frozen=True)

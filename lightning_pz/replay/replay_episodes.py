@@ -49,10 +49,7 @@ def replay_episodes(
             that is gone or was changed; an episode that comes out otherwise than in the growth.
     """
     recipe, spec = growth_recipe(pool), EnvSpec.from_dict(environment_now(pool.meta["env"], pool.folder))
-    horizon = recipe.episode_steps(spec.horizon)
-    generations = recipe.generation_of(pool.arrays["indices"][rows])
-    seed_of_generation = {int(number): recipe.episode_seed(int(number)) for number in np.unique(generations)}
-    seeds = [seed_of_generation[int(number)] for number in generations]
+    horizon, seeds = recipe.episode_steps(spec.horizon), growth_seeds(pool, rows)
     names = [name for name in pool.meta["growth"]["tasks"] if name in task_names(spec.id)]
     tasks, simulator = find_tasks(spec.id, names), None
     if chunk is None:
@@ -90,6 +87,14 @@ def replayed_returns(
 
     replay_episodes(pool, rows, observe, threads=threads, on_ended=on_ended)
     return np.concatenate([np.empty((0, len(tasks))), *[part.totals.T for part in parts]])
+
+
+def growth_seeds(pool: Pool, rows: Rows) -> list[int]:
+    """Return the seeds of the episodes by which policies came into a grown pool."""
+    recipe = growth_recipe(pool)
+    generations = recipe.generation_of(pool.arrays["indices"][rows])
+    seed_of_generation = {int(number): recipe.episode_seed(int(number)) for number in np.unique(generations)}
+    return [seed_of_generation[int(number)] for number in generations]
 
 
 def growth_recipe(pool: Pool) -> GrownRecipe:

@@ -26,9 +26,8 @@ def ranking_figure(pool: Pool, ranking: Ranking) -> Figure:
     dots = _map(right, pool, ranking)
     figure.colorbar(dots, ax=right, label="return" if not ranking.replayed else "return, or its prediction")
     task = ranking.task.rpartition(":")[2]
-    figure.suptitle(
-        f"{task} on {pool.meta['env']['id']}: best return {ranking.returns[0]:.4g} of {len(pool):,} policies"
-    )
+    best = f"the best of {len(pool):,} policies earns {ranking.returns[0]:.4g}"
+    figure.suptitle(f"{task} on {pool.meta['env']['id']}: {best}")
     return figure
 
 
@@ -48,7 +47,7 @@ def _expected(axes: Axes, ranking: Ranking) -> None:
         axes.plot(ranking.expected[0], ranking.returns[0], "*", color=RED, markersize=12, label="best")
     axes.set(xlabel="return that the regression expected", ylabel="return in its growth episode, replayed")
     axes.set_title(f"{ranking.replayed:,} policies replayed, no environment step", fontsize=10)
-    legend(axes, loc="lower right")
+    legend(axes, loc="best")
 
 
 def _distribution(axes: Axes, ranking: Ranking) -> None:

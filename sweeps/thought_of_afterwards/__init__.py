@@ -1,1 +1,0 @@
-"""Study: the best of a pool at rewards that nobody thought of while it grew."""

@@ -40,7 +40,7 @@ STUDIES = {
         kinds.PretrainingOptions,
         "few_episodes.pretraining",
     ),
-    "afterthoughts": Study(
+    "afterthought": Study(
         "The best of a pool at rewards that no growth knew.",
         kinds.AfterthoughtOptions,
         "afterthoughts.afterthoughts_command",
@@ -61,7 +61,7 @@ keys of `fit`; --grid reads another file. Finished fits are never repeated, and 
 def main(arguments: list[str]) -> None:
     """Run a study on command-line arguments."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        lines = [f"  {name:<14}{study.what}" for name, study in STUDIES.items()]
+        lines = [f"  {name:<13}{study.what}" for name, study in STUDIES.items()]
         print("\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_EPILOG, 80)]))
         return
     name, rest = arguments[0], arguments[1:]

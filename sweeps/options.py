@@ -116,7 +116,7 @@ class FewEpisodesOptions(PretrainingOptions):
 
 @dataclass(frozen=True)
 class AfterthoughtOptions:
-    """Options of `afterthoughts`."""
+    """Options of `afterthought`."""
 
     pool: Sequence[str] = _option(list, "Folders of grown pools; required.")
     task: Sequence[str] = _option(

@@ -1,6 +1,6 @@
 """What a few replays choose from grown pools for tasks that nobody thought of, beside the best of all their policies.
 
-`python -m sweeps afterthoughts --pool logs/pools/NAME ...` leaves in `logs/sweeps/afterthoughts-...` `table.csv` and
+`python -m sweeps afterthought --pool logs/pools/NAME ...` leaves in `logs/sweeps/afterthought-...` `table.csv` and
 `table.md`: a row for each pool and task. Replaying all 20,000 policies of a HalfCheetah pool takes about four minutes of one
 core, once for a pool and its tasks; each choice takes a quarter of a minute.
 """

@@ -59,7 +59,7 @@ def test_the_command_leaves_its_tables(grown_car, tmp_path, capsys, monkeypatch)
     )
     monkeypatch.syspath_prepend(tmp_path)
     tasks, logs = ["stay_low:low", "left"], str(tmp_path / "logs")
-    words = ["afterthoughts", "--pool", str(grown_car.folder), "--task", *tasks, "--logs", logs]
+    words = ["afterthought", "--pool", str(grown_car.folder), "--task", *tasks, "--logs", logs]
     main(words)
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
     with (folder / "table.csv").open() as file:
@@ -85,4 +85,4 @@ def test_bad_input(grown_car, pool, tmp_path):
         (["--pool", str(pool.folder), "--task", "left"], "is a random pool"),
     ):
         with pytest.raises(UserError, match=sentence):
-            main(["afterthoughts", *words, "--logs", str(tmp_path)])
+            main(["afterthought", *words, "--logs", str(tmp_path)])

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -114,3 +116,18 @@ def test_bad_tasks_and_pools_are_refused(low, pool, grown_pools, tmp_path):
     assert not list((tmp_path / "rankings").glob("*.npz"))
     with pytest.raises(UserError, match="is a random pool"):
         find_ranking(pool, "keep_low:low", tmp_path / "rankings")
+
+
+def test_of_two_who_ask_at_once_one_replays(low, grown_pools, monkeypatch, tmp_path):
+    pool, made, original = grown_pools("Hopper-v5"), [], rank_pool
+
+    def slow(*arguments, **named):
+        made.append(1)
+        time.sleep(0.3)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(module, "rank_pool", slow)
+    with ThreadPoolExecutor(2) as both:
+        one, other = both.map(lambda _: find_ranking(pool, low, tmp_path / "rankings"), range(2))
+    np.testing.assert_array_equal(one.rows, other.rows)
+    assert len(made) == 1

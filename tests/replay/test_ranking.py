@@ -17,6 +17,7 @@ from lightning_pz.pool.store import read_pool
 from lightning_pz.replay import ranking as module
 from lightning_pz.replay.ranking import RankingSettings, find_ranking, rank_pool, ranking_identity
 from lightning_pz.replay.replay_episodes import replayed_returns
+from tests.replay.conftest import tampered
 
 FEW = RankingSettings(first=24, rounds=2, each=8)
 
@@ -131,3 +132,16 @@ def test_of_two_who_ask_at_once_one_replays(low, grown_pools, monkeypatch, tmp_p
         one, other = both.map(lambda _: find_ranking(pool, low, tmp_path / "rankings"), range(2))
     np.testing.assert_array_equal(one.rows, other.rows)
     assert len(made) == 1
+
+
+def test_a_pool_that_knows_no_task_is_ranked_too(grown_pools, tmp_path):
+    whole = grown_pools("Hopper-v5")
+
+    def forgets(meta):
+        meta["growth"]["tasks"] = []
+        meta["arrays"]["returns"]["shape"] = [len(whole), 0]
+
+    pool = tampered(whole, tmp_path / "pool", {"returns": np.empty((len(whole), 0))}, forgets)
+    found = find_ranking(pool, "jump", tmp_path / "rankings")
+    assert found.replayed == len(whole)
+    np.testing.assert_array_equal(found.rows, best_of_pool(whole, "jump", len(whole)))

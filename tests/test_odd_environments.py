@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lightning_pz import collect, compress, evaluate, finetune, fit, report
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.seeds import RETURN_SEEDS
+from lightning_pz.envs.episode_seeds import TEST_SEEDS
 from lightning_pz.envs.episodes import play_episodes, record_episodes
 from lightning_pz.envs.forward import BatchForward
 from lightning_pz.envs.rollout import rollout
@@ -22,7 +23,6 @@ from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import standard
 from lightning_pz.policy import Prior, draw_params
 from lightning_pz.policy.saved import SavedPolicy, load_policy
-from lightning_pz.search.objective import TEST_SEEDS
 from tests.conftest import network_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:odd")  # one environment warns at each step, as some do

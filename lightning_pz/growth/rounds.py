@@ -26,7 +26,6 @@ from lightning_pz.policy import PolicyNetwork, draw_params
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateSample
 from lightning_pz.search.algorithm_settings import CmaesSettings, PgpeSettings
-from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.cmaes import Cmaes
 from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.optimizers.protocol import Optimizer
@@ -181,8 +180,7 @@ class Grower:
         round_number: int,
     ) -> tuple[Archive, int]:
         """Play one episode with each policy, (n, P); return those that stayed finite, and the steps taken."""
-        own = seed_of(self.recipe.seed, 4)
-        seed = episode_seeds(own, generation, 1)[0]
+        own, seed = self.recipe.own_seed, self.recipe.episode_seed(generation)
         parts, steps = [], 0
         for first in range(0, len(params), _CHUNK):
             chunk = params[first : first + _CHUNK]

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from lightning_pz.common.checks import at_least, check_choices, positive, seeds
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.episode_seeds import episode_seeds, seed_of
 from lightning_pz.policy import Prior
 from lightning_pz.pool.states import StateCounts
 
@@ -111,6 +112,15 @@ class GrownRecipe:
     def generation_of(self, numbers: Int[np.ndarray, " policies"]) -> Int[np.ndarray, " policies"]:
         """Return the generation in which each policy was played, by its number in the growth; the first are 0."""
         return np.maximum(0, 1 + (numbers - self.first) // (self.directions * self.population))
+
+    @property
+    def own_seed(self) -> int:
+        """Seed from which those of the growth's episodes follow."""
+        return seed_of(self.seed, 4)
+
+    def episode_seed(self, generation: int) -> int:
+        """Return the seed of the one episode that each policy of a generation plays, by which it can be played again."""
+        return episode_seeds(self.own_seed, generation, 1)[0]
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides the result, as plain data."""

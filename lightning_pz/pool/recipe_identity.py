@@ -56,8 +56,13 @@ def common_meta(
         **kept,
         "observation_mean": sample.mean.tolist(),
         "observation_std": sample.std.tolist(),
-        "versions": {m.__name__: m.__version__ for m in (np, torch, gymnasium, mujoco)},
+        "versions": library_versions(),
     }
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide every number of a pool, as `pool.json` keeps them."""
+    return {m.__name__: m.__version__ for m in (np, torch, gymnasium, mujoco)}
 
 
 def pool_folder(

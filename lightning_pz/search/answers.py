@@ -12,8 +12,9 @@ import numpy as np
 from lightning_pz.common.files import write_text
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import mean_interval
+from lightning_pz.envs.episode_seeds import TEST_SEEDS
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.objective import TEST_SEEDS, Objective
+from lightning_pz.search.objective import Objective
 
 ANSWER_COLUMNS = ("episodes", "env_steps", "return", "return_low", "return_high")
 """Columns of answers.csv; the interval is that of `mean_interval` over episodes."""

@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.envs.episode_seeds import episode_seeds, seed_of
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import BoSettings
 from lightning_pz.search.gaussian_process import GaussianProcess, Policies, condition, knowledge_gradient
 from lightning_pz.search.generation import Generation
-from lightning_pz.search.objective import Objective, episode_seeds, seed_of
+from lightning_pz.search.objective import Objective
 from lightning_pz.search.spaces import SearchSpace
 
 GIVEN, ANCHORED, DECODED = range(3)

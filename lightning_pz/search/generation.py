@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.envs.episode_seeds import episode_seeds
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.objective import Objective, PolicyReturns, episode_seeds
+from lightning_pz.search.objective import Objective, PolicyReturns
 from lightning_pz.search.spaces import SearchSpace
 
 

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lightning_pz.envs.episode_seeds import episode_seeds, seed_of
 from lightning_pz.envs.episodes import Episodes
 from lightning_pz.envs.forward import BatchForward, noisy
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.generation import Generation, SearchFromStarts
-from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.clipup_adam import Adam, adam, adam_step
 from lightning_pz.search.optimizers.protocol import Vectors
 from lightning_pz.search.spaces import Decode, SearchSpace

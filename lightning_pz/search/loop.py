@@ -18,11 +18,12 @@ from lightning_pz.common.files import write_text
 from lightning_pz.common.processes import ignore_interrupts
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import mean_interval
+from lightning_pz.envs.episode_seeds import EVALUATION_SEEDS, TEST_SEEDS
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.answers import Answer, due_answers, write_answers
 from lightning_pz.search.generation import Generation, Search
-from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
+from lightning_pz.search.objective import Objective
 from lightning_pz.search.settings import SearchSettings
 
 BARREN = 10

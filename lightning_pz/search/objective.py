@@ -21,10 +21,6 @@ from lightning_pz.policy.saved import SavedPolicy
 
 _CHUNK_POLICIES, _CHUNK_EPISODES = 256, 2048
 
-TRAINING_SEEDS = 1 << 31  # Episode seeds from here on are for searching; evaluation and test seeds lie below
-EVALUATION_SEEDS, TEST_SEEDS = 10_000_000, 20_000_000
-"""First of the episode seeds that choose the incumbent, and of those that measure it; the same for every run."""
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -89,14 +85,3 @@ class Objective:
         if self._simulator is None or self._simulator.size < count:
             self._simulator = make_simulator(self.problem.spec, count, self.threads)
         return self._simulator
-
-
-def episode_seeds(seed: int, generation: int, count: int) -> list[int]:
-    """Return fresh episode seeds for a generation of a run, which its members share, since ranks compare them."""
-    words = np.random.SeedSequence([seed, generation]).generate_state(count, np.uint32)
-    return [TRAINING_SEEDS + int(word) % TRAINING_SEEDS for word in words]
-
-
-def seed_of(seed: int, purpose: int) -> int:
-    """Return the seed of one of a run's random sources, each of which has its own."""
-    return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)[0] >> 1)

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.envs.episode_seeds import episode_seeds, seed_of
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.generation import Generation, SearchFromStarts
-from lightning_pz.search.objective import episode_seeds, seed_of
 from lightning_pz.search.optimizers.clipup_adam import Adam, ClipUp
 from lightning_pz.search.optimizers.cmaes import CmaesState
 from lightning_pz.search.optimizers.pgpe import PgpeState

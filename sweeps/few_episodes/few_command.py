@@ -113,11 +113,12 @@ def _still(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str
     """Return what the policy earns that does nothing, on the test episodes of an answer, by environment and task."""
     import torch
 
+    from lightning_pz.envs.episode_seeds import TEST_SEEDS
     from lightning_pz.envs.specs import env_spec
     from lightning_pz.envs.tasks import find_task
     from lightning_pz.policy import Layout, PolicyNetwork
     from lightning_pz.policy.saved import SavedPolicy
-    from lightning_pz.search.objective import TEST_SEEDS, Objective, Problem
+    from lightning_pz.search.objective import Objective, Problem
 
     found = {}
     for env, task in sorted(places):

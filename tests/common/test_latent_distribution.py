@@ -13,11 +13,11 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.latent_distribution import BANDWIDTH, ENCODINGS, LatentDistribution
 from lightning_pz.comparison.search_runs import read_search
+from lightning_pz.envs.episode_seeds import seed_of
 from lightning_pz.evaluation.groups import choose_latents, find_pool
 from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.search.algorithm_settings import RandomLatentSettings
-from lightning_pz.search.objective import seed_of
 from lightning_pz.search.optimizers.random_latent import RandomLatent
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import latent_space

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from lightning_pz.common.statistics import mean_interval
+from lightning_pz.envs.episode_seeds import TEST_SEEDS
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation.fresh import FRESH_SEED, best_of, fresh_seeds
 from lightning_pz.evaluation.groups import EvaluateConfig, read_returns
 from lightning_pz.policy.saved import load_policy
-from lightning_pz.search.objective import TEST_SEEDS
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from lightning_pz import collect, evaluate, finetune, fit
 from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.episode_seeds import episode_seeds
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir
 from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.policy import act_each, act_shared
@@ -21,7 +22,6 @@ from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.store import read_pool
 from lightning_pz.search.bayesian import ANCHORED
-from lightning_pz.search.objective import episode_seeds
 from lightning_pz.search.settings import BoSettings, SearchSettings
 
 STATES = "{probe: 16, train: 24, val: 12, test: 12}"

@@ -22,6 +22,7 @@ from lightning_pz import finetune
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import safe_name
+from lightning_pz.envs.episode_seeds import TEST_SEEDS
 from lightning_pz.envs.presets import conf_dir
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.specs import EnvSpec
@@ -29,7 +30,6 @@ from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.jobs import finetune as finetuning
 from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy.saved import load_policy
-from lightning_pz.search.objective import TEST_SEEDS
 from lightning_pz.search.settings import ALGORITHMS, BASELINES, SearchSettings
 
 TINY = [

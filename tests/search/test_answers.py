@@ -8,11 +8,12 @@ import pytest
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.run_folder import RunFolder
+from lightning_pz.envs.episode_seeds import TEST_SEEDS
 from lightning_pz.search.algorithm_settings import BaselineSettings, CmaesSettings, PgpeSettings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.answers import due_answers
 from lightning_pz.search.loop import search_until_done
-from lightning_pz.search.objective import TEST_SEEDS, Objective
+from lightning_pz.search.objective import Objective
 from lightning_pz.search.settings import SearchSettings
 
 

@@ -14,13 +14,14 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import mean_interval
+from lightning_pz.envs.episode_seeds import EVALUATION_SEEDS, TEST_SEEDS
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings, PgpeSettings, RandomLatentSettings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.generation import Generation
 from lightning_pz.search.loop import BARREN, COLUMNS, check_budget, search_until_done, summarize
-from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, Objective
+from lightning_pz.search.objective import Objective
 from lightning_pz.search.settings import SearchSettings
 
 RESUMABLE = ("pgpe", "cmaes", "random_latent", "gradient", "parameter_pgpe", "bo")

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from lightning_pz.common.latent_distribution import LatentDistribution
+from lightning_pz.envs.episode_seeds import EVALUATION_SEEDS, TEST_SEEDS, episode_seeds, seed_of
 from lightning_pz.envs.episodes import record_episodes
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.policy import Layout, Prior
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.objective import EVALUATION_SEEDS, TEST_SEEDS, episode_seeds, seed_of
 from lightning_pz.search.spaces import latent_space, parameter_space
 
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.episode_seeds import TEST_SEEDS
 from lightning_pz.envs.presets import conf_dir
-from lightning_pz.search.objective import TEST_SEEDS
 from sweeps.__main__ import main
 from sweeps.few_episodes import few_command, few_page, few_tables
 from sweeps.few_episodes import run_key as run_key_module

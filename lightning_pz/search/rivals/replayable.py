@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.search.objective import episode_seeds
+from lightning_pz.envs.episode_seeds import episode_seeds
 
 
 class ReplayableEpisodes(gymnasium.Wrapper):

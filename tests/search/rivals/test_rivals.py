@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.episode_seeds import TRAINING_SEEDS
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.policy.saved import load_policy
-from lightning_pz.search.objective import TRAINING_SEEDS, Objective, Problem
+from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.rivals.hyperparameters import default_hyperparameters, zoo_hyperparameters
 from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.rivals.zoo import zoo_entry

@@ -1,0 +1,41 @@
+"""Tiny grown pools: of Mountain Car, of a MuJoCo environment, and of one that Gymnasium itself simulates."""
+
+import pytest
+
+from lightning_pz.envs.specs import env_spec
+from lightning_pz.growth import loop as loop_module
+from lightning_pz.policy import Layout
+from lightning_pz.pool.grown_recipe import GrownRecipe
+from lightning_pz.pool.states import StateCounts
+
+STATES = StateCounts(probe=16, train=24, val=12, test=12, episodes=4)
+GROWTHS = {
+    "MountainCarContinuous-v0": {"steps": 8_000, "horizon": 40, "latent_rounds": 1},
+    "Hopper-v5": {"steps": 8_000, "horizon": 40, "outcome": "mean_spread"},
+    "odd_environments:EndsByState-v0": {"steps": 8_000, "horizon": 45},
+    "odd_environments:NanRewardSometimes-v0": {"steps": 8_000, "horizon": 48},
+}
+COMMON = {
+    "first": 40, "size": 80, "directions": 4, "population": 4, "generations": 3, "latent_dim": 2, "latent_steps": 30,
+    "own_states": 3, "neighbors": 5, "threads": 1, "states": STATES,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def grown_pools(tmp_path_factory):
+    """Return a function from an id to its pool, which is grown when it is first asked for."""
+    folder, made = tmp_path_factory.mktemp("replay"), {}
+
+    def pool_of(env_id):
+        if env_id not in made:
+            spec = env_spec(env_id, 50)  # short episodes, for the state sample plays them too
+            shape = Layout(spec.observation_size, (8,), spec.action_size)
+            recipe = GrownRecipe(**COMMON, **GROWTHS[env_id])
+            with pytest.MonkeyPatch.context() as patch:
+                # Figures take most of the time of a tiny growth.
+                for name in ("log_round", "write_figures"):
+                    patch.setattr(loop_module.report, name, lambda *_: None)
+                made[env_id] = loop_module.grow(folder / str(len(made)), spec, shape, recipe, progress=False)
+        return made[env_id]
+
+    return pool_of

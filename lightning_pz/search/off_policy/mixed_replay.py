@@ -10,6 +10,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from torch import Tensor
 
 from lightning_pz.policy import PolicyNetwork
+from lightning_pz.replay.transitions import Transitions
 
 
 class Batch(NamedTuple):
@@ -22,16 +23,6 @@ class Batch(NamedTuple):
     continues: Float[Tensor, " batch"]  # 1, or 0 where the environment ended the episode; a horizon is no such end
 
 
-class OldTransitions(NamedTuple):
-    """Transitions of episodes that a pool's growth played, relabeled with a task; raw, in the environment's units."""
-
-    observations: Float[Tensor, "steps observation"]
-    actions: Float[Tensor, "steps action"]
-    following: Float[Tensor, "steps observation"]
-    rewards: Float[Tensor, " steps"]
-    terminated: Float[Tensor, " steps"]  # 1 where the environment ended the episode
-
-
 class MixedReplay(ReplayBuffer):
     """Stable-Baselines3's buffer for what is new, beside what is old, which stays and is not saved with it.
 
@@ -42,7 +33,7 @@ class MixedReplay(ReplayBuffer):
     """
 
     def __init__(
-        self, *args: Any, network: PolicyNetwork, old: OldTransitions | None, share: float, enough: int, **more: Any
+        self, *args: Any, network: PolicyNetwork, old: Transitions | None, share: float, enough: int, **more: Any
     ) -> None:
         super().__init__(*args, **more)
         self.network, self.share, self.enough = network, share, enough
@@ -68,9 +59,13 @@ class MixedReplay(ReplayBuffer):
             parts.append(Batch(states, actions.float(), following, rewards.float(), 1 - dones * (1 - timeouts)))
         return parts[0] if len(parts) == 1 else Batch(*(torch.cat(both) for both in zip(*parts, strict=True)))
 
-    def _rows(self, old: OldTransitions) -> Float[Tensor, "steps numbers"]:
+    def _rows(self, old: Transitions) -> Float[Tensor, "steps numbers"]:
         """Return each transition as one row, so that a batch is one gather."""
         network = self.network
-        scaled = 2 * (old.actions - network.action_low) / (network.action_high - network.action_low) - 1
-        states, following = network.standardize(old.observations), network.standardize(old.following)
-        return torch.cat([states, scaled, following, old.rewards[:, None], 1 - old.terminated[:, None]], dim=1).float()
+        actions = torch.from_numpy(old.actions)
+        scaled = 2 * (actions - network.action_low) / (network.action_high - network.action_low) - 1
+        before, after = (
+            network.standardize(torch.from_numpy(part)) for part in (old.observations, old.next_observations)
+        )
+        rewards, continues = torch.from_numpy(old.rewards), torch.from_numpy(~old.terminated)
+        return torch.cat([before, scaled, after, rewards[:, None].float(), continues[:, None].float()], dim=1)

@@ -1,0 +1,206 @@
+"""An off-policy search: starts, old data, and then whole episodes, by which the answer is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.search.generation import Generation
+from lightning_pz.search.objective import Problem
+from lightning_pz.search.off_policy.actor import ActorStart
+from lightning_pz.search.off_policy.judge import Spread, judge
+from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
+from lightning_pz.search.settings import check_algorithm_package
+
+_UPDATES = 500  # of a generation on old data
+
+
+@dataclass
+class Book:
+    """What an off-policy search knows beside its learner; plain data and tensors."""
+
+    start: int = 0  # Which start the actor began at
+    tried: list[float] = field(default_factory=list)  # Return of each start that was tried
+    critic_updates: int = 0  # Of the critics alone, on old data
+    joint_updates: int = 0  # On old data
+    params: Tensor | None = None  # Weights of the incumbent; None before its first episode
+    returns: list[float] = field(default_factory=list)  # Of the incumbent's episodes without noise
+    played: int = 0  # Steps of those
+    asks: bool = True  # Whether the next episode is a candidate's; else one with noise
+    first: float | None = None  # Return of the candidate's first episode
+    confirming: list[float] = field(default_factory=list)  # Those of its others
+    confirmed: int = 0  # Steps of those
+    owed: int = 0  # Steps whose updates are due once no candidate is being confirmed
+    spread: Spread = field(default_factory=Spread)  # Of the episodes of one policy
+
+
+@dataclass
+class OffPolicyState:
+    """A learner and the search's book, which change in place."""
+
+    learner: OffPolicyLearner
+    book: Book
+
+
+class OffPolicySearch:
+    """TD3, SAC or TQC with a decoded actor behind `lightning_pz.search.generation.Search`.
+
+    A generation is one episode, or some updates on old data, which take no step. First each start is tried, if there are
+    several; the best is the incumbent and plays as many episodes as are a horizon's worth of steps. Then critics learn from
+    old data, and after them the actor too. From then on a candidate, the actor as it is, plays an episode without
+    noise, and more if `judge` wants them; then comes an episode with noise, and the next candidate. Updates follow each
+    episode, but wait while a candidate is being confirmed.
+
+    With a `share` of 1 nothing is played after the starts, and the answer is what the old data make of the best.
+    """
+
+    is_pure: ClassVar[bool] = False
+    state_types: ClassVar[tuple[type, ...]] = (Spread,)
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        starts: Callable[[], Sequence[ActorStart]],
+        old: Callable[[], Any] | None,
+        problem: Problem,
+        *,
+        seed: int,
+        budget: int,
+        tries: int,
+    ) -> None:
+        check_algorithm_package(recipe.algorithm)
+        self.recipe, self.problem, self.seed, self.budget, self.tries = recipe, problem, seed, budget, tries
+        self._starts, self._old = starts, old
+        self._made: list[ActorStart] | None = None
+
+    @property
+    def starts(self) -> list[ActorStart]:
+        """Where the actor may begin, the most promising first."""
+        if self._made is None:
+            self._made = list(self._starts())
+        return self._made
+
+    def begin(self) -> OffPolicyState:
+        old = None if self._old is None else self._old()
+        learner = OffPolicyLearner(self.recipe, self.starts[0], old, self.problem, self.seed, self.budget)
+        return OffPolicyState(learner, Book(params=None if self.tries else learner.params()))
+
+    @property
+    def least_budget(self) -> int:
+        return (self.tries + (self.recipe.share < 1)) * self.problem.spec.horizon
+
+    def cost(self, state: OffPolicyState) -> int:
+        book, horizon = state.book, self.problem.spec.horizon
+        if self._tries_next(book) or self._plays_start_next(book):
+            return horizon
+        if self._learns_from_old_next(book):
+            return 0
+        return horizon if self.recipe.share < 1 else self.budget + 1  # the end
+
+    def step(self, state: OffPolicyState) -> tuple[OffPolicyState, Generation]:
+        learner, book = state.learner, state.book
+        steps, ended = learner.steps, learner.ended
+        if self._tries_next(book):
+            self._try(learner, book)
+        elif self._plays_start_next(book):
+            self._play_start(learner, book)
+        elif self._learns_from_old_next(book):
+            self._learn_from_old(learner, book)
+        elif book.asks:
+            self._play_candidate(learner, book)
+        else:
+            book.owed += learner.play(explores=True)[0]
+            book.asks = True
+            self._pay(learner, book)
+        taken = learner.ended - ended
+        returns = learner.returns[-1:] if taken else np.empty(0)
+        return state, Generation(learner.steps - steps, returns, float("nan"), taken)
+
+    def incumbent(self, state: OffPolicyState) -> SavedPolicy:
+        """Return the best policy by own episodes, at first the start; where none are played, what the old data made of it."""
+        if state.book.params is None or self.recipe.share == 1:
+            return state.learner.policy()
+        return SavedPolicy.of(self.problem.network, state.book.params)
+
+    def pack(self, state: OffPolicyState) -> dict[str, Any]:
+        return {"learner": state.learner.pack(), "book": vars(state.book)}
+
+    def unpack(self, packed: dict[str, Any]) -> OffPolicyState:
+        state = self.begin()
+        state.learner.unpack(packed["learner"])
+        state.book = Book(**packed["book"])
+        return state
+
+    def _tries_next(self, book: Book) -> bool:
+        return len(book.tried) < self.tries
+
+    def _plays_start_next(self, book: Book) -> bool:
+        return self.recipe.share < 1 and book.played < self.problem.spec.horizon
+
+    def _learns_from_old_next(self, book: Book) -> bool:
+        s = self.recipe.settings
+        is_due = book.critic_updates < s.critic_updates or book.joint_updates < s.joint_updates
+        return self._old is not None and is_due
+
+    def _try(self, learner: OffPolicyLearner, book: Book) -> None:
+        learner.begin_at(self.starts[len(book.tried)])
+        steps, value = learner.play(explores=False)
+        book.tried.append(value)
+        book.owed += steps
+        if not self._tries_next(book):
+            learner.begin_at(self.starts[int(np.argmax(book.tried))])
+            book.params = learner.params()
+
+    def _play_start(self, learner: OffPolicyLearner, book: Book) -> None:
+        steps, value = learner.play(explores=False)
+        book.returns.append(value)
+        book.played += steps
+        book.owed += steps
+        if not self._plays_start_next(book):
+            book.spread = book.spread.add(book.returns)
+            if self._old is None:
+                self._pay(learner, book)
+
+    def _learn_from_old(self, learner: OffPolicyLearner, book: Book) -> None:
+        s = self.recipe.settings
+        if (left := s.critic_updates - book.critic_updates) > 0:
+            learner.update(min(left, _UPDATES), critics_only=True)
+            book.critic_updates += min(left, _UPDATES)
+            return
+        count = min(s.joint_updates - book.joint_updates, _UPDATES)
+        self._update(learner, book, count)
+        book.joint_updates += count
+
+    def _play_candidate(self, learner: OffPolicyLearner, book: Book) -> None:
+        steps, value = learner.play(explores=False)
+        book.owed += steps
+        if book.first is None:
+            book.first = value
+        else:
+            book.confirming.append(value)
+            book.confirmed += steps
+        is_enough = book.confirmed >= self.problem.spec.horizon
+        verdict = judge(book.returns, book.first, book.confirming, is_enough, book.spread.deviation)
+        if verdict == "play":
+            return
+        book.spread = book.spread.add([book.first, *book.confirming])
+        if verdict == "adopt":
+            book.params, book.returns = learner.params(), book.confirming
+        book.first, book.confirming, book.confirmed, book.asks = None, [], 0, False
+        self._pay(learner, book)
+
+    def _pay(self, learner: OffPolicyLearner, book: Book) -> None:
+        """Do the updates of the steps that were taken."""
+        count, book.owed = book.owed * self.recipe.settings.updates_per_step, 0
+        # Without old data the critics learn first, too.
+        rests = self._old is None and learner.steps < self.recipe.settings.enough
+        self._update(learner, book, count, rests=rests)
+
+    def _update(self, learner: OffPolicyLearner, book: Book, count: int, *, rests: bool = False) -> None:
+        learner.model.tie, learner.model.tied_to = self.recipe.settings.tie, book.params
+        learner.update(count, critics_only=rests)

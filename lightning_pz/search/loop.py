@@ -24,7 +24,7 @@ from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.answers import Answer, due_answers, write_answers
 from lightning_pz.search.generation import Generation, Search
 from lightning_pz.search.objective import Objective
-from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.settings import AnswersBy, SearchSettings
 
 BARREN = 10
 """Generations in a row without an episode that stays finite, after which a search ends, since it has nothing to follow."""
@@ -49,7 +49,11 @@ class Progress:
     best_return: float = -math.inf  # Highest evaluation return, minus infinity before the first
     best: SavedPolicy | None = None  # The incumbent it belongs to
     rows: list[list[float]] = field(default_factory=list)  # The curve, in the order of `COLUMNS`
-    answers: list[Answer] = field(default_factory=list)  # At the episode counts of `answers_at` so far
+    answers: list[Answer] = field(default_factory=list)  # At the counts of `answers_at` so far
+
+    def counted(self, by: AnswersBy) -> int:
+        """Return the episodes or environment steps so far."""
+        return self.episodes if by == "episodes" else self.env_steps
 
     @property
     def is_barren(self) -> bool:
@@ -88,7 +92,7 @@ def search_until_done(
     state = folder.load_state([*types, *former])
     progress = Progress(**state | {"search": search.unpack(state["search"])}) if state else Progress(search.begin())
     start, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
-    every = settings.evaluate_every or 1
+    every, by = settings.evaluate_every or 1, settings.answers_by
     seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))
     on_steps(progress.env_steps)
     # Rows after the purge step belong to generations that the resumed run will take again.
@@ -96,12 +100,12 @@ def search_until_done(
         try:
             while _has_next(progress, search, settings):
                 # A pure search can be asked afterwards, which spares it most of the times.
-                may_ask = max(settings.answers_at, default=-1) >= progress.episodes and not search.is_pure
+                may_ask = max(settings.answers_at, default=-1) >= progress.counted(by) and not search.is_pure
                 before = search.incumbent(progress.search) if may_ask else None
                 begun = time.process_time()
                 inner, generation = search.step(progress.search)
-                episodes = progress.episodes + generation.episodes
-                due = due_answers(settings.answers_at, progress.episodes, episodes)
+                taken = generation.episodes if by == "episodes" else generation.steps
+                due = due_answers(settings.answers_at, progress.counted(by), progress.counted(by) + taken)
                 if due and before is None:
                     before = search.incumbent(progress.search)
                 following = replace(
@@ -109,7 +113,7 @@ def search_until_done(
                     search=inner,
                     cpu_seconds=progress.cpu_seconds + time.process_time() - begun,
                     env_steps=progress.env_steps + generation.steps,
-                    episodes=episodes,
+                    episodes=progress.episodes + generation.episodes,
                     answers=progress.answers + [Answer(count, progress.env_steps, before) for count in due if before],
                     invalid=progress.invalid + int((~np.isfinite(generation.returns)).sum()),
                     barren=progress.barren + 1 if generation.is_lost else 0,
@@ -136,10 +140,10 @@ def search_until_done(
             raise
     _save(folder, progress, search)
     if settings.answers_at:
-        policy, last = search.incumbent(progress.search), progress.episodes
+        policy, last = search.incumbent(progress.search), progress.counted(by)
         ends = [Answer(count, progress.env_steps, policy) for count in settings.answers_at if count == last]
         ends.append(Answer(last, progress.env_steps, policy))
-        write_answers(folder, [*progress.answers, *ends], objective, settings.answer_episodes)
+        write_answers(folder, [*progress.answers, *ends], objective, settings.answer_episodes, by)
     return progress
 
 

@@ -87,11 +87,12 @@ def row_of_run(folder: Path, key: str, env: str, task: str, contender: str, seed
     """Read the answers that a finished run measured."""
     with (folder / "answers.csv").open(newline="") as file:
         *answers, last = list(csv.DictReader(file))
-    found = {int(row["episodes"]): float(row["return"]) for row in answers}
-    end = int(last["episodes"]), int(last["env_steps"]), float(last["return"])
-    # Runs of earlier versions did not measure it.
-    cpu_seconds = json.loads((folder / "summary.json").read_text()).get("cpu_seconds")
-    return RunRow(key, env, task, contender, seed, *end, found, cpu_seconds)
+    summary = json.loads((folder / "summary.json").read_text())
+    by = next(name for name in ("episodes", "steps") if name in last)
+    found = {int(row[by]): float(row["return"]) for row in answers}
+    # Runs of earlier versions did not keep all that is asked for here.
+    end = int(summary.get("episodes", last[by])), int(last["env_steps"]), float(last["return"])
+    return RunRow(key, env, task, contender, seed, *end, found, summary.get("cpu_seconds"))
 
 
 def longest(rows: Sequence[RunRow]) -> list[RunRow]:

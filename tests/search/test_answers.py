@@ -51,37 +51,42 @@ def run(settings, problem, latents, weights, path, stop_after=None):
 
 
 @pytest.mark.parametrize(
-    "algorithm",
+    ("algorithm", "by"),
     [
-        "pgpe",
-        "cmaes",
-        "gradient",
-        "parameter_pgpe",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("sac", "ppo")),
+        ("pgpe", "episodes"),
+        ("cmaes", "episodes"),
+        ("gradient", "episodes"),
+        ("parameter_pgpe", "episodes"),
+        ("pgpe", "steps"),
+        *(pytest.param(name, by, marks=pytest.mark.slow) for name in ("sac", "ppo") for by in ("episodes", "steps")),
     ],
 )
 def test_answers_are_the_incumbents_before_those_episodes_and_resumed_equals_straight(
-    algorithm, short_problem, latents, weights, tmp_path
+    algorithm, by, short_problem, latents, weights, tmp_path
 ):
     more = {"budget": 2_500 if algorithm == "ppo" else 250} if algorithm in ("ppo", "sac") else {}
     if algorithm == "gradient":
         more |= {"starts": 4}
+    if by == "steps":
+        more |= {"answers_by": "steps", "answers_at": [0, 100, 140, 2048, 100_000]}
     settings = settings_of(algorithm, **more)
     search, progress = run(settings, short_problem, latents, weights, tmp_path / "straight")
     rows = rows_of(tmp_path / "straight")
-    assert [row["episodes"] for row in rows][:-1] == [n for n in settings.answers_at if n <= progress.episodes]
-    assert rows[-1]["episodes"] == progress.episodes and rows[-1]["env_steps"] == progress.env_steps
+    assert [row[by] for row in rows][:-1] == [n for n in settings.answers_at if n <= progress.counted(by)]
+    assert rows[-1][by] == progress.counted(by) and rows[-1]["env_steps"] == progress.env_steps
+    if algorithm in ("ppo", "sac") and by == "steps":  # one that takes a step at a time stops at the very step
+        assert rows[2]["env_steps"] == (0 if algorithm == "ppo" else 140)
 
     # By hand: the incumbent of the last state with at most so many episodes, on episodes that chose nothing.
-    state, episodes, steps, held = search.begin(), 0, 0, {}
+    state, taken, steps, held = search.begin(), 0, 0, {}
     while steps < progress.env_steps:
-        before, taken = search.incumbent(state), episodes
+        before, begun = search.incumbent(state), taken
         state, generation = search.step(state)
-        episodes, steps = episodes + generation.episodes, steps + generation.steps
-        held |= {n: before for n in settings.answers_at if taken <= n < episodes}
+        taken, steps = taken + getattr(generation, by), steps + generation.steps
+        held |= {n: before for n in settings.answers_at if begun <= n < taken}
     objective = Objective(short_problem)
     for row in rows[:-1]:
-        policy = held.get(int(row["episodes"])) or search.incumbent(state)
+        policy = held.get(int(row[by])) or search.incumbent(state)
         each = objective.measure(policy, list(range(TEST_SEEDS, TEST_SEEDS + 4))).each[0]
         assert row["return"] == pytest.approx(each.mean()) and row["return_low"] <= row["return"] <= row["return_high"]
 
@@ -115,5 +120,5 @@ def test_settings_that_cannot_be(more, sentence):
 
 def test_an_identity_without_answers_is_the_one_of_before():
     before = SearchSettings().identity()
-    assert not {"episodes", "answers_at", "answer_episodes", "hyperparameters"} & before.keys()
+    assert not {"episodes", "answers_at", "answers_by", "answer_episodes", "hyperparameters"} & before.keys()
     assert SearchSettings(answers_at=[1]).identity()["answer_episodes"] == 50

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -24,8 +24,7 @@ _UPDATES = 500  # of a generation on old data
 class Book:
     """What an off-policy search knows beside its learner; plain data and tensors."""
 
-    start: int = 0  # Which start the actor began at
-    tried: list[float] = field(default_factory=list)  # Return of each start that was tried
+    tried: list[float] = field(default_factory=list)  # Return of each episode of the starts that were tried
     critic_updates: int = 0  # Of the critics alone, on old data
     joint_updates: int = 0  # On old data
     params: Tensor | None = None  # Weights of the incumbent; None before its first episode
@@ -72,9 +71,11 @@ class OffPolicySearch:
         seed: int,
         budget: int,
         tries: int,
+        each: int = 1,
     ) -> None:
         check_algorithm_package(recipe.algorithm)
-        self.recipe, self.problem, self.seed, self.budget, self.tries = recipe, problem, seed, budget, tries
+        self.recipe, self.problem, self.seed, self.budget = recipe, problem, seed, budget
+        self.tries, self.each = tries, each  # Episodes of all starts together, and of each
         self._starts, self._old = starts, old
         self._made: list[ActorStart] | None = None
 
@@ -148,12 +149,13 @@ class OffPolicySearch:
         return self._old is not None and is_due
 
     def _try(self, learner: OffPolicyLearner, book: Book) -> None:
-        learner.begin_at(self.starts[len(book.tried)])
+        learner.begin_at(self.starts[len(book.tried) // self.each])
         steps, value = learner.play(explores=False)
         book.tried.append(value)
         book.owed += steps
         if not self._tries_next(book):
-            learner.begin_at(self.starts[int(np.argmax(book.tried))])
+            means = np.reshape(book.tried, (-1, self.each)).mean(1)
+            learner.begin_at(self.starts[int(means.argmax())])
             book.params = learner.params()
 
     def _play_start(self, learner: OffPolicyLearner, book: Book) -> None:

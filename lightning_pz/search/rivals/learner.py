@@ -77,10 +77,11 @@ class Learner:
         """Returns of the last 100 episodes, with the noise of exploration, float64."""
         return np.array([episode["r"] for episode in self.model.ep_info_buffer or []], dtype=np.float64)
 
-    def learn(self, chunk: int, stops: Sequence[int] = ()) -> None:
+    def learn(self, chunk: int, stops: Sequence[int] = (), step_stops: Sequence[int] = ()) -> None:
         """Learn until an episode ends after at least `chunk` steps, or as one of the `stops`, or the budget is spent.
 
-        A learner can be cut only between two rollouts, so it ends with the rollout in which the episode does.
+        A learner can be cut only between two rollouts, so it ends with the rollout in which the episode does. It also ends
+        where another rollout would, or did, go beyond one of the `step_stops`.
 
         Raises:
             UserError: Numbers too large for its networks, or what the environment raises.
@@ -93,6 +94,7 @@ class Learner:
                 ended = self.ended
                 self._learn_a_rollout()
                 is_stop = any(ended < stop <= self.ended for stop in stops)
+                is_stop |= any(begun < stop < self.steps + self.least_steps for stop in step_stops)
                 if is_stop or (self.steps - begun >= chunk and self.ended > ended):
                     return
 

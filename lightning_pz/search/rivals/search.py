@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from lightning_pz.policy.saved import SavedPolicy
@@ -22,8 +23,9 @@ class BaselineState(NamedTuple):
 class BaselineSearch:
     """A learner of Stable-Baselines3 behind `lightning_pz.search.generation.Search`.
 
-    A generation lasts until an episode ends after at least `chunk` environment steps, or is one of the `stops`, counted from
-    the first; the whole budget bounds the replay buffer and the schedules.
+    A generation lasts until an episode ends after at least `chunk` environment steps, or the next rollout would go beyond one
+    of the `stops`, counts of `episodes` and `steps` from the first; the whole budget bounds the replay buffer and the
+    schedules.
     """
 
     is_pure: ClassVar[bool] = False
@@ -38,11 +40,11 @@ class BaselineSearch:
         seed: int,
         budget: int,
         chunk: int,
-        stops: Sequence[int] = (),
+        stops: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> None:
         check_algorithm_package(algorithm)
         self.algorithm, self.given, self.problem = algorithm, given, problem
-        self.seed, self.budget, self.chunk, self.stops = seed, budget, chunk, tuple(stops)
+        self.seed, self.budget, self.chunk, self.stops = seed, budget, chunk, stops
 
     def begin(self) -> BaselineState:
         return BaselineState(Learner(self.algorithm, self.given, self.problem, self.seed, self.budget))
@@ -59,7 +61,7 @@ class BaselineSearch:
         """Learn up to the end of an episode; the returns are those of the last 100 episodes."""
         learner = state.learner
         steps, episodes = learner.steps, learner.ended
-        learner.learn(self.chunk, self.stops)
+        learner.learn(self.chunk, self.stops.get("episodes", ()), self.stops.get("steps", ()))
         generation = Generation(learner.steps - steps, learner.returns, float("nan"), learner.ended - episodes)
         return state, generation
 

@@ -35,8 +35,8 @@ from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.generation import Search
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
-from lightning_pz.search.rivals.zoo import ZooEntry, zoo_entry
 from lightning_pz.search.off_policy.old_data import old_data
+from lightning_pz.search.rivals.zoo import ZooEntry, zoo_entry
 from lightning_pz.search.settings import PACKAGES, STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 from lightning_pz.search.starts import anchoring_shift, behavior_sigma, given_policies, start_file

@@ -195,17 +195,19 @@ class OffPolicySettings:
     target_noise_clip: float = 0.5
     log_std: float = -2.0
     temperature: float = 0.05
-    tie: float = 0.0
+    tie: float | None = None
 
     def __post_init__(self) -> None:
         counts = ("critics", "batch", "updates_per_step")
         checks.at_least(1, given_flags(self, "off_policy", *counts))
         checks.at_least(1, {"off_policy.hidden": min(self.hidden, default=0)})
-        checks.at_least(0, given_flags(self, "off_policy", "best", "random", "enough", "critic_updates", "joint_updates"))
+        checks.at_least(
+            0, given_flags(self, "off_policy", "best", "random", "enough", "critic_updates", "joint_updates")
+        )
         rates = ("critic_rate", "actor_rate", "latent_rate", "target_noise_clip", "temperature")
         checks.positive(given_flags(self, "off_policy", *rates))
         for name in ("noise", "target_noise", "tie"):
-            if not (math.isfinite(value := getattr(self, name)) and value >= 0):
+            if (value := getattr(self, name)) is not None and not (math.isfinite(value) and value >= 0):
                 raise UserError(f"--off_policy.{name} expects a number of at least 0, but got {value}")
         if not math.isfinite(self.log_std):
             raise UserError(f"--off_policy.log_std expects a number, but got {self.log_std}")

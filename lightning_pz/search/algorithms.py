@@ -14,12 +14,12 @@ from lightning_pz.search.bayesian import BoSearch
 from lightning_pz.search.generation import Search
 from lightning_pz.search.gradient import GradientSearch
 from lightning_pz.search.objective import Objective
+from lightning_pz.search.off_policy.make_off_policy import make_off_policy
 from lightning_pz.search.optimizers.cmaes import Cmaes
 from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.optimizers.protocol import Optimizer
 from lightning_pz.search.optimizers.random_latent import RandomLatent
 from lightning_pz.search.population import PopulationSearch
-from lightning_pz.search.off_policy.make_off_policy import make_off_policy
 from lightning_pz.search.rivals.hyperparameters import default_hyperparameters, zoo_hyperparameters
 from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.rivals.zoo import zoo_entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -26,7 +27,7 @@ class Critics(nn.Module):
         super().__init__()
         sizes = (inputs, *hidden, outputs)
         self.normalize = normalize
-        self.shapes = tuple(zip(sizes, sizes[1:], strict=False))
+        self.shapes = tuple(pairwise(sizes))
         self.splits = [length for size, out in self.shapes for length in (size * out, out)]
         flat = torch.empty(count, sum(self.splits))
         for number, part in enumerate(flat.split(self.splits, dim=1)):

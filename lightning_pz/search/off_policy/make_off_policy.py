@@ -51,5 +51,12 @@ def make_off_policy(
     decode = None if s.space == "weights" else latents.decode
     recipe = Recipe(s.algorithm, s.off_policy, decode, s.space != "latent", s.replay)
     return OffPolicySearch(
-        recipe, starts, old, problem, seed=s.seed, budget=s.budget, tries=tries * s.start_episodes, each=s.start_episodes
+        recipe,
+        starts,
+        old,
+        problem,
+        seed=s.seed,
+        budget=s.budget,
+        tries=tries * s.start_episodes,
+        each=s.start_episodes,
     )

@@ -74,6 +74,20 @@ class OffPolicyLearner(Learner):
         self.actor.begin_at(start)
         self.model.policy.actor_target.flat.copy_(self.params())
 
+    def place(self) -> dict[str, Tensor]:
+        """Return what the actor has learned."""
+        return {name: part.detach().clone() for name, part in self.actor.named_parameters()}
+
+    @torch.no_grad()
+    def go_back(self, place: dict[str, Tensor]) -> None:
+        """Put the actor back where it was, at rest."""
+        for name, part in self.actor.named_parameters():
+            part.copy_(place[name])
+        for moments in self.actor.optimizer.state.values():
+            moments["exp_avg"].zero_()
+        self.actor.changed()
+        self.model.policy.actor_target.flat.copy_(self.params())
+
     def params(self) -> Float[Tensor, " params"]:
         """Return the actor's weights."""
         return self.actor.params().detach()
@@ -89,7 +103,12 @@ class OffPolicyLearner(Learner):
         r, s = self._recipe, self._recipe.settings
         network, is_random = self.problem.network, r.algorithm != "td3"
         make_actor = partial(
-            DecodedActor, network, self._start, r.decode, with_offset=r.with_offset, log_std=s.log_std if is_random else None
+            DecodedActor,
+            network,
+            self._start,
+            r.decode,
+            with_offset=r.with_offset,
+            log_std=s.log_std if is_random else None,
         )
         outputs = QUANTILES if r.algorithm == "tqc" else 1
         critics = {"count": s.critics, "hidden": s.hidden, "outputs": outputs, "normalize": s.normalize}

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lightning_pz.policy.saved import SavedPolicy
+from lightning_pz.replay.transitions import Transitions
 from lightning_pz.search.generation import Generation
 from lightning_pz.search.objective import Problem
 from lightning_pz.search.off_policy.actor import ActorStart
@@ -17,6 +18,7 @@ from lightning_pz.search.off_policy.judge import Spread, judge
 from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
 from lightning_pz.search.settings import check_algorithm_package
 
+TIE, LOOSEN, TIGHTEN, RETREAT = 5.0, 1.5, 2.0, True
 _UPDATES = 500  # of a generation on old data
 
 
@@ -27,7 +29,8 @@ class Book:
     tried: list[float] = field(default_factory=list)  # Return of each episode of the starts that were tried
     critic_updates: int = 0  # Of the critics alone, on old data
     joint_updates: int = 0  # On old data
-    params: Tensor | None = None  # Weights of the incumbent; None before its first episode
+    params: Tensor | None = None  # Weights of the incumbent; None before the starts are tried
+    place: dict[str, Tensor] = field(default_factory=dict)  # What the incumbent's actor learned
     returns: list[float] = field(default_factory=list)  # Of the incumbent's episodes without noise
     played: int = 0  # Steps of those
     asks: bool = True  # Whether the next episode is a candidate's; else one with noise
@@ -36,6 +39,7 @@ class Book:
     confirmed: int = 0  # Steps of those
     owed: int = 0  # Steps whose updates are due once no candidate is being confirmed
     spread: Spread = field(default_factory=Spread)  # Of the episodes of one policy
+    tie: float = 0.0  # To the incumbent's actions
 
 
 @dataclass
@@ -89,7 +93,10 @@ class OffPolicySearch:
     def begin(self) -> OffPolicyState:
         old = None if self._old is None else self._old()
         learner = OffPolicyLearner(self.recipe, self.starts[0], old, self.problem, self.seed, self.budget)
-        return OffPolicyState(learner, Book(params=None if self.tries else learner.params()))
+        book = Book(tie=self._first_tie(old))
+        if not self.tries:
+            self._adopt(learner, book)
+        return OffPolicyState(learner, book)
 
     @property
     def least_budget(self) -> int:
@@ -156,7 +163,7 @@ class OffPolicySearch:
         if not self._tries_next(book):
             means = np.reshape(book.tried, (-1, self.each)).mean(1)
             learner.begin_at(self.starts[int(means.argmax())])
-            book.params = learner.params()
+            self._adopt(learner, book)
 
     def _play_start(self, learner: OffPolicyLearner, book: Book) -> None:
         steps, value = learner.play(explores=False)
@@ -192,9 +199,30 @@ class OffPolicySearch:
             return
         book.spread = book.spread.add([book.first, *book.confirming])
         if verdict == "adopt":
-            book.params, book.returns = learner.params(), book.confirming
+            self._adopt(learner, book)
+            book.returns = book.confirming
+        self._tie_anew(learner, book)
         book.first, book.confirming, book.confirmed, book.asks = None, [], 0, False
         self._pay(learner, book)
+
+    def _first_tie(self, old: Transitions | None) -> float:
+        """Return how closely the actor is tied at first: only where episodes can end, unless the settings say."""
+        if (given := self.recipe.settings.tie) is not None:
+            return given
+        return TIE if old is not None and old.terminated.any() else 0.0
+
+    def _adopt(self, learner: OffPolicyLearner, book: Book) -> None:
+        book.params, book.place = learner.params().clone(), learner.place()
+
+    def _tie_anew(self, learner: OffPolicyLearner, book: Book) -> None:
+        """Loosen the tie if a candidate's first episode holds what the incumbent earns; else tighten it, and go back."""
+        assert book.first is not None
+        if book.first >= np.mean(book.returns) - book.spread.deviation:
+            book.tie /= LOOSEN
+        else:
+            book.tie *= TIGHTEN
+            if book.tie and RETREAT:
+                learner.go_back(book.place)
 
     def _pay(self, learner: OffPolicyLearner, book: Book) -> None:
         """Do the updates of the steps that were taken."""
@@ -204,5 +232,5 @@ class OffPolicySearch:
         self._update(learner, book, count, rests=rests)
 
     def _update(self, learner: OffPolicyLearner, book: Book, count: int, *, rests: bool = False) -> None:
-        learner.model.tie, learner.model.tied_to = self.recipe.settings.tie, book.params
+        learner.model.tie, learner.model.tied_to = book.tie, book.params
         learner.update(count, critics_only=rests)

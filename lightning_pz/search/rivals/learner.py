@@ -166,7 +166,9 @@ class Learner:
 
     def _make(self, env: Any, arguments: dict[str, Any]) -> Any:
         """Return the library's model."""
-        kind = getattr(importlib.import_module(_MODULES.get(self.algorithm, "stable_baselines3")), _class_name(self.algorithm))
+        kind = getattr(
+            importlib.import_module(_MODULES.get(self.algorithm, "stable_baselines3")), _class_name(self.algorithm)
+        )
         return kind("MlpPolicy", env, **arguments)
 
     def _episodes(self, seed: int, index: int, count: int) -> ReplayableEpisodes:

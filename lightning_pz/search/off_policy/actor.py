@@ -51,6 +51,7 @@ class DecodedActor(nn.Module):
         spread = None if log_std is None else torch.full((self.layout.action_size,), log_std)
         self.log_std = None if spread is None else nn.Parameter(spread)
         self._params: Tensor | None = None
+        self.register_load_state_dict_post_hook(lambda actor, _: actor.changed())
 
     def groups(self, latent_rate: float, rate: float) -> list[dict]:
         """Return what learns, with its learning rate, for an optimizer."""

@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 Verdict = Literal["play", "drop", "adopt"]
 
 
-class Spread(NamedTuple):
-    """Sums from which the standard deviation of an episode's return follows, over all policies that played several."""
-
-    squares: float = 0.0  # of deviations from each policy's own mean
-    freedom: int = 0  # degrees of freedom of those
-
-    def add(self, returns: Sequence[float]) -> Spread:
-        """Add the episodes of one policy."""
-        values = np.asarray(returns, dtype=np.float64)
-        return Spread(self.squares + float(np.square(values - values.mean()).sum()), self.freedom + len(values) - 1)
-
-    @property
-    def deviation(self) -> float:
-        """The pooled standard deviation, 0 while nothing is known."""
-        return math.sqrt(self.squares / self.freedom) if self.freedom else 0.0
+TOLERANCE = 0.1
+"""Share of its return that a candidate may lose and still holds what the incumbent earns."""
 
 
-def judge(
-    incumbent: Sequence[float], first: float, confirming: Sequence[float], is_enough: bool, deviation: float
-) -> Verdict:
-    """Say what comes of a candidate: another episode, its dismissal, or its adoption.
+def judge(incumbent: Sequence[float], candidate: Sequence[float], is_enough: bool) -> Verdict:
+    """Say what comes of a candidate after some episodes: another one, its dismissal, or its adoption.
 
-    The best of many single episodes flatters, so the first episode only asks: a candidate whose `first` return is not above
-    the incumbent's mean is dropped. Fresh episodes answer, in which the first has no part: their mean must stay above the
-    incumbent's, and once there are enough, by the standard error of the difference, `s sqrt(1/n + 1/m)` for n and m episodes
-    with the pooled standard deviation s.
+    Both play the same episodes, those with the same seeds, since much of a return is decided by where an episode begins. A
+    candidate that does not hold is dropped at once. The best of many single episodes flatters, so one is never enough, and
+    at the end the candidate must be ahead by the standard error of the mean difference; with two episodes that is to win
+    both. Returns are by episode; the incumbent may have played more of them.
     """
-    goal = float(np.mean(incumbent))
-    if not first > goal or (confirming and not float(np.mean(confirming)) > goal):
+    if not holds(incumbent, candidate):
         return "drop"
-    if not confirming or not is_enough:
+    if not is_enough or len(candidate) < 2:
         return "play"
-    error = deviation * math.sqrt(1 / len(incumbent) + 1 / len(confirming))
-    return "adopt" if float(np.mean(confirming)) >= goal + error else "drop"
+    ahead = np.asarray(candidate, dtype=np.float64) - np.asarray(incumbent[: len(candidate)], dtype=np.float64)
+    error = ahead.std(ddof=1) / np.sqrt(len(ahead))
+    return "adopt" if ahead.mean() > 0 and ahead.mean() >= error else "drop"
+
+
+def holds(incumbent: Sequence[float], candidate: Sequence[float]) -> bool:
+    """Return whether a candidate loses no more than `TOLERANCE` in the episodes that it has played so far."""
+    before, now = float(np.mean(incumbent[: len(candidate)])), float(np.mean(candidate))
+    return now >= before - TOLERANCE * abs(before)

@@ -50,10 +50,15 @@ class OffPolicyLearner(Learner):
             arguments |= {"ent_coef": f"auto_{s.temperature}"}
         super().__init__(recipe.algorithm, Hyperparameters(arguments), problem, seed, budget)
         self.model.noise = s.noise
+        with self.generators.in_use():
+            self._begin(anew=True)
 
-    def play(self, *, explores: bool) -> tuple[int, float]:
-        """Play an episode with or without noise; return its steps and its return."""
+    def play(self, number: int, *, explores: bool) -> tuple[int, float]:
+        """Play the episode whose number decides its seed, with or without noise; return its steps and its return."""
         before = self.steps
+        with self.generators.in_use():
+            self.episodes[0].number = number - 1
+            self.model._last_obs = self.model.env.reset()
         self.model.explores = explores
         self.learn(1)
         return self.steps - before, float(self.returns[-1])

@@ -14,11 +14,13 @@ from lightning_pz.replay.transitions import Transitions
 from lightning_pz.search.generation import Generation
 from lightning_pz.search.objective import Problem
 from lightning_pz.search.off_policy.actor import ActorStart
-from lightning_pz.search.off_policy.judge import Spread, judge
+from lightning_pz.search.off_policy.judge import holds, judge
 from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
 from lightning_pz.search.settings import check_algorithm_package
 
-TIE, LOOSEN, TIGHTEN, RETREAT = 5.0, 1.5, 2.0, True
+TIE, LOOSEN, TIGHTEN, RETREAT = 1.0, 1.5, 2.0, True
+FIRST_JUDGED = 1 << 20
+"""Number of the first judged episode; those with noise count from 0."""
 _UPDATES = 500  # of a generation on old data
 
 
@@ -31,14 +33,13 @@ class Book:
     joint_updates: int = 0  # On old data
     params: Tensor | None = None  # Weights of the incumbent; None before the starts are tried
     place: dict[str, Tensor] = field(default_factory=dict)  # What the incumbent's actor learned
-    returns: list[float] = field(default_factory=list)  # Of the incumbent's episodes without noise
-    played: int = 0  # Steps of those
+    returns: list[float] = field(default_factory=list)  # Of the incumbent's judged episodes
+    is_measured: bool = False  # Whether the start has played its judged episodes
     asks: bool = True  # Whether the next episode is a candidate's; else one with noise
-    first: float | None = None  # Return of the candidate's first episode
-    confirming: list[float] = field(default_factory=list)  # Those of its others
-    confirmed: int = 0  # Steps of those
-    owed: int = 0  # Steps whose updates are due once no candidate is being confirmed
-    spread: Spread = field(default_factory=Spread)  # Of the episodes of one policy
+    candidate: list[float] = field(default_factory=list)  # Returns of the candidate's judged episodes so far
+    judged: int = 0  # Steps of those, or of the start's
+    explored: int = 0  # Episodes with noise
+    owed: int = 0  # Steps whose updates are due once no candidate is being judged
     tie: float = 0.0  # To the incumbent's actions
 
 
@@ -54,16 +55,16 @@ class OffPolicySearch:
     """TD3, SAC or TQC with a decoded actor behind `lightning_pz.search.generation.Search`.
 
     A generation is one episode, or some updates on old data, which take no step. First each start is tried, if there are
-    several; the best is the incumbent and plays as many episodes as are a horizon's worth of steps. Then critics learn from
-    old data, and after them the actor too. From then on a candidate, the actor as it is, plays an episode without
-    noise, and more if `judge` wants them; then comes an episode with noise, and the next candidate. Updates follow each
-    episode, but wait while a candidate is being confirmed.
+    several; the best is the incumbent and plays as many judged episodes, which have no noise, as are a horizon's worth of
+    steps, but two at least. Then critics learn from old data, and after them the actor too. From then on a candidate, the actor
+    as it is, plays the same episodes until `judge` knows whether it is the next incumbent; then comes an episode with noise,
+    and the next candidate. Updates follow each episode, but wait while a candidate is being judged.
 
     With a `share` of 1 nothing is played after the starts, and the answer is what the old data make of the best.
     """
 
     is_pure: ClassVar[bool] = False
-    state_types: ClassVar[tuple[type, ...]] = (Spread,)
+    state_types: ClassVar[tuple[type, ...]] = ()
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class OffPolicySearch:
 
     @property
     def least_budget(self) -> int:
-        return (self.tries + (self.recipe.share < 1)) * self.problem.spec.horizon
+        return (self.tries + 2 * (self.recipe.share < 1)) * self.problem.spec.horizon
 
     def cost(self, state: OffPolicyState) -> int:
         book, horizon = state.book, self.problem.spec.horizon
@@ -122,8 +123,8 @@ class OffPolicySearch:
         elif book.asks:
             self._play_candidate(learner, book)
         else:
-            book.owed += learner.play(explores=True)[0]
-            book.asks = True
+            book.owed += learner.play(book.explored, explores=True)[0]
+            book.explored, book.asks = book.explored + 1, True
             self._pay(learner, book)
         taken = learner.ended - ended
         returns = learner.returns[-1:] if taken else np.empty(0)
@@ -148,7 +149,7 @@ class OffPolicySearch:
         return len(book.tried) < self.tries
 
     def _plays_start_next(self, book: Book) -> bool:
-        return self.recipe.share < 1 and book.played < self.problem.spec.horizon
+        return self.recipe.share < 1 and not book.is_measured
 
     def _learns_from_old_next(self, book: Book) -> bool:
         s = self.recipe.settings
@@ -157,21 +158,25 @@ class OffPolicySearch:
 
     def _try(self, learner: OffPolicyLearner, book: Book) -> None:
         learner.begin_at(self.starts[len(book.tried) // self.each])
-        steps, value = learner.play(explores=False)
-        book.tried.append(value)
-        book.owed += steps
+        self._play(learner, book, book.tried, len(book.tried) % self.each)
         if not self._tries_next(book):
             means = np.reshape(book.tried, (-1, self.each)).mean(1)
             learner.begin_at(self.starts[int(means.argmax())])
             self._adopt(learner, book)
+            book.judged = 0
+
+    def _play(self, learner: OffPolicyLearner, book: Book, returns: list[float], number: int) -> None:
+        """Play a judged episode, whose number says its seed."""
+        steps, value = learner.play(FIRST_JUDGED + number, explores=False)
+        returns.append(value)
+        book.judged += steps
+        book.owed += steps
 
     def _play_start(self, learner: OffPolicyLearner, book: Book) -> None:
-        steps, value = learner.play(explores=False)
-        book.returns.append(value)
-        book.played += steps
-        book.owed += steps
-        if not self._plays_start_next(book):
-            book.spread = book.spread.add(book.returns)
+        # After the episodes by which it was chosen among the starts, which flatter it.
+        self._play(learner, book, book.returns, len(book.returns) + (self.each if self.tries else 0))
+        if len(book.returns) > 1 and book.judged >= self.problem.spec.horizon:
+            book.judged, book.is_measured = 0, True
             if self._old is None:
                 self._pay(learner, book)
 
@@ -186,23 +191,17 @@ class OffPolicySearch:
         book.joint_updates += count
 
     def _play_candidate(self, learner: OffPolicyLearner, book: Book) -> None:
-        steps, value = learner.play(explores=False)
-        book.owed += steps
-        if book.first is None:
-            book.first = value
-        else:
-            book.confirming.append(value)
-            book.confirmed += steps
-        is_enough = book.confirmed >= self.problem.spec.horizon
-        verdict = judge(book.returns, book.first, book.confirming, is_enough, book.spread.deviation)
+        self._play(learner, book, book.candidate, len(book.candidate) + (self.each if self.tries else 0))
+        count = len(book.candidate)
+        is_enough = count == len(book.returns) or (count > 1 and book.judged >= self.problem.spec.horizon)
+        verdict = judge(book.returns, book.candidate, is_enough)
         if verdict == "play":
             return
-        book.spread = book.spread.add([book.first, *book.confirming])
+        self._tie_anew(learner, book)
         if verdict == "adopt":
             self._adopt(learner, book)
-            book.returns = book.confirming
-        self._tie_anew(learner, book)
-        book.first, book.confirming, book.confirmed, book.asks = None, [], 0, False
+            book.returns = book.candidate
+        book.candidate, book.judged, book.asks = [], 0, False
         self._pay(learner, book)
 
     def _first_tie(self, old: Transitions | None) -> float:
@@ -215,9 +214,8 @@ class OffPolicySearch:
         book.params, book.place = learner.params().clone(), learner.place()
 
     def _tie_anew(self, learner: OffPolicyLearner, book: Book) -> None:
-        """Loosen the tie if a candidate's first episode holds what the incumbent earns; else tighten it, and go back."""
-        assert book.first is not None
-        if book.first >= np.mean(book.returns) - book.spread.deviation:
+        """Loosen the tie if a candidate holds what the incumbent earns; else tighten it, and go back there."""
+        if holds(book.returns, book.candidate):
             book.tie /= LOOSEN
         else:
             book.tie *= TIGHTEN

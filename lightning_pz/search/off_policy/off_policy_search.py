@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from lightning_pz.common.checks import check_extra
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.replay.transitions import Transitions
 from lightning_pz.search.generation import Generation
@@ -16,7 +17,6 @@ from lightning_pz.search.objective import Problem
 from lightning_pz.search.off_policy.actor import ActorStart
 from lightning_pz.search.off_policy.judge import holds, judge
 from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
-from lightning_pz.search.settings import check_algorithm_package
 
 TIE, LOOSEN, TIGHTEN, RETREAT = 1.0, 1.5, 2.0, True
 FIRST_JUDGED = 1 << 20
@@ -78,7 +78,8 @@ class OffPolicySearch:
         tries: int,
         each: int = 1,
     ) -> None:
-        check_algorithm_package(recipe.algorithm)
+        # Both libraries are imported, whatever the algorithm.
+        check_extra("sb3_contrib", "baselines", f"--algorithm {recipe.algorithm} with --space")
         self.recipe, self.problem, self.seed, self.budget = recipe, problem, seed, budget
         self.tries, self.each = tries, each  # Episodes of all starts together, and of each
         self._starts, self._old = starts, old

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -39,13 +40,90 @@ class Critics(nn.Module):
     def values(
         self, flat: Float[Tensor, "critics weights"], inputs: Float[Tensor, "states inputs"]
     ) -> Float[Tensor, "critics states outputs"]:
-        """Return what critics with the given weights say of states and actions, joined to one input."""
+        """Return what critics with the given weights say of states and actions, joined to one input; without gradients."""
+        with torch.no_grad():
+            return self._forward(flat, inputs)[0]
+
+    def gradients(
+        self,
+        inputs: Float[Tensor, "states inputs"],
+        of_values: Callable[[Float[Tensor, "critics states outputs"]], Float[Tensor, "critics states outputs"]],
+    ) -> Float[Tensor, "critics weights"]:
+        """Return the gradient of a loss by the weights; `of_values` returns that by the values.
+
+        By hand, as is that by the actions: a third of an update would go into the bookkeeping of automatic differentiation.
+        """
+        with torch.no_grad():
+            flat = self.flat
+            values, kept = self._forward(flat, inputs)
+            gradient = torch.empty_like(flat)
+            self._backward(flat, kept, of_values(values), gradient)
+        return gradient
+
+    def values_of(
+        self, states: Float[Tensor, "states observation"], actions: Float[Tensor, "states action"], count: int | None
+    ) -> Float[Tensor, "critics states outputs"]:
+        """Return what the first `count` critics (all if None) say, differentiable by the actions alone."""
+        return _ByActions.apply(actions, states, self, self.flat.detach()[:count])
+
+    def _forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """Return the values, and for each layer its input with what the normalization in front of it needs to go back."""
         parts = flat.split(self.splits, dim=1)
-        x = inputs.expand(len(flat), -1, -1)
+        x, kept = inputs.expand(len(flat), -1, -1), []
+        back: tuple[Tensor, ...] = ()
         for number, shape in enumerate(self.shapes):
             if number:
                 if self.normalize:
-                    x = nn.functional.layer_norm(x, x.shape[-1:])
-                x = torch.relu(x)
-            x = torch.baddbmm(parts[2 * number + 1][:, None], x, parts[2 * number].unflatten(1, shape))
-        return x
+                    raw = x
+                    x, mean, deviation = torch.native_layer_norm(raw, raw.shape[-1:], None, None, 1e-5)
+                    back = (raw, mean, deviation)
+                x = x.relu_()
+            kept.append((x, *back))
+            weight, bias = parts[2 * number], parts[2 * number + 1]
+            if shape[1] == 1:  # a product with one column is slow
+                x = (x * weight[:, None]).sum(2, keepdim=True) + bias[:, None]
+            else:
+                x = torch.baddbmm(bias[:, None], x, weight.unflatten(1, shape))
+        return x, kept
+
+    def _backward(
+        self, flat: Tensor, kept: list[tuple[Tensor, ...]], gradient: Tensor, by_weights: Tensor | None
+    ) -> Tensor | None:
+        """Write the gradient by the weights into a tensor, or return that by the inputs, (C, B, inputs)."""
+        parts = flat.split(self.splits, dim=1)
+        ones = gradient.new_ones(len(flat), 1, gradient.shape[1])
+        into = None if by_weights is None else by_weights.split(self.splits, dim=1)
+        for number in reversed(range(len(self.shapes))):
+            x, *back = kept[number]
+            shape = self.shapes[number]
+            if into is not None:
+                into[2 * number].unflatten(1, shape).copy_(torch.bmm(x.mT, gradient))
+                # As a product, which is faster than a sum over rows.
+                into[2 * number + 1].copy_(torch.bmm(ones, gradient)[:, 0])
+                if not number:
+                    return None
+            weight = parts[2 * number].unflatten(1, shape).mT
+            gradient = gradient * weight if shape[1] == 1 else torch.bmm(gradient, weight)
+            if number:
+                gradient = torch.ops.aten.threshold_backward(gradient, x, 0)
+                if back:
+                    raw, mean, deviation = back
+                    gradient = torch.ops.aten.native_layer_norm_backward(
+                        gradient, raw, raw.shape[-1:], mean, deviation, None, None, [True, False, False]
+                    )[0]
+        return gradient
+
+
+class _ByActions(torch.autograd.Function):
+    """Values of states and actions, whose gradient by the actions is taken by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, actions: Tensor, states: Tensor, critics: Critics, flat: Tensor) -> Tensor:
+        values, kept = critics._forward(flat, torch.cat([states, actions], 1))
+        ctx.critics, ctx.flat, ctx.kept, ctx.size = critics, flat, kept, actions.shape[1]
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        by_inputs = ctx.critics._backward(ctx.flat, ctx.kept, gradients[0], None)
+        return by_inputs[..., -ctx.size :].sum(0), None, None, None

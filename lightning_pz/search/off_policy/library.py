@@ -103,9 +103,8 @@ class _OwnUpdates:
     def _fit_critics(self: Any, batch: Batch, target: Tensor) -> None:
         """Step the critics towards a target of their values, (B,) or by quantiles (B, T)."""
         critic = self.policy.critic
-        values = critic.values(critic.flat, torch.cat([batch.states, batch.actions], 1))
-        critic.optimizer.zero_grad()
-        self._critic_loss(values, target).backward()
+        inputs = torch.cat([batch.states, batch.actions], 1)
+        critic.flat.grad = critic.gradients(inputs, lambda values: self._loss_gradient(values, target))
         critic.optimizer.step()
 
     def _next_values(self: Any, batch: Batch, actions: Tensor) -> Tensor:
@@ -115,8 +114,7 @@ class _OwnUpdates:
 
     def _values(self: Any, batch: Batch, actions: Tensor, count: int | None = None) -> Tensor:
         """Return what the first critics say of the actor's actions, with gradients of the actions alone."""
-        critic = self.policy.critic
-        return critic.values(critic.flat.detach()[:count], torch.cat([batch.states, actions], 1))
+        return self.policy.critic.values_of(batch.states, actions, count)
 
     def _move_actor(self: Any, batch: Batch, loss: Tensor, values: Tensor, means: Tensor) -> None:
         """Step the actor down its loss, tied to a policy if it is, whose pull counts in units of the values."""
@@ -138,8 +136,9 @@ class DecodedTD3(_OwnUpdates, TD3):
         actions = torch.tanh(actor.outputs(params, states))
         return (actions + self.noise * torch.randn_like(actions)).clamp_(-1, 1) if self.explores else actions
 
-    def _critic_loss(self, values: Tensor, target: Tensor) -> Tensor:
-        return (values[..., 0] - target).square().mean(1).sum()
+    def _loss_gradient(self, values: Tensor, target: Tensor) -> Tensor:
+        """Return the gradient of the sum over critics of the mean squared error."""
+        return (values - target[:, None]) * (2 / len(target))
 
     def _update(self, batch: Batch) -> None:
         policy, actor = self.policy, self.policy.actor
@@ -194,8 +193,9 @@ class _WithEntropy(_OwnUpdates):
 class DecodedSAC(_WithEntropy, SAC):
     """SAC (Haarnoja et al., 2018)."""
 
-    def _critic_loss(self, values: Tensor, target: Tensor) -> Tensor:
-        return 0.5 * (values[..., 0] - target).square().mean(1).sum()
+    def _loss_gradient(self, values: Tensor, target: Tensor) -> Tensor:
+        """Return the gradient of the sum over critics of half the mean squared error."""
+        return (values - target[:, None]) / len(target)
 
     def _worst(self, values: Tensor) -> Tensor:
         return values[..., 0].amin(0)
@@ -208,8 +208,12 @@ class DecodedSAC(_WithEntropy, SAC):
 class DecodedTQC(_WithEntropy, TQC):
     """TQC (Kuznetsov et al., 2020): critics give quantiles, of which the highest of all critics together are dropped."""
 
-    def _critic_loss(self, values: Tensor, target: Tensor) -> Tensor:
-        return quantile_huber_loss(values.transpose(0, 1), target[:, None], sum_over_quantiles=False)
+    def _loss_gradient(self, values: Tensor, target: Tensor) -> Tensor:
+        """Return the gradient of the library's quantile loss."""
+        with torch.enable_grad():
+            leaf = values.requires_grad_()
+            loss = quantile_huber_loss(leaf.transpose(0, 1), target[:, None], sum_over_quantiles=False)
+            return torch.autograd.grad(loss, leaf)[0]
 
     def _worst(self, values: Tensor) -> Tensor:
         return values.mean((0, 2))

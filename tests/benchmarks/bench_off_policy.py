@@ -28,7 +28,10 @@ from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, 
 from lightning_pz.search.spaces import latent_space
 
 REPEATS, UPDATES, LATENT, BAR = 9, 40, 16, 1.5
-WIDTHS = {"its default widths": {"pi": [400, 300], "qf": [400, 300]}, "equal widths": {"pi": [32, 32], "qf": [256, 256]}}
+WIDTHS = {
+    "its default widths": {"pi": [400, 300], "qf": [400, 300]},
+    "equal widths": {"pi": [32, 32], "qf": [256, 256]},
+}
 
 
 @pytest.fixture

@@ -62,6 +62,6 @@ def test_old_data_alone_take_no_step(grown_checkpoint, tmp_path):
 
 
 def test_a_random_pool_has_no_old_data(checkpoint, tmp_path):
-    with pytest.raises(UserError, match="--replay 0.5 learns from the episodes of a grown pool"):
+    with pytest.raises(UserError, match=r"--replay 0\.5 learns from the episodes of a grown pool"):
         run(checkpoint, tmp_path, "--algorithm", "td3", "--space", "weights", "--budget", "600")
     assert not list(tmp_path.iterdir())

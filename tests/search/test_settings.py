@@ -30,10 +30,18 @@ from lightning_pz.search.settings import SearchSettings
         (SearchSettings, {"algorithm": "gradient", "starts": 2}, "at most --starts"),
         (SearchSettings, {"algorithm": "td3", "space": "weights", "replay": 1.5}, "--replay expects a share"),
         (SearchSettings, {"algorithm": "td3", "space": "weights", "replay": float("nan")}, "--replay expects a share"),
-        (SearchSettings, {"algorithm": "ppo", "space": "weights"}, "--space weights goes with --algorithm td3 or sac or tqc"),
+        (
+            SearchSettings,
+            {"algorithm": "ppo", "space": "weights"},
+            "--space weights goes with --algorithm td3 or sac or tqc",
+        ),
         (SearchSettings, {"algorithm": "td3", "start": "pool_best"}, "--start pool_best goes with --space"),
         (SearchSettings, {"algorithm": "td3", "replay": 0.2}, "--replay 0.2 goes with --space"),
-        (SearchSettings, {"algorithm": "sac", "space": "latent", "hyperparameters": "zoo"}, "do not go with --space latent"),
+        (
+            SearchSettings,
+            {"algorithm": "sac", "space": "latent", "hyperparameters": "zoo"},
+            "do not go with --space latent",
+        ),
         (OffPolicySettings, {"critics": 0}, "--off_policy.critics expects at least 1"),
         (OffPolicySettings, {"hidden": []}, "--off_policy.hidden expects at least 1"),
         (OffPolicySettings, {"critic_updates": -1}, "--off_policy.critic_updates expects at least 0"),
@@ -76,7 +84,9 @@ def test_identity_holds_what_decides_the_result_and_nothing_else():
 def test_identity_holds_a_space_only_where_there_is_one():
     plain, spaced = SearchSettings(algorithm="td3"), SearchSettings(algorithm="td3", space="weights")
     assert not {"space", "replay", "off_policy"} & set(plain.identity())
-    assert {"space", "replay", "off_policy", "starts"} <= set(spaced.identity()) and "baselines" not in spaced.identity()
+    assert {"space", "replay", "off_policy", "starts"} <= set(
+        spaced.identity()
+    ) and "baselines" not in spaced.identity()
     changed = dataclasses.replace(spaced, off_policy=OffPolicySettings(batch=128))
     assert changed.identity() != spaced.identity()
     assert dataclasses.replace(plain, off_policy=OffPolicySettings(batch=128)).identity() == plain.identity()

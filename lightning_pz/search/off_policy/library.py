@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.search.off_policy.actor import DecodedActor
 from lightning_pz.search.off_policy.critics import Critics
-from lightning_pz.search.off_policy.mixed_replay import Batch, MixedReplay
+from lightning_pz.search.off_policy.mixed_replay import Batch
 
 
 class _Target(nn.Module):
@@ -47,6 +47,9 @@ class DecodedPolicy(BasePolicy):
         rates: Adam's learning rates: of latents, of weights and of critics.
     """
 
+    actor: Any
+    critic: Any
+
     def __init__(
         self,
         observation_space: spaces.Box,
@@ -62,15 +65,15 @@ class DecodedPolicy(BasePolicy):
         super().__init__(observation_space, action_space)
         latent_rate, rate, critic_rate = rates
         self.shared = [network]  # in a list, so that its statistics are no part of what is saved
-        self.actor: Any = make_actor()
+        self.actor = make_actor()
         self.actor_target = _Target(self.actor.params())
         size = network.layout.observation_size + network.layout.action_size
-        self.critic: Any = Critics(inputs=size, **critics)
+        self.critic = Critics(inputs=size, **critics)
         self.critic_target = _Target(self.critic.flat)
         self.actor.optimizer = torch.optim.Adam(self.actor.groups(latent_rate, rate), fused=True)
         self.critic.optimizer = torch.optim.Adam(self.critic.parameters(), lr=critic_rate, fused=True)
 
-    def _predict(self, observation: Tensor, deterministic: bool = False) -> Tensor:
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         actor = self.actor
         return torch.tanh(actor.outputs(actor.params().detach(), self.shared[0].standardize(observation.float())))
 
@@ -79,7 +82,6 @@ class _OwnUpdates:
     """The part that all three share; the class beside it is the library's."""
 
     policy: Any
-    replay_buffer: MixedReplay
     critics_only = False  # whether the actor rests
     explores = True  # whether an episode is played with noise
     noise = 0.1  # of TD3's episodes, in half action boxes
@@ -161,10 +163,6 @@ class DecodedTD3(_OwnUpdates, TD3):
 
 class _WithEntropy(_OwnUpdates):
     """What SAC and TQC share: a random actor, with one standard deviation of each action for all states."""
-
-    log_ent_coef: Tensor
-    ent_coef_optimizer: torch.optim.Optimizer
-    target_entropy: float
 
     def _act(self, actor: DecodedActor, params: Tensor, states: Tensor) -> Tensor:
         return actor.draw(params, states)[0] if self.explores else torch.tanh(actor.outputs(params, states))

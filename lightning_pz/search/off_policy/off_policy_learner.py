@@ -88,7 +88,7 @@ class OffPolicyLearner(Learner):
         """Put the actor back where it was, at rest."""
         for name, part in self.actor.named_parameters():
             part.copy_(place[name])
-        for moments in self.actor.optimizer.state.values():
+        for moments in self.model.policy.actor.optimizer.state.values():
             moments["exp_avg"].zero_()
         self.actor.changed()
         self.model.policy.actor_target.flat.copy_(self.params())

@@ -36,7 +36,9 @@ def libraries(algorithm, mine):
     more = {} if algorithm == "td3" else {"ent_coef": "auto_0.2"}
     shape = {"activation_fn": torch.nn.ReLU, "net_arch": {"pi": [8, 6], "qf": [16, 12]}}
     env = gymnasium.make("Pendulum-v1")
-    model = kind("MlpPolicy", env, learning_rate=RATE, batch_size=SIZE, policy_kwargs=shape, device="cpu", seed=0, **more)
+    model = kind(
+        "MlpPolicy", env, learning_rate=RATE, batch_size=SIZE, policy_kwargs=shape, device="cpu", seed=0, **more
+    )
     model.set_logger(mine.logger)
     actors = [model.actor] + ([model.actor_target] if algorithm == "td3" else [])
     with torch.no_grad():
@@ -94,7 +96,10 @@ def test_updates_are_the_librarys(algorithm, pendulum, monkeypatch):
     for module, (weight, bias) in zip(linears(library.actor, algorithm), unpacked(mine), strict=True):
         close(weight, module.weight.detach())
         close(bias, module.bias.detach())
-    for target, critic in ((mine.policy.critic.flat, library.critic), (mine.policy.critic_target.flat, library.critic_target)):
+    for target, critic in (
+        (mine.policy.critic.flat, library.critic),
+        (mine.policy.critic_target.flat, library.critic_target),
+    ):
         for flat, network in zip(target, critic.q_networks, strict=True):
             expected = torch.nn.utils.parameters_to_vector(network.parameters())
             close(as_library(mine.policy.critic, flat.detach()), expected.detach())

@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 
-Verdict = Literal["play", "drop", "adopt"]
+Ruling = Literal["play", "drop", "adopt"]
 
 
 TOLERANCE = 0.1
 """Share of its return that a candidate may lose and still holds what the incumbent earns."""
 
 
-def judge(incumbent: Sequence[float], candidate: Sequence[float], is_enough: bool) -> Verdict:
+def judge(incumbent: Sequence[float], candidate: Sequence[float], is_enough: bool) -> Ruling:
     """Say what comes of a candidate after some episodes: another one, its dismissal, or its adoption.
 
     Both play the same episodes, those with the same seeds, since much of a return is decided by where an episode begins. A

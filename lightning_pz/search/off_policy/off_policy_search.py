@@ -18,7 +18,8 @@ from lightning_pz.search.off_policy.actor import ActorStart
 from lightning_pz.search.off_policy.judge import holds, judge
 from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
 
-TIE, LOOSEN, TIGHTEN, RETREAT = 1.0, 1.5, 2.0, True
+FIRST_TIE, LOOSENS, TIGHTENS = 0.3, 1.5, 2.0
+"""Of an actor whose episodes can end: its tie at first, and what it is divided or multiplied by after each candidate."""
 FIRST_JUDGED = 1 << 20
 """Number of the first judged episode; those with noise count from 0."""
 _UPDATES = 500  # of a generation on old data
@@ -209,7 +210,7 @@ class OffPolicySearch:
         """Return how closely the actor is tied at first: only where episodes can end, unless the settings say."""
         if (given := self.recipe.settings.tie) is not None:
             return given
-        return TIE if old is not None and old.terminated.any() else 0.0
+        return FIRST_TIE if old is not None and old.terminated.any() else 0.0
 
     def _adopt(self, learner: OffPolicyLearner, book: Book) -> None:
         book.params, book.place = learner.params().clone(), learner.place()
@@ -217,10 +218,10 @@ class OffPolicySearch:
     def _tie_anew(self, learner: OffPolicyLearner, book: Book) -> None:
         """Loosen the tie if a candidate holds what the incumbent earns; else tighten it, and go back there."""
         if holds(book.returns, book.candidate):
-            book.tie /= LOOSEN
+            book.tie /= LOOSENS
         else:
-            book.tie *= TIGHTEN
-            if book.tie and RETREAT:
+            book.tie *= TIGHTENS
+            if book.tie:
                 learner.go_back(book.place)
 
     def _pay(self, learner: OffPolicyLearner, book: Book) -> None:

@@ -13,6 +13,7 @@ ALGORITHM_LABELS = {
     "tqc": "TQC (defaults)", "crossq": "CrossQ (defaults)",
 }  # fmt: skip
 """A name for each algorithm, in the order of `ALGORITHMS`."""
+_SPACES = {"latent": "latent", "widened": "widened latent", "weights": "weight"}
 _STARTS = {"draws": "", "pool_best": " from the pool's record holder", "pool_top": " from the pool's best"}
 
 
@@ -22,11 +23,17 @@ def search_label(settings: SearchSettings, start_mark: str = "") -> str:
     A few letters, `start_mark`, distinguish the policy file at which it begins from others of that name.
     """
     file = f" from {Path(settings.start).stem} {start_mark}".rstrip()
-    label = ALGORITHM_LABELS[settings.algorithm] + _STARTS.get(settings.start, file)
+    name = ALGORITHM_LABELS[settings.algorithm]
+    if settings.space is not None:
+        name = f"{_SPACES[settings.space]} {settings.algorithm.upper()}"
+    label = name + _STARTS.get(settings.start, file)
     if settings.hyperparameters == "zoo":
         label = label.replace("(defaults)", "(RL Zoo)")
     if settings.encodes_start and not settings.anchor:
         label += ", decoder not moved"
+    if settings.space is not None and settings.replay != 0.5:
+        share = {0.0: "no old data", 1.0: "old data alone"}.get(settings.replay, f"{settings.replay:.0%} old data")
+        label += f", {share}"
     if settings.widen is not None:
         label += f", widened by {settings.widen:g}"
     if settings.algorithm == "pgpe" and settings.release_decoder_at is not None:

@@ -36,8 +36,9 @@ from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.generation import Search
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
+from lightning_pz.search.off_policy.old_data import old_data
 from lightning_pz.search.rivals.zoo import ZooEntry, zoo_entry
-from lightning_pz.search.settings import BASELINES, PACKAGES, STARTS, SearchSettings
+from lightning_pz.search.settings import PACKAGES, STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 from lightning_pz.search.starts import anchoring_shift, behavior_sigma, given_policies, start_file
 
@@ -79,18 +80,21 @@ def build_search(
     latents = latent_space(model.decoder, model.latents(settings.latents), model.encode)
     weights = parameter_space(prior, layout)
     sigma = behavior_sigma(settings, layout, network.standardize(model.probe_states), latents)
-    if settings.start == "draws":
-        return objective, make_search(settings, objective, latents, weights, latent_sigma=sigma)
     # Once: opening a pool reads all of it, to compare its digests.
-    opened = find_pool(model, pool) if settings.start in STARTS or settings.anchors else None
-    given, visited = given_policies(network, settings, opened, Path(logs) / "rankings", threads)
+    opened = find_pool(model, pool) if settings.reads_pool else None
+    rankings, old = Path(logs) / "rankings", None
+    if settings.reads_old_data and opened is not None:
+        old = old_data(opened, settings, objective.problem.reward, rankings, threads)
+    if settings.start == "draws":
+        return objective, make_search(settings, objective, latents, weights, latent_sigma=sigma, old=old)
+    given, visited = given_policies(network, settings, opened, rankings, threads)
     anchor = None
     if settings.anchors and opened is not None:
         span = StateCounts(**opened.meta["states"]).slices()["train"]
         states = network.standardize(torch.from_numpy(opened.arrays["states"][span].copy()))
         around = {"states": states, "visited": network.standardize(visited), "scale": prior_scale(prior, layout)}
         anchor = partial(anchoring_shift, layout, **around)
-    return objective, make_search(settings, objective, latents, weights, given, anchor, sigma)
+    return objective, make_search(settings, objective, latents, weights, given, anchor, sigma, old)
 
 
 def run_search(job: SearchJob, on_steps: Callable[[int], None] = lambda steps: None) -> SearchResult:
@@ -132,7 +136,7 @@ def _search(
     made = {"set": settings.hyperparameters, "entry": entry and entry.name, "version": entry and entry.version}
     return {
         "env": model.env["id"],
-        **({"hyperparameters": made} if settings.algorithm in BASELINES else {}),
+        **({"hyperparameters": made} if settings.is_rival else {}),
         "policy": model.hparams["description"]["policy"],
         "algorithm": settings.algorithm,
         "task": settings.task,
@@ -153,7 +157,7 @@ def place_of(job: SearchJob, model: BehaviorAutoencoder) -> tuple[list[Path], st
     """Return where to look for a run, the name of its folder, and what decides its result; see `known_folders`."""
     settings, env_id = job.settings, model.env["id"]
     tag = checkpoint_tag(job.checkpoint, job.checkpoint_digest, model)
-    if settings.algorithm in BASELINES:
+    if settings.is_rival:
         tag = "zoo" if settings.hyperparameters == "zoo" else safe_name(model.hparams["description"]["policy"])
     name = f"{settings.algorithm}-{tag}{_variant(settings)}-seed{settings.seed}"
     root = Path(job.logs) / "finetune"
@@ -171,16 +175,18 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     if settings.start not in STARTS:
         start = load_policy(start_file(settings)).digest()
         own["start"] = "file"
-    reads_pool = settings.anchors or settings.start in ("pool_best", "pool_top")
     content: dict[str, Any] = {
         "checkpoint": job.checkpoint_digest, "env": env, "settings": own, "start": start, "task_source": source,
-        "pool": model.hparams["description"].get("pool", {}).get("digest") if reads_pool else None,
+        "pool": model.hparams["description"].get("pool", {}).get("digest") if settings.reads_pool else None,
         "versions": versions(*PACKAGES.get(settings.algorithm, [])[:1]),
     }  # fmt: skip
-    if settings.start in ("pool_best", "pool_top") and ":" in settings.task:
+    ranks = settings.start in ("pool_best", "pool_top") or settings.reads_old_data
+    if ranks and ":" in settings.task:
         # No pool knows a task of the user's own.
         content["ranking"] = ranking_settings()
-    if is_rival := settings.algorithm in BASELINES:
+    if settings.space is not None:
+        content["versions"] |= versions("stable_baselines3")
+    if is_rival := settings.is_rival:
         entry = _entry(settings, env["id"])
         # Each episode has a seed of its own; in earlier versions the first one had, and began the next.
         content |= {"entry": entry and {"name": entry.name, "settings": entry.settings}, "episodes": "seeded"}
@@ -205,6 +211,7 @@ def checkpoint_tag(path: str, fingerprint: str, model: BehaviorAutoencoder) -> s
 def _variant(settings: SearchSettings) -> str:
     """Return a name for what differs from the usual search, so that `report` keeps such runs apart."""
     start = "" if settings.start == "draws" else f"-{settings.start}"
+    space = "" if settings.space is None else f"-{settings.space}-replay{settings.replay:g}"
     if settings.start not in STARTS:
         # Of the policy, or of all policies of the folder: the same for every task.
         path = Path(settings.start)
@@ -216,4 +223,4 @@ def _variant(settings: SearchSettings) -> str:
     if settings.widen is not None:
         start += f"-widen{settings.widen:g}"
     at = settings.release_decoder_at
-    return start + (f"-release{at}" if settings.algorithm == "pgpe" and at is not None else "")
+    return space + start + (f"-release{at}" if settings.algorithm == "pgpe" and at is not None else "")

@@ -14,15 +14,22 @@ _CACHE_FLOATS = 1 << 18
 """Activations of one layer that a chunk of policies may hold: 1 MiB, so that it stays in a core's cache."""
 
 
-def act_each(
+def outputs_each(
     layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
 ) -> Float[Tensor, "policies states action"]:
-    """Return each policy's actions on standardized states of its own, in units of the action box: -1 to 1."""
+    """Return each policy's last layer, before the tanh, on standardized states of its own."""
     activation, x = ACTIVATIONS[layout.activation], observations
     *hidden, (last, last_bias) = layout.unpack(params)
     for weight, bias in hidden:
         x = activation(torch.baddbmm(bias[:, None, :], x, weight.mT))
-    return torch.tanh(torch.baddbmm(last_bias[:, None, :], x, last.mT))
+    return torch.baddbmm(last_bias[:, None, :], x, last.mT)
+
+
+def act_each(
+    layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
+) -> Float[Tensor, "policies states action"]:
+    """Return each policy's actions on standardized states of its own, in units of the action box: -1 to 1."""
+    return torch.tanh(outputs_each(layout, params, observations))
 
 
 def act_shared(

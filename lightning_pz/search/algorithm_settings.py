@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lightning_pz.common import checks
@@ -145,6 +145,75 @@ class BaselineSettings:
 
     def __post_init__(self) -> None:
         checks.at_least(1, given_flags(self, "baselines", "chunk"))
+
+
+@dataclass(frozen=True)
+class OffPolicySettings:
+    """TD3, SAC and TQC with a decoded actor (`--space`).
+
+    Args:
+        best: Policies of the grown pool that earned most in their own episodes, whose episodes are the old data.
+        random: Other policies of the pool, drawn at random, whose episodes are old data too.
+        enough: New environment steps from which on a batch holds new transitions; before, all are old if there are any.
+        critic_updates: Updates of the critics alone on old data, before the actor moves.
+        joint_updates: Updates of critics and actor on old data after those, before the first new step.
+        updates_per_step: Updates after each episode, per step of it.
+        critics: How many there are; values are the lowest of them, or all quantiles together.
+        hidden: Widths of each critic's hidden layers.
+        normalize: Whether they are normalized (layer normalization).
+        critic_rate: Adam's learning rate of the critics.
+        actor_rate: Adam's learning rate of weights and offsets.
+        latent_rate: Adam's learning rate of latents, in standard deviations.
+        batch: Transitions in an update.
+        discount: Per environment step.
+        target_rate: Share of the way that the targets go towards the critics with each update.
+        noise: `td3`: standard deviation of the noise on the actions of an episode, in half action boxes.
+        target_noise: `td3`: that of the noise on the target policy's actions.
+        target_noise_clip: `td3`: bound of it.
+        log_std: `sac`, `tqc`: first logarithm of the standard deviation of an action before the tanh.
+        temperature: `sac`, `tqc`: first weight of the entropy.
+        tie: Weight of the squared difference of the actor's actions from the incumbent's, relative to the mean size of values.
+    """
+
+    best: int = 200
+    random: int = 200
+    enough: int = 2000
+    critic_updates: int = 10_000
+    joint_updates: int = 5_000
+    updates_per_step: int = 1
+    critics: int = 2
+    hidden: list[int] = field(default_factory=lambda: [256, 256])
+    normalize: bool = True
+    critic_rate: float = 1e-3
+    actor_rate: float = 3e-4
+    latent_rate: float = 0.03
+    batch: int = 256
+    discount: float = 0.99
+    target_rate: float = 0.005
+    noise: float = 0.1
+    target_noise: float = 0.2
+    target_noise_clip: float = 0.5
+    log_std: float = -2.0
+    temperature: float = 0.05
+    tie: float | None = None
+
+    def __post_init__(self) -> None:
+        counts = ("critics", "batch", "updates_per_step")
+        checks.at_least(1, given_flags(self, "off_policy", *counts))
+        checks.at_least(1, {"off_policy.hidden": min(self.hidden, default=0)})
+        checks.at_least(
+            0, given_flags(self, "off_policy", "best", "random", "enough", "critic_updates", "joint_updates")
+        )
+        rates = ("critic_rate", "actor_rate", "latent_rate", "target_noise_clip", "temperature")
+        checks.positive(given_flags(self, "off_policy", *rates))
+        for name in ("noise", "target_noise", "tie"):
+            if (value := getattr(self, name)) is not None and not (math.isfinite(value) and value >= 0):
+                raise UserError(f"--off_policy.{name} expects a number of at least 0, but got {value}")
+        if not math.isfinite(self.log_std):
+            raise UserError(f"--off_policy.log_std expects a number, but got {self.log_std}")
+        for name in ("discount", "target_rate"):
+            if not 0 < (value := getattr(self, name)) <= 1:
+                raise UserError(f"--off_policy.{name} expects a number above 0 and at most 1, but got {value}")
 
 
 def given_flags(settings: Any, section: str, *names: str) -> dict[str, Any]:

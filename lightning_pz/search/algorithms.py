@@ -9,10 +9,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_pz.replay.transitions import Transitions
 from lightning_pz.search.bayesian import BoSearch
 from lightning_pz.search.generation import Search
 from lightning_pz.search.gradient import GradientSearch
 from lightning_pz.search.objective import Objective
+from lightning_pz.search.off_policy.make_off_policy import make_off_policy
 from lightning_pz.search.optimizers.cmaes import Cmaes
 from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.optimizers.protocol import Optimizer
@@ -21,7 +23,7 @@ from lightning_pz.search.population import PopulationSearch
 from lightning_pz.search.rivals.hyperparameters import default_hyperparameters, zoo_hyperparameters
 from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.rivals.zoo import zoo_entry
-from lightning_pz.search.settings import BASELINES, SearchSettings
+from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import SearchSpace, widened_space
 
 
@@ -33,6 +35,7 @@ def make_search(
     given: Float[Tensor, "policies params"] | None = None,
     anchor: Callable[[Tensor, Tensor], Tensor] | None = None,
     latent_sigma: float | None = None,
+    old: Callable[[], Transitions] | None = None,
 ) -> Search:
     """Return the search that the settings ask for.
 
@@ -44,9 +47,12 @@ def make_search(
             the former, for searches in latents that begin at given policies; nothing if None.
         latent_sigma: First standard deviation of `pgpe` or `cmaes` in the latents; the settings' if None. An offset of
             weights beside the latents and weights after a release keep the settings' own `sigma`.
+        old: Returns what off-policy searches learn from before the first step; nothing if None.
     """
     s = settings
-    if s.algorithm in BASELINES:
+    if s.space is not None:
+        return make_off_policy(s, objective, latents, weights, given, anchor, old)
+    if s.is_rival:
         problem = objective.problem
         if s.hyperparameters == "zoo":
             made = zoo_hyperparameters(s.algorithm, zoo_entry(s.algorithm, problem.spec.id), s.budget)

@@ -12,6 +12,7 @@ from lightning_pz.search.algorithm_settings import (
     BoSettings,
     CmaesSettings,
     GradientSettings,
+    OffPolicySettings,
     PgpeSettings,
     RandomLatentSettings,
     given_flags,
@@ -25,11 +26,15 @@ BASELINES = ("ppo", "sac", "td3", "ddpg", "tqc", "crossq")
 Start = Literal["draws", "pool_best", "pool_top"]
 STARTS: tuple[str, ...] = get_args(Start)
 AnswersBy = Literal["episodes", "steps"]
+SpaceName = Literal["latent", "widened", "weights"]
+OFF_POLICY = ("td3", "sac", "tqc")
+"""Rivals that can begin where the pool ends: with a policy of its decoder and the episodes of its growth."""
 PACKAGES = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(BASELINES, ("stable_baselines3", "baselines"))
 PACKAGES |= dict.fromkeys(("tqc", "crossq"), ("sb3_contrib", "baselines"))
 """By algorithm: the optional package it imports, and the extra of this package that installs it."""
 _ONLY_FOR = {
-    "start": ("pgpe", "cmaes", "bo", "parameter_pgpe"),
+    "start": ("pgpe", "cmaes", "bo", "parameter_pgpe", *OFF_POLICY),
+    "space": OFF_POLICY,
     "release_decoder_at": ("gradient", "pgpe"),
     "widen": ("pgpe",),
     "behavior_step": ("pgpe", "cmaes"),
@@ -60,7 +65,12 @@ class SearchSettings:
             `.../policy.npz`, or a folder with a slash in its name and `<task>.npz` in it, is used like `pool_best`.
         latents: What random latents are drawn from, those of `random_latent` and of `draws`: `density` (a kernel density
             over encoded training policies) or `gaussian` (with their mean and covariance).
-        anchor: `pgpe`, `cmaes`, `bo` from a given policy: shift all weights that the decoder gives, so that the first latent
+        space: `td3`, `sac`, `tqc`: what the actor learns, a policy of the decoder's layout: `latent`, the latent that its weights
+            are decoded from; `widened`, the latent and an offset of all weights; `weights`, these themselves. Null is the
+            library's own learner, from scratch.
+        replay: With `--space`: share of each batch that comes from episodes of the grown pool's own policies, played again with
+            the task's rewards, which takes no step; 1 learns from those alone, 0 does without.
+        anchor: `pgpe`, `cmaes`, `bo`, or with `--space latent` and `widened`, from a given policy: shift all weights that the decoder gives, so that the first latent
             behaves like this policy on states of the pool, which takes no step; or begin at its reconstruction.
         starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried, to begin at the best
             of them; their steps count.
@@ -84,6 +94,7 @@ class SearchSettings:
         random_latent: Settings of `random_latent`.
         gradient: Settings of `gradient`.
         baselines: Settings of `ppo`, `sac`, `td3`, `ddpg`, `tqc` and `crossq`.
+        off_policy: Settings of `td3`, `sac` and `tqc` with `--space`.
     """
 
     algorithm: Algorithm = "pgpe"
@@ -96,6 +107,8 @@ class SearchSettings:
     seed: int = 0
     start: Start | str = "draws"
     latents: checks.LatentsKind = "density"
+    space: SpaceName | None = None
+    replay: float = 0.5
     anchor: bool = True
     starts: int = 200
     start_share: float = 0.2
@@ -115,6 +128,7 @@ class SearchSettings:
     random_latent: RandomLatentSettings = field(default_factory=RandomLatentSettings)
     gradient: GradientSettings = field(default_factory=GradientSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
+    off_policy: OffPolicySettings = field(default_factory=OffPolicySettings)
 
     def __post_init__(self) -> None:
         checks.check_choices(self)
@@ -136,6 +150,7 @@ class SearchSettings:
                     f"--{flag} {value} goes with --algorithm {' or '.join(algorithms)}, but the algorithm is "
                     f"{self.algorithm}: leave it out, or choose one of those"
                 )
+        self._check_off_policy()
         if self.algorithm == "bo" and self.start == "pool_top":
             raise UserError(
                 "--algorithm bo tries the best policies of the pool one by one while it searches, so it does not go with "
@@ -147,21 +162,52 @@ class SearchSettings:
                 f"but got {self.gradient.policies}"
             )
 
+    def _check_off_policy(self) -> None:
+        if not 0 <= self.replay <= 1:
+            raise UserError(f"--replay expects a share of each batch, from 0 to 1, but got {self.replay}")
+        if self.space is None:
+            for flag, is_given in (("start", self.start != "draws"), ("replay", self.replay != 0.5)):
+                if is_given and (flag == "replay" or self.algorithm in OFF_POLICY):
+                    raise UserError(
+                        f"--{flag} {getattr(self, flag)} goes with --space latent, widened or weights for --algorithm "
+                        f"{', '.join(OFF_POLICY)}: give --space, or leave --{flag} out"
+                    )
+        elif self.hyperparameters != "default":
+            raise UserError(
+                f"--hyperparameters {self.hyperparameters} are those of the library's own learner, so they do not go with "
+                f"--space {self.space}: leave one of them out"
+            )
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether it is a learner from scratch, which takes nothing from the decoder but the widths of the policies."""
+        return self.algorithm in BASELINES and self.space is None
+
+    @property
+    def reads_old_data(self) -> bool:
+        """Whether it learns from the episodes of the pool's growth."""
+        return self.space is not None and self.replay > 0
+
     @property
     def draws_latents(self) -> bool:
         """Whether the result depends on what random latents are drawn from."""
-        decodes = self.algorithm not in ("parameter_pgpe", *BASELINES)
+        decodes = self.algorithm != "parameter_pgpe" and self.space != "weights" and not self.is_rival
         return (self.start == "draws" and decodes) or self.behavior_step is not None
 
     @property
     def encodes_start(self) -> bool:
         """Whether a given policy becomes a latent; a search in weights takes it as it is."""
-        return self.start != "draws" and self.algorithm != "parameter_pgpe"
+        return self.start != "draws" and self.algorithm != "parameter_pgpe" and self.space != "weights"
 
     @property
     def anchors(self) -> bool:
         """Whether the decoder is shifted to a given policy."""
         return self.anchor and self.encodes_start
+
+    @property
+    def reads_pool(self) -> bool:
+        """Whether the result depends on the decoder's pool."""
+        return self.anchors or self.start in ("pool_best", "pool_top") or self.reads_old_data
 
     def count_starts(self, horizon: int) -> int:
         """Return how many starts are tried, for episodes of at most `horizon` steps; as many as are kept at least."""
@@ -171,8 +217,8 @@ class SearchSettings:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the result, but not the content of a file in `start`."""
-        sections = {"pgpe", "cmaes", "bo", "random_latent", "gradient", "baselines"}
-        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines")
+        sections = {"pgpe", "cmaes", "bo", "random_latent", "gradient", "baselines", "off_policy"}
+        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines" if self.space is None else "off_policy")
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
         # Left out where they are not used, so that runs made before these settings existed are found again.
         unused = {
@@ -180,6 +226,8 @@ class SearchSettings:
             "widen": self.widen is None,
             "behavior_step": self.behavior_step is None,
             "start": self.start == "draws",
+            "space": self.space is None,
+            "replay": self.space is None,
             "latents": not self.draws_latents or self.latents == "gaussian",
             "anchor": not self.encodes_start,
             "hyperparameters": self.hyperparameters == "default",
@@ -189,7 +237,7 @@ class SearchSettings:
             "answers_by": not self.answers_at or self.answers_by == "episodes",
         }
         drop |= {name for name, is_unused in unused.items() if is_unused}
-        if self.algorithm in ("bo", "random_latent", *BASELINES) or self.start not in ("draws", "pool_top"):
+        if self.algorithm in ("bo", "random_latent") or self.is_rival or self.start not in ("draws", "pool_top"):
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}

@@ -10,6 +10,7 @@ from lightning_pz.search.algorithm_settings import (
     BaselineSettings,
     CmaesSettings,
     GradientSettings,
+    OffPolicySettings,
     PgpeSettings,
     RandomLatentSettings,
 )
@@ -27,6 +28,27 @@ from lightning_pz.search.settings import SearchSettings
         (SearchSettings, {"checkpoint_seconds": -1.0}, "--checkpoint_seconds expects"),
         (SearchSettings, {"algorithm": "cmaes", "release_decoder_at": 5}, "goes with --algorithm gradient"),
         (SearchSettings, {"algorithm": "gradient", "starts": 2}, "at most --starts"),
+        (SearchSettings, {"algorithm": "td3", "space": "weights", "replay": 1.5}, "--replay expects a share"),
+        (SearchSettings, {"algorithm": "td3", "space": "weights", "replay": float("nan")}, "--replay expects a share"),
+        (
+            SearchSettings,
+            {"algorithm": "ppo", "space": "weights"},
+            "--space weights goes with --algorithm td3 or sac or tqc",
+        ),
+        (SearchSettings, {"algorithm": "td3", "start": "pool_best"}, "--start pool_best goes with --space"),
+        (SearchSettings, {"algorithm": "td3", "replay": 0.2}, "--replay 0.2 goes with --space"),
+        (
+            SearchSettings,
+            {"algorithm": "sac", "space": "latent", "hyperparameters": "zoo"},
+            "do not go with --space latent",
+        ),
+        (OffPolicySettings, {"critics": 0}, "--off_policy.critics expects at least 1"),
+        (OffPolicySettings, {"hidden": []}, "--off_policy.hidden expects at least 1"),
+        (OffPolicySettings, {"critic_updates": -1}, "--off_policy.critic_updates expects at least 0"),
+        (OffPolicySettings, {"latent_rate": 0.0}, "--off_policy.latent_rate expects a number above 0"),
+        (OffPolicySettings, {"noise": -0.1}, "--off_policy.noise expects a number of at least 0"),
+        (OffPolicySettings, {"log_std": float("inf")}, "--off_policy.log_std expects a number"),
+        (OffPolicySettings, {"discount": 1.1}, "--off_policy.discount expects a number above 0 and at most 1"),
         (PgpeSettings, {"population": 5}, "even number"),
         (PgpeSettings, {"sigma": float("nan")}, "--pgpe.sigma expects"),
         (PgpeSettings, {"momentum": 1.0}, "--pgpe.momentum expects a share"),
@@ -57,6 +79,18 @@ def test_identity_holds_what_decides_the_result_and_nothing_else():
     other = dataclasses.replace(base, pgpe=PgpeSettings(sigma=9.0))
     assert base.identity() == same.identity() != other.identity()
     assert "budget" in base.identity() and "starts" not in SearchSettings(algorithm="sac").identity()
+
+
+def test_identity_holds_a_space_only_where_there_is_one():
+    plain, spaced = SearchSettings(algorithm="td3"), SearchSettings(algorithm="td3", space="weights")
+    assert not {"space", "replay", "off_policy"} & set(plain.identity())
+    assert {"space", "replay", "off_policy", "starts"} <= set(
+        spaced.identity()
+    ) and "baselines" not in spaced.identity()
+    changed = dataclasses.replace(spaced, off_policy=OffPolicySettings(batch=128))
+    assert changed.identity() != spaced.identity()
+    assert dataclasses.replace(plain, off_policy=OffPolicySettings(batch=128)).identity() == plain.identity()
+    assert spaced.reads_pool and not dataclasses.replace(spaced, replay=0.0).reads_pool
 
 
 def test_identities_are_those_of_version_0_1():

@@ -48,7 +48,6 @@ class Learner:
         # A default argument, since a closure would see the last of them.
         env: VecEnv = DummyVecEnv([lambda one=one: one for one in self.monitors])  # type: ignore[misc]
         self.normal = None if given.normalize is None else VecNormalize(env, **given.normalize)
-        kind = getattr(importlib.import_module(_MODULES.get(algorithm, "stable_baselines3")), _class_name(algorithm))
         more: dict[str, Any] = {key: _linear(first) for key, first in given.linear.items()}
         if (noise := make_noise(given.noise, problem.network.layout.action_size)) is not None:
             more["action_noise"] = noise
@@ -56,8 +55,7 @@ class Learner:
             # RL Zoo publishes a rollout of 8 steps with batches of 256 for one environment.
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             try:
-                arguments = given.arguments | more
-                self.model = kind("MlpPolicy", self.normal or env, seed=seed, device="cpu", **arguments)
+                self.model = self._make(self.normal or env, given.arguments | more | {"seed": seed, "device": "cpu"})
             except (TypeError, ValueError, AssertionError) as error:
                 raise UserError(f"--algorithm {algorithm} refuses its hyperparameters: {error}") from error
         # Its own logger would leave a folder in the system's temporary one.
@@ -165,6 +163,13 @@ class Learner:
                 sums.mean, sums.var, sums.count = mean.numpy(), variance.numpy(), count
             self.normal.returns = packed["normal"]["returns"].numpy()
         self.generators.states = packed["generators"]
+
+    def _make(self, env: Any, arguments: dict[str, Any]) -> Any:
+        """Return the library's model."""
+        kind = getattr(
+            importlib.import_module(_MODULES.get(self.algorithm, "stable_baselines3")), _class_name(self.algorithm)
+        )
+        return kind("MlpPolicy", env, **arguments)
 
     def _episodes(self, seed: int, index: int, count: int) -> ReplayableEpisodes:
         p = self.problem

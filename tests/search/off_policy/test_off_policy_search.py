@@ -1,0 +1,200 @@
+"""Off-policy searches: resumed equals straight, what they begin at, which steps they take, and what they answer."""
+
+import dataclasses
+import io
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.run_folder import RunFolder
+from lightning_pz.search.algorithm_settings import OffPolicySettings
+from lightning_pz.search.algorithms import make_search
+from lightning_pz.search.loop import check_budget, search_until_done
+from lightning_pz.search.objective import Objective
+from lightning_pz.search.settings import OFF_POLICY, SearchSettings
+
+SMALL = OffPolicySettings(
+    enough=60, critic_updates=6, joint_updates=4, hidden=[8, 8], batch=16, latent_rate=0.1, actor_rate=1e-2
+)
+SPACES = ("latent", "widened", "weights")
+CASES = [(algorithm, space) for algorithm in OFF_POLICY for space in SPACES]
+QUICK = [("td3", "widened"), ("sac", "latent"), ("tqc", "weights")]
+CASES = [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES]
+
+
+@pytest.fixture(scope="module")
+def problem(short_problem):
+    return dataclasses.replace(short_problem, spec=dataclasses.replace(short_problem.spec, horizon=25))
+
+
+def settings_of(algorithm="td3", space="widened", **more):
+    given = {
+        "budget": 300, "evaluate_every": 100, "starts": 2, "start_share": 1.0, "evaluation_episodes": 2, "test_episodes": 2, "checkpoint_seconds": 0.0,
+        "off_policy": SMALL,
+    }  # fmt: skip
+    return SearchSettings(algorithm=algorithm, space=space, **given | more)
+
+
+@pytest.fixture
+def make(problem, latents, weights, old_transitions):
+    """Return a function from settings to a search with old data if the settings have any."""
+
+    def made(settings, **more):
+        old = (lambda: old_transitions) if settings.reads_old_data else None
+        return make_search(settings, Objective(problem), latents, weights, old=old, **more)
+
+    return made
+
+
+def to_the_end(search, state):
+    taken = []
+    while state.learner.steps + search.cost(state) <= search.budget:
+        state, generation = search.step(state)
+        taken.append(generation)
+    return state, taken
+
+
+def weights_of(state):
+    return state.learner.params()
+
+
+@pytest.mark.parametrize("algorithm, space", CASES)
+def test_resumed_equals_straight_to_the_last_bit(algorithm, space, make, problem, tmp_path):
+    """Through the loop, from each state that it saved; a search of another seed goes elsewhere."""
+    settings = settings_of(algorithm, space, budget=200)
+    search, objective = make(settings), Objective(problem)
+    straight, kept = RunFolder(tmp_path / "straight", Identity({})), []
+
+    def keep(steps):
+        if (straight.path / "state.pt").is_file():
+            kept.append(shutil.copytree(straight.path, tmp_path / str(len(kept))))
+
+    end = search_until_done(search, objective, settings, straight, keep)
+    assert len(kept) > 8
+    for folder in (kept[4], kept[-3]):  # between critics and actor on old data; between episodes
+        np.random.seed(5)
+        torch.manual_seed(6)  # what others draw changes nothing
+        again = search_until_done(make(settings), Objective(problem), settings, RunFolder(folder, Identity({})))
+        assert torch.equal(weights_of(again.search), weights_of(end.search))
+        assert again.best.digest() == end.best.digest()
+        rows = ([row[2:] for row in one.rows] for one in (again, end))
+        assert np.array_equal(*rows, equal_nan=True)
+        assert vars(again.search.book).keys() == vars(end.search.book).keys()
+        assert again.search.book.returns == end.search.book.returns
+    other = make(dataclasses.replace(settings, seed=1))
+    assert not torch.equal(weights_of(to_the_end(other, other.begin())[0]), weights_of(end.search))
+
+
+def test_the_decoder_is_left_as_it_is_and_the_latent_moves(make, latents):
+    settings = settings_of("td3", "latent")
+    search = make(settings)
+    before = latents.decode(torch.zeros(1, 3))
+    state, _ = to_the_end(search, search.begin())
+    actor = state.learner.actor
+    assert torch.equal(latents.decode(torch.zeros(1, 3)), before)
+    assert actor.offset is None and not torch.equal(actor.point.double(), search.starts[0].point)
+    assert torch.equal(weights_of(state), latents.decode(actor.point.detach()[None])[0] + actor.base)
+
+
+def test_a_given_policy_is_where_each_space_begins(make, latents, weights):
+    """The first answer behaves as the policy given: it is the very policy, or its anchored latent."""
+    policies = weights.decode(weights.draw(1, 3))
+
+    def anchor(decoded, params):
+        return params - decoded  # exact here: no decoder can be nearer
+
+    encoded = dataclasses.replace(latents, encode=lambda params: torch.zeros(len(params), 3, dtype=torch.double))
+    for space in SPACES:
+        settings = settings_of("td3", space, start="pool_best", replay=0.0)
+        search = make_search(settings, Objective(make(settings_of()).problem), encoded, weights, policies, anchor)
+        torch.testing.assert_close(search.incumbent(search.begin()).params, policies[0])
+        assert search.cost(search.begin()) == 25  # no start is tried
+        state, _ = search.step(search.begin())
+        torch.testing.assert_close(search.incumbent(state).params, policies[0])
+
+
+def test_the_best_of_the_starts_plays_first_and_old_data_come_before_the_actor_moves(make):
+    settings = settings_of("td3", "weights", starts=3)
+    search = make(settings)
+    check_budget(search, settings)
+    state = search.begin()
+    for _ in range(3):
+        state, generation = search.step(state)
+        assert generation.episodes == 1 and generation.steps == 25
+    best = int(np.argmax(state.book.tried))
+    assert torch.equal(search.incumbent(state).params, search.starts[best].base)
+    state, generation = search.step(state)
+    assert generation.steps == 25 and not state.book.is_measured
+    state, generation = search.step(state)
+    assert generation.steps == 25 and state.book.is_measured and len(state.book.returns) == 2
+    state, generation = search.step(state)
+    assert generation.steps == 0 and state.book.critic_updates == 6 and generation.returns.size == 0
+    assert torch.equal(weights_of(state), search.starts[best].base)  # the actor rested
+    state, generation = search.step(state)
+    assert generation.steps == 0 and not torch.equal(weights_of(state), search.starts[best].base)
+    # Still the start: no episode has said that another is better.
+    while state.book.joint_updates < 4:
+        state, generation = search.step(state)
+    assert torch.equal(search.incumbent(state).params, search.starts[best].base)
+    state, taken = to_the_end(search, state)
+    assert state.learner.steps == 300 == 125 + sum(one.steps for one in taken)
+
+
+def test_with_old_data_alone_no_step_is_taken(make, problem, tmp_path):
+    policies = torch.randn(1, problem.network.layout.num_params)
+    settings = settings_of("td3", "weights", start="pool_best", replay=1.0, answers_at=[0], answers_by="steps")
+    search = make(settings, given=policies)
+    assert search.least_budget == 0
+    progress = search_until_done(search, Objective(problem), settings, RunFolder(tmp_path / "run", Identity({})))
+    assert progress.env_steps == 0 and progress.search.learner.model._n_updates == 10
+    assert torch.equal(progress.best.params, weights_of(progress.search))
+    assert not torch.equal(progress.best.params, policies[0])
+    assert (tmp_path / "run" / "answers.csv").is_file()
+
+
+def test_without_old_data_the_critics_learn_before_the_actor(make):
+    settings = settings_of("td3", "weights", start="pool_best", replay=0.0)
+    search = make(settings, given=torch.zeros(1, settings_size(make)))
+    state = search.begin()
+    while state.learner.steps < 50:
+        state, _ = search.step(state)
+    assert state.learner.model._n_updates == 50 and not weights_of(state).any()
+    state, _ = to_the_end(search, state)
+    assert weights_of(state).any()
+
+
+def settings_size(make):
+    return make(settings_of()).problem.network.layout.num_params
+
+
+def test_the_answer_is_never_a_policy_that_own_episodes_put_below_the_start(make, monkeypatch):
+    """With returns that fall the start stays the answer; with returns that rise the candidate follows it."""
+    from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner
+
+    play = OffPolicyLearner.play
+    for sign in (-1, 1):
+        settings = settings_of("td3", "weights", start="pool_best")
+        search = make(settings, given=torch.zeros(1, settings_size(make)))
+        count = iter(range(1000))
+
+        def rigged(learner, number, *, explores, count=count, sign=sign):
+            return play(learner, number, explores=explores)[0], float(sign * next(count))
+
+        monkeypatch.setattr(OffPolicyLearner, "play", rigged)
+        state, _ = to_the_end(search, search.begin())
+        is_start = not search.incumbent(state).params.any()
+        assert is_start == (sign < 0)
+
+
+def test_the_state_is_plain_data(make):
+    search = make(settings_of("sac", "widened"))
+    state, _ = to_the_end(search, search.begin())
+    file = io.BytesIO()
+    torch.save(search.pack(state), file)
+    file.seek(0)
+    with torch.serialization.safe_globals(list(search.state_types)):
+        again = search.unpack(torch.load(file, weights_only=True))
+    assert torch.equal(weights_of(again), weights_of(state))

@@ -35,6 +35,11 @@ STUDIES = {
     "few_episodes": Study(
         "Who holds what after the first episodes of a task.", kinds.FewEpisodesOptions, "few_episodes.few_command"
     ),
+    "reuse": Study(
+        "Whether the growth pays twice: by its policies, and by what it saw.",
+        kinds.FewEpisodesOptions,
+        "few_episodes.few_command",
+    ),
     "pretraining": Study(
         "What pre-training buys, and after how many tasks it pays.",
         kinds.FewEpisodesOptions,

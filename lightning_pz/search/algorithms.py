@@ -20,7 +20,7 @@ from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.optimizers.protocol import Optimizer
 from lightning_pz.search.optimizers.random_latent import RandomLatent
 from lightning_pz.search.population import PopulationSearch
-from lightning_pz.search.rivals.hyperparameters import default_hyperparameters, zoo_hyperparameters
+from lightning_pz.search.rivals.hyperparameters import default_hyperparameters, with_old_data, zoo_hyperparameters
 from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import SearchSettings
@@ -50,7 +50,7 @@ def make_search(
         old: Returns what off-policy searches learn from before the first step; nothing if None.
     """
     s = settings
-    if s.space is not None:
+    if s.space not in (None, "own"):
         return make_off_policy(s, objective, latents, weights, given, anchor, old)
     if s.is_rival:
         problem = objective.problem
@@ -61,7 +61,7 @@ def make_search(
         stops = {"episodes": [] if s.episodes is None else [s.episodes], "steps": []}
         stops[s.answers_by] += s.answers_at
         own: dict[str, Any] = {"seed": s.seed, "budget": s.budget, "chunk": s.baselines.chunk, "stops": stops}
-        return BaselineSearch(s.algorithm, made, problem, **own)
+        return BaselineSearch(s.algorithm, made if old is None else with_old_data(made, old, s), problem, **own)
     if s.algorithm == "bo":
         return BoSearch(objective=objective, space=latents, settings=s.bo, seed=s.seed, given=given, anchor=anchor)
     starts = s.count_starts(objective.problem.spec.horizon)

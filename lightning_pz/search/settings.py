@@ -26,7 +26,7 @@ BASELINES = ("ppo", "sac", "td3", "ddpg", "tqc", "crossq")
 Start = Literal["draws", "pool_best", "pool_top"]
 STARTS: tuple[str, ...] = get_args(Start)
 AnswersBy = Literal["episodes", "steps"]
-SpaceName = Literal["latent", "widened", "weights"]
+SpaceName = Literal["latent", "widened", "weights", "own"]
 OFF_POLICY = ("td3", "sac", "tqc")
 """Rivals that can begin where the pool ends: with a policy of its decoder and the episodes of its growth."""
 PACKAGES = {"cmaes": ("cma", "cmaes")} | dict.fromkeys(BASELINES, ("stable_baselines3", "baselines"))
@@ -67,11 +67,12 @@ class SearchSettings:
             over encoded training policies) or `gaussian` (with their mean and covariance).
         space: `td3`, `sac`, `tqc`: what the actor learns, a policy of the decoder's layout: `latent`, the latent that its weights
             are decoded from; `widened`, the latent and an offset of all weights; `weights`, these themselves. Null is the
-            library's own learner, from scratch.
+            library's own learner, from scratch; `own` the same with `replay`.
         replay: With `--space`: share of each batch that comes from episodes of the grown pool's own policies, played again with
             the task's rewards, which takes no step; 1 learns from those alone, 0 does without.
-        anchor: `pgpe`, `cmaes`, `bo`, or with `--space latent` and `widened`, from a given policy: shift all weights that the decoder gives, so that the first latent
-            behaves like this policy on states of the pool, which takes no step; or begin at its reconstruction.
+        anchor: `pgpe`, `cmaes`, `bo`, `--space latent` or `widened` from a given policy: shift all weights that the decoder
+            gives, so that the first latent behaves like this policy on states of the pool, which takes no step; or begin at
+            its reconstruction.
         starts: Most decoded latents (or draws of the prior, or policies of the pool) that are tried, to begin at the best
             of them; their steps count.
         start_share: Share of the budget that trying them may take, which lowers their number.
@@ -172,6 +173,13 @@ class SearchSettings:
                         f"--{flag} {getattr(self, flag)} goes with --space latent, widened or weights for --algorithm "
                         f"{', '.join(OFF_POLICY)}: give --space, or leave --{flag} out"
                     )
+        elif self.space == "own":
+            if not 0 < self.replay < 1 or self.start != "draws":
+                raise UserError(
+                    f"--space own is the library's own learner from scratch with episodes of the pool beside its own, so it "
+                    f"expects --start draws and --replay between 0 and 1, but got {self.start} and {self.replay:g}: correct "
+                    "them, or leave --space out"
+                )
         elif self.hyperparameters != "default":
             raise UserError(
                 f"--hyperparameters {self.hyperparameters} are those of the library's own learner, so they do not go with "
@@ -180,8 +188,8 @@ class SearchSettings:
 
     @property
     def is_rival(self) -> bool:
-        """Whether it is a learner from scratch, which takes nothing from the decoder but the widths of the policies."""
-        return self.algorithm in BASELINES and self.space is None
+        """Whether it is a learner from scratch, which takes nothing of the decoder but the widths of the policies."""
+        return self.algorithm in BASELINES and self.space in (None, "own")
 
     @property
     def reads_old_data(self) -> bool:
@@ -218,8 +226,9 @@ class SearchSettings:
     def identity(self) -> dict[str, Any]:
         """Return what decides the result, but not the content of a file in `start`."""
         sections = {"pgpe", "cmaes", "bo", "random_latent", "gradient", "baselines", "off_policy"}
-        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines" if self.space is None else "off_policy")
+        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines" if self.is_rival else "off_policy")
         drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
+        drop -= {"off_policy"} if self.space == "own" else set()
         # Left out where they are not used, so that runs made before these settings existed are found again.
         unused = {
             "release_decoder_at": self.algorithm != "gradient" and self.release_decoder_at is None,

@@ -55,7 +55,7 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     return figure
 
 
-def growth_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
+def pretraining_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     """Draw mean return after some episodes against the steps of the growth, a panel per task, beside rivals at their ends."""
     rows = math.ceil((len(found) + 1) / _COLUMNS)
     figure, axes = panels(rows, _COLUMNS, width=3.0 * _COLUMNS, height=2.5 * rows)

@@ -18,8 +18,9 @@ from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
 from sweeps.few_episodes.ledger import RunRow, read_ledger, shipped, write_ledger
 from sweeps.results.pages import FOLDER, PageTable
 
-SHOWN = ("counts", "leads", "improvement", "claim", "claim-counts")
+SHOWN = ("counts", "leads", "improvement", "claim", "claim-counts", "parts")
 """Tables of the page, without the study's name; the others have a row for every number."""
+_INTERVALS = {"improvement": "Newcombe, 95 %", "parts": "Student over runs, 95 %; (...) the range of two"}
 _LEADS = (
     "leads: a higher mean than every rival that ran so far and than doing nothing; significantly: permutation test, p <= 0.05 "
     "against each of them, not corrected for the number of tasks"
@@ -39,7 +40,7 @@ def page_tables(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict
     pages = {}
     for shown in SHOWN:
         if (table := tables.get(name := f"{grid.name}-{shown}")) is not None:
-            about = head | {"interval": "Newcombe, 95 %" if shown == "improvement" else "none"}
+            about = head | {"interval": _INTERVALS.get(shown, "none")}
             about |= {"note": _NOTES[shown]} if shown in _NOTES else {}
             rows = [[cell_text(cell) for cell in row] for row in table.rows]
             pages[name] = PageTable(about, Table(list(table.header), rows))

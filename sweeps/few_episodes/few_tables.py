@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_pz.common.statistics import mean_interval
+from lightning_pz.common.statistics import Estimate, mean_interval
 from lightning_pz.common.tables import Table
 from lightning_pz.comparison.answers_at import Verdict, area_by_episodes, decide_at
 from sweeps.few_episodes.few_grid import FewGrid
@@ -185,10 +185,28 @@ def claim_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     return Table(["environment", "task", "episodes", *kinds], rows)
 
 
+def parts_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
+    """Return mean returns at each count with intervals over runs, of ours with all parts and without some, a row for each.
+
+    Only tasks on which some part was left out are shown.
+    """
+    rows = []
+    for one in found:
+        if any(name in one.runs for name in names_of(grid, "part")):
+            for name in (name for name in names_of(grid, "ours", "part", "rival") if name in one.runs):
+                cells: list[Estimate | None] = []
+                for count in grid.at:
+                    values = np.array([row.answers[count] for row in one.runs[name] if count in row.answers])
+                    cells.append(mean_interval(values) if len(values) else None)
+                rows.append([one.env, one.task, name, len(one.runs[name]), *cells])
+    return Table(["environment", "task", "contender", "runs", *[f"after {count_text(n)}" for n in grid.at]], rows)
+
+
 def all_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
     """Return every table by the name of its file."""
     tables = {"leads": leads_table, "returns": returns_table, "verdicts": verdicts_table}
     tables |= {"claim": claim_table} if grid.has_claim else {}
+    tables |= {"parts": parts_table} if names_of(grid, "part") else {}
     return {f"{grid.name}-{name}": make(grid, found) for name, make in tables.items()}
 
 

@@ -20,7 +20,7 @@ from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import Estimate, mean_interval
 from lightning_pz.common.tables import Table
 from sweeps.few_episodes.few_command import CPU_SECONDS, finish
-from sweeps.few_episodes.few_figures import growth_curves
+from sweeps.few_episodes.few_figures import pretraining_curves
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_page import cell_text, publish, table_head
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers, names_of
@@ -73,7 +73,7 @@ def run(study: str, options: FewEpisodesOptions) -> None:
     sentences = break_even_sentences(balance)
     words = "".join(f"* {sentence}\n" for sentence in sentences)
     write_text(folder / "pretraining.md", words)
-    save_figure(growth_curves(grid, found), folder / "pretraining")
+    save_figure(pretraining_curves(grid, found), folder / "pretraining")
     print(f"\n{tables['pretraining-returns'].console(3)}\n\n{words}\n  next: {folder / 'pretraining.png'}\n\n{folder}")
     if options.publish:
         tables["pretraining-words"] = Table(["in words"], [[sentence] for sentence in sentences])

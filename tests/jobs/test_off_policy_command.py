@@ -61,6 +61,25 @@ def test_old_data_alone_take_no_step(grown_checkpoint, tmp_path):
     assert summary["env_steps"] == 0 and summary["episodes"] == 0
 
 
+@pytest.mark.slow  # a grown pool takes a while
+def test_the_librarys_own_learner_with_old_data(grown_checkpoint, tmp_path):
+    arguments = ("--algorithm", "sac", "--space", "own", "--hyperparameters", "zoo", "--budget", "150")
+    ((folder, summary),) = run(grown_checkpoint, tmp_path, *arguments).items()
+    assert folder.name.startswith("sac-zoo-own-replay0.5") and 0 < summary["env_steps"] <= 150
+    (plain,) = run(
+        grown_checkpoint, tmp_path / "plain", "--algorithm", "sac", "--hyperparameters", "zoo", "--budget", "150"
+    ).values()
+    assert plain["left/return"] != summary["left/return"]
+    content = json.loads((folder / "identity.json").read_text())
+    assert '"off_policy"' in json.dumps(content) and '"pool"' in json.dumps(content)
+
+
+@pytest.mark.parametrize("words", [("--replay", "1"), ("--replay", "0"), ("--start", "pool_best")])
+def test_the_own_learner_begins_from_scratch_with_old_data_and_new(words, checkpoint, tmp_path):
+    with pytest.raises(UserError, match=r"--space own is the library's own learner from scratch"):
+        run(checkpoint, tmp_path, "--algorithm", "sac", "--space", "own", *words)
+
+
 def test_a_random_pool_has_no_old_data(checkpoint, tmp_path):
     with pytest.raises(UserError, match=r"--replay 0\.5 learns from the episodes of a grown pool"):
         run(checkpoint, tmp_path, "--algorithm", "td3", "--space", "weights", "--budget", "600")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from lightning_pz.replay.transitions import Transitions
 from lightning_pz.search.rivals.zoo import ZooEntry, evaluate_text
+from lightning_pz.search.settings import SearchSettings
 
 _CRITICS = {
     "ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300]),
@@ -71,6 +75,16 @@ def zoo_hyperparameters(algorithm: str, entry: ZooEntry, budget: int) -> Hyperpa
     linear = {key: float(value.split("_")[1]) for key, value in own.items() if _is_linear(key, value)}
     arguments = {key: value for key, value in own.items() if key not in linear} | _sizes(algorithm, own, budget)
     return Hyperparameters(arguments, envs, normal, None if kind is None else (kind, deviation), linear)
+
+
+def with_old_data(made: Hyperparameters, old: Callable[[], Transitions], settings: SearchSettings) -> Hyperparameters:
+    """Return hyperparameters whose replay buffer begins with old transitions, so that learning starts with the first step."""
+    from lightning_pz.search.rivals.old_buffer import OldAndNewReplay
+
+    own = {"old": old, "share": settings.replay, "enough": settings.off_policy.enough}
+    kwargs = (made.arguments.get("replay_buffer_kwargs") or {}) | own
+    more = {"replay_buffer_class": OldAndNewReplay, "replay_buffer_kwargs": kwargs, "learning_starts": 0}
+    return dataclasses.replace(made, arguments=made.arguments | more)
 
 
 def make_noise(noise: tuple[str, float] | None, actions: int) -> Any:

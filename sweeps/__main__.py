@@ -36,7 +36,7 @@ STUDIES = {
         "Who holds what after the first episodes of a task.", kinds.FewEpisodesOptions, "few_episodes.few_command"
     ),
     "reuse": Study(
-        "Whether the growth pays twice: by its policies, and by what it saw.",
+        "Whether the growth pays twice: its policies and what it saw.",
         kinds.FewEpisodesOptions,
         "few_episodes.few_command",
     ),

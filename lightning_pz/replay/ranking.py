@@ -37,7 +37,7 @@ class RankingSettings:
     """How many episodes are replayed, in all `first + rounds * each`, or as many as there are."""
 
     first: int = 256  # policies of the random sample
-    rounds: int = 5
+    rounds: int = 7
     each: int = 256  # best predicted policies of a round
     seed: int = 0  # of the sample
 

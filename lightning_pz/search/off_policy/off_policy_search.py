@@ -18,8 +18,8 @@ from lightning_pz.search.off_policy.actor import ActorStart
 from lightning_pz.search.off_policy.judge import holds, judge
 from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
 
-FIRST_TIE, LOOSENS, TIGHTENS = 0.3, 1.5, 2.0
-"""Of an actor whose episodes can end: its tie at first, and what it is divided or multiplied by after each candidate."""
+FIRST_TIE, LOOSENS, TIGHTENS = 0.3, 1.2, 1.5
+"""Of an actor whose episodes can end: its tie at first, and what it is divided or multiplied by after a candidate that is dropped."""
 FIRST_JUDGED = 1 << 20
 """Number of the first judged episode; those with noise count from 0."""
 _UPDATES = 500  # of a generation on old data
@@ -199,10 +199,12 @@ class OffPolicySearch:
         verdict = judge(book.returns, book.candidate, is_enough)
         if verdict == "play":
             return
-        self._tie_anew(learner, book)
         if verdict == "adopt":
+            # The tie stays as it is, to another place.
             self._adopt(learner, book)
             book.returns = book.candidate
+        else:
+            self._tie_anew(learner, book)
         book.candidate, book.judged, book.asks = [], 0, False
         self._pay(learner, book)
 
@@ -216,7 +218,7 @@ class OffPolicySearch:
         book.params, book.place = learner.params().clone(), learner.place()
 
     def _tie_anew(self, learner: OffPolicyLearner, book: Book) -> None:
-        """Loosen the tie if a candidate holds what the incumbent earns; else tighten it, and go back there."""
+        """Loosen the tie if a dropped candidate held what the incumbent earns; else tighten it, and go back there."""
         if holds(book.returns, book.candidate):
             book.tie /= LOOSENS
         else:

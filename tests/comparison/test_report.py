@@ -146,7 +146,10 @@ def test_refusal_is_a_sentence_and_exit_code_2(tmp_path):
         ({"space": None}, "TD3 (defaults)"),
         ({"space": "widened", "start": "pool_top"}, "widened latent TD3 from the pool's best"),
         ({"space": "weights", "replay": 0.0}, "weight TD3, no old data"),
-        ({"space": "weights", "start": "pool_best", "replay": 1.0}, "weight TD3 from the pool's record holder, old data alone"),
+        (
+            {"space": "weights", "start": "pool_best", "replay": 1.0},
+            "weight TD3 from the pool's record holder, old data alone",
+        ),
     ],
 )
 def test_a_learner_through_the_decoder_has_a_name_of_its_own(settings, label):

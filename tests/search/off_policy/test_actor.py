@@ -47,6 +47,8 @@ def test_random_actions_have_their_density(actor, network):
         normal = torch.distributions.Normal(mean.double(), float(np.exp(-1.0)))
         density = normal.log_prob(before).exp() / (1 - grid.square())
     assert float(torch.trapezoid(density, grid)) == pytest.approx(1, abs=1e-2)
-    expected = normal.log_prob(torch.atanh(actions[:, 0].double())) - torch.log(1 - actions[:, 0].double().square() + 1e-6)
+    expected = normal.log_prob(torch.atanh(actions[:, 0].double())) - torch.log(
+        1 - actions[:, 0].double().square() + 1e-6
+    )
     torch.testing.assert_close(log_density.double(), expected, rtol=1e-3, atol=1e-3)
     assert float(actions.mean()) == pytest.approx(float(torch.trapezoid(density * grid, grid)), abs=0.02)

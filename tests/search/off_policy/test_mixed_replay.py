@@ -25,7 +25,9 @@ def filled(old_transitions):
         for step in range(new):
             state = np.full((1, 2), float(step))
             infos = [{"TimeLimit.truncated": step == new - 2}]
-            buffer.add(state, state + 1, np.array([[0.25]]), np.array([1000.0 + step]), np.array([step >= new - 2]), infos)
+            buffer.add(
+                state, state + 1, np.array([[0.25]]), np.array([1000.0 + step]), np.array([step >= new - 2]), infos
+            )
         return buffer
 
     return make

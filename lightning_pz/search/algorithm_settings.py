@@ -172,11 +172,12 @@ class OffPolicySettings:
         target_noise_clip: `td3`: bound of it.
         log_std: `sac`, `tqc`: first logarithm of the standard deviation of an action before the tanh.
         temperature: `sac`, `tqc`: first weight of the entropy.
-        tie: Weight of the squared difference of the actor's actions from the incumbent's, relative to the mean size of values.
+        tie: First weight of the squared difference of the actor's actions from the incumbent's, relative to the mean size of
+            values; 0.3 where an episode of the old data ends early and else 0, if null.
     """
 
-    best: int = 200
-    random: int = 200
+    best: int = 1000
+    random: int = 1000
     enough: int = 2000
     critic_updates: int = 10_000
     joint_updates: int = 5_000

@@ -13,10 +13,10 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.plotting import LOOKS, look
 from lightning_pz.comparison.analysis import analyze
 from lightning_pz.comparison.figures import contender_places, learning_curves
-from lightning_pz.comparison.labels import ALGORITHM_LABELS
+from lightning_pz.comparison.labels import ALGORITHM_LABELS, search_label
 from lightning_pz.comparison.search_runs import find_runs, group_runs
 from lightning_pz.report import main
-from lightning_pz.search.settings import ALGORITHMS
+from lightning_pz.search.settings import ALGORITHMS, SearchSettings
 
 
 @pytest.fixture
@@ -138,6 +138,22 @@ def test_refusal_is_a_sentence_and_exit_code_2(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: expected finished runs")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings, label",
+    [
+        ({"space": None}, "TD3 (defaults)"),
+        ({"space": "widened", "start": "pool_top"}, "widened latent TD3 from the pool's best"),
+        ({"space": "weights", "replay": 0.0}, "weight TD3, no old data"),
+        (
+            {"space": "weights", "start": "pool_best", "replay": 1.0},
+            "weight TD3 from the pool's record holder, old data alone",
+        ),
+    ],
+)
+def test_a_learner_through_the_decoder_has_a_name_of_its_own(settings, label):
+    assert search_label(SearchSettings(algorithm="td3", **settings)) == label
 
 
 def test_every_algorithm_has_a_look_of_its_own():

@@ -83,7 +83,7 @@ class _OwnUpdates:
 
     policy: Any
     critics_only = False  # whether the actor rests
-    explores = True  # whether an episode is played with noise
+    explores = True  # whether an episode is played with noise; else by the average of the actors so far
     noise = 0.1  # of TD3's episodes, in half action boxes
     tie = 0.0  # weight of the squared difference from the actions of `tied_to`, relative to the mean size of values
     tied_to: Tensor | None = None  # weights of a policy
@@ -99,7 +99,8 @@ class _OwnUpdates:
         policy, actor = self.policy, self.policy.actor
         states = policy.shared[0].standardize(torch.from_numpy(self._last_obs).float())
         with torch.no_grad():
-            actions = self._act(actor, actor.params().detach(), states).numpy()
+            params = actor.params().detach() if self.explores else policy.actor_target.flat
+            actions = self._act(actor, params, states).numpy()
         return policy.unscale_action(actions), actions
 
     def _fit_critics(self: Any, batch: Batch, target: Tensor) -> None:
@@ -185,6 +186,7 @@ class _WithEntropy(_OwnUpdates):
             values = self._worst(self._values(batch, actions))
             means = torch.tanh(actor.outputs(params, batch.states)) if self.tie else actions
             self._move_actor(batch, (temperature * log_density - values).mean(), values, means)
+            policy.actor_target.follow(actor.params(), self.tau)
         policy.critic_target.follow(policy.critic.flat, self.tau)
 
 

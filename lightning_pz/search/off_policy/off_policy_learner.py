@@ -97,9 +97,13 @@ class OffPolicyLearner(Learner):
         """Return the actor's weights."""
         return self.actor.params().detach()
 
+    def average(self) -> Float[Tensor, " params"]:
+        """Return the average of the actor's weights over the last updates, by which it acts without noise."""
+        return self.model.policy.actor_target.flat
+
     def policy(self) -> SavedPolicy:
         """Return the policy by which it acts without noise."""
-        return SavedPolicy.of(self.problem.network, self.params())
+        return SavedPolicy.of(self.problem.network, self.average())
 
     def _make(self, env: Any, arguments: dict[str, Any]) -> Any:
         from lightning_pz.search.off_policy.library import DecodedPolicy, DecodedSAC, DecodedTD3, DecodedTQC

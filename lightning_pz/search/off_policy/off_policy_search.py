@@ -18,8 +18,8 @@ from lightning_pz.search.off_policy.actor import ActorStart
 from lightning_pz.search.off_policy.judge import holds, judge
 from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
 
-FIRST_TIE, LOOSENS, TIGHTENS = 0.3, 1.5, 2.0
-"""Of an actor whose episodes can end: its tie at first, and what it is divided or multiplied by after each candidate."""
+FIRST_TIE, LOOSENS, TIGHTENS = 0.3, 1.2, 1.5
+"""Of an actor whose episodes can end: its tie at first, and what it is divided or multiplied by after a candidate that is dropped."""
 FIRST_JUDGED = 1 << 20
 """Number of the first judged episode; those with noise count from 0."""
 _UPDATES = 500  # of a generation on old data
@@ -57,8 +57,8 @@ class OffPolicySearch:
 
     A generation is one episode, or some updates on old data, which take no step. First each start is tried, if there are
     several; the best is the incumbent and plays as many judged episodes, which have no noise, as are a horizon's worth of
-    steps, but two at least. Then critics learn from old data, and after them the actor too. From then on a candidate, the actor
-    as it is, plays the same episodes until `judge` knows whether it is the next incumbent; then comes an episode with noise,
+    steps, but two at least. Then critics learn from old data, and after them the actor too. From then on a candidate, the
+    average of the actor over the last updates, plays the same episodes until `judge` knows whether it is the next incumbent; then comes an episode with noise,
     and the next candidate. Updates follow each episode, but wait while a candidate is being judged.
 
     With a `share` of 1 nothing is played after the starts, and the answer is what the old data make of the best.
@@ -199,10 +199,12 @@ class OffPolicySearch:
         verdict = judge(book.returns, book.candidate, is_enough)
         if verdict == "play":
             return
-        self._tie_anew(learner, book)
         if verdict == "adopt":
+            # The tie stays as it is, to another place.
             self._adopt(learner, book)
             book.returns = book.candidate
+        else:
+            self._tie_anew(learner, book)
         book.candidate, book.judged, book.asks = [], 0, False
         self._pay(learner, book)
 
@@ -213,10 +215,10 @@ class OffPolicySearch:
         return FIRST_TIE if old is not None and old.terminated.any() else 0.0
 
     def _adopt(self, learner: OffPolicyLearner, book: Book) -> None:
-        book.params, book.place = learner.params().clone(), learner.place()
+        book.params, book.place = learner.average().clone(), learner.place()
 
     def _tie_anew(self, learner: OffPolicyLearner, book: Book) -> None:
-        """Loosen the tie if a candidate holds what the incumbent earns; else tighten it, and go back there."""
+        """Loosen the tie if a dropped candidate held what the incumbent earns; else tighten it, and go back there."""
         if holds(book.returns, book.candidate):
             book.tie /= LOOSENS
         else:

@@ -99,6 +99,27 @@ def test_the_decoder_is_left_as_it_is_and_the_latent_moves(make, latents):
     assert torch.equal(weights_of(state), latents.decode(actor.point.detach()[None])[0] + actor.base)
 
 
+@pytest.mark.parametrize("algorithm", OFF_POLICY)
+def test_episodes_without_noise_are_played_by_the_average_of_the_actors(algorithm, make):
+    """It is the average that follows at the target rate; it is what a candidate plays, and what is adopted."""
+    search = make(settings_of(algorithm, "weights", start="pool_best"), given=torch.zeros(1, settings_size(make)))
+    learner = search.begin().learner
+    average, rate = weights_of(search.begin()).clone(), SMALL.target_rate
+    for update in range(1, 7):
+        learner.update(1)
+        if algorithm != "td3" or not update % 2:
+            average += rate * (learner.params() - average)
+    torch.testing.assert_close(learner.average(), average)
+    assert not torch.equal(learner.average(), learner.params()) and learner.average().any()
+    seen = []
+    policy = learner.model.policy
+    outputs = policy.actor.outputs
+    policy.actor.outputs = lambda params, states: seen.append(params.clone()) or outputs(params, states)
+    for explores, expected in ((False, learner.average()), (True, learner.params())):
+        learner.play(0, explores=explores)
+        assert torch.equal(seen[-1], expected)
+
+
 def test_a_given_policy_is_where_each_space_begins(make, latents, weights):
     """The first answer behaves as the policy given: it is the very policy, or its anchored latent."""
     policies = weights.decode(weights.draw(1, 3))
@@ -150,7 +171,7 @@ def test_with_old_data_alone_no_step_is_taken(make, problem, tmp_path):
     assert search.least_budget == 0
     progress = search_until_done(search, Objective(problem), settings, RunFolder(tmp_path / "run", Identity({})))
     assert progress.env_steps == 0 and progress.search.learner.model._n_updates == 10
-    assert torch.equal(progress.best.params, weights_of(progress.search))
+    assert torch.equal(progress.best.params, progress.search.learner.average())
     assert not torch.equal(progress.best.params, policies[0])
     assert (tmp_path / "run" / "answers.csv").is_file()
 

@@ -12,6 +12,9 @@ leaves `logs/evaluate/<env>/<policy>-k<k>-seed<s>-<digest>`, which an equal eval
     figures/       return over the latent grid, distributions of returns, returns against coordinates
     events.*       for TensorBoard
 
+`--pool POOL --task NAME [NAME ...]`, without a checkpoint, ranks the policies of a grown pool on any task by episodes of its
+growth, which takes no environment step: table, figure and best policy in `logs/evaluate/<env>/ranking-<task>-<digest>`.
+
 `--elsewhere POOL [POOL ...]` plays nothing and measures in seconds how well the decoders give the policies of other
 pools: held-out policies of a grown pool descend from the same searches as its training policies, those of another do not.
 """
@@ -22,6 +25,7 @@ from pathlib import Path
 
 from lightning_pz.common.errors import UserError, run_main
 from lightning_pz.envs.presets import asks_help, conf_dir, given_configs, resolve_env, take_option, take_options
+from lightning_pz.jobs.ranking_words import check_ranking
 
 
 def main(arguments: list[str]) -> None:
@@ -29,11 +33,21 @@ def main(arguments: list[str]) -> None:
     env, rest = take_option(arguments, "--env")
     env_id = None if env is None else resolve_env(env)["env"]["id"]
     checkpoints, rest = take_options(rest, "--checkpoint")
+    tasks, rest = take_options(rest, "--task")
+    pool, _ = take_option(rest, "--pool")
+    only_ranks = bool(not checkpoints and (tasks or pool))
     only_elsewhere = any(word.split("=")[0] == "--elsewhere" for word in rest)
     elsewhere, rest = take_options(rest, "--elsewhere")
     given_configs(rest)
     if not asks_help(rest):
-        if not checkpoints:
+        if only_ranks:
+            check_ranking(pool, tasks, env_id, rest)
+        elif tasks:
+            raise UserError(
+                "--task ranks the policies of --pool and needs no checkpoint: leave --checkpoint out, or give the tasks of "
+                "the evaluation with --tasks"
+            )
+        elif not checkpoints:
             raise UserError("which checkpoint? Give --checkpoint with one best.ckpt of a fit, or several")
         for path in checkpoints:
             if not Path(path).is_file():
@@ -53,14 +67,22 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--checkpoint", type=str, help="Checkpoints of fits, one or several after another.")
     parser.add_argument("--elsewhere", type=str, help="Folders of pools on which to measure FVU, and nothing else.")
     parser.add_argument("--env", type=str, help="Refuse checkpoints of another environment than this.")
+    parser.add_argument("--task", type=str, help="Rank the policies of --pool on these tasks, and nothing else.")
     parser.add_argument("--tasks", type=list[str] | None, help="Names, or mypackage.module:function; all if null.")
     parser.add_class_arguments(EvaluateConfig)
     parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
-    parser.add_argument("--pool", type=str | None, default=None, help="The pool's folder, if it was moved.")
-    parser.add_argument("--video", type=bool, default=False, help="Film the best decoded policy of each task.")
+    parser.add_argument(
+        "--pool", type=str | None, default=None, help="The pool's folder, if it was moved; or see --task."
+    )
+    parser.add_argument("--video", type=bool, default=False, help="Film the best policy of each task.")
     config = parser.parse_args(rest)
     settings = pick(EvaluateConfig, config)
 
+    if only_ranks:
+        from lightning_pz.jobs.pool_ranking import rank_and_show
+
+        rank_and_show(Path(config.pool), tasks, Path(config.logs), settings.threads, video=config.video)
+        return
     from lightning_pz.jobs.evaluate import evaluate_all, evaluate_elsewhere, print_evaluations
 
     if only_elsewhere:

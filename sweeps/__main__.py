@@ -40,6 +40,11 @@ STUDIES = {
         kinds.PretrainingOptions,
         "few_episodes.pretraining",
     ),
+    "afterthought": Study(
+        "The best of a pool at rewards that no growth knew.",
+        kinds.AfterthoughtOptions,
+        "afterthoughts.afterthoughts_command",
+    ),
     "manifolds": Study("The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "manifolds"),
     "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "coverage"),
     "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "dimension.probe"),
@@ -56,7 +61,7 @@ keys of `fit`; --grid reads another file. Finished fits are never repeated, and 
 def main(arguments: list[str]) -> None:
     """Run a study on command-line arguments."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        lines = [f"  {name:<12}{study.what}" for name, study in STUDIES.items()]
+        lines = [f"  {name:<13}{study.what}" for name, study in STUDIES.items()]
         print("\n".join(["usage: python -m sweeps STUDY [options]", "", *lines, "", textwrap.fill(_EPILOG, 80)]))
         return
     name, rest = arguments[0], arguments[1:]

@@ -115,6 +115,21 @@ class FewEpisodesOptions(PretrainingOptions):
 
 
 @dataclass(frozen=True)
+class AfterthoughtOptions:
+    """Options of `afterthought`."""
+
+    pool: Sequence[str] = _option(list, "Folders of grown pools; required.")
+    task: Sequence[str] = _option(
+        list, "Tasks, names or mypackage.module:function; the ten of the study, for HalfCheetah, if none is given."
+    )
+    logs: str = _option("logs", _LOGS)
+
+    def __post_init__(self) -> None:
+        if not self.pool:
+            raise UserError("which pools? Give --pool with folders of grown pools, such as logs/pools/NAME")
+
+
+@dataclass(frozen=True)
 class ManifoldOptions:
     """Options of `manifolds`."""
 

@@ -151,7 +151,7 @@ EVALUATE = {
 }  # fmt: skip
 OF_EVALUATE_ELSEWHERE = {
     "checkpoint": "every run here", "logs": "every run here", "pool": "test_options_of_evaluate",
-    "elsewhere": "test_options_of_evaluate",
+    "elsewhere": "test_options_of_evaluate", "task": "tests/jobs/test_pool_ranking.py",
 }  # fmt: skip
 
 

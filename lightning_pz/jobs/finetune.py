@@ -37,10 +37,11 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
     check_task(env_id, search.task)
     search = _with_known_latents(search, model)
     tasks = task_names(env_id) if search.task == "all" else tuple(dict.fromkeys(search.task.split(",")))
+    cores, count = available_cores(), len(tasks) * jobs.seeds
     for task in tasks:
-        _, made = build_search(model, replace(search, task=task), 1, jobs.pool)
+        # Before the runs begin, with all cores: a ranking of the pool that all of them need.
+        _, made = build_search(model, replace(search, task=task), cores, jobs.pool, jobs.logs)
         check_budget(made, search)
-    count, cores = len(tasks) * jobs.seeds, available_cores()
     threads = max(1, cores // min(jobs.workers or cores, count))
     fingerprint = file_digest(Path(jobs.checkpoint))
     every = [

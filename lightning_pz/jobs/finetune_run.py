@@ -31,6 +31,7 @@ from lightning_pz.policy import Prior, prior_scale
 from lightning_pz.policy.onnx_file import write_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.states import StateCounts
+from lightning_pz.replay.ranking import ranking_settings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.generation import Search
 from lightning_pz.search.loop import search_until_done, summarize
@@ -65,9 +66,12 @@ class SearchResult:
 
 
 def build_search(
-    model: BehaviorAutoencoder, settings: SearchSettings, threads: int, pool: str | None = None
+    model: BehaviorAutoencoder, settings: SearchSettings, threads: int, pool: str | None = None, logs: str = "logs"
 ) -> tuple[Objective, Search]:
-    """Return objective and search of one run, or raise `UserError` if the policy to begin at is missing or unlike."""
+    """Return objective and search of one run, or raise `UserError` if the policy to begin at is missing or unlike.
+
+    Rankings of the pool on tasks that it does not know are kept in `<logs>/rankings`.
+    """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     spec, layout, network = EnvSpec.from_dict(model.env), model.layout, model.policy
@@ -78,12 +82,12 @@ def build_search(
     sigma = behavior_sigma(settings, layout, network.standardize(model.probe_states), latents)
     # Once: opening a pool reads all of it, to compare its digests.
     opened = find_pool(model, pool) if settings.reads_pool else None
-    old = None
+    rankings, old = Path(logs) / "rankings", None
     if settings.reads_old_data and opened is not None:
-        old = old_data(opened, settings, objective.problem.reward, threads)
+        old = old_data(opened, settings, objective.problem.reward, rankings, threads)
     if settings.start == "draws":
         return objective, make_search(settings, objective, latents, weights, latent_sigma=sigma, old=old)
-    given, visited = given_policies(network, settings, opened)
+    given, visited = given_policies(network, settings, opened, rankings, threads)
     anchor = None
     if settings.anchors and opened is not None:
         span = StateCounts(**opened.meta["states"]).slices()["train"]
@@ -123,7 +127,7 @@ def _search(
     entry = _entry(settings, model.env["id"])
     note = f"hyperparameters: RL Zoo {entry.version}, the entry {entry.name} of {settings.algorithm}" if entry else ""
     folder.begin(own | dataclasses.asdict(settings), note)
-    objective, search = build_search(model, settings, job.threads, job.pool)
+    objective, search = build_search(model, settings, job.threads, job.pool, job.logs)
     progress = search_until_done(search, objective, settings, folder, on_steps)
     assert progress.best is not None
     progress.best.save(folder.path / "policy.npz")
@@ -176,6 +180,10 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
         "pool": model.hparams["description"].get("pool", {}).get("digest") if settings.reads_pool else None,
         "versions": versions(*PACKAGES.get(settings.algorithm, [])[:1]),
     }  # fmt: skip
+    is_ranked = settings.start in ("pool_best", "pool_top") or settings.reads_old_data
+    if is_ranked and ":" in settings.task:
+        # No pool knows a task of the user's own.
+        content["ranking"] = ranking_settings()
     if settings.space is not None:
         content["versions"] |= versions("stable_baselines3")
     if is_rival := settings.is_rival:

@@ -23,8 +23,8 @@ def best_of_pool(pool: Pool, task: str, count: int = 1) -> Int[np.ndarray, " bes
     known = pool.meta["growth"]["tasks"]
     if task not in known:
         raise UserError(
-            f"{pool.folder} holds returns of {', '.join(known)}, but not of {task!r}: begin the search at draws "
-            "(--start draws)"
+            f"{pool.folder} holds returns of {', '.join(known)}, but not of {task!r}: rank it by "
+            "lightning_pz.replay.rank_pool, which replays episodes"
         )
     returns = pool.arrays["returns"][:, known.index(task)]
     return np.argsort(-np.where(np.isfinite(returns), returns, -np.inf), kind="stable")[:count]

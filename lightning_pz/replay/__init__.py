@@ -5,7 +5,8 @@ from lightning_pz.common.lazy_names import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "Transitions": "transitions", "relabeled_transitions": "transitions", "replay_episodes": "replay_episodes",
+        "Ranking": "ranking", "Transitions": "transitions", "rank_pool": "ranking",
+        "relabeled_transitions": "transitions", "replay_episodes": "replay_episodes",
         "replayed_returns": "replay_episodes",
     },
 )  # fmt: skip

@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.episode_identity import environment_now
 from lightning_pz.envs.episodes import Ends, Observer, Step, TaskReturns, finite_rows, play_episodes
@@ -38,38 +36,34 @@ def replay_episodes(
     *,
     chunk: int | None = None,
     threads: int = 1,
-    progress: bool | None = None,
+    on_ended: Callable[[int], object] = lambda count: None,
 ) -> Ends:
     """Play the episodes again by which some policies came into a grown pool, and return how they ended.
 
-    `observe` is called with the rows of each chunk, in order, and gives the observers of its episodes, one per slot. Results
-    depend neither on the chunk nor on the threads. Every episode is compared with what the pool keeps of it: its length,
-    the states kept of it, and its returns on tasks of this package.
+    `observe` is called with the rows of each chunk, in order, and gives the observers of its episodes, one per slot;
+    `on_ended` with the number of episodes that have just ended. Results depend neither on the chunk nor on the threads. Every
+    episode is compared with what the pool keeps of it: its length, some of its states, its returns on tasks of this package.
 
     Raises:
         UserError: A random pool, whose policies were never played; an earlier pool that lacks what is needed; an environment
             that is gone or was changed; an episode that comes out otherwise than in the growth.
     """
     recipe, spec = growth_recipe(pool), EnvSpec.from_dict(environment_now(pool.meta["env"], pool.folder))
-    horizon = recipe.episode_steps(spec.horizon)
-    generations = recipe.generation_of(pool.arrays["indices"][rows])
-    seed_of_generation = {int(number): recipe.episode_seed(int(number)) for number in np.unique(generations)}
-    seeds = [seed_of_generation[int(number)] for number in generations]
+    horizon, seeds = recipe.episode_steps(spec.horizon), growth_seeds(pool, rows)
     names = [name for name in pool.meta["growth"]["tasks"] if name in task_names(spec.id)]
     tasks, simulator = find_tasks(spec.id, names), None
     if chunk is None:
         chunk = max(1, min(_CHUNK_POLICIES, _CHUNK_FLOATS // pool.layout.num_params))
     ends = [Ends(np.empty(0, dtype=np.int64), np.empty(0, dtype=bool))]
-    with tqdm(total=len(rows), desc="replay", unit="episode", disable=tqdm_disable(progress)) as bar:
-        for first in range(0, len(rows), chunk):
-            own = rows[first : first + chunk]
-            seen, ledger = _KeptStates(pool.arrays["visited"][own]), TaskReturns(tasks, len(own), decisive=False)
-            act = BatchForward(pool.network, pool.params(own))
-            simulator = simulator or make_simulator(spec, min(chunk, len(rows)), threads)
-            observers: list[Observer] = [seen, ledger, *observe(own)]
-            end = play_episodes(act, simulator, seeds[first : first + chunk], horizon, observers, bar.update)
-            _check(pool, own, end, seen, dict(zip(names, ledger.totals, strict=True)))
-            ends.append(end)
+    for first in range(0, len(rows), chunk):
+        own = rows[first : first + chunk]
+        seen, ledger = _KeptStates(pool.arrays["visited"][own]), TaskReturns(tasks, len(own), decisive=False)
+        act = BatchForward(pool.network, pool.params(own))
+        simulator = simulator or make_simulator(spec, min(chunk, len(rows)), threads)
+        observers: list[Observer] = [seen, ledger, *observe(own)]
+        end = play_episodes(act, simulator, seeds[first : first + chunk], horizon, observers, on_ended)
+        _check(pool, own, end, seen, dict(zip(names, ledger.totals, strict=True)))
+        ends.append(end)
     return Ends(*(np.concatenate([getattr(end, name) for end in ends]) for name in ("lengths", "valid")))
 
 
@@ -79,7 +73,7 @@ def replayed_returns(
     tasks: Mapping[str, TaskFunction],
     *,
     threads: int = 1,
-    progress: bool | None = None,
+    on_ended: Callable[[int], object] = lambda count: None,
 ) -> Float[np.ndarray, "episodes tasks"]:
     """Return what policies' own episodes would have earned with any rewards, (N, T) undiscounted, exact.
 
@@ -91,8 +85,16 @@ def replayed_returns(
         parts.append(_AnyReturns(tasks, own))
         return parts[-1:]
 
-    replay_episodes(pool, rows, observe, threads=threads, progress=progress)
+    replay_episodes(pool, rows, observe, threads=threads, on_ended=on_ended)
     return np.concatenate([np.empty((0, len(tasks))), *[part.totals.T for part in parts]])
+
+
+def growth_seeds(pool: Pool, rows: Rows) -> list[int]:
+    """Return the seeds of the episodes by which policies came into a grown pool."""
+    recipe = growth_recipe(pool)
+    generations = recipe.generation_of(pool.arrays["indices"][rows])
+    seed_of_generation = {int(number): recipe.episode_seed(int(number)) for number in np.unique(generations)}
+    return [seed_of_generation[int(number)] for number in generations]
 
 
 def growth_recipe(pool: Pool) -> GrownRecipe:

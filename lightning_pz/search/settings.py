@@ -59,7 +59,8 @@ class SearchSettings:
         seed: Seed of the search and of its training episodes.
         start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their steps;
             `pool_best` is the policy of the grown pool that earned most in the episode in which it was found (`pgpe`,
-            `cmaes`: its encoding; `bo`, `parameter_pgpe`: its weights), which takes no step; `pool_top` tries `starts` of those
+            `cmaes`: its encoding; `bo`, `parameter_pgpe`: its weights), which takes no step, whatever the task: episodes are
+            replayed where the growth did not know it; `pool_top` tries `starts` of those
             that earned most, since another may be best after encoding and over a whole episode; a file
             `.../policy.npz`, or a folder with a slash in its name and `<task>.npz` in it, is used like `pool_best`.
         latents: What random latents are drawn from, those of `random_latent` and of `draws`: `density` (a kernel density

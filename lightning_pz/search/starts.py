@@ -11,9 +11,9 @@ from torch import Tensor
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, act_shared, restandardize
 from lightning_pz.policy.saved import load_policy, policy_file
-from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.store import Pool
 from lightning_pz.probes.jacobian import jacobian_grams, lipschitz, step_scale
+from lightning_pz.replay.ranking import find_ranking
 from lightning_pz.search.settings import STARTS, SearchSettings
 from lightning_pz.search.spaces import SearchSpace
 
@@ -28,16 +28,20 @@ def start_file(settings: SearchSettings) -> Path:
     return path if path.suffix == ".npz" else path / policy_file(settings.task)
 
 
-def given_policies(network: PolicyNetwork, settings: SearchSettings, pool: Pool | None) -> tuple[Tensor, Tensor]:
+def given_policies(
+    network: PolicyNetwork, settings: SearchSettings, pool: Pool | None, rankings: Path, threads: int = 1
+) -> tuple[Tensor, Tensor]:
     """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O).
 
-    `pool_best` and `pool_top` need the pool. Raises `UserError`: no such policy, or one of another network.
+    `pool_best` and `pool_top` need the pool. A task that it does not know is ranked by replaying episodes of its growth, which
+    takes no environment step; the folder `rankings` keeps the result. Raises `UserError`: no such policy, or one of another
+    network, or what `find_ranking` raises.
     """
     if settings.start in STARTS:
         assert pool is not None
         alone = settings.bo.policies if settings.algorithm == "bo" else 1
         wanted = settings.starts if settings.start == "pool_top" else alone
-        rows = best_of_pool(pool, settings.task, wanted)
+        rows = find_ranking(pool, settings.task, rankings, threads=threads).rows[:wanted]
         return pool.params(rows), torch.from_numpy(pool.arrays["visited"][rows]).flatten(0, 1)
     saved, layout = load_policy(start_file(settings)), network.layout
     boxes = all(torch.equal(getattr(saved, end), getattr(network, end)) for end in ("action_low", "action_high"))

@@ -16,11 +16,14 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.episode_seeds import episode_seeds
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir
+from lightning_pz.envs.tasks import find_task
 from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.policy import act_each, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.store import read_pool
+from lightning_pz.replay import ranking as ranking_module
+from lightning_pz.replay.replay_episodes import replayed_returns
 from lightning_pz.search.bayesian import ANCHORED
 from lightning_pz.search.settings import BoSettings, SearchSettings
 
@@ -235,3 +238,28 @@ def test_both_files_of_settings_agree():
     collected = yaml.safe_load((conf_dir() / "collect-grown.yaml").read_text())
     fitted = yaml.safe_load((conf_dir() / "fit.yaml").read_text())["data"]["grown"]
     assert collected == fitted == dataclasses.asdict(GrownRecipe())
+
+
+@pytest.mark.slow
+def test_a_search_begins_at_the_best_of_the_pool_on_a_task_that_nobody_thought_of(done, tmp_path, monkeypatch):
+    """By the real command, for both starts and `bo`; the pool is replayed once for all of them."""
+    (tmp_path / "afterthought.py").write_text(
+        "def middle(transition):\n    return -abs(transition.after.positions[:, 0])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    task, replayed = "afterthought:middle", []
+    original = ranking_module.rank_pool
+    monkeypatch.setattr(ranking_module, "rank_pool", lambda *a, **named: replayed.append(1) or original(*a, **named))
+    model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
+    returns = replayed_returns(pool, np.arange(len(pool)), {task: find_task("MountainCarContinuous-v0", task)})[:, 0]
+    common = ["--checkpoint", done.summary["checkpoint"], "--task", task, "--budget", "9000", "--logs", str(tmp_path)]
+    for words in (["--start", "pool_best"], ["--start", "pool_top"], ["--start", "pool_best", "--algorithm", "bo"]):
+        finetune.main([*common, *SEARCH, *words])
+    assert len(replayed) == 1 and len(list((tmp_path / "rankings").glob("*.npz"))) == 1
+    settings = SearchSettings(algorithm="parameter_pgpe", task=task, start="pool_best")
+    _, search = build_search(model, settings, 1, logs=str(tmp_path))
+    assert torch.equal(search.incumbent(search.begin()).params, pool.params(np.array([returns.argmax()]))[0])
+    identities = [json.loads(path.read_text()) for path in tmp_path.glob("finetune/*/*/*/identity.json")]
+    assert len(identities) == 3
+    for identity in identities:
+        assert identity["pool"] == pool.digest and identity["ranking"]["first"] and identity["task_source"]

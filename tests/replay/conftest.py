@@ -1,12 +1,17 @@
 """Tiny grown pools: of Mountain Car, of a MuJoCo environment, and of one that Gymnasium itself simulates."""
 
+import json
+
+import numpy as np
 import pytest
 
+from lightning_pz.common.files import file_digest
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth import loop as loop_module
 from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateCounts
+from lightning_pz.pool.store import read_pool
 
 STATES = StateCounts(probe=16, train=24, val=12, test=12, episodes=4)
 GROWTHS = {
@@ -39,3 +44,15 @@ def grown_pools(tmp_path_factory):
         return made[env_id]
 
     return pool_of
+
+
+def tampered(pool, folder, arrays=None, meta=lambda meta: None):
+    """Write a copy of a pool with other arrays or other contents of `pool.json`."""
+    folder.mkdir()
+    plain = json.loads((pool.folder / "pool.json").read_text())
+    for name in pool.arrays:
+        np.save(folder / f"{name}.npy", (arrays or {}).get(name, np.array(pool.arrays[name])))
+        plain["arrays"][name]["sha256"] = file_digest(folder / f"{name}.npy")
+    meta(plain)
+    (folder / "pool.json").write_text(json.dumps(plain))
+    return read_pool(folder)

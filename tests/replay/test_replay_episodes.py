@@ -1,17 +1,15 @@
 """Kept policies' episodes are played again bit for bit, and whatever is not the growth's episode is refused."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import file_digest
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.growth.outcomes import OutcomeObserver, make_embedding
-from lightning_pz.pool.store import read_pool
 from lightning_pz.replay.replay_episodes import growth_recipe, replay_episodes, replayed_returns
+from tests.replay.conftest import tampered
 
 IDS = ["MountainCarContinuous-v0", "Hopper-v5", "odd_environments:EndsByState-v0"]
 
@@ -52,18 +50,6 @@ def test_the_recipe_gives_the_seeds_of_the_growth(grown_pools):
     recipe = growth_recipe(grown_pools("Hopper-v5"))
     assert (recipe.seed, recipe.first, recipe.horizon) == (0, 40, 40)
     assert len({recipe.episode_seed(generation) for generation in range(50)}) == 50
-
-
-def tampered(pool, folder, arrays=None, meta=lambda meta: None):
-    """Write a copy of a pool with other arrays or other contents of `pool.json`."""
-    folder.mkdir()
-    plain = json.loads((pool.folder / "pool.json").read_text())
-    for name in pool.arrays:
-        np.save(folder / f"{name}.npy", (arrays or {}).get(name, np.array(pool.arrays[name])))
-        plain["arrays"][name]["sha256"] = file_digest(folder / f"{name}.npy")
-    meta(plain)
-    (folder / "pool.json").write_text(json.dumps(plain))
-    return read_pool(folder)
 
 
 def changed(pool, name, row, amount):

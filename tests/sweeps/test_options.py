@@ -61,6 +61,7 @@ OPTIONS = {
     "few_episodes": "--env mountaincar --contender latents --show true --publish true --grid {grid} --logs {logs}",
     "pretraining": "--env reacher --contender less --show true --grid {grid} --logs {logs}",
     "coverage": "--trials 100 --seed 1 --logs {logs}",
+    "afterthought": "--pool {logs}/pools/mine --task left --logs {logs}",
     "manifolds": "--points 110 --clouds 1 --seed 3 --logs {logs}",
     "results": "",
     "probe": "{logs}/fit/mountaincar/tiny-seed0",

@@ -1,0 +1,1 @@
+"""Study: the best of a pool at rewards that no growth knew."""

@@ -37,7 +37,7 @@ STUDIES = {
     ),
     "pretraining": Study(
         "What pre-training buys, and after how many tasks it pays.",
-        kinds.PretrainingOptions,
+        kinds.FewEpisodesOptions,
         "few_episodes.pretraining",
     ),
     "afterthought": Study(

@@ -95,20 +95,14 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
-class PretrainingOptions:
-    """Options of `pretraining`."""
+class FewEpisodesOptions:
+    """Options of `few_episodes`, `reuse` and `pretraining`."""
 
     env: Sequence[str] = _option(list, "Some environments of the file; all of them if none is given.")
     contender: Sequence[str] = _option(list, "Some contenders of the file, in its words; all of them if none is given.")
     show: bool = _option(False, "Whether to draw what is finished, without running what is missing.")
     grid: str | None = _option(None, _GRID)
     logs: str = _option("logs", _LOGS)
-
-
-@dataclass(frozen=True)
-class FewEpisodesOptions(PretrainingOptions):
-    """Options of `few_episodes`."""
-
     publish: bool = _option(
         False, "Whether to write the tables and figures of the results page, and the rows that come with the package."
     )

@@ -104,8 +104,8 @@ NO_OPTIONS = (
 SEARCH = {
     "env": "mountaincar", "seeds": 2, "workers": 1, "progress": False, "task": "left", "budget": 600, "seed": 5,
     "starts": 2, "start_share": 0.5, "start_episodes": 2, "evaluate_every": 100, "evaluation_episodes": 2,
-    "test_episodes": 3, "patience": 50, "checkpoint_seconds": 0.5, "episodes": 8, "answers_at": [0, 4],
-    "answer_episodes": 2, "answers_by": "episodes",
+    "test_episodes": 3, "patience": 50, "checkpoint_seconds": 0.5, "episodes": 8, "answers_at": [0, 200],
+    "answer_episodes": 2, "answers_by": "steps",
 }  # fmt: skip
 ALGORITHMS = {
     "pgpe": {

@@ -1,7 +1,7 @@
-"""What a user would hold after the first episodes of a new task: return against episodes, and who leads.
+"""What a user would hold after the first episodes or steps of a new task: return against them, and who leads.
 
 Runs what is missing, of all the study or of the named part, and draws whatever is finished; `--show` only draws. Finished
-runs are rows of `runs.csv` in `logs/sweeps/few_episodes`, beside the figures and tables; the rows that come with the
+runs are rows of `runs.csv` in `logs/sweeps/STUDY`, beside the figures and tables; the rows that come with the
 package count as well, so that their runs are not repeated.
 """
 
@@ -15,6 +15,8 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import resolve_env
@@ -22,19 +24,20 @@ from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import check_algorithm_package
 from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes, part_of
-from sweeps.few_episodes.few_page import publish
+from sweeps.few_episodes.few_page import page_tables, publish
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
-from sweeps.few_episodes.ledger import SHIPPED, RunRow, add_to_ledger, read_ledger, row_of_run
+from sweeps.few_episodes.ledger import RunRow, add_to_ledger, read_ledger, row_of_run, shipped
 from sweeps.few_episodes.run_key import run_key, search_of
 from sweeps.fits import Fit, check_all
 from sweeps.folders import changed_grid, grid_path, tables_folder
-from sweeps.options import FewEpisodesOptions, PretrainingOptions
+from sweeps.options import FewEpisodesOptions
 from sweeps.optuna_study.reading import errors_from
 
 CPU_SECONDS = "cpu_seconds"
 """File in the folder of a fit that this study made in one sitting, its pool included."""
-_ON_A_TERMINAL = (0, 1, 5, 20, 100)
-"""Episode counts of the closing table; the files have all."""
+_FIGURES = ("leads", "curves")
+_ON_A_TERMINAL = 5
+"""Counts of the closing table; the files have all."""
 
 
 def run(study: str, options: FewEpisodesOptions) -> None:
@@ -43,10 +46,11 @@ def run(study: str, options: FewEpisodesOptions) -> None:
     found = collect_answers(whole, finished, _still(whole, {(row.env, row.task) for row in finished}))
     _draw(whole, found, folder)
     if options.publish:
-        publish(whole, found, finished, folder, study)
+        figures = [folder / f"{whole.name}_{kind}.png" for kind in _FIGURES]
+        publish(page_tables(whole, found, study), figures, finished, study)
 
 
-def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRow], Path]:
+def finish(study: str, options: FewEpisodesOptions) -> tuple[FewGrid, list[RunRow], Path]:
     """Run what is missing of the named part; return the whole study, all of its finished runs, and its folder."""
     path = grid_path(study, options.grid)
     whole = load_few_episodes(path)
@@ -55,11 +59,12 @@ def finish(study: str, options: PretrainingOptions) -> tuple[FewGrid, list[RunRo
     # One folder for all parts, since a run belongs to the whole study.
     folder = tables_folder(options.logs, study, [], changed_grid(study, path))
     ledger = folder / "runs.csv"
-    rows = {row.key: row for row in [*read_ledger(SHIPPED), *read_ledger(ledger)]}
+    rows = {row.key: row for row in [*read_ledger(shipped(study)), *read_ledger(ledger)]}
     nothing = UserError(f"no run of {path} is finished: leave --show out, so that they are made")
     if options.show and not rows:
         raise nothing
-    cells = [cell for cell in grid.cells() if run_key(cell) not in rows]
+    # Seed by seed, so that a study that takes days soon has a word on every task.
+    cells = sorted((cell for cell in grid.cells() if run_key(cell) not in rows), key=lambda cell: cell.seed)
     if not options.show:
         check_all([cell.fit(options.logs) for cell in cells], str(path))
         for number, cell in enumerate(cells, 1):
@@ -101,12 +106,12 @@ def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:
     for name, table in (few_tables.all_tables(grid, found) | few_counts.count_tables(grid, found)).items():
         write_text(folder / f"{name}.csv", table.csv())
         write_text(folder / f"{name}.md", table.markdown())
-    save_figure(few_figures.return_curves(grid, found), folder / "few_curves")
-    save_figure(few_figures.lead_map(grid, found), folder / "few_leads")
-    print(
-        f"\n{few_tables.leads_table(grid, found, _ON_A_TERMINAL).console(2)}\n\n{few_counts.count_sentence(grid, found)}"
-    )
-    print(f"\n  next: {folder / 'few_leads.png'}, {folder / 'few_curves.png'}\n\n{folder}")
+    save_figure(few_figures.return_curves(grid, found), folder / f"{grid.name}_curves")
+    save_figure(few_figures.lead_map(grid, found), folder / f"{grid.name}_leads")
+    some = [grid.at[number] for number in np.linspace(0, len(grid.at) - 1, _ON_A_TERMINAL).round().astype(int)]
+    print(f"\n{few_tables.leads_table(grid, found, some).console(2)}\n\n{few_counts.count_sentence(grid, found)}")
+    figures = ", ".join(str(folder / f"{grid.name}_{kind}.png") for kind in _FIGURES)
+    print(f"\n  next: {figures}\n\n{folder}")
 
 
 def _still(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:

@@ -47,25 +47,24 @@ def said_of(
 
 def count_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
     """Return every table of verdicts by the name of its file."""
-    return {
-        "few-counts": count_table(grid, found), "few-claim-counts": claim_counts(grid, found),
-        "few-improvement": improvement_table(grid, found),
-    }  # fmt: skip
+    tables = {"counts": count_table, "improvement": improvement_table}
+    tables |= {"claim-counts": claim_counts} if grid.has_claim else {}
+    return {f"{grid.name}-{name}": make(grid, found) for name, make in tables.items()}
 
 
-def count_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> Table:
+def count_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     """Return on how many tasks ours lead every rival and doing nothing, and how surely.
 
-    After some episodes for each of ours alone, after any for the best of them.
+    At the decisive counts for each of ours alone, at any for the best of them.
     """
     ours, rivals = names_of(grid, "ours"), names_of(grid, "rival")
     rows = []
     for who in (BEST, CHOSEN, *ours):
-        for count in (count for count in grid.at if who in (BEST, CHOSEN) or count in at):
+        for count in (count for count in grid.at if who in (BEST, CHOSEN) or count in grid.decisive):
             own = [said_of(grid, one, who, ours, rivals, after(count)) for one in found]
             if any(own):
                 rows.append([who, count, *_counts(own)])
-    return Table(["ours", "episodes", *_COUNTED], rows)
+    return Table(["ours", grid.by, *_COUNTED], rows)
 
 
 def claim_counts(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
@@ -83,12 +82,12 @@ def claim_counts(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     return Table(["pool", "ours", "rivals", *_COUNTED], rows)
 
 
-def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> Table:
+def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     """Return the best of ours by the other seeds against the strongest rival: lead, p, probability of improvement."""
     ours, rivals = names_of(grid, "ours"), names_of(grid, "rival")
     rows = []
     for one in found:
-        for count in (count for count in grid.at if count in at):
+        for count in (count for count in grid.at if count in grid.decisive):
             if (verdict := said_of(grid, one, CHOSEN, ours, rivals, after(count))) is None:
                 continue
             strongest = verdict.rivals[0]
@@ -101,7 +100,7 @@ def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[
     header = [
         "environment",
         "task",
-        "episodes",
+        grid.by,
         "return",
         "strongest rival",
         "its return",
@@ -112,11 +111,11 @@ def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[
     return Table([*header, "doing nothing"], rows, {"p": ".3g"})
 
 
-def count_sentence(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] = (5, 20)) -> str:
+def count_sentence(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:
     """Return in words on how many tasks the best of ours leads."""
-    rows = [row for row in count_table(grid, found, at).rows if row[0] == BEST and row[1] in at]
+    rows = [row for row in count_table(grid, found).rows if row[0] == BEST and row[1] in grid.decisive]
     parts = [
-        f"after {count} episodes on {leads} of {tasks} tasks, on {sure} significantly"
+        f"after {count:,} {grid.by} on {leads} of {tasks} tasks, on {sure} significantly"
         for _, count, tasks, leads, sure, *_ in rows
     ]
     return (

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels
 from lightning_pz.common.statistics import ends_are, mean_interval
 from sweeps.few_episodes.few_grid import FewGrid
-from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, lead_text, leader, names_of, verdict_at
+from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, count_text, lead_text, leader, names_of, verdict_at
 
 _COLUMNS = 4
 
 
 def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
-    """Draw mean return against episodes, a panel per task; counts are about evenly apart on a log axis, 0 stands alone."""
+    """Draw mean return against episodes or steps, a panel per task; counts are about evenly apart on a log axis, 0 stands alone."""
     shown = names_of(grid, "ours", "rival")
     names = [name for name in shown if any(name in one.runs for one in found)]
     rows = math.ceil((len(found) + 1) / _COLUMNS)
@@ -43,26 +43,58 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             )
         axis.axhline(one.still, color=GRAY, linewidth=0.8, linestyle=":", label="doing nothing")
         axis.set_title(one.label, fontsize=8)
-        axis.set_xticks(list(place.values()), [str(count) for count in grid.at])
+        axis.set_xticks(list(place.values()), [count_text(count) for count in grid.at])
         axis.axvline(0.3, color=GRAY, linewidth=0.5, alpha=0.5)
         axis.tick_params(labelsize=7)
         _bound(axis, one, grid)
-    for axis in axes.flat[len(found) :]:
-        axis.axis("off")
-    handles: dict[str, object] = {}
-    for axis in axes.flat[: len(found)]:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    legend(axes.flat[len(found)], list(handles.values()), list(handles), loc="center", fontsize=7)
+    _legend_beside(axes, len(found))
     episodes = grid.finetune.get("answer_episodes", 50)
     band = ends_are(kinds, "; band: {} over runs")
-    figure.supxlabel(f"episodes of the new task (0: before the first){band}", fontsize=9)
+    figure.supxlabel(f"{grid.by} of the new task (0: before the first){band}", fontsize=9)
     figure.supylabel(f"return of the answer, {episodes} fresh episodes", fontsize=9)
     return figure
 
 
+def growth_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
+    """Draw mean return after some episodes against the steps of the growth, a panel per task, beside rivals at their ends."""
+    rows = math.ceil((len(found) + 1) / _COLUMNS)
+    figure, axes = panels(rows, _COLUMNS, width=3.0 * _COLUMNS, height=2.5 * rows)
+    kinds: set[str] = set()
+    for axis, one in zip(axes.flat, found, strict=False):
+        pools = grid.environments[one.env].pools
+        ours = [name for name in names_of(grid, "ours") if name in one.runs]
+        steps = {name: pools[grid.contenders[name].pool].fit["data.grown.steps"] for name in ours}
+        for number, count in enumerate(grid.decisive):
+            ends = {
+                steps[name]: mean_interval(np.array(values))
+                for name in ours
+                if (values := [row.answers[count] for row in one.runs[name] if count in row.answers])
+            }
+            x, own = sorted(ends), look(number)
+            kinds |= {end.kind for end in ends.values()}
+            label = "before the first episode" if count == 0 else f"after {count} episodes"
+            axis.plot(
+                x, [ends[at].value for at in x], color=own.color, linestyle=own.line, marker=own.marker, label=label
+            )
+            axis.fill_between(
+                x, [ends[at].low for at in x], [ends[at].high for at in x], color=own.color, alpha=0.12, linewidth=0
+            )
+        for name in names_of(grid, "rival"):
+            for row in one.runs.get(name, []):
+                axis.axhline(row.end, color=BLACK, linewidth=0.8, linestyle=":", label=f"{name}, each run at its end")
+        axis.set_xscale("log")
+        axis.set_title(one.label, fontsize=8)
+        axis.tick_params(labelsize=7)
+    _legend_beside(axes, len(found))
+    figure.supxlabel(
+        f"environment steps of the growth, without reward{ends_are(kinds, '; band: {} over runs')}", fontsize=9
+    )
+    figure.supylabel("return of the answer, fresh episodes", fontsize=9)
+    return figure
+
+
 def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
-    """Draw who leads each task after each number of episodes, and by how much of the task's range of returns."""
+    """Draw who leads each task at each count, and by how much of the task's range of returns."""
     leads = np.full((len(found), len(grid.at)), np.nan)
     figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=0.4 * len(found) + 1.3)
     axis = axes[0, 0]
@@ -80,9 +112,9 @@ def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             color = "white" if abs(lead) > 0.6 * scale else BLACK
             axis.text(j, i, text, ha="center", va="center", fontsize=6, color=color)
     image = axis.imshow(np.ma.masked_invalid(leads), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
-    axis.set_xticks(range(len(grid.at)), [str(count) for count in grid.at])
+    axis.set_xticks(range(len(grid.at)), [count_text(count) for count in grid.at])
     axis.set_yticks(range(len(found)), [one.label for one in found], fontsize=7)
-    axis.set_xlabel("episodes of the new task")
+    axis.set_xlabel(f"{grid.by} of the new task")
     axis.set_title(
         f"who leads, and by how much: ours (orange) or a rival from scratch (violet); "
         f"{SIGNIFICANT} p <= 0.05 against each rival that ran so far, at most {len(rivals)}",
@@ -90,6 +122,17 @@ def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     )
     figure.colorbar(image, ax=axis, label="lead, as a share of the task's range", shrink=0.8)
     return figure
+
+
+def _legend_beside(axes: np.ndarray, panels_drawn: int) -> None:
+    """Draw one legend for all panels in the first empty one."""
+    for axis in axes.flat[panels_drawn:]:
+        axis.axis("off")
+    handles: dict[str, object] = {}
+    for axis in axes.flat[:panels_drawn]:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    legend(axes.flat[panels_drawn], list(handles.values()), list(handles), loc="center", fontsize=7)
 
 
 def _bound(axis: object, one: TaskAnswers, grid: FewGrid) -> None:

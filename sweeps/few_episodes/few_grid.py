@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lightning_pz.common.checks import one_of
 from lightning_pz.envs.presets import merge
+from lightning_pz.search.settings import AnswersBy
 from sweeps.fits import Fit, seeded_fits
 from sweeps.optuna_study.reading import (
     check_distinct,
@@ -67,7 +68,9 @@ class TaskPart:
 class Contender:
     """One way to solve a task, under the name that tables show."""
 
-    kind: Literal["ours", "rival", "default"]  # `default`: a rival that takes part in the published claim's table alone
+    # `default`: a rival that takes part in the published claim's table alone; `part`: one of ours without one of its parts,
+    # or a rival with one of them, which takes part in no verdict
+    kind: Literal["ours", "rival", "default", "part"]
     finetune: dict[str, Any]  # its settings
     parts: list[TaskPart]
     pool: str = "grown"  # kind of pool whose decoder it searches; a rival reads no pool
@@ -80,9 +83,13 @@ class FewGrid:
     environments: dict[str, FewEnv]  # by preset or Gymnasium id
     contenders: dict[str, Contender]  # in the order of tables
     finetune: dict[str, Any]  # settings of all
+    name: str = "few"  # with which the names of its tables and figures begin
+    decisive: list[int] = field(default_factory=lambda: [5, 20])  # counts at which each of ours is counted alone
 
     def __post_init__(self) -> None:
         check_filled({"environments": self.environments, "contenders": self.contenders})
+        check_distinct("decisive", self.decisive)
+        one_of("answers_by", self.by, get_args(AnswersBy))
         for name, contender in self.contenders.items():
             for part in contender.parts:
                 with errors_from(name):
@@ -92,8 +99,18 @@ class FewGrid:
                         one_of("tasks", task, tuple(self.environments[part.env].tasks))
 
     @property
+    def by(self) -> AnswersBy:
+        """What the counts of the study are of."""
+        return self.finetune.get("answers_by", "episodes")
+
+    @property
+    def has_claim(self) -> bool:
+        """Whether it has tasks of the published comparison."""
+        return any(env.paper for env in self.environments.values())
+
+    @property
     def at(self) -> list[int]:
-        """The episode counts of the study, rising."""
+        """The counts of the study, rising."""
         counts = [settings.get("answers_at", []) for settings in self._every_settings()]
         return sorted({count for each in counts for count in each})
 
@@ -126,9 +143,9 @@ class Cell:
     settings: dict[str, Any]
 
     def fit(self, logs: str) -> Fit:
-        """Return the fit from which it begins; a rival needs one for its environment alone."""
+        """Return the fit from which it begins; a rival, which needs one for its environment alone, has the first."""
         pool = self.where.pools[self.contender.pool]
-        seeds = [self.seed % pool.seeds]
+        seeds = [self.seed % pool.seeds if self.contender.kind in ("ours", "part") else 0]
         return seeded_fits(pool.run, self.env, self.where.policy, pool.fit, logs, seeds)[0]
 
     def command(self, logs: str, checkpoint: Path) -> list[str]:

@@ -1,10 +1,10 @@
-"""The results page of the few-episode study: its tables, written from finished runs, with what they say of themselves."""
+"""The results pages of the few-episode study and its kin: tables, written from finished runs, with what they say of themselves."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,50 +15,48 @@ from lightning_pz.common.tables import Table, estimate_text
 from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
-from sweeps.few_episodes.ledger import SHIPPED, RunRow, read_ledger, write_ledger
+from sweeps.few_episodes.ledger import RunRow, read_ledger, shipped, write_ledger
 from sweeps.results.pages import FOLDER, PageTable
 
-SHOWN = ("few-counts", "few-leads", "few-improvement", "few-claim", "few-claim-counts")
-"""Tables of the page; the others have a row for every number."""
+SHOWN = ("counts", "leads", "improvement", "claim", "claim-counts")
+"""Tables of the page, without the study's name; the others have a row for every number."""
 _LEADS = (
     "leads: a higher mean than every rival that ran so far and than doing nothing; significantly: permutation test, p <= 0.05 "
     "against each of them, not corrected for the number of tasks"
 )
 _NOTES = {
-    "few-counts": _LEADS,
-    "few-leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours or rivals have fewer than two runs so far",
-    "few-claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
-    "few-claim": "mean return of the answer over the first episodes",
+    "counts": _LEADS,
+    "leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours or rivals have fewer than two runs so far",
+    "claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
+    "claim": "mean return of the answer over the first episodes",
 }
 
 
-def page_tables(
-    grid: FewGrid, found: Sequence[TaskAnswers], made: str, commit: str, study: str
-) -> dict[str, PageTable]:
-    """Return the tables of the page by name.
-
-    Args:
-        made: Day of the last run.
-        commit: Of the code that made the runs.
-    """
+def page_tables(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict[str, PageTable]:
+    """Return the tables of the page by name."""
     tables = all_tables(grid, found) | count_tables(grid, found)
-    head = {
-        "command": f"python -m sweeps {study}", "made": made, "commit": commit, "seeds": _seeds(grid, found),
-        "machine": "two shared cores, days",
-    }  # fmt: skip
+    head = table_head(grid, found, study)
     pages = {}
-    for name in SHOWN:
-        about = head | {"interval": "Newcombe, 95 %" if name == "few-improvement" else "none"}
-        about |= {"note": _NOTES[name]} if name in _NOTES else {}
-        rows = [[_cell(cell) for cell in row] for row in tables[name].rows]
-        pages[name] = PageTable(about, Table(list(tables[name].header), rows))
+    for shown in SHOWN:
+        if (table := tables.get(name := f"{grid.name}-{shown}")) is not None:
+            about = head | {"interval": "Newcombe, 95 %" if shown == "improvement" else "none"}
+            about |= {"note": _NOTES[shown]} if shown in _NOTES else {}
+            rows = [[cell_text(cell) for cell in row] for row in table.rows]
+            pages[name] = PageTable(about, Table(list(table.header), rows))
     return pages
 
 
-def publish(grid: FewGrid, found: Sequence[TaskAnswers], rows: Sequence[RunRow], folder: Path, study: str) -> None:
+def table_head(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict[str, str]:
+    """Return what all tables of a study say of themselves, made today by this commit."""
+    return {
+        "command": f"python -m sweeps {study}", "made": datetime.now(UTC).date().isoformat(), "commit": _commit(),
+        "seeds": _seeds(grid, found), "machine": "two shared cores, days",
+    }  # fmt: skip
+
+
+def publish(pages: Mapping[str, PageTable], figures: Sequence[Path], rows: Sequence[RunRow], study: str) -> None:
     """Write tables, figures and rows that come with the package; an unchanged table keeps its day and commit."""
-    made, commit = datetime.now(UTC).date().isoformat(), _commit()
-    for name, page in page_tables(grid, found, made, commit, study).items():
+    for name, page in pages.items():
         path = FOLDER / "tables" / f"{name}.csv"
         if path.is_file():
             kept = PageTable.read(path)
@@ -67,10 +65,11 @@ def publish(grid: FewGrid, found: Sequence[TaskAnswers], rows: Sequence[RunRow],
                 continue
         write_text(path, page.file_text())
     (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
-    for figure in ("few_curves", "few_leads"):
-        shutil.copyfile(folder / f"{figure}.png", FOLDER / "figures" / f"{figure}.png")
+    for figure in figures:
+        shutil.copyfile(figure, FOLDER / "figures" / figure.name)
     # No lock: it would leave a file in the package, where one person works at a time.
-    write_ledger(SHIPPED, {row.key: row for row in [*read_ledger(SHIPPED), *rows]}.values())
+    ledger = shipped(study)
+    write_ledger(ledger, {row.key: row for row in [*read_ledger(ledger), *rows]}.values())
 
 
 def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:
@@ -90,7 +89,8 @@ def _commit() -> str:
     return told.stdout.strip() or "unknown"
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """Return a cell as a page shows it."""
     if isinstance(value, Estimate):
         return estimate_text(value)
     return format(value, ".4g") if isinstance(value, float) else str(value)

@@ -56,7 +56,7 @@ class TaskAnswers:
 
 
 def after(count: int) -> Value:
-    """Return the return of the answer after so many episodes as what runs are compared by."""
+    """Return the return of the answer at a count as what runs are compared by."""
     return lambda row: row.answers.get(count)
 
 
@@ -79,7 +79,7 @@ def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[
     The last answer of a run that ends less than a tenth before a count, since another generation would have gone beyond
     its budget, is the answer after that count as well: a user would hold no other.
     """
-    best, found = [_filled(row, grid.at) for row in longest(rows)], []
+    best, found = [_filled(row, grid) for row in longest(rows)], []
     for env, where in grid.environments.items():
         for task in where.tasks:
             own = [row for row in best if (row.env, row.task) == (env, task)]
@@ -91,8 +91,9 @@ def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[
     return found
 
 
-def _filled(row: RunRow, at: Sequence[int]) -> RunRow:
-    ends = {count: row.end for count in at if count not in row.answers and 0.9 * count <= row.episodes < count}
+def _filled(row: RunRow, grid: FewGrid) -> RunRow:
+    taken = row.episodes if grid.by == "episodes" else row.env_steps
+    ends = {count: row.end for count in grid.at if count not in row.answers and 0.9 * count <= taken < count}
     return dataclasses.replace(row, answers=row.answers | ends)
 
 
@@ -107,12 +108,12 @@ def verdict_by(one: TaskAnswers, ours: Sequence[str], rivals: Sequence[str], val
 
 
 def verdict_at(grid: FewGrid, one: TaskAnswers, count: int) -> Verdict | None:
-    """Return how ours stand after so many episodes."""
+    """Return how ours stand at a count."""
     return verdict_by(one, names_of(grid, "ours"), names_of(grid, "rival"), after(count))
 
 
 def leads_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] | None = None) -> Table:
-    """Return who leads each task after each number of episodes, or after some; of ours the lead over the strongest rival."""
+    """Return who leads each task at each count, or at some; of ours the lead over the strongest rival."""
     rows, counts = [], grid.at if at is None else [count for count in grid.at if count in at]
     for one in found:
         cells = []
@@ -120,11 +121,11 @@ def leads_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] |
             verdict = verdict_at(grid, one, count)
             cells.append("-" if verdict is None else _lead(verdict))
         rows.append([one.env, one.task, *cells])
-    return Table(["environment", "task", *map(str, counts)], rows)
+    return Table(["environment", "task", *map(count_text, counts)], rows)
 
 
 def returns_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
-    """Return every contender's mean return with its interval over runs, a row per task, contender and episode count."""
+    """Return every contender's mean return with its interval over runs, a row per task, contender and count."""
     rows = []
     for one in found:
         for name, runs in one.runs.items():
@@ -135,7 +136,7 @@ def returns_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
             ends = np.array([row.end for row in runs])
             steps = f"end ({round(float(np.mean([row.env_steps for row in runs]))):,} steps)"
             rows.append([one.env, one.task, name, steps, len(ends), mean_interval(ends)])
-    return Table(["environment", "task", "contender", "episodes", "runs", "return"], rows)
+    return Table(["environment", "task", "contender", grid.by, "runs", "return"], rows)
 
 
 def verdicts_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
@@ -152,7 +153,7 @@ def verdicts_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     header = [
         "environment",
         "task",
-        "episodes",
+        grid.by,
         "ours",
         "return",
         "rival",
@@ -186,10 +187,9 @@ def claim_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
 
 def all_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
     """Return every table by the name of its file."""
-    return {
-        "few-leads": leads_table(grid, found), "few-claim": claim_table(grid, found), "few-returns": returns_table(grid, found),
-        "few-verdicts": verdicts_table(grid, found),
-    }  # fmt: skip
+    tables = {"leads": leads_table, "returns": returns_table, "verdicts": verdicts_table}
+    tables |= {"claim": claim_table} if grid.has_claim else {}
+    return {f"{grid.name}-{name}": make(grid, found) for name, make in tables.items()}
 
 
 def leader(verdict: Verdict) -> str:
@@ -199,6 +199,11 @@ def leader(verdict: Verdict) -> str:
     for long, short in _SHORT.items():
         name = name.replace(long, short)
     return name
+
+
+def count_text(count: int) -> str:
+    """Return a count in few letters."""
+    return f"{count // 1000}k" if count >= 1000 and not count % 1000 else str(count)
 
 
 def lead_text(lead: float) -> str:

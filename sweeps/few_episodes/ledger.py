@@ -18,8 +18,12 @@ import numpy as np
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, write_text
 
-SHIPPED = Path(__file__).parent / "runs.csv"
 _HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "end", "cpu_seconds")
+
+
+def shipped(study: str) -> Path:
+    """Return where a study's rows lie that come with the package."""
+    return Path(__file__).parent / f"{study}.csv"
 
 
 @dataclass(frozen=True)

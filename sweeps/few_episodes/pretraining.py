@@ -1,8 +1,8 @@
 """What pre-training buys: growth against the return after a few episodes, and after how many tasks the pool has paid.
 
 Runs what is missing, of all the study or of the named part, as `few_episodes` does; `--show` only draws. Leaves
-`runs.csv`, a row per run, and the tables `pretraining-pools`, `-returns` and `-break-even` with the sentences that they bear
-out, in `logs/sweeps/pretraining`. The grid is `conf/sweep/pretraining.yaml`: a contender of ours for each pool, and rivals.
+`runs.csv`, a row per run, the tables `pretraining-pools`, `-returns` and `-break-even` with the sentences that they bear out,
+and a figure, in `logs/sweeps/pretraining`. The grid is `conf/sweep/pretraining.yaml`: a contender of ours for each pool, and rivals.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from lightning_pz.common.files import write_text
-from lightning_pz.common.statistics import mean_interval
+from lightning_pz.common.plotting import save_figure
+from lightning_pz.common.statistics import Estimate, mean_interval
 from lightning_pz.common.tables import Table
 from sweeps.few_episodes.few_command import CPU_SECONDS, finish
+from sweeps.few_episodes.few_figures import growth_curves
 from sweeps.few_episodes.few_grid import FewGrid
-from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers, names_of, returns_table
+from sweeps.few_episodes.few_page import cell_text, publish, table_head
+from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers, names_of
 from sweeps.fits import Fit
-from sweeps.options import PretrainingOptions
+from sweeps.options import FewEpisodesOptions
+from sweeps.results.pages import PageTable
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class BreakEven:
         return max(1.0, math.ceil(self.once / saved)) if saved > 0 else math.inf
 
 
-def run(study: str, options: PretrainingOptions) -> None:
+def run(study: str, options: FewEpisodesOptions) -> None:
     """Run what is missing, and show what is finished."""
     grid, rows, folder = finish(study, options)
     still = {(row.env, row.task): -math.inf for row in rows}  # no lead is decided here
@@ -60,17 +64,29 @@ def run(study: str, options: PretrainingOptions) -> None:
     pools = read_pools(grid, options.logs)
     balance = break_even(grid, found, pools)
     tables = {
-        "pretraining-pools": pools_table(pools), "pretraining-returns": returns_table(grid, found),
+        "pretraining-pools": pools_table(pools), "pretraining-returns": growth_table(grid, found),
         "pretraining-break-even": break_even_table(balance),
     }  # fmt: skip
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.csv())
         write_text(folder / f"{name}.md", table.markdown())
-    words = "".join(f"* {sentence}\n" for sentence in break_even_sentences(balance))
+    sentences = break_even_sentences(balance)
+    words = "".join(f"* {sentence}\n" for sentence in sentences)
     write_text(folder / "pretraining.md", words)
-    print(
-        f"\n{tables['pretraining-returns'].console(3)}\n\n{words}\n  next: {folder / 'pretraining-break-even.md'}\n\n{folder}"
-    )
+    save_figure(growth_curves(grid, found), folder / "pretraining")
+    print(f"\n{tables['pretraining-returns'].console(3)}\n\n{words}\n  next: {folder / 'pretraining.png'}\n\n{folder}")
+    if options.publish:
+        tables["pretraining-words"] = Table(["in words"], [[sentence] for sentence in sentences])
+        head = table_head(grid, found, study)
+        ends = dict.fromkeys(("pretraining-pools", "pretraining-returns"), "Student over seeds")
+        pages = {
+            name: PageTable(
+                head | {"interval": f"{ends[name]}, 95 %" if name in ends else "none"},
+                Table(list(table.header), [[cell_text(cell) for cell in row] for row in table.rows]),
+            )
+            for name, table in tables.items()
+        }
+        publish(pages, [folder / "pretraining.png"], rows, study)
 
 
 def read_pools(grid: FewGrid, logs: str) -> dict[tuple[str, str], list[GrownPool]]:
@@ -93,6 +109,21 @@ def read_pools(grid: FewGrid, logs: str) -> dict[tuple[str, str], list[GrownPool
             pool = GrownPool(int(growth["steps"]), float(last["coverage"]), float(summary["test_fvu"]), seconds)
             found.setdefault(place, []).append(pool)
     return found
+
+
+def growth_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
+    """Return the mean return of each contender's answers with its interval over runs, a row per task and contender."""
+    rows = []
+    for one in found:
+        for name, runs in one.runs.items():
+            ends: list[Estimate | None] = []
+            for count in grid.decisive:
+                values = np.array([row.answers[count] for row in runs if count in row.answers])
+                ends.append(mean_interval(values) if len(values) else None)
+            last = mean_interval(np.array([row.end for row in runs])) if grid.contenders[name].kind == "rival" else None
+            rows.append([one.env, one.task, name, len(runs), *ends, last])
+    counts = [f"{count} episodes" for count in grid.decisive]
+    return Table(["environment", "task", "pool", "runs", *counts, f"{grid.finetune['budget']:,} steps"], rows)
 
 
 def break_even(

@@ -19,9 +19,11 @@ from lightning_pz.envs.presets import expand_presets, load_preset, resolve_env
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.finetune import parse
 from lightning_pz.search.rivals.zoo import zoo_entry
-from lightning_pz.search.settings import SearchSettings
+from lightning_pz.search.settings import BASELINES, SearchSettings
 from sweeps.few_episodes.few_grid import Cell
 from sweeps.fits import Fit
+
+_LEARNERS = ("stable_baselines3", "sb3_contrib")
 
 
 def run_key(cell: Cell) -> str:
@@ -30,15 +32,20 @@ def run_key(cell: Cell) -> str:
     content: dict[str, Any] = {
         "search": search.identity(), "env": _env(cell.env), "task_source": _task_source(env_id, cell.task),
     }  # fmt: skip
-    if cell.contender.kind == "ours":
+    entry = _entry(search, cell, env_id) if search.algorithm in BASELINES else None
+    if cell.contender.kind in ("ours", "part"):
         pool = cell.where.pools[cell.contender.pool]
         # All fits of a kind differ in their seeds alone.
         fit = _fit_identity(cell.env, cell.where.policy, json.dumps(pool.fit, sort_keys=True))
-        return digest([content, fit, cell.seed % pool.seeds, _versions("torch")])[:16]
-    entry = (
-        zoo_entry(search.algorithm, env_id).settings if search.hyperparameters == "zoo" else _policy(cell.where.policy)
+        own = [content, fit, cell.seed % pool.seeds, _versions("torch")]
+        return digest(own if entry is None else [*own, entry, _versions(*_LEARNERS)])[:16]
+    return digest([content, entry, _versions("torch", *_LEARNERS)])[:16]
+
+
+def _entry(search: SearchSettings, cell: Cell, env_id: str) -> Mapping[str, Any]:
+    return (
+        _zoo_entry(search.algorithm, env_id).settings if search.hyperparameters == "zoo" else _policy(cell.where.policy)
     )
-    return digest([content, entry, _versions("torch", "stable_baselines3", "sb3_contrib")])[:16]
 
 
 def search_of(cell: Cell) -> SearchSettings:

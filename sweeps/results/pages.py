@@ -1,7 +1,8 @@
 """Results pages, rendered anew by `python -m sweeps results`.
 
 A page is a template in `sweeps/results/templates/` with its prose; a line `{{ table NAME }}` stands for the table in
-`sweeps/results/tables/NAME.csv`: lines such as `# command: python -m sweeps compare`, then CSV. Columns `x`, `x_low` and
+`sweeps/results/tables/NAME.csv`: lines such as `# command: python -m sweeps compare`, then CSV. `{{ list NAME }}` shows a
+table of one column as a list of sentences. Columns `x`, `x_low` and
 `x_high` are one column of the page, the interval `x [x_low, x_high]`; `x`, `x_from` and `x_to` the range
 `x (x_from to x_to)`. Numbers keep the digits they have in the file.
 """
@@ -19,7 +20,7 @@ from lightning_pz.common.tables import Table
 from sweeps.options import ResultsOptions
 
 FOLDER = Path(__file__).parent
-_MARK = re.compile(r"^\{\{ table ([a-z0-9-]+) \}\}$", re.MULTILINE)
+_MARK = re.compile(r"^\{\{ (table|list) ([a-z0-9-]+) \}\}$", re.MULTILINE)
 _HEAD = "<!-- Rendered by `python -m sweeps results` from templates/{name} and tables/; edit those. -->\n\n"
 ABOUT = ("command", "made", "commit", "seeds", "machine", "interval")
 """What a table must say of itself: the command that made its numbers, the day, the commit, the seeds, the machine time
@@ -76,6 +77,10 @@ class PageTable:
         line += [about[key] for key in ("source", "note") if key in about]
         return f"{Table(names, rows).markdown()}\n*{'; '.join(line)}.*\n"
 
+    def sentences(self) -> str:
+        """Return the first column as a list."""
+        return "".join(f"* {row[0]}\n" for row in self.table.rows)
+
 
 def _joined(name: str, cells: dict[str, str], *, bold: bool) -> str:
     value = f"**{_grouped(cells[name])}**" if bold else _grouped(cells[name])
@@ -104,11 +109,13 @@ def render(folder: Path = FOLDER) -> dict[Path, str]:
     pages = {}
 
     def table(match: re.Match[str]) -> str:
-        path = folder / "tables" / f"{match[1]}.csv"
+        kind, name = match.groups()
+        path = folder / "tables" / f"{name}.csv"
         if not path.is_file():
-            raise UserError(f"{{{{ table {match[1]} }}}} expects {path}, but there is no such file")
-        used.add(match[1])
-        return PageTable.read(path).markdown().rstrip("\n")
+            raise UserError(f"{{{{ {kind} {name} }}}} expects {path}, but there is no such file")
+        used.add(name)
+        page = PageTable.read(path)
+        return (page.markdown() if kind == "table" else page.sentences()).rstrip("\n")
 
     for template in sorted((folder / "templates").glob("*.md")):
         text = _MARK.sub(table, template.read_text())

@@ -178,7 +178,7 @@ def test_every_file_in_conf_is_covered_here():
         f"{name}.yaml" for name in ("fit", "collect", "collect-grown", "finetune", "evaluate", "compress", "paper")
     } | {
         f"sweep/{study}.yaml"
-        for study in ("recovery", "compare", "few_episodes", "grown", "growth", "pretraining", *SEARCHES)
+        for study in ("recovery", "compare", "few_episodes", "grown", "growth", "pretraining", "reuse", *SEARCHES)
     }
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
     # tests/compression/test_compress.py parses these.

@@ -97,6 +97,7 @@ def test_bootstrap_draws_can_be_made_again_from_the_returns(done, checkpoint, tm
     np.testing.assert_array_equal(again.draws["left"]["wasserstein"], done.draws["left"]["wasserstein"])
 
 
+@pytest.mark.slow
 def test_metrics_that_an_older_version_did_not_know_are_measured_from_the_returns(done, checkpoint, tmp_path):
     shutil.copytree(done.folder.parents[2], tmp_path / "logs")
     path = tmp_path / "logs" / "evaluate" / "mountaincar" / done.folder.name / "summary.json"

@@ -15,7 +15,7 @@ from sweeps.__main__ import main
 from sweeps.few_episodes import few_command, few_page, few_tables
 from sweeps.few_episodes import run_key as run_key_module
 from sweeps.few_episodes.few_grid import load_few_episodes
-from sweeps.few_episodes.ledger import SHIPPED, read_ledger
+from sweeps.few_episodes.ledger import read_ledger, shipped
 from sweeps.few_episodes.run_key import run_key
 from sweeps.results.pages import FOLDER, PageTable
 from tests.sweeps.conftest import TINY
@@ -93,7 +93,7 @@ def test_finished_runs_are_not_repeated_whether_in_the_folder_or_in_the_package(
     main(command)
     main([*command, "--show", "true", "--env", "mountaincar", "--contender", "latents"])
     ledger = folder_of(command) / "runs.csv"
-    monkeypatch.setattr(few_command, "SHIPPED", ledger)
+    monkeypatch.setattr(few_command, "shipped", lambda study: ledger)
     elsewhere = [*command[:-1], str(tmp_path / "logs")]
     main(elsewhere)  # on another machine
     assert read_ledger(folder_of(elsewhere) / "runs.csv") == read_ledger(ledger)
@@ -102,11 +102,11 @@ def test_finished_runs_are_not_repeated_whether_in_the_folder_or_in_the_package(
 @pytest.mark.slow
 def test_publishing_writes_tables_figures_and_rows_of_the_package(command, monkeypatch, tmp_path):
     monkeypatch.setattr(few_page, "FOLDER", tmp_path)
-    monkeypatch.setattr(few_page, "SHIPPED", tmp_path / "runs.csv")
+    monkeypatch.setattr(few_page, "shipped", lambda study: tmp_path / "runs.csv")
     words = [*command, "--show", "true", "--publish", "true"]
     main(words)
     assert read_ledger(tmp_path / "runs.csv") == read_ledger(folder_of(command) / "runs.csv")
-    assert {path.stem for path in (tmp_path / "tables").iterdir()} == set(few_page.SHOWN)
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == {f"few-{name}" for name in few_page.SHOWN}
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"few_curves.png", "few_leads.png"}
     path = tmp_path / "tables" / "few-leads.csv"
     page = PageTable.read(path)
@@ -124,9 +124,9 @@ def test_publishing_writes_tables_figures_and_rows_of_the_package(command, monke
 def test_the_page_is_what_the_rows_of_the_package_say(monkeypatch):
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     known = {run_key(cell) for cell in grid.cells()}
-    rows = [row for row in read_ledger(SHIPPED) if row.key in known]
+    rows = [row for row in read_ledger(shipped("few_episodes")) if row.key in known]
     found = few_tables.collect_answers(grid, rows, few_command._still(grid, {(row.env, row.task) for row in rows}))
-    for name, page in few_page.page_tables(grid, found, "", "", "few_episodes").items():
+    for name, page in few_page.page_tables(grid, found, "few_episodes").items():
         kept = PageTable.read(FOLDER / "tables" / f"{name}.csv")
         assert kept.table == page.table and kept.about["seeds"] == page.about["seeds"], name
 
@@ -140,7 +140,7 @@ def test_the_page_is_what_the_rows_of_the_package_say(monkeypatch):
     ],
 )
 def test_mistakes_are_refused(words, sentence, tmp_path, monkeypatch):
-    monkeypatch.setattr(few_command, "SHIPPED", tmp_path / "none.csv")
+    monkeypatch.setattr(few_command, "shipped", lambda study: tmp_path / "none.csv")
     with pytest.raises(UserError, match=sentence):
         main(["few_episodes", *words, "--logs", str(tmp_path / "logs")])
 

@@ -59,7 +59,7 @@ OPTIONS = {
     "compare": "--env mountaincar --algorithm mine --grid {grid} --logs {logs}",
     "grown": "--env mountaincar --algorithm mine --grid {grid} --logs {logs}",
     "few_episodes": "--env mountaincar --contender latents --show true --publish true --grid {grid} --logs {logs}",
-    "pretraining": "--env reacher --contender less --show true --grid {grid} --logs {logs}",
+    "pretraining": "--env reacher --contender less --show true --publish true --grid {grid} --logs {logs}",
     "coverage": "--trials 100 --seed 1 --logs {logs}",
     "afterthought": "--pool {logs}/pools/mine --task left --logs {logs}",
     "manifolds": "--points 110 --clouds 1 --seed 3 --logs {logs}",

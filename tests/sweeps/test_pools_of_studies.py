@@ -35,7 +35,7 @@ def fits_of(study: str, env: str):
     if study in ("compare", "grown"):
         found = load_comparison(path).environments
         return found[env].make_fits(env, "logs") if env in found else []
-    if study in ("few_episodes", "pretraining"):
+    if study in ("few_episodes", "pretraining", "reuse"):
         where = load_few_episodes(path).environments.get(env)
         if where is None:
             return []
@@ -97,7 +97,8 @@ def test_every_fit_of_a_preset_that_grows_names_its_recipe(study):
         for fit in fits_of(study, env):
             assert fit.settings["data.recipe"] in ("random", "grown")
             steps = fit.settings.get("data.grown.steps")
-            assert fit.settings["data.recipe"] == "random" or steps == 10_000_000 or (study == "pretraining" and steps)
+            varies = study in ("pretraining", "few_episodes") and steps
+            assert fit.settings["data.recipe"] == "random" or steps == 10_000_000 or varies
 
 
 def test_a_study_begun_before_goes_on(tmp_path):

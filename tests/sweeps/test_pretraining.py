@@ -10,12 +10,13 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from lightning_pz.finetune import parse
 from sweeps.__main__ import main
-from sweeps.few_episodes import few_command, pretraining
+from sweeps.few_episodes import few_command, few_page, pretraining
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.few_tables import collect_answers
 from sweeps.few_episodes.ledger import RunRow, read_ledger
 from sweeps.few_episodes.pretraining import BreakEven, GrownPool
 from sweeps.few_episodes.run_key import run_key
+from sweeps.results.pages import PageTable
 from tests.sweeps.conftest import TINY
 
 GROWN = {
@@ -34,6 +35,7 @@ GRID = {
             },
         },
     },
+    "decisive": [0, 5],
     "finetune": {
         "budget": 600, "answers_at": [0, 5], "answer_episodes": 2, "evaluation_episodes": 2, "test_episodes": 2,
     },
@@ -54,7 +56,7 @@ GRID = {
 
 
 @pytest.mark.slow
-def test_it_measures_what_pools_and_searches_cost(tmp_path, capsys):
+def test_it_measures_what_pools_and_searches_cost(tmp_path, capsys, monkeypatch):
     path, logs = tmp_path / "grid.yaml", tmp_path / "logs"
     path.write_text(yaml.safe_dump(GRID))
     words = ["pretraining", "--grid", str(path), "--logs", str(logs)]
@@ -71,6 +73,18 @@ def test_it_measures_what_pools_and_searches_cost(tmp_path, capsys):
     before = (folder / "pretraining-break-even.csv").read_text()
     main([*words, "--show", "true"])
     assert (folder / "pretraining-break-even.csv").read_text() == before
+    monkeypatch.setattr(few_page, "FOLDER", tmp_path)
+    monkeypatch.setattr(few_page, "shipped", lambda study: tmp_path / f"{study}.csv")
+    main([*words, "--show", "true", "--publish", "true"])
+    assert read_ledger(tmp_path / "pretraining.csv") == rows
+    page = PageTable.read(tmp_path / "tables" / "pretraining-returns.csv")
+    assert {tuple(line[:4]) for line in page.table.rows} == {
+        ("reacher", "speed", name, "2") for name in ("less", "more", "PPO")
+    }
+    assert page.table.header[4:6] == ["0 episodes", "5 episodes"] and page.table.header[-1].startswith("600 steps")
+    said = PageTable.read(tmp_path / "tables" / "pretraining-words.csv").sentences()
+    assert said.startswith("* reacher, less: growth and autoencoder cost") and said.count("\n") == 2
+    assert (tmp_path / "figures" / "pretraining.png").stat().st_size > 5000
 
 
 def test_a_pool_has_paid_when_both_sums_are_equal():
@@ -111,10 +125,10 @@ def test_the_balance_is_of_the_tasks_that_both_ran():
 def test_the_shipped_study_grows_1_to_10_million_steps():
     grid = load_few_episodes(conf_dir() / "sweep" / "pretraining.yaml")
     steps = {pool.fit["data.grown.steps"] for env in grid.environments.values() for pool in env.pools.values()}
-    assert steps == {1_000_000, 2_000_000, 5_000_000, 10_000_000} and grid.at == [0, 5, 20]
+    assert steps == {1_000_000, 2_000_000, 5_000_000, 10_000_000} and grid.decisive == [0, 5, 20]
     few_command._check(grid, "shipped")
     cells = list(grid.cells())
-    assert len({run_key(cell) for cell in cells}) == len(cells) == 2 * 4 * (4 * 5 + 2)
+    assert len({run_key(cell) for cell in cells}) == len(cells) == 2 * 4 * 4 * 5 + 2 * 3
     _, search = parse(cells[0].command("logs", "none.ckpt"))
     assert search.episodes == 20 and search.start == "pool_best"
 

@@ -52,6 +52,8 @@ def test_broken_tables_and_idle_ones_are_refused(tmp_path: Path) -> None:
         render(tmp_path)
     path.write_text(text)
     assert "| 1 |" in render(tmp_path)[tmp_path / "page.md"]
+    template.write_text("{{ list one }}\n")
+    assert render(tmp_path)[tmp_path / "page.md"].endswith("\n\n* 1\n")
     template.write_text("no table\n")
     with pytest.raises(UserError, match="holds one, but no template"):
         render(tmp_path)

@@ -180,8 +180,8 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
         "pool": model.hparams["description"].get("pool", {}).get("digest") if settings.reads_pool else None,
         "versions": versions(*PACKAGES.get(settings.algorithm, [])[:1]),
     }  # fmt: skip
-    ranks = settings.start in ("pool_best", "pool_top") or settings.reads_old_data
-    if ranks and ":" in settings.task:
+    is_ranked = settings.start in ("pool_best", "pool_top") or settings.reads_old_data
+    if is_ranked and ":" in settings.task:
         # No pool knows a task of the user's own.
         content["ranking"] = ranking_settings()
     if settings.space is not None:

@@ -84,3 +84,12 @@ def test_a_random_pool_has_no_old_data(checkpoint, tmp_path):
     with pytest.raises(UserError, match=r"--replay 0\.5 learns from the episodes of a grown pool"):
         run(checkpoint, tmp_path, "--algorithm", "td3", "--space", "weights", "--budget", "600")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_task_thought_of_afterwards_has_old_data_too(grown_checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "mytasks.py").write_text("def still(transition):\n    return -abs(transition.actions[:, 0])\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    arguments = ("--task", "mytasks:still", "--algorithm", "td3", "--space", "weights", "--start", "pool_best")
+    (summary,) = run(grown_checkpoint, tmp_path, *arguments, "--replay", "1", "--budget", "150").values()
+    assert summary["env_steps"] == 0 and summary["mytasks:still/return"] <= 0

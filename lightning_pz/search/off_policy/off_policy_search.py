@@ -58,8 +58,9 @@ class OffPolicySearch:
     A generation is one episode, or some updates on old data, which take no step. First each start is tried, if there are
     several; the best is the incumbent and plays as many judged episodes, which have no noise, as are a horizon's worth of
     steps, but two at least. Then critics learn from old data, and after them the actor too. From then on a candidate, the
-    average of the actor over the last updates, plays the same episodes until `judge` knows whether it is the next incumbent; then comes an episode with noise,
-    and the next candidate. Updates follow each episode, but wait while a candidate is being judged.
+    average of the actor over the last updates, plays the same episodes until `judge` knows whether it is the next
+    incumbent; then comes an episode with noise, and the next candidate. Updates follow each episode, but wait while a
+    candidate is being judged.
 
     With a `share` of 1 nothing is played after the starts, and the answer is what the old data make of the best.
     """

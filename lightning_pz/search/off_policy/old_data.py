@@ -22,21 +22,20 @@ def old_data(
 ) -> Callable[[], Transitions]:
     """Return what plays the chosen policies' own episodes again, relabeled with the task.
 
-    Raises `UserError` for a random pool, which has no episodes.
+    The folder `rankings` keeps the ranking of the pool on a task that it does not know; see `find_ranking`. Raises `UserError` for a random pool, which has no episodes.
     """
     if "returns" not in pool.arrays:
         raise UserError(
             f"--replay {settings.replay:g} learns from the episodes of a grown pool, but {pool.folder} is a random pool, whose "
             "policies were never played: give --replay 0, or fit on a grown pool (--data.recipe grown)"
         )
-    rows = old_rows(pool, settings, rankings, threads)
+    best = find_ranking(pool, settings.task, rankings, threads=threads).rows[: settings.off_policy.best]
+    rows = old_rows(pool, settings, best)
     return lambda: relabeled_transitions(pool, rows, task, threads=threads, progress=False)
 
 
-def old_rows(pool: Pool, settings: SearchSettings, rankings: Path, threads: int = 1) -> Int[np.ndarray, " rows"]:
-    """Return the rows of the best policies at the task, and of others drawn at random; see `find_ranking`."""
-    s = settings.off_policy
-    best = find_ranking(pool, settings.task, rankings, threads=threads).rows[: s.best]
+def old_rows(pool: Pool, settings: SearchSettings, best: Int[np.ndarray, " best"]) -> Int[np.ndarray, " rows"]:
+    """Return the rows of the best policies at the task, and after them of others drawn at random."""
     others = np.setdiff1d(np.arange(len(pool.arrays["returns"])), best)
     generator = np.random.default_rng(seed_of(settings.seed, 5))
-    return np.concatenate([best, generator.permutation(others)[: s.random]])
+    return np.concatenate([best, generator.permutation(others)[: settings.off_policy.random]])

@@ -42,7 +42,8 @@ TINY = {
     ],
     "finetune": [
         "--budget", "6000", "--seeds", "1", "--pgpe.population", "2", "--starts", "1", "--test_episodes", "2",
-        "--evaluation_episodes", "2",
+        "--evaluation_episodes", "2", "--off_policy.critic_updates", "2", "--off_policy.joint_updates", "2",
+        "--off_policy.best", "5", "--off_policy.random", "5", "--off_policy.hidden", "[8]", "--off_policy.batch", "8",
     ],
     "evaluate": ["--policies", "4", "--episodes", "1", "--draws", "5", "--fresh_episodes", "2"],
     "compress": [
@@ -82,6 +83,9 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         study(arguments)
         return
     checkpoint = fitted.summary["checkpoint"]
+    if "pool_best" in words:
+        grown = ["--env", "halfcheetah", "--model.latent_dim", "2"]
+        checkpoint = fit.main(grown + tiny("fit", grown)).summary["checkpoint"]
     if name == "report":
         finetune.main(["--checkpoint", checkpoint, *TINY["finetune"]])
         report.main(arguments)

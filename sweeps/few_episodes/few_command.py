@@ -46,8 +46,10 @@ def run(study: str, options: FewEpisodesOptions) -> None:
     found = collect_answers(whole, finished, _still(whole, {(row.env, row.task) for row in finished}))
     _draw(whole, found, folder)
     if options.publish:
-        figures = [folder / f"{whole.name}_{kind}.png" for kind in _FIGURES]
-        publish(page_tables(whole, found, study), figures, finished, study)
+        pages = page_tables(whole, found, study)
+        is_decided = f"{whole.name}-leads" in pages
+        figures = [folder / f"{whole.name}_{kind}.png" for kind in _FIGURES] if is_decided else []
+        publish(pages, figures, finished, study)
 
 
 def finish(study: str, options: FewEpisodesOptions) -> tuple[FewGrid, list[RunRow], Path]:

@@ -34,7 +34,7 @@ _NOTES = {
 
 
 def page_tables(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict[str, PageTable]:
-    """Return the tables of the page by name."""
+    """Return the tables of the page by name; one that has nothing to say yet is missing."""
     tables = all_tables(grid, found) | count_tables(grid, found)
     head = table_head(grid, found, study)
     pages = {}
@@ -43,7 +43,8 @@ def page_tables(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict
             about = head | {"interval": _INTERVALS.get(shown, "none")}
             about |= {"note": _NOTES[shown]} if shown in _NOTES else {}
             rows = [[cell_text(cell) for cell in row] for row in table.rows]
-            pages[name] = PageTable(about, Table(list(table.header), rows))
+            if any(set(row[2:]) != {"-"} for row in rows):
+                pages[name] = PageTable(about, Table(list(table.header), rows))
     return pages
 
 

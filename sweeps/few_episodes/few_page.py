@@ -76,7 +76,12 @@ def publish(pages: Mapping[str, PageTable], figures: Sequence[Path], rows: Seque
 
 def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:
     parts = []
-    for kind, words in (("ours", "ours"), ("rival", "tuned rivals"), ("default", "rivals with defaults")):
+    for kind, words in (
+        ("ours", "ours"),
+        ("rival", "tuned rivals"),
+        ("default", "rivals with defaults"),
+        ("part", "others"),
+    ):
         numbers = [len(runs) for one in found for name, runs in one.runs.items() if grid.contenders[name].kind == kind]
         if numbers:
             low, high = min(numbers), max(numbers)
@@ -95,4 +100,6 @@ def cell_text(value: Any) -> str:
     """Return a cell as a page shows it."""
     if isinstance(value, Estimate):
         return estimate_text(value)
+    if value is None:
+        return "-"
     return format(value, ".4g") if isinstance(value, float) else str(value)

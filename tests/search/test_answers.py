@@ -58,7 +58,8 @@ def run(settings, problem, latents, weights, path, stop_after=None):
         ("gradient", "episodes"),
         ("parameter_pgpe", "episodes"),
         ("pgpe", "steps"),
-        *(pytest.param(name, by, marks=pytest.mark.slow) for name in ("sac", "ppo") for by in ("episodes", "steps")),
+        pytest.param("sac", "steps", marks=pytest.mark.slow),
+        pytest.param("ppo", "episodes", marks=pytest.mark.slow),
     ],
 )
 def test_answers_are_the_incumbents_before_those_episodes_and_resumed_equals_straight(
@@ -74,8 +75,8 @@ def test_answers_are_the_incumbents_before_those_episodes_and_resumed_equals_str
     rows = rows_of(tmp_path / "straight")
     assert [row[by] for row in rows][:-1] == [n for n in settings.answers_at if n <= progress.counted(by)]
     assert rows[-1][by] == progress.counted(by) and rows[-1]["env_steps"] == progress.env_steps
-    if algorithm in ("ppo", "sac") and by == "steps":  # one that takes a step at a time stops at the very step
-        assert rows[2]["env_steps"] == (0 if algorithm == "ppo" else 140)
+    if algorithm == "sac":  # it takes a step at a time and stops at the very step
+        assert rows[2]["env_steps"] == 140
 
     # By hand: the incumbent of the last state with at most so many episodes, on episodes that chose nothing.
     state, taken, steps, held = search.begin(), 0, 0, {}

@@ -50,6 +50,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _FilesTogether(config, log)
 
 
+def forget_modules_under(folder: Path) -> None:
+    """Let the next import of a module whose file lies under a folder read its file again."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def _own_modules_only(tmp_path_factory):
+    """Tests that write modules of one name must not get each other's, whichever of them a worker runs first."""
+    known = len(sys.modules)
+    yield
+    if len(sys.modules) != known:
+        forget_modules_under(tmp_path_factory.getbasetemp())
+
+
 SMALL_STATES = StateCounts(probe=16, train=24, val=12, test=12, source="uniform")
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from lightning_pz import __version__
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.version import package_version
 
 Piece = TypeVar("Piece")
 Value = TypeVar("Value")
@@ -41,12 +41,12 @@ def run_pieces(
     """
     if executor is None:
         for number, piece in enumerate(pieces):
-            yield number, _outcome(function, piece, __version__)
+            yield number, _outcome(function, piece, package_version())
         return
     pending: dict[Future[Outcome[Value]], int] = {}
     try:
         for number, piece in enumerate(pieces):
-            pending[executor.submit(_outcome, function, piece, __version__)] = number
+            pending[executor.submit(_outcome, function, piece, package_version())] = number
         while pending:
             done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
@@ -60,9 +60,9 @@ def run_pieces(
 
 
 def _outcome(function: Callable[[Piece], Value], piece: Piece, version: str) -> Outcome[Value]:
-    if version != __version__:
+    if version != package_version():
         raise UserError(
-            f"this worker has lightning_pz {__version__}, but the command runs {version}: install the same version on both"
+            f"this worker has lightning_pz {package_version()}, but the command runs {version}: install the same version on both"
         )
     try:
         return Outcome(function(piece))

@@ -122,8 +122,8 @@ def test_all_tasks_and_seeds_side_by_side_equal_one_by_one(checkpoint, tmp_path,
 def test_an_interrupted_command_exits_with_130_and_resumes_to_the_same_curve(checkpoint, tmp_path):
     def arguments(logs):
         return [
-            "--checkpoint", checkpoint, "--logs", str(tmp_path / logs), *TINY, "--seeds", "2", "--budget", "200000",
-            "--evaluate_every", "20000", "--checkpoint_seconds", "0.05", "--pgpe.population", "32",
+            "--checkpoint", checkpoint, "--logs", str(tmp_path / logs), *TINY, "--seeds", "2", "--budget", "500000",
+            "--evaluate_every", "50000", "--checkpoint_seconds", "0.05", "--pgpe.population", "32",
         ]  # fmt: skip
 
     folder = tmp_path / "stopped" / "finetune" / "mountaincar" / "standard"

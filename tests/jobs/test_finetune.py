@@ -122,20 +122,20 @@ def test_all_tasks_and_seeds_side_by_side_equal_one_by_one(checkpoint, tmp_path,
 def test_an_interrupted_command_exits_with_130_and_resumes_to_the_same_curve(checkpoint, tmp_path):
     def arguments(logs):
         return [
-            "--checkpoint", checkpoint, "--logs", str(tmp_path / logs), *TINY, "--seeds", "2", "--budget", "500000",
-            "--evaluate_every", "50000", "--checkpoint_seconds", "0.05", "--pgpe.population", "32",
+            "--checkpoint", checkpoint, "--logs", str(tmp_path / logs), *TINY, "--seeds", "2", "--budget", "200000",
+            "--evaluate_every", "20000", "--checkpoint_seconds", "0.05", "--pgpe.population", "32",
         ]  # fmt: skip
 
     folder = tmp_path / "stopped" / "finetune" / "mountaincar" / "standard"
     command = [sys.executable, "-m", "lightning_pz.finetune", *arguments("stopped"), "--workers", "2"]
     # Tests that run in the background inherit an ignored Ctrl-C.
     hear = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear, start_new_session=True)
     deadline = time.monotonic() + 100
     # One run under way is enough: on a busy machine it may end before the other has begun.
     while not list(folder.glob("*/state.pt")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 130, errors
     assert "unfinished; the same command resumes them" in errors and "Traceback" not in errors

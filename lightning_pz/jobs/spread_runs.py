@@ -132,7 +132,7 @@ def _command_folder(logs: Path) -> Iterator[Path]:
 def _give_up(own: Path) -> None:
     # Written in place: network file systems remember for a minute that a file is missing, but ask again when one is opened.
     (own / _STOP).write_text("stop")
-    print("stopping: the runs under way save their states", file=sys.stderr)
+    print("stopping the runs under way", file=sys.stderr)
 
 
 class _Progress:

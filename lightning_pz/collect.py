@@ -40,8 +40,8 @@ _OFTEN = {
     "grown": ("env", "policy", "recipe", "steps", "size", "seed", "threads", "on", "workers", "pool", "logs", "config"),
 }
 _WORKERS = (
-    "Workers side by side. If null, `--on local` works in this process, other engines on as many as there are cores, or as "
-    "the cluster has."
+    "Workers side by side, which share each round of a growth evenly. If null, `local` works in this process, an engine that "
+    "is started here on as many as there are cores, and a cluster gets each direction by itself."
 )
 _THREADS = "Threads that step physics in this process; a worker has one. Results do not depend on it."
 
@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
     expanded = expand_presets(shipped, arguments)
 
     from lightning_pz.common.command_line import CommandParser, pick
+    from lightning_pz.common.executors.opening import check_engine
     from lightning_pz.common.executors.settings import Engine
     from lightning_pz.pool.grown_recipe import GrownRecipe
     from lightning_pz.pool.recipe import RandomRecipe
@@ -81,9 +82,12 @@ def main(arguments: list[str]) -> None:
             f"--recipe {chosen} contradicts the --config file, which asks for {config.recipe}: leave one out"
         )
 
+    engine = pick(Engine, config)
+    check_engine(engine)
+
     from lightning_pz.jobs.collect import collect_pool
 
-    collect_pool(config.env, config.policy, pick(kind, config), config.logs, config.pool, pick(Engine, config))
+    collect_pool(config.env, config.policy, pick(kind, config), config.logs, config.pool, engine)
 
 
 def _check_belongs(arguments: list[str], chosen: str, kinds: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ Choosing and keeping happen in this process; what is played is cut into pieces, 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -13,14 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.executors import run_pieces
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.growth.archive import Archive, join, thin_out
-from lightning_pz.growth.climb_pieces import ClimbPiece, FirstPiece, GrowthPiece, GrowthScene, Rows, play_alone, play_piece
+from lightning_pz.growth.climb_pieces import (
+    ClimbPiece,
+    FirstPiece,
+    GrowthPiece,
+    GrowthScene,
+    Rows,
+    play_alone,
+    play_piece,
+)
 from lightning_pz.growth.directions import THINNESS, covering_directions, random_directions
 from lightning_pz.growth.latent_space import TrainedLatents, train_latents
 from lightning_pz.growth.outcomes import fit_whitening
@@ -30,6 +38,12 @@ from lightning_pz.policy import PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateSample
 from lightning_pz.search.spaces import SearchSpace, parameter_space
+
+
+def put_together(parts: Sequence[Rows]) -> Rows:
+    """Return what pieces found as one, in the order in which a single piece would have played it."""
+    whole = join([found for found, _ in parts])
+    return whole.take(np.argsort(whole.numbers)), sum(steps for _, steps in parts)
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,11 @@ class Grower:
 
     def round(self, growth: Growth) -> Growth:
         """Take one round, a pure function of the growth so far; `UserError` if none of its policies stayed finite."""
+        pieces = self.cut(growth)
+        return self.keep(growth, pieces, *self._gather(pieces))
+
+    def cut(self, growth: Growth) -> list[ClimbPiece]:
+        """Choose the directions of the next round and where it begins; return its groups of directions as pieces."""
         r, archive, number = self.recipe, growth.archive, growth.rounds + 1
         whitening = fit_whitening(archive.outcomes, self.embedding.scales)
         white = whitening(archive.outcomes)
@@ -98,28 +117,7 @@ class Grower:
         # The last rounds begin in latent space, if the following ones cost as much as they may.
         left = (r.steps - growth.steps) // r.round_cost(self.spec.horizon)
         until = round(r.latent_share * r.generations) if left <= r.latent_rounds else 0
-        pieces = self._climbs(growth, functionals, whitening.mean, starts, until)
-        found, steps = self._gather(pieces)
-        played = r.directions * r.population * r.generations
-        self._check_finite(len(found), played, f"round {number}'s")
-        joined = join([archive, found])
-        white = fit_whitening(joined.outcomes, self.embedding.scales)(joined.outcomes)
-        kept = joined.take(thin_out(white, r.size))
-        climbed = np.concatenate([growth.functionals, functionals[: r.directions if self._climbing else 0]])
-        counts = (number, growth.steps + steps, growth.played + played, growth.generation + r.generations)
-        return Growth(kept, climbed, growth.first, *counts, growth.invalid + played - len(found))
-
-    @property
-    def _climbing(self) -> bool:
-        """Whether the emitter goes along directions; variation goes along none."""
-        return self.recipe.emitter != "iso_line"
-
-    def _climbs(
-        self, growth: Growth, functionals: np.ndarray, mean: np.ndarray, starts: Tensor, until: int
-    ) -> list[ClimbPiece]:
-        """Return the pieces of a round, each of some of its directions, one after another."""
-        r, number = self.recipe, growth.rounds + 1
-        latents = self._train_latents(growth.archive, number) if until else None
+        latents = self._train_latents(archive, number) if until else None
         space = self._weights if latents is None else latents.space()
         assert space.encode is not None
         points, seeds = space.encode(starts).numpy(), (self._seeds(number, 0), self._seeds(number, 1))
@@ -127,14 +125,32 @@ class Grower:
         along = len(growth.functionals) if self._climbing else None
         pieces = [
             ClimbPiece(
-                self.scene, number, growth.generation, growth.played, own.start, along, functionals[own], mean, points[own],
-                (seeds[0][own], seeds[1][own]), shipped, until,
+                self.scene, number, growth.generation, growth.played, own.start, along, functionals[own], whitening.mean,
+                points[own], (seeds[0][own], seeds[1][own]), shipped, until,
             )
             for own in self._groups(r.directions)
         ]  # fmt: skip
         if self._climbing:
             return pieces
-        return [dataclasses.replace(p, parents=self._parents(space, growth.archive, p.seeds, until)) for p in pieces]
+        return [dataclasses.replace(p, parents=self._parents(space, archive, p.seeds, until)) for p in pieces]
+
+    def keep(self, growth: Growth, pieces: Sequence[ClimbPiece], found: Archive, steps: int) -> Growth:
+        """Return the growth after a round that found these policies in so many steps, thinned out."""
+        r, number = self.recipe, growth.rounds + 1
+        played = r.directions * r.population * r.generations
+        self._check_finite(len(found), played, f"round {number}'s")
+        joined = join([growth.archive, found])
+        white = fit_whitening(joined.outcomes, self.embedding.scales)(joined.outcomes)
+        kept = joined.take(thin_out(white, r.size))
+        functionals = [growth.functionals, *(piece.functionals for piece in pieces if self._climbing)]
+        counts = (number, growth.steps + steps, growth.played + played, growth.generation + r.generations)
+        invalid = growth.invalid + played - len(found)
+        return Growth(kept, np.concatenate(functionals), growth.first, *counts, invalid)
+
+    @property
+    def _climbing(self) -> bool:
+        """Whether the emitter goes along directions; variation goes along none."""
+        return self.recipe.emitter != "iso_line"
 
     def _parents(
         self, space: SearchSpace, archive: Archive, seeds: tuple[list[int], list[int]], until: int
@@ -153,21 +169,17 @@ class Grower:
     def _groups(self, count: int) -> list[slice]:
         """Cut 0, 1, 2, ... into groups of about equal size."""
         ends = np.linspace(0, count, min(self.groups, count) + 1).round().astype(int).tolist()
-        return [slice(start, stop) for start, stop in zip(ends, ends[1:], strict=False)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
 
     def _gather(self, pieces: Sequence[GrowthPiece]) -> Rows:
-        """Have pieces played, and return what they found, in the order in which one alone would have played it."""
-        parts: list[Archive] = []
-        steps = 0
+        """Have pieces played, and return what they found."""
+        parts: list[Rows] = []
         play = play_piece if self.executor is not None else lambda piece: play_alone(piece, self.player)
         for _, outcome in run_pieces(self.executor, play, pieces):
-            found, taken = outcome.get()
+            parts.append(outcome.get())
             if self.executor is not None:
-                self.on_steps(taken)
-            parts.append(found)
-            steps += taken
-        whole = join(parts)
-        return whole.take(np.argsort(whole.numbers)), steps
+                self.on_steps(parts[-1][1])
+        return put_together(parts)
 
     def _check_finite(self, found: int, played: int, whose: str) -> None:
         if not found:

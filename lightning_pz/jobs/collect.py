@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from lightning_pz.common.console import show_end
 from lightning_pz.common.executors import Engine, open_executor
-from lightning_pz.common.processes import available_cores
+from lightning_pz.common.processes import available_cores, interrupted_by_signals
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth.loop import grow
@@ -37,9 +38,7 @@ def collect_pool(
     layout = Layout(spec.observation_size, tuple(policy.hidden), spec.action_size, policy.activation)
     folder = Path(pool) if pool else pool_folder(Path(logs) / "pools", env.name, policy.name, spec, layout, recipe)
     found = folder.exists()
-    is_here = found or (engine.on == "local" and engine.workers is None)
-    opened: contextlib.AbstractContextManager[Executor | None] = contextlib.nullcontext()
-    with opened if is_here else open_executor(engine, Path(logs)) as executor:
+    with _workers(None if found else engine, Path(logs)) as executor:
         if isinstance(recipe, GrownRecipe):
             made = grow(folder, spec, layout, recipe, executor=executor, groups=_groups(engine, recipe.directions))
         else:
@@ -57,6 +56,15 @@ def collect_pool(
     rows["seconds"] = "was there already" if found else f"{made.meta['collect_seconds']:.0f}"
     show_end(rows, fit_command(env, policy, logs, made), folder)
     return made
+
+
+@contextlib.contextmanager
+def _workers(engine: Engine | None, logs: Path) -> Iterator[Executor | None]:
+    if engine is None or (engine.on == "local" and engine.workers is None):
+        yield None
+        return
+    with interrupted_by_signals(), open_executor(engine, logs) as executor:
+        yield executor
 
 
 def _groups(engine: Engine, directions: int) -> int:

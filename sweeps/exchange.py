@@ -29,7 +29,7 @@ from lightning_pz.growth.resume import save_growth
 from lightning_pz.growth.rounds import Grower, Growth, put_together
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.states import sample_states
+from lightning_pz.pool.states import StateCounts, sample_states
 from sweeps.options import ExchangeOptions
 
 Value = TypeVar("Value")
@@ -118,8 +118,9 @@ def _start(options: ExchangeOptions) -> tuple[Callable[[int], Grower], Growth]:
     spec = env_spec(env["id"], env.get("horizon"))
     layout = Layout(spec.observation_size, tuple(policy["hidden"]), spec.action_size)
     recipe = GrownRecipe(
-        first=options.first, generations=options.generations, horizon=options.horizon, seed=options.seed
-    )
+        first=options.first, generations=options.generations, horizon=options.horizon, seed=options.seed,
+        states=StateCounts(episodes=4),
+    )  # fmt: skip
     sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=False)
     box = (torch.tensor(spec.action_low), torch.tensor(spec.action_high))
     network, tasks = PolicyNetwork(layout, sample.mean, sample.std, *box), find_tasks(spec.id)

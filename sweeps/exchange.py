@@ -32,7 +32,7 @@ from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateCounts, sample_states
 from sweeps.options import ExchangeOptions
 
-Value = TypeVar("Value")
+_Result = TypeVar("_Result")
 _PIECES = (1, 2, 4, 8, 16)
 _PLANNED = (16, 100, 1000, 10_000)
 _NETWORK = 1e9
@@ -107,7 +107,7 @@ def plan(one: RoundCost, size: int, for_one: float) -> Table:
     return Table(names, rows, dict.fromkeys(names[1:-1], ".3g"))
 
 
-def _timed(work: Callable[[], Value]) -> tuple[Value, float]:
+def _timed(work: Callable[[], _Result]) -> tuple[_Result, float]:
     start = time.process_time()
     return work(), time.process_time() - start
 

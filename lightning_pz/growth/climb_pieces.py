@@ -33,7 +33,7 @@ from lightning_pz.search.optimizers.pgpe import Pgpe
 from lightning_pz.search.optimizers.protocol import Optimizer
 from lightning_pz.search.spaces import SearchSpace, parameter_space
 
-Rows = tuple[Archive, int]
+FoundRows = tuple[Archive, int]
 """Policies that stayed finite, and the environment steps that all took."""
 
 
@@ -54,7 +54,7 @@ class GrowthPiece(Protocol):
     @property
     def scene(self) -> GrowthScene: ...
 
-    def play(self, player: GenerationPlayer) -> Rows: ...
+    def play(self, player: GenerationPlayer) -> FoundRows: ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class FirstPiece:
     first: int
     stop: int
 
-    def play(self, player: GenerationPlayer) -> Rows:
+    def play(self, player: GenerationPlayer) -> FoundRows:
         """Draw and play them."""
         recipe = self.scene.recipe
         params = draw_params(recipe.prior, self.scene.network.layout, recipe.seed, range(self.first, self.stop))
@@ -91,7 +91,7 @@ class ClimbPiece:
     until: int = 0  # generations in latent space
     parents: Mapping[str, Parents] | None = None  # by origin, where pairs of them are varied
 
-    def play(self, player: GenerationPlayer) -> Rows:
+    def play(self, player: GenerationPlayer) -> FoundRows:
         """Climb; outcomes along each direction steer its own climb, and nothing else does."""
         recipe = self.scene.recipe
         weights = parameter_space(recipe.prior, self.scene.network.layout)
@@ -126,7 +126,7 @@ class ClimbPiece:
         return Pgpe(PgpeSettings(population=r.population, sigma=r.sigma))
 
 
-def play_piece(piece: GrowthPiece) -> Rows:
+def play_piece(piece: GrowthPiece) -> FoundRows:
     """Play a piece on a worker, with one thread; `UserError` if the environment is another one here."""
     scene = piece.scene
     _check_environment(scene.spec)
@@ -136,7 +136,7 @@ def play_piece(piece: GrowthPiece) -> Rows:
     return play_alone(piece, player)
 
 
-def play_alone(piece: GrowthPiece, player: GenerationPlayer) -> Rows:
+def play_alone(piece: GrowthPiece, player: GenerationPlayer) -> FoundRows:
     """Play a piece with one thread of torch and BLAS, so that no sum depends on how many cores there are."""
     with one_thread(), one_blas_thread():
         return piece.play(player)

@@ -23,9 +23,9 @@ from lightning_pz.growth.archive import Archive, join, thin_out
 from lightning_pz.growth.climb_pieces import (
     ClimbPiece,
     FirstPiece,
+    FoundRows,
     GrowthPiece,
     GrowthScene,
-    Rows,
     play_alone,
     play_piece,
 )
@@ -40,7 +40,7 @@ from lightning_pz.pool.states import StateSample
 from lightning_pz.search.spaces import SearchSpace, parameter_space
 
 
-def put_together(parts: Sequence[Rows]) -> Rows:
+def put_together(parts: Sequence[FoundRows]) -> FoundRows:
     """Return what pieces found as one, in the order in which a single piece would have played it."""
     whole = join([found for found, _ in parts])
     return whole.take(np.argsort(whole.numbers)), sum(steps for _, steps in parts)
@@ -171,9 +171,9 @@ class Grower:
         ends = np.linspace(0, count, min(self.groups, count) + 1).round().astype(int).tolist()
         return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
 
-    def _gather(self, pieces: Sequence[GrowthPiece]) -> Rows:
+    def _gather(self, pieces: Sequence[GrowthPiece]) -> FoundRows:
         """Have pieces played, and return what they found."""
-        parts: list[Rows] = []
+        parts: list[FoundRows] = []
         play = play_piece if self.executor is not None else lambda piece: play_alone(piece, self.player)
         for _, outcome in run_pieces(self.executor, play, pieces):
             parts.append(outcome.get())

@@ -45,7 +45,7 @@ def open_dask(engine: Engine, folder: Path) -> Iterator[Executor]:
                         n_workers=engine.workers or available_cores(),
                         threads_per_worker=1,
                         processes=True,
-                        dashboard_address=None,
+                        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                         memory_limit=0,
                         silence_logs=logging.CRITICAL,
                     )

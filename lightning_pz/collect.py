@@ -5,6 +5,9 @@ share. `--recipe grown` searches, with no reward of any task, for policies that 
 outcomes lie apart; it resumes after a kill. The default is grown for the presets halfcheetah, hopper and reacher (but
 not with `--policy large`) and random for all else, as in `fit`. `--recipe grown --help` shows the options of that recipe.
 
+`--workers 4` spreads the work over processes, `--on dask`, `slurm` or `ray` over the workers of a cluster, to the same
+pool; `fit` finds it.
+
 Either writes a pool folder, `logs/pools/<name>`; equal settings find it again, in `fit` too:
 
     pool.json        recipe, counts, versions, digests
@@ -33,9 +36,14 @@ from lightning_pz.envs.presets import (
 )
 
 _OFTEN = {
-    "random": ("env", "policy", "recipe", "candidates", "keep", "seed", "pool", "logs", "config"),
-    "grown": ("env", "policy", "recipe", "steps", "size", "seed", "threads", "pool", "logs", "config"),
+    "random": ("env", "policy", "recipe", "candidates", "keep", "seed", "on", "workers", "pool", "logs", "config"),
+    "grown": ("env", "policy", "recipe", "steps", "size", "seed", "threads", "on", "workers", "pool", "logs", "config"),
 }
+_WORKERS = (
+    "Workers side by side, which share each round of a growth evenly. If null, `local` works in this process, an engine that "
+    "is started here on as many as there are cores, and a cluster gets each direction by itself."
+)
+_THREADS = "Threads that step physics in this process; a worker has one. Results do not depend on it."
 
 
 def main(arguments: list[str]) -> None:
@@ -47,6 +55,8 @@ def main(arguments: list[str]) -> None:
     expanded = expand_presets(shipped, arguments)
 
     from lightning_pz.common.command_line import CommandParser, pick
+    from lightning_pz.common.executors.opening import check_engine
+    from lightning_pz.common.executors.settings import Engine
     from lightning_pz.pool.grown_recipe import GrownRecipe
     from lightning_pz.pool.recipe import RandomRecipe
 
@@ -61,6 +71,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--pool", type=str | None, default=None, help="Folder to make; named by its recipe if null.")
     parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
     parser.add_class_arguments(kind)
+    parser.add_class_arguments(Engine)
+    parser.explain({"workers": _WORKERS, **({"threads": _THREADS} if chosen == "grown" else {})})
     parser.add_class_arguments(EnvConfig, "env")
     parser.add_class_arguments(PolicyConfig, "policy")
     explain_presets(parser)
@@ -70,9 +82,12 @@ def main(arguments: list[str]) -> None:
             f"--recipe {chosen} contradicts the --config file, which asks for {config.recipe}: leave one out"
         )
 
+    engine = pick(Engine, config)
+    check_engine(engine)
+
     from lightning_pz.jobs.collect import collect_pool
 
-    collect_pool(config.env, config.policy, pick(kind, config), config.logs, config.pool)
+    collect_pool(config.env, config.policy, pick(kind, config), config.logs, config.pool, engine)
 
 
 def _check_belongs(arguments: list[str], chosen: str, kinds: dict[str, Any]) -> None:

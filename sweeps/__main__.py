@@ -52,6 +52,7 @@ STUDIES = {
     ),
     "manifolds": Study("The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "manifolds"),
     "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "coverage"),
+    "exchange": Study("What workers of a growth exchange in a round.", kinds.ExchangeOptions, "exchange"),
     "probe": Study("Probes of fits that were made without.", kinds.ProbeOptions, "dimension.probe"),
     "results": Study("The results pages, rendered anew.", kinds.ResultsOptions, "results.pages"),
     "report": Study("The dimension report of finished studies.", kinds.ReportOptions, "dimension.command"),

@@ -152,6 +152,24 @@ class CoverageOptions:
 
 
 @dataclass(frozen=True)
+class ExchangeOptions:
+    """Options of `exchange`."""
+
+    env: str = _option("halfcheetah", "Preset or Gymnasium id.")
+    policy: str = _option("medium", "Preset of the policy's size.")
+    first: int = _option(1024, "Random policies with which the growth begins.")
+    generations: int = _option(20, "Generations of the round.")
+    horizon: int = _option(300, "Steps of an episode, at most.")
+    points: int = _option(20_000, "Points whose nearest neighbors are timed, for the plan.")
+    seed: int = _option(0, "Seed of the growth.")
+    logs: str = _option("logs", _LOGS)
+
+    def __post_init__(self) -> None:
+        at_least(1, {"generations": self.generations, "horizon": self.horizon, "points": self.points})
+        at_least(0, {"seed": self.seed})
+
+
+@dataclass(frozen=True)
 class ResultsOptions:
     """Options of `results`, of which there are none."""
 

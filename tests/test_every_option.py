@@ -146,6 +146,10 @@ OF_SEARCH_ELSEWHERE = {
     "start": "test_searches_that_begin_at_a_policy",
     "anchor": "test_searches_that_begin_at_a_policy",
 }  # fmt: skip
+ENGINE = {
+    "on": "local", "workers": 1, "slurm.partition": "cpu", "slurm.time": "4h", "slurm.memory": "4GB", "slurm.account": "mine",
+    "slurm.qos": "low", "slurm.constraint": "avx512",
+}  # fmt: skip
 EVALUATE = {
     "env": "mountaincar", "policies": 8, "episodes": 2, "episode_seed": 77, "latent_seed": 3, "best": 4, "draws": 20,
     "fresh_episodes": 3, "threads": 1, "latents": "gaussian", "tasks": ["left", "standard"], "video": True,
@@ -227,7 +231,7 @@ def test_a_pool_is_collected_and_given_to_fit(recipe: str, tmp_path: Path, monke
     table = SMALL if recipe == "random" else {f"data.grown.{key}": value for key, value in GROWN_PLAIN.items()}
     own = {key.removeprefix(prefix): value for key, value in table.items() if key.startswith(prefix)}
     shared = {key: value for key, value in SMALL.items() if key.startswith(("env.", "policy."))}
-    options = {"recipe": recipe, "pool": "mypool", "logs": "mine"} | shared | own
+    options = {"recipe": recipe, "pool": "mypool", "logs": "mine"} | shared | own | ENGINE
     known = options_of(collect.main, words({"recipe": recipe, "env.id": "MountainCarContinuous-v0"}), monkeypatch)
     assert missing(known, options) == []
     collect.main(words(options))

@@ -22,7 +22,7 @@ class Archive:
     params: np.ndarray  # weights, (N, P) float32
     outcomes: np.ndarray  # raw, (N, D) float32
     visited: np.ndarray  # a few states of the episode, raw, (N, m, O) float32
-    origins: np.ndarray  # numbers in `ORIGINS` of growth/rounds.py, (N,) int8
+    origins: np.ndarray  # numbers in `ORIGINS` of growth/playing.py, (N,) int8
     directions: np.ndarray  # row of the direction it was found along; -1 for none, (N,) int32
     rounds: np.ndarray  # in which it was found, (N,) int32
     lengths: np.ndarray  # steps of its episode, (N,) int64

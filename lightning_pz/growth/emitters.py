@@ -38,9 +38,10 @@ def begin(
 def ask(emitters: Emitters) -> tuple[Emitters, Vectors, Float[Tensor, "points params"], Int[np.ndarray, " points"]]:
     """Return points of all emitters, (D n, d), their weights, (D n, P), and which emitter each is from, (D n,)."""
     asked = [emitters.optimizer.ask(state) for state in emitters.states]
-    points = torch.cat([p for _, p in asked])
-    which = np.repeat(np.arange(len(asked)), [len(p) for _, p in asked])
-    return emitters._replace(states=tuple(s for s, _ in asked)), points, emitters.space.decode(points), which
+    which = np.repeat(np.arange(len(asked)), [len(points) for _, points in asked])
+    # One emitter's points at a time: what a decoder gives depends, in the last digits, on how many it is given.
+    params = torch.cat([emitters.space.decode(points) for _, points in asked])
+    return emitters._replace(states=tuple(s for s, _ in asked)), torch.cat([p for _, p in asked]), params, which
 
 
 def tell(
@@ -57,8 +58,8 @@ def tell(
 def release(emitters: Emitters, optimizer: Optimizer, weights: SearchSpace, seeds: list[int]) -> Emitters:
     """Begin again in weights, without the decoder, where each emitter stands."""
     assert weights.encode is not None
-    centers = torch.stack(list(incumbents(emitters)))
-    return begin(optimizer, weights, weights.encode(emitters.space.decode(centers)), seeds)
+    params = torch.cat([emitters.space.decode(center[None]) for center in incumbents(emitters)])
+    return begin(optimizer, weights, weights.encode(params), seeds)
 
 
 def incumbents(emitters: Emitters) -> Iterator[Tensor]:

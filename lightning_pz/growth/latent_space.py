@@ -7,6 +7,8 @@ needs neither checkpoints nor logs.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,10 +25,23 @@ _WIDTHS = (256, 256)
 _BATCH, _STATES_PER_STEP, _WARMUP = 128, 32, 20
 
 
-def train_latent_space(
+@dataclass(frozen=True)
+class TrainedLatents:
+    """A trained decoder with the distribution of its latents; plain data but for the way back, which may be left out."""
+
+    decoder: Decoder
+    distribution: LatentDistribution
+    encode: Callable[[Tensor], Tensor] | None = None  # from weights, (n, P), to latents, (n, k)
+
+    def space(self) -> SearchSpace:
+        """Return the whitened latent space."""
+        return latent_space(self.decoder, self.distribution, self.encode)
+
+
+def train_latents(
     layout: Layout, prior: Prior, params: Tensor, probe: Tensor, states: Tensor, latent_dim: int, steps: int, seed: int
-) -> SearchSpace:
-    """Train encoder and decoder on policies, (N, P), and return the whitened latent space, with the way back.
+) -> TrainedLatents:
+    """Train encoder and decoder on policies, (N, P), and return them with the distribution of these policies' latents.
 
     Probe states, (M, O), and the states on which behavior is compared, (S, O), are standardized; the prior is the unit of
     weights; the seed is that of first weights and batches.
@@ -61,6 +76,5 @@ def train_latent_space(
         latents = torch.cat([encoder(part) for part in fingerprints.split(4096)]).double()
         centered = latents - latents.mean(0)
         distribution = LatentDistribution(latents.mean(0), centered.T @ centered / max(1, len(latents) - 1))
-        return latent_space(
-            decoder.eval().requires_grad_(False), distribution, lambda own: encoder(act_shared(layout, own, probe))
-        )
+        decoder.eval().requires_grad_(False)
+        return TrainedLatents(decoder, distribution, lambda own: encoder(act_shared(layout, own, probe)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ def grow(
     *,
     tasks: Tasks | None = None,
     progress: bool | None = None,
+    executor: Executor | None = None,
+    groups: int = 1,
 ) -> Pool:
     """Grow the pool unless it is there already, and open it; an unfinished growth is kept beside its folder.
 
     Returns in `tasks`, all named ones of the environment if None, are recorded for the report alone. Progress is shown by
-    default only on a terminal.
+    default only on a terminal. An executor runs so many groups of each round side by side; the pool is the same.
 
     Raises:
         UserError: Too few steps, outcomes that are all the same, an unfinished growth of other settings, a full disk.
@@ -56,7 +59,8 @@ def grow(
     with alone(folder):
         if not folder.exists():
             with one_thread():
-                _make(folder, spec, layout, recipe, find_tasks(spec.id) if tasks is None else tasks, progress)
+                named = find_tasks(spec.id) if tasks is None else tasks
+                _make(folder, spec, layout, recipe, named, progress, executor, groups)
         shutil.rmtree(working_folder(folder), ignore_errors=True)
     pool = read_pool(folder)
     check_made_by(pool, spec, layout, recipe)
@@ -76,7 +80,14 @@ def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
 
 
 def _make(
-    folder: Path, spec: EnvSpec, layout: Layout, recipe: GrownRecipe, tasks: Tasks, progress: bool | None
+    folder: Path,
+    spec: EnvSpec,
+    layout: Layout,
+    recipe: GrownRecipe,
+    tasks: Tasks,
+    progress: bool | None,
+    executor: Executor | None,
+    groups: int,
 ) -> None:
     started = time.perf_counter()
     sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
@@ -85,7 +96,7 @@ def _make(
     identity = {**pool_identity(spec, layout, recipe), "tasks": list(tasks)}
     history: list[dict[str, Any]] = []
     with tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar:
-        grower = Grower(spec, network, recipe, sample, tasks, bar.update)
+        grower = Grower(spec, network, recipe, sample, tasks, bar.update, executor, groups)
         scales = grower.embedding.scales
 
         def keep(growth: Growth) -> Growth:

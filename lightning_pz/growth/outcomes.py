@@ -37,7 +37,8 @@ def fourier_features(
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, 0)))
     frequencies = generator.standard_normal((size, features)) / bandwidth
     phases, scale = generator.uniform(0, 2 * np.pi, features), np.sqrt(2 / features)
-    return lambda points: scale * np.cos(points @ frequencies + phases)
+    # A product for each point: those of a matrix product depend on how many points there are.
+    return lambda points: scale * np.cos(np.matmul(points[:, None, :], frequencies)[:, 0] + phases)
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,23 @@ class OutcomeObserver:
     """Averages an embedding over each of S episodes and keeps m visited states of it, each with equal chance.
 
     The network standardizes observations and scales actions; the horizon is that of the longest episode; the seed is that
-    of the choice of states.
+    of the choice of states. Where these episodes are some of more, the choice is that of all of them, `among`, of which the
+    first here is number `offset`.
     """
 
     def __init__(
-        self, embedding: Embedding, network: PolicyNetwork, slots: int, horizon: int, keep: int, seed: int | list[int]
+        self,
+        embedding: Embedding,
+        network: PolicyNetwork,
+        slots: int,
+        horizon: int,
+        keep: int,
+        seed: int | list[int],
+        among: int | None = None,
+        offset: int = 0,
     ) -> None:
         self._embedding, self._horizon = embedding, horizon
+        self._among, self._offset = slots if among is None else among, offset
         box = (network.observation_mean, network.observation_std, network.action_low, network.action_high)
         self._mean, self._std, low, high = (numbers.double().numpy() for numbers in box)
         self._middle, self._half = (low + high) / 2, (high - low) / 2
@@ -108,9 +119,9 @@ class OutcomeObserver:
         if self._squares is not None:
             self._squares[active] += before * (features - self._means[active])
         # Reservoir sampling: with m places, step t takes a random one with probability m / (t + 1).
-        slots, places = self._visited.shape[:2]
-        # For every slot, playing or not, so that an ended episode does not shift another's draws.
-        draws = self._generator.integers(0, step.number + 1, size=slots)[active]
+        places = self._visited.shape[1]
+        # For every episode, here or not, playing or not, so that none shifts another's draws.
+        draws = self._generator.integers(0, step.number + 1, size=self._among)[self._offset + active]
         if step.number == 0:
             self._visited[active] = observations[:, None, :]
         place = np.full(len(active), step.number) if step.number < places else draws

@@ -12,7 +12,8 @@ import torch
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.growth.outcomes import Embedding, fit_whitening
-from lightning_pz.growth.rounds import ORIGINS, Growth
+from lightning_pz.growth.playing import ORIGINS
+from lightning_pz.growth.rounds import Growth
 from lightning_pz.growth.state_sample import follow
 from lightning_pz.policy import PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe

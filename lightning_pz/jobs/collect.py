@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from lightning_pz.common.console import show_end
+from lightning_pz.common.executors import Engine, open_executor
+from lightning_pz.common.processes import available_cores, interrupted_by_signals
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth.loop import grow
@@ -18,18 +23,29 @@ from lightning_pz.pool.store import Pool
 
 
 def collect_pool(
-    env: EnvConfig, policy: PolicyConfig, recipe: RandomRecipe | GrownRecipe, logs: str, pool: str | None = None
+    env: EnvConfig,
+    policy: PolicyConfig,
+    recipe: RandomRecipe | GrownRecipe,
+    logs: str,
+    pool: str | None = None,
+    engine: Engine = Engine(),  # noqa: B008  frozen
 ) -> Pool:
-    """Make the pool (named by its recipe if no folder is given) unless it is there, and print its numbers and what to do next."""
+    """Make the pool (named by its recipe if no folder is given) unless it is there, and print its numbers and what to do next.
+
+    The work is done in this process if `engine` is local and names no number of workers.
+    """
     spec = env_spec(env.id, env.horizon)
     layout = Layout(spec.observation_size, tuple(policy.hidden), spec.action_size, policy.activation)
     folder = Path(pool) if pool else pool_folder(Path(logs) / "pools", env.name, policy.name, spec, layout, recipe)
     found = folder.exists()
+    with _workers(None if found else engine, Path(logs)) as executor:
+        if isinstance(recipe, GrownRecipe):
+            made = grow(folder, spec, layout, recipe, executor=executor, groups=_groups(engine, recipe.directions))
+        else:
+            made = collect(folder, spec, layout, recipe, executor=executor)
     if isinstance(recipe, GrownRecipe):
-        made = grow(folder, spec, layout, recipe)
         rows = _grown_rows(made.meta)
     else:
-        made = collect(folder, spec, layout, recipe)
         rows = {
             "candidates": f"{made.meta['candidates']:,}",
             "behave differently": f"{made.meta['distinct']:,}",
@@ -40,6 +56,22 @@ def collect_pool(
     rows["seconds"] = "was there already" if found else f"{made.meta['collect_seconds']:.0f}"
     show_end(rows, fit_command(env, policy, logs, made), folder)
     return made
+
+
+@contextlib.contextmanager
+def _workers(engine: Engine | None, logs: Path) -> Iterator[Executor | None]:
+    if engine is None or (engine.on == "local" and engine.workers is None):
+        yield None
+        return
+    with interrupted_by_signals(), open_executor(engine, logs) as executor:
+        yield executor
+
+
+def _groups(engine: Engine, directions: int) -> int:
+    """Return how many groups a round is cut into: one for each worker, or for each direction where it is not known."""
+    if engine.workers is not None:
+        return engine.workers
+    return available_cores() if engine.is_one_machine else directions
 
 
 def _grown_rows(meta: dict[str, Any]) -> dict[str, str]:

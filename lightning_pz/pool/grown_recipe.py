@@ -127,7 +127,9 @@ class GrownRecipe:
         # The default emitter is left out, so that pools from before this setting are found again.
         drop = {"threads"} | ({"emitter"} if self.emitter == "pgpe" else set())
         plain = dataclasses.asdict(self) | {"states": self.states.identity()}
-        return {name: value for name, value in plain.items() if name not in drop} | POOL_MAKING
+        # One decoder gave the policies of all climbs at once before, and other last digits.
+        marks = {"decoded": "climb by climb"} if self.latent_rounds else {}
+        return {name: value for name, value in plain.items() if name not in drop} | POOL_MAKING | marks
 
     kind = "grown"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,21 +70,38 @@ class RandomRecipe:
         return dataclasses.asdict(self) | {"states": self.states.identity()}
 
 
-def collect(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, *, progress: bool | None = None) -> Pool:
+def collect(
+    folder: Path,
+    spec: EnvSpec,
+    layout: Layout,
+    recipe: RandomRecipe,
+    *,
+    progress: bool | None = None,
+    executor: Executor | None = None,
+) -> Pool:
     """Make the pool unless it is there already, and open it; progress bars by default only on a terminal.
+
+    An executor runs chunks of candidates side by side; the pool is the same.
 
     Raises:
         UserError: The disk is full, an action is not finite, or the folder holds a pool that is broken or of other settings.
     """
     with alone(folder):
         if not folder.exists():
-            _make(folder, spec, layout, recipe, progress)
+            _make(folder, spec, layout, recipe, progress, executor)
     pool = read_pool(folder)
     check_made_by(pool, spec, layout, recipe)
     return pool
 
 
-def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, progress: bool | None) -> None:
+def _make(
+    folder: Path,
+    spec: EnvSpec,
+    layout: Layout,
+    recipe: RandomRecipe,
+    progress: bool | None,
+    executor: Executor | None,
+) -> None:
     start = time.perf_counter()
     kept_at_most = round(recipe.keep * recipe.candidates)
     row_bytes = behavior_bytes(spec, recipe.states) + 4 * layout.num_params * (recipe.store == "params")
@@ -93,7 +111,7 @@ def _make(folder: Path, spec: EnvSpec, layout: Layout, recipe: RandomRecipe, pro
         states = PolicyNetwork(layout, sample.mean, sample.std, *box).standardize(sample.states)
         probe = recipe.states.probe
         fingerprints = torch.empty(recipe.candidates, probe, spec.action_size)
-        draw = partial(act_table, recipe.prior, layout, recipe.seed, progress=progress)
+        draw = partial(act_table, recipe.prior, layout, recipe.seed, progress=progress, executor=executor)
         draw(np.arange(recipe.candidates), states[:probe], fingerprints, description="candidates")
         if not torch.isfinite(fingerprints).all():
             raise UserError("candidates take actions that are not finite: lower --prior.gain or --prior.bias_scale")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_pz.common.console import tqdm_disable
+from lightning_pz.common.executors import run_pieces
+from lightning_pz.common.threads import one_thread
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params, policy_chunk
 
 Params = Float[Tensor, "policies params"]
@@ -23,8 +26,7 @@ _DRAW_FLOATS = 1 << 24
 
 def drawn_chunks(prior: Prior, layout: Layout, seed: int, indices: np.ndarray) -> Iterator[tuple[slice, Params]]:
     """Yield (rows, params) over the policies with these indices, the next chunk drawn while one is used."""
-    size = max(1, min(4096, _DRAW_FLOATS // layout.num_params))
-    spans = [slice(start, min(start + size, len(indices))) for start in range(0, len(indices), size)]
+    spans = _spans(layout, len(indices))
     with ThreadPoolExecutor(1) as ahead:
         pending = [ahead.submit(draw_params, prior, layout, seed, indices[span]) for span in spans[:1]]
         for i, span in enumerate(spans):
@@ -32,6 +34,12 @@ def drawn_chunks(prior: Prior, layout: Layout, seed: int, indices: np.ndarray) -
             if i + 1 < len(spans):
                 pending.append(ahead.submit(draw_params, prior, layout, seed, indices[spans[i + 1]]))
             yield span, params
+
+
+def _spans(layout: Layout, count: int) -> list[slice]:
+    """Cut 0, 1, 2, ... into the chunks that are drawn at once; part of the result, whose last digits depend on them."""
+    size = max(1, min(4096, _DRAW_FLOATS // layout.num_params))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 @torch.no_grad()
@@ -53,10 +61,40 @@ def act_table(
     *,
     description: str,
     progress: bool | None = None,
+    executor: Executor | None = None,
 ) -> None:
-    """Draw the policies with these indices and write their actions on shared standardized states into `out`."""
+    """Draw the policies with these indices and write their actions on shared standardized states into `out`.
+
+    An executor runs the chunks side by side; the numbers are the same.
+    """
     bar = tqdm(total=len(indices), desc=description, unit="policy", unit_scale=True, disable=tqdm_disable(progress))
     with bar:
-        for span, params in drawn_chunks(prior, layout, seed, indices):
-            act_on(layout, params, observations, out[span])
-            bar.update(len(params))
+        if executor is None:
+            for span, params in drawn_chunks(prior, layout, seed, indices):
+                act_on(layout, params, observations, out[span])
+                bar.update(len(params))
+            return
+        spans = _spans(layout, len(indices))
+        pieces = [_ChunkPiece(prior, layout, seed, indices[span], observations, out.dtype) for span in spans]
+        for number, outcome in run_pieces(executor, _act_on_chunk, pieces):
+            out[spans[number]] = torch.from_numpy(outcome.get())
+            bar.update(len(pieces[number].indices))
+
+
+@dataclass(frozen=True)
+class _ChunkPiece:
+    prior: Prior
+    layout: Layout
+    seed: int
+    indices: np.ndarray
+    observations: Tensor
+    dtype: torch.dtype
+
+
+def _act_on_chunk(piece: _ChunkPiece) -> np.ndarray:
+    """Return the actions of a chunk of policies, (n, M, A), of the piece's type, on a worker."""
+    params = draw_params(piece.prior, piece.layout, piece.seed, piece.indices)
+    out = torch.empty(len(params), len(piece.observations), piece.layout.action_size, dtype=piece.dtype)
+    with one_thread():
+        act_on(piece.layout, params, piece.observations, out)
+    return out.numpy()

@@ -78,7 +78,7 @@ class Asked(Exception):
 
 @pytest.mark.parametrize("env", [*preset_names("env"), "Walker2d-v5"])
 def test_fit_and_collect_make_the_same_pool(env, monkeypatch, tmp_path):
-    def asked(env, policy, recipe, logs, pool=None):
+    def asked(env, policy, recipe, *_):
         raise Asked(recipe)
 
     monkeypatch.setattr(lightning_pz.jobs.collect, "collect_pool", asked)

@@ -7,7 +7,7 @@ import torch
 from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.common.latent_distribution import LatentDistribution
 from lightning_pz.growth import emitters
-from lightning_pz.growth.latent_space import train_latent_space
+from lightning_pz.growth.latent_space import train_latents
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params
 from lightning_pz.search.algorithm_settings import PgpeSettings
 from lightning_pz.search.optimizers.pgpe import Pgpe
@@ -19,9 +19,10 @@ LAYOUT, PRIOR = Layout(2, (8,), 1), Prior()
 def train(seed=0, steps=250):
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(80, 2, generator=generator)
-    return train_latent_space(
+    trained = train_latents(
         LAYOUT, PRIOR, draw_params(PRIOR, LAYOUT, 0, range(600)), states[:16], states[16:], 3, steps, seed
-    ), states
+    )
+    return trained.space(), states
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from lightning_pz.envs.simulators.classic import MountainCarSimulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth import loop as loop_module
 from lightning_pz.growth.loop import grow
+from lightning_pz.growth.playing import GenerationPlayer
 from lightning_pz.growth.resume import working_folder
 from lightning_pz.growth.rounds import Grower
 from lightning_pz.policy import Layout, act_shared
@@ -45,7 +46,7 @@ def test_the_same_recipe_grows_the_same_pool_and_threads_do_not_matter(grown, tm
 
 
 def test_it_goes_on_after_a_kill_to_the_same_pool(grown, tmp_path, car, layout, grown_recipe, monkeypatch):
-    folder, original, calls = tmp_path / "pool", Grower._play, []
+    folder, original, calls = tmp_path / "pool", GenerationPlayer.play, []
 
     def dies(self, *arguments, **named):
         calls.append(1)
@@ -53,7 +54,7 @@ def test_it_goes_on_after_a_kill_to_the_same_pool(grown, tmp_path, car, layout, 
             raise SystemExit  # nothing is saved on the way out: as good as killed
         return original(self, *arguments, **named)
 
-    monkeypatch.setattr(Grower, "_play", dies)
+    monkeypatch.setattr(GenerationPlayer, "play", dies)
     for _ in range(2):
         with pytest.raises(SystemExit):
             grow(folder, car, layout, grown_recipe, progress=False)

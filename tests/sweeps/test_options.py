@@ -63,6 +63,7 @@ OPTIONS = {
     "pretraining": "--env reacher --contender less --show true --publish true --grid {grid} --logs {logs}",
     "coverage": "--trials 100 --seed 1 --logs {logs}",
     "afterthought": "--pool {logs}/pools/mine --task left --logs {logs}",
+    "exchange": "--env mountaincar --policy small --first 64 --generations 2 --horizon 20 --points 500 --seed 1 --logs {logs}",
     "manifolds": "--points 110 --clouds 1 --seed 3 --logs {logs}",
     "results": "",
     "probe": "{logs}/fit/mountaincar/tiny-seed0",

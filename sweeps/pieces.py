@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.executors import Engine, open_executor, run_pieces
 from lightning_pz.common.files import remove_leftovers, temporary_beside, write_text
-from sweeps.options import EngineOptions
+from sweeps.options import EngineOptions, SearchOptions
 
 Part = TypeVar("Part")
 Made = TypeVar("Made")
@@ -31,10 +31,11 @@ _EVERY = 1.0  # seconds between two looks of a piece at the file that says stop
 
 
 @contextlib.contextmanager
-def open_spread(options: EngineOptions, logs: str) -> Iterator[Spread]:
+def open_spread(options: EngineOptions | SearchOptions, logs: str) -> Iterator[Spread]:
     """Give what does the pieces of a study; an error or Ctrl-C in the block ends those that are under way."""
     with contextlib.ExitStack() as stack:
-        yield Spread(options.engine, Path(logs), stack, is_plain=options.is_plain)
+        is_plain = isinstance(options, EngineOptions) and options.is_plain
+        yield Spread(options.engine, Path(logs), stack, is_plain=is_plain)
 
 
 class Spread:

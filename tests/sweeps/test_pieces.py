@@ -1,0 +1,180 @@
+"""Cells of studies on workers: the same tables in whatever order they end, errors that stop no other cell, and stops."""
+
+import csv
+import os
+import threading
+import time
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_pz.common.errors import UserError
+from sweeps import pieces
+from sweeps.__main__ import main
+from sweeps.options import EngineOptions
+from tests.sweeps.conftest import TINY
+
+FIT = {**TINY, "model.latent_dim": 1, "data.recipe": "random", "data.random.seed": "{seed}"}
+EVALUATE = {"policies": 6, "episodes": 1, "draws": 10, "fresh_episodes": 2}
+SEARCH = {"budget": 2000, "starts": 1, "evaluation_episodes": 1, "test_episodes": 1, "pgpe.population": 2}
+GRIDS = {
+    "few_episodes": {
+        "environments": {
+            "mountaincar": {
+                "policy": "small", "tasks": ["left"], "pools": {"random": {"run": "tiny", "seeds": 2, "fit": FIT}},
+            },
+        },
+        "decisive": [1],
+        "finetune": {**SEARCH, "episodes": 2, "answers_at": [0, 1], "answer_episodes": 1, "evaluate_every": 2000},
+        "contenders": {
+            "latents": {
+                "kind": "ours", "pool": "random", "finetune": {"algorithm": "pgpe"},
+                "parts": [{"env": "mountaincar", "seeds": 2}],
+            },
+        },
+    },
+    "compare": {
+        "environments": {
+            "mountaincar": {
+                "run": "tiny", "policy": "small", "tasks": ["left"], "fit": {**FIT, "data.random.seed": 0},
+                "evaluate": EVALUATE,
+            },
+        },
+        "algorithms": {"pgpe": {"seeds": 2}, "random_latent": {"random_latent.population": 2}},
+        "finetune": {**SEARCH, "workers": 1},
+    },
+    "growth": {
+        "default": {
+            "policy": "small", "fit": FIT, "evaluate": EVALUATE, "tasks": ["left"],
+            "variants": {
+                "one": {"run": "tiny", "seeds": 1}, "two": {"run": "other", "seeds": 2, "fit": {"model.latent_dim": 2}},
+            },
+        },
+    },
+    "recovery": {
+        "default": {
+            "policies": {"small": {}}, "latent_dims": [1, 2], "seeds": [0], "fit": TINY, "evaluate": EVALUATE,
+        },
+        "published": {},
+    },
+}  # fmt: skip
+TABLES = {"few_episodes": "runs.csv", "compare": "cells.csv", "growth": "table.csv", "recovery": "table.csv"}
+
+
+class Backwards(Executor):
+    """Does calls in a thread, the last one first, as no scheduler would."""
+
+    def __init__(self):
+        self.calls, self.count = [], 0
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        self.calls.append((future, fn, args, kwargs))
+        self.count += 1
+        if len(self.calls) == 1:
+            threading.Thread(target=self._work, daemon=True).start()
+        return future
+
+    def _work(self):
+        time.sleep(0.2)  # until all are there
+        while self.calls:
+            future, fn, args, kwargs = self.calls.pop()
+            if future.set_running_or_notify_cancel():
+                future.set_result(fn(*args, **kwargs))
+
+
+@pytest.fixture
+def backwards(monkeypatch):
+    executor = Backwards()
+
+    @contextmanager
+    def opened(engine, folder):
+        assert (engine.on, engine.workers) == ("local", 2)
+        yield executor
+
+    monkeypatch.setattr(pieces, "open_executor", opened)
+    return executor
+
+
+def run(study, folder, name, *more):
+    """Run a study in a folder of its own; return its table without what the clock says."""
+    (folder / name).mkdir()
+    os.chdir(folder / name)  # the same relative paths
+    Path("grid.yaml").write_text(yaml.safe_dump(GRIDS[study]))
+    env = [] if study in ("few_episodes", "compare") else ["--env", "mountaincar"]
+    main([study, "--grid", "grid.yaml", *env, *more])
+    (path,) = Path("logs/sweeps").glob(f"{study}-*/{TABLES[study]}")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{key: value for key, value in row.items() if "seconds" not in key} for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", GRIDS)
+def test_tables_depend_neither_on_workers_nor_on_the_order_of_cells(study, tmp_path, monkeypatch, backwards):
+    monkeypatch.chdir(tmp_path)
+    straight = run(study, tmp_path, "straight", "--workers", "1")
+    assert len(straight) >= 2 and backwards.count == 0
+    assert run(study, tmp_path, "spread", "--workers", "2") == straight
+    assert backwards.count == {"few_episodes": 2 + 2, "compare": 1 + 3, "growth": 3, "recovery": 2}[study]
+
+
+def square(number):
+    if number == 2:
+        raise UserError("two is none of ours")
+    return number * number
+
+
+def forever(path):
+    Path(path).touch()
+    for _ in range(600):
+        time.sleep(0.1)
+
+
+def options(workers=2):
+    return EngineOptions(workers=workers)
+
+
+def test_the_error_of_a_piece_is_raised_when_all_others_are_done(tmp_path, backwards):
+    made = {}
+    with pytest.raises(
+        UserError, match="1 of 4 pieces of work .* the same command does them again: two is none of ours"
+    ):
+        with pieces.open_spread(options(), str(tmp_path)) as spread:
+            for number, value in spread.run(square, [0, 1, 2, 3]):
+                made[number] = value
+    assert made == {0: 0, 1: 1, 3: 9}
+    assert not list((tmp_path / "sweeps").iterdir())
+
+
+def test_here_it_is_raised_at_once(tmp_path):
+    made = []
+    with (
+        pytest.raises(UserError, match="^two is none of ours$"),
+        pieces.open_spread(options(1), str(tmp_path)) as spread,
+    ):
+        made.extend(value for _, value in spread.run(square, [1, 2, 3]))
+    assert made == []
+
+
+def test_ctrl_c_ends_the_pieces_under_way(tmp_path, backwards):
+    begun = tmp_path / "begun"
+
+    def interrupted(number):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), pieces.open_spread(options(), str(tmp_path)) as spread:
+        for _ in spread.run(square, [1], interrupted):
+            pass
+    with pytest.raises(KeyboardInterrupt), pieces.open_spread(options(), str(tmp_path)) as spread:
+        work = spread.run(forever, [begun])
+        ended = threading.Thread(target=lambda: next(work, None))
+        ended.start()
+        while not begun.exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    ended.join(30)
+    assert not ended.is_alive()

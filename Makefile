@@ -3,7 +3,7 @@ PYTHON ?= python3
 ENV ?= mountaincar
 ARGS ?=
 # The tests that `make test` runs, as a pytest mark expression; MARK= runs all.
-MARK ?= not slow
+MARK ?= not slow and not ray
 VENV := .venv
 BIN := $(VENV)/bin
 

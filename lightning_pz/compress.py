@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 _OFTEN = (
-    "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "seed", "logs",
-    "progress", "config", "help",
+    "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "seed", "seeds",
+    "on", "workers", "logs", "progress", "config", "help",
 )  # fmt: skip
 
 
@@ -48,7 +48,9 @@ def make_parser() -> ArgumentParser:
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
+    from lightning_pz.common.checks import seeds
     from lightning_pz.common.command_line import pick
+    from lightning_pz.common.executors import check_engine
     from lightning_pz.compression.resolve import check_files, expand
     from lightning_pz.compression.settings import CompressSettings, RunSettings
 
@@ -56,6 +58,8 @@ def main(arguments: list[str]) -> None:
     config = parser.instantiate(parser.parse_args(arguments if asks_help(arguments) else expand(arguments)))
     settings, run = pick(CompressSettings, config), pick(RunSettings, config)
     check_files(settings)
+    seeds({"seed": settings.seed}, run.seeds)
+    check_engine(run.engine)
     # The heavy imports come after all errors in the arguments.
     from lightning_pz.jobs.compress import compress
 

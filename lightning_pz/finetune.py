@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lightning_pz.search.settings import SearchSettings
 
 _OFTEN = (
-    "checkpoint", "task", "algorithm", "budget", "start", "seeds", "seed", "workers", "pool", "logs", "config", "help",
+    "checkpoint", "task", "algorithm", "budget", "start", "seeds", "seed", "on", "workers", "pool", "logs", "config", "help",
 )  # fmt: skip
 
 

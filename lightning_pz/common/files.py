@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import socket
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,21 +119,28 @@ def remove_leftovers(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(target: Path, *, wait: bool = True) -> Iterator[None]:
+def alone(target: Path, *, wait: bool = True, on_wait: Callable[[], Any] | None = None) -> Iterator[None]:
     """Hold a lock beside `target`, which need not exist, so that one process at a time works on it.
 
-    The lock file is `.<name>.lock` in its parent folder; the lock of a killed process is free. `UserError` if another
-    process holds it and `wait` is False, or the folder cannot be written to.
+    The lock file is `.<name>.lock` in its parent folder; the lock of a killed process is free. `on_wait` is called every
+    second while another process holds it. `UserError` if one does, `wait` is False and there is no `on_wait`, or the folder
+    cannot be written to.
     """
-    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if wait else 0, is_singleton=False)
-    try:
-        with explained(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"another process is at work on {target}: wait for it, or choose another name, --seed or --logs"
-        ) from error
+    forever = wait and on_wait is None
+    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if forever else 0, is_singleton=False)
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                lock.acquire()
+                break
+            except Timeout as error:
+                if on_wait is None:
+                    raise UserError(
+                        f"another process is at work on {target}: wait for it, or choose another name, --seed or --logs"
+                    ) from error
+            on_wait()
+            time.sleep(1)
     try:
         yield
     finally:

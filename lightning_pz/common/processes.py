@@ -1,4 +1,4 @@
-"""Cores that this process may use, and a Ctrl-C that waits. Imports nothing heavy."""
+"""Cores that this process may use, and signals: a Ctrl-C that waits, others that count as one. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals that tell a process to save what it has and end: Ctrl-C, a scheduler that ends a job, and one that warns before."""
 
 
 def available_cores() -> int:
@@ -25,3 +29,36 @@ def ignore_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Let each of the `ENDING` signals raise `KeyboardInterrupt` in a block, those other than Ctrl-C only the first time.
+
+    Only the main thread can. A signal that this process ignores, or that a library handles (submitit's SIGTERM), stays as
+    it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        came.append(number)
+        if number == signal.SIGINT or len(came) == 1:
+            raise KeyboardInterrupt
+
+    own = (signal.SIG_DFL, signal.default_int_handler)
+    before = {one: signal.getsignal(one) for one in ENDING}
+    mine = [one for one, handler in before.items() if handler in own or _is_ours(handler)]
+    for one in mine:
+        signal.signal(one, interrupt)
+    try:
+        yield
+    finally:
+        for one in mine:
+            signal.signal(one, before[one])
+
+
+def _is_ours(handler: Any) -> bool:
+    return getattr(handler, "__module__", "").startswith("lightning_pz.")

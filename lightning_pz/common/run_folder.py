@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,12 @@ class RunFolder:
         except ValueError as error:
             raise UserError(f"{path} is cut off or altered: delete {self.path} to begin again") from error
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Return a lock on the folder; entering it raises `UserError` if another process holds it."""
-        return alone(self.path, wait=False)
+    def lock(self, on_locked: Callable[[], Any] | None = None) -> AbstractContextManager[None]:
+        """Return a lock on the folder; entering it raises `UserError` if another process holds it.
+
+        With `on_locked` it waits for that process instead, and calls this every second.
+        """
+        return alone(self.path, wait=False, on_wait=on_locked)
 
     def begin(self, config: dict[str, Any], note: str = "") -> None:
         """Write the settings of a new run, under a comment of one line if there is a note."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from lightning_pz.common.checks import at_least, one_of, positive, seeds, shares
 from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.executors.settings import Engine, SlurmSettings
 from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
 from lightning_pz.compression.seeds import MOST_MEASURED
 
@@ -19,15 +20,34 @@ RESUME = "resume"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where a run goes.
+    """How many runs, where they are done, and where they go.
 
     Args:
-        logs: Folder for runs.
+        seeds: Runs, with seeds from --seed on.
+        on: Where runs are done: `local` processes; `dask` or `dask:ADDRESS` of a scheduler; `slurm`; `ray` or `ray:ADDRESS`,
+            such as `ray:auto`; `slurm:local` tries out what `slurm` does on this machine. Results are the same.
+        workers: Runs side by side: as many as there are cores and runs if null, on `slurm` all of them; a Dask or Ray cluster
+            with an address has workers of its own.
+        slurm: What each run asks of Slurm; with --checkpoint_every, a run that is queued again goes on where it was.
+        logs: Folder for runs, on a file system that all workers share.
         progress: Whether to draw a progress bar; on a terminal only if null.
     """
 
+    seeds: int = 1
+    on: str = "local"
+    workers: int | None = None
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
     logs: str = "logs"
     progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, {"seeds": self.seeds})
+        assert self.engine  # checks --on and --workers
+
+    @property
+    def engine(self) -> Engine:
+        """Where runs are done."""
+        return Engine(self.on, self.workers, self.slurm)
 
 
 @dataclass(frozen=True)

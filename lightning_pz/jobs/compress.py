@@ -8,22 +8,25 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from lightning_pz.common.checks import is_installed
-from lightning_pz.common.console import show_end
+from lightning_pz.common.console import show_end, tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
-from lightning_pz.common.known_folders import Identity, claim
+from lightning_pz.common.known_folders import Identity, claim, find
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
+from lightning_pz.common.tables import Table
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
 from lightning_pz.compression.compressor import Compressed
@@ -38,6 +41,7 @@ from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.compression.settings import RESUME, CompressSettings, RunSettings
 from lightning_pz.compression.training.distill import distill
 from lightning_pz.envs.presets import EnvConfig
+from lightning_pz.jobs.spread_runs import spread_runs
 from lightning_pz.policy.onnx_file import write_onnx
 
 _BEHAVIOR_EPISODES = 5
@@ -45,25 +49,82 @@ _SOURCES = {"lightning_pz.compression.residual_cnn.ResidualCNN": "65e314598cfedc
 """Source digests of this package's own classes, kept when an edit leaves their results alone, so that runs are found."""
 
 
-def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Path:
-    """Do a run, unless it is finished already; print the closing table; return its folder.
+@dataclass(frozen=True)
+class CompressJob:
+    """One run: everything a worker must know."""
+
+    env: EnvConfig
+    settings: CompressSettings
+    logs: str
+    progress: bool | None
+
+    @property
+    def world(self) -> World:
+        """The environment."""
+        return find_world(self.env.id, self.env.horizon)
+
+    def original(self, world: World) -> nn.Sequential | None:
+        """Open the policy that is compressed, or measured against; None if there is none."""
+        path = self.settings.policy or self.settings.reference
+        return None if path is None else open_policy(path, world, self.settings.normalization, self.settings.latent)
+
+    def folder(self, world: World, *, claims: bool = True) -> RunFolder:
+        """Return the folder of the run, and mark a new one as taken if it `claims` it."""
+        settings, own = self.settings, Identity(identity(world, self.settings))
+        what = "distill" if settings.policy else settings.algorithm
+        level = f"-{settings.sparsity:g}" if settings.has("prune") else ""
+        name = f"{what}-{settings.method.replace('+', '-')}{level}-seed{settings.seed}"
+        parents = [Path(self.logs) / "compress" / self.env.name]
+        return RunFolder((claim if claims else find)(parents, name, own), own)
+
+
+def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> list[Path]:
+    """Do runs, unless they are finished already; print the closing table; return their folders, by seed.
 
     Raises `UserError` if settings, files and environment do not fit together.
     """
-    world = find_world(env.id, env.horizon)
-    path = settings.policy or settings.reference
-    original = None if path is None else open_policy(path, world, settings.normalization, settings.latent)
-    config = {"env": dataclasses.asdict(env), **dataclasses.asdict(settings), "logs": run.logs}
-    what = "distill" if settings.policy else settings.algorithm
-    level = f"-{settings.sparsity:g}" if settings.has("prune") else ""
-    name = f"{what}-{settings.method.replace('+', '-')}{level}-seed{settings.seed}"
-    own = Identity(identity(world, settings))
-    folder = RunFolder(claim([Path(run.logs) / "compress" / env.name], name, own), own)
-    with folder.lock(), one_thread():
+    is_alone = run.seeds == 1 and run.on == "local"  # else one bar for all: several at once would overwrite each other
+    every = range(settings.seed, settings.seed + run.seeds)
+    progress = run.progress if is_alone else False
+    jobs = [CompressJob(env, replace(settings, seed=seed), run.logs, progress) for seed in every]
+    world = jobs[0].world
+    jobs[0].original(world)  # before anything is written
+    finished = [job for job in jobs if job.folder(world, claims=False).summary is not None]
+    folders = [compress_once(job) for job in finished]
+    todo = [job for job in jobs if job not in finished]
+    steps = settings.total_steps()
+    with tqdm(total=run.seeds * steps, unit="step", disable=is_alone or tqdm_disable(run.progress)) as bar:
+        bar.update(before := len(finished) * steps)
+        draw = None if bar.disable else lambda steps: bar.update(before + steps - bar.n)
+        place = lambda job: job.folder(world).path  # noqa: E731
+        spread_runs(compress_once, todo, run.engine, Path(run.logs), place=place, keep=folders.append, draw=draw)
+    found = [(json.loads((folder / "summary.json").read_text()), folder) for folder in folders]
+    found.sort(key=lambda one: one[0]["seed"])
+    if run.seeds == 1:
+        _show(*found[0])
+    else:
+        _show_seeds([summary for summary, _ in found], found[0][1].parent)
+    return [folder for _, folder in found]
+
+
+def compress_once(
+    job: CompressJob,
+    on_steps: Callable[[int], None] = lambda steps: None,
+    on_locked: Callable[[], None] | None = None,
+) -> Path:
+    """Do one run, unless it is finished already, and return its folder.
+
+    With `on_locked`, which is called every second, it waits for another process that is at the same run.
+    """
+    world = job.world
+    original, settings = job.original(world), job.settings
+    config = {"env": dataclasses.asdict(job.env), **dataclasses.asdict(settings), "logs": job.logs}
+    folder = job.folder(world)
+    with folder.lock(on_locked), one_thread():
         if folder.summary is None:
             folder.begin(config)
             try:
-                summary = _run(world, original, settings, folder.path, run.progress)
+                summary = _run(world, original, settings, folder.path, job.progress, on_steps)
             except UserError:
                 if not (folder.path / RESUME).exists():
                     folder.discard_if_empty()
@@ -73,16 +134,21 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> Pa
         assert folder.summary is not None
         # After the summary, so that no figure can cost a training; the last figure shows that all are there.
         if not (folder.path / "figures" / "trade_off.png").is_file():
-            _draw(env, folder.summary, folder.path)
-        _show(folder.summary, folder.path)
+            _draw(job.env, folder.summary, folder.path)
+    on_steps(settings.total_steps())
     return folder.path
 
 
 def _run(
-    world: World, original: nn.Sequential | None, settings: CompressSettings, folder: Path, progress: bool | None
+    world: World,
+    original: nn.Sequential | None,
+    settings: CompressSettings,
+    folder: Path,
+    progress: bool | None,
+    on_steps: Callable[[int], None],
 ) -> dict[str, Any]:
     begin = time.process_time()
-    done = _compressed(world, original, settings, folder, progress)
+    done = _compressed(world, original, settings, folder, progress, on_steps)
     seconds = time.process_time() - begin
     # A reference may have other layers than what is trained here: it measures returns, not bytes.
     dense = done.whole if original is None or settings.policy is None else original
@@ -131,12 +197,17 @@ def _run(
 
 
 def _compressed(
-    world: World, original: nn.Sequential | None, settings: CompressSettings, folder: Path, progress: bool | None
+    world: World,
+    original: nn.Sequential | None,
+    settings: CompressSettings,
+    folder: Path,
+    progress: bool | None,
+    on_steps: Callable[[int], None],
 ) -> Compressed:
     if settings.policy is None:
         from lightning_pz.compression.training.sb3_run import train_sb3
 
-        done = train_sb3(world, settings, folder, progress=progress)
+        done = train_sb3(world, settings, folder, progress=progress, on_steps=on_steps)
         assert done is not None
         done.model.save(folder / "model.zip")
         return done
@@ -147,7 +218,7 @@ def _compressed(
             for key, value in values.items():
                 writer.add_scalar(key, value, step)
 
-        return distill(original, world, settings, log, progress=progress)
+        return distill(original, world, settings, log, progress=progress, on_steps=on_steps)
 
 
 def _measure(
@@ -207,6 +278,21 @@ def _finished_runs(parent: Path) -> Iterator[dict[str, Any]]:
             summary = json.loads(path.read_text())
             if all(math.isfinite(summary[key]) for key in ("return", "return_low", "return_high", "bytes_file")):
                 yield summary
+
+
+def _show_seeds(summaries: list[dict[str, Any]], folder: Path) -> None:
+    """Print a row per run, and last the folder that holds them."""
+
+    def cells(summary: dict[str, Any]) -> list[str]:
+        found = read_estimate(summary, "return")
+        return [
+            str(summary["seed"]), "none" if found is None else f"{found.value:,.1f}{found.ends(',.1f')}",
+            f"{summary['sparsity']:.2%}", f"{summary['bytes_file']:,}", f"{summary['cpu_seconds']:.0f}",
+        ]  # fmt: skip
+
+    rows = Table(["seed", "return", "sparsity", "bytes", "CPU seconds"], [cells(summary) for summary in summaries])
+    values = {"environment": summaries[0]["env"], "method": summaries[0]["method"], "runs": str(len(summaries))}
+    show_end(values, f"tensorboard --logdir {folder}", folder, tables=[rows])
 
 
 def _show(summary: dict[str, Any], folder: Path) -> None:

@@ -15,15 +15,15 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.checks import is_installed
 from lightning_pz.common.console import show_end, tqdm_disable
 from lightning_pz.common.files import file_digest, safe_name
-from lightning_pz.common.known_folders import find
+from lightning_pz.common.known_folders import claim, find
 from lightning_pz.common.processes import available_cores
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import task_names
-from lightning_pz.jobs.finetune_run import SearchJob, SearchResult, build_search, place_of
+from lightning_pz.jobs.finetune_run import SearchJob, SearchResult, build_search, place_of, run_search
 from lightning_pz.jobs.finetune_settings import JobSettings, check_env, check_task
-from lightning_pz.jobs.side_by_side import one_by_one, side_by_side
+from lightning_pz.jobs.spread_runs import spread_runs
 from lightning_pz.search.loop import check_budget
 from lightning_pz.search.settings import SearchSettings
 
@@ -42,23 +42,21 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
         # Before the runs begin, with all cores: a ranking of the pool that all of them need.
         _, made = build_search(model, replace(search, task=task), cores, jobs.pool, jobs.logs)
         check_budget(made, search)
-    threads = max(1, cores // min(jobs.workers or cores, count))
+    threads = max(1, cores // min(jobs.workers or cores, count)) if jobs.on == "local" else 1
     fingerprint = file_digest(Path(jobs.checkpoint))
     every = [
-        SearchJob(0, jobs.checkpoint, fingerprint, replace(search, task=task, seed=seed), jobs.logs, threads, jobs.pool)
+        SearchJob(jobs.checkpoint, fingerprint, replace(search, task=task, seed=seed), jobs.logs, threads, jobs.pool)
         for task in tasks
         for seed in range(search.seed, search.seed + jobs.seeds)
     ]
-    # Finished runs are found here, since a worker process takes seconds to begin.
+    # Finished runs are found here, since a worker takes seconds to begin.
     results, todo = _split(every, model)
-    workers = min(jobs.workers or cores, len(todo))
     with tqdm(total=count * search.budget, unit="step", unit_scale=True, disable=tqdm_disable(jobs.progress)) as bar:
         try:
-            bar.update(len(results) * search.budget)
-            if workers == 1:
-                one_by_one(todo, results, bar)
-            elif todo:
-                side_by_side(todo, workers, results, bar)
+            bar.update(found := len(results) * search.budget)
+            draw = None if bar.disable else lambda steps: bar.update(found + steps - bar.n)
+            place = lambda job: claim(*place_of(job, model))  # noqa: E731
+            spread_runs(run_search, todo, jobs.engine, Path(jobs.logs), place=place, keep=results.append, draw=draw)
         except KeyboardInterrupt:
             bar.close()
             _show(results, jobs, search, env_id, tasks)
@@ -82,7 +80,7 @@ def _with_known_latents(search: SearchSettings, model: BehaviorAutoencoder) -> S
 
 
 def _split(jobs: list[SearchJob], model: BehaviorAutoencoder) -> tuple[list[SearchResult], list[SearchJob]]:
-    """Return the results of finished runs, and the other jobs, numbered."""
+    """Return the results of finished runs, and the other jobs."""
     results: list[SearchResult] = []
     todo: list[SearchJob] = []
     for job in jobs:
@@ -91,7 +89,7 @@ def _split(jobs: list[SearchJob], model: BehaviorAutoencoder) -> tuple[list[Sear
         if (summary := folder.summary) is not None:
             results.append(SearchResult(folder.path, summary, found=True))
         else:
-            todo.append(replace(job, number=len(todo)))
+            todo.append(job)
             if (note := folder.note(name)) is not None:
                 print(f"note: {note}")
     return results, todo
@@ -102,7 +100,8 @@ def _show(
 ) -> None:
     """Print a row per task, and last the folder that holds the runs."""
     count = len(tasks) * jobs.seeds
-    ended = [(result, result.summary) for result in results if result.summary is not None]
+    results.sort(key=lambda result: str(result.folder))
+    ended = [(result, result.summary) for result in results]
     rows = []
     for task in tasks:
         if own := [summary for _, summary in ended if summary["task"] == task]:

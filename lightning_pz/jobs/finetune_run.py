@@ -45,9 +45,8 @@ from lightning_pz.search.starts import anchoring_shift, behavior_sigma, given_po
 
 @dataclass(frozen=True)
 class SearchJob:
-    """One run: everything a worker process must know."""
+    """One run: everything a worker must know."""
 
-    number: int  # Place among the command's runs
     checkpoint: str
     checkpoint_digest: str  # SHA-256 of that file
     settings: SearchSettings
@@ -61,7 +60,7 @@ class SearchResult:
     """Result of a run."""
 
     folder: Path
-    summary: dict[str, Any] | None  # Its summary; None if it was interrupted
+    summary: dict[str, Any]
     found: bool = False  # Whether it was finished before
 
 
@@ -97,13 +96,20 @@ def build_search(
     return objective, make_search(settings, objective, latents, weights, given, anchor, sigma, old)
 
 
-def run_search(job: SearchJob, on_steps: Callable[[int], None] = lambda steps: None) -> SearchResult:
-    """Do one run, unless it is finished already; `KeyboardInterrupt` comes after the state is saved."""
+def run_search(
+    job: SearchJob,
+    on_steps: Callable[[int], None] = lambda steps: None,
+    on_locked: Callable[[], None] | None = None,
+) -> SearchResult:
+    """Do one run, unless it is finished already; `KeyboardInterrupt` comes after the state is saved.
+
+    With `on_locked`, which is called every second, it waits for another process that is at the same run.
+    """
     model = load_autoencoder(job.checkpoint)
     parents, name, identity = place_of(job, model)
     folder = RunFolder(claim(parents, name, identity), identity)
     try:
-        with folder.lock(), one_thread():
+        with folder.lock(on_locked), one_thread():
             if found := folder.summary is not None:
                 summary = folder.summary
             else:

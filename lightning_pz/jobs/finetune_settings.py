@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import yaml
 
 from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.executors.opening import check_engine
+from lightning_pz.common.executors.settings import Engine, SlurmSettings
 from lightning_pz.envs.presets import resolve_env
 from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import SearchSettings, check_algorithm_package
@@ -23,8 +25,12 @@ class JobSettings:
         checkpoint: Checkpoint of a trained autoencoder; required.
         env: Preset or Gymnasium id, to check against the checkpoint's.
         seeds: Runs per task, with seeds from --seed on.
-        workers: Processes that work side by side; as many as there are cores and runs if null.
-        logs: Folder for runs.
+        on: Where runs are done: `local` processes; `dask` or `dask:ADDRESS` of a scheduler; `slurm`; `ray` or `ray:ADDRESS`,
+            such as `ray:auto`; `slurm:local` tries out what `slurm` does on this machine. Results are the same.
+        workers: Runs side by side: as many as there are cores and runs if null, on `slurm` all of them; a Dask or Ray cluster
+            with an address has workers of its own.
+        slurm: What each run asks of Slurm.
+        logs: Folder for runs, on a file system that all workers share.
         progress: Whether to draw a progress bar; on a terminal only if null.
         pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` and `pool_top` read it.
     """
@@ -32,19 +38,28 @@ class JobSettings:
     checkpoint: str | None = None
     env: str | None = None
     seeds: int = 1
+    on: str = "local"
     workers: int | None = None
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
     logs: str = "logs"
     progress: bool | None = None
     pool: str | None = None
 
     def __post_init__(self) -> None:
-        at_least(1, {"seeds": self.seeds} | ({} if self.workers is None else {"workers": self.workers}))
+        at_least(1, {"seeds": self.seeds})
+        assert self.engine  # checks --on and --workers
+
+    @property
+    def engine(self) -> Engine:
+        """Where runs are done."""
+        return Engine(self.on, self.workers, self.slurm)
 
 
 def check_command(jobs: JobSettings, search: SearchSettings) -> None:
     """Raise `UserError` for what can be refused without torch, by the settings beside a run's checkpoint."""
     seeds({"seed": search.seed}, jobs.seeds)
     check_algorithm_package(search.algorithm)
+    check_engine(jobs.engine)
     if jobs.checkpoint is None:
         raise UserError(
             "which decoder? Give --checkpoint with a checkpoint that python -m lightning_pz.fit wrote, such as "

@@ -81,9 +81,9 @@ def search_until_done(
 
     It stops before the first generation that might exceed the budget, or after `BARREN` generations without an episode
     that stays finite. Evaluation episodes are the same ones every time and cost no budget. Raises `UserError`: the
-    saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved, if the
-    search is pure; else the last one that was saved counts. `on_steps` is called with the environment steps so far after
-    each generation.
+    saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved; a search that
+    is not pure is saved only if none of its generations was under way, else the last state that was saved counts.
+    `on_steps` is called with the environment steps so far after each generation, and may raise it.
     """
     types = (*search.state_types, Answer, Layout, SavedPolicy)
     # Version 0.1 defined the optimizers' states in search/clipup.py, cmaes.py, ..., under whose names torch wrote them.
@@ -94,6 +94,7 @@ def search_until_done(
     start, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
     every, by = settings.evaluate_every or 1, settings.answers_by
     seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))
+    is_whole = True  # Whether `progress` can be saved: a search that is not pure changes during a generation
     on_steps(progress.env_steps)
     # Rows after the purge step belong to generations that the resumed run will take again.
     with SummaryWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
@@ -102,7 +103,7 @@ def search_until_done(
                 # A pure search can be asked afterwards, which spares it most of the times.
                 may_ask = max(settings.answers_at, default=-1) >= progress.counted(by) and not search.is_pure
                 before = search.incumbent(progress.search) if may_ask else None
-                begun = time.process_time()
+                begun, is_whole = time.process_time(), search.is_pure
                 inner, generation = search.step(progress.search)
                 taken = generation.episodes if by == "episodes" else generation.steps
                 due = due_answers(settings.answers_at, progress.counted(by), progress.counted(by) + taken)
@@ -127,14 +128,14 @@ def search_until_done(
                     following = _evaluated(following, policy, value, generation, time.perf_counter() - start)
                     _log(writer, following.rows[-1])
                 # Only now, so that an interruption at any point leaves a generation either whole or undone.
-                progress = replace(following, seconds=time.perf_counter() - start)
+                progress, is_whole = replace(following, seconds=time.perf_counter() - start), True
                 if time.perf_counter() - saved_at >= settings.checkpoint_seconds:
                     _save(folder, progress, search)
                     saved_at = time.perf_counter()
                 on_steps(progress.env_steps)
                 _check_finite(progress, objective, settings)
         except KeyboardInterrupt:
-            if search.is_pure:
+            if is_whole:
                 with ignore_interrupts():
                     _save(folder, progress, search)
             raise

@@ -130,12 +130,12 @@ def test_an_interrupted_command_exits_with_130_and_resumes_to_the_same_curve(che
     command = [sys.executable, "-m", "lightning_pz.finetune", *arguments("stopped"), "--workers", "2"]
     # Tests that run in the background inherit an ignored Ctrl-C.
     hear = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear, start_new_session=True)
     deadline = time.monotonic() + 100
     # One run under way is enough: on a busy machine it may end before the other has begun.
     while not list(folder.glob("*/state.pt")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 130, errors
     assert "unfinished; the same command resumes them" in errors and "Traceback" not in errors

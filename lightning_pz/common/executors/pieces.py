@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from lightning_pz.common.errors import UserError
-from lightning_pz.common.version import package_version
+from lightning_pz.common.executors.failures import as_user_error, portable
+from lightning_pz.common.executors.home import Home, enter
+from lightning_pz.common.processes import interrupted_by_signals
 
 Piece = TypeVar("Piece")
 Value = TypeVar("Value")
+GRACE = 60.0
+"""Seconds that pieces under way have to end once the command gives up."""
 
 
 @dataclass(frozen=True)
@@ -33,38 +36,57 @@ def run_pieces(
     function: Callable[[Piece], Value],
     pieces: Sequence[Piece],
     on_wait: Callable[[], Any] = lambda: None,
-) -> Iterator[tuple[int, Outcome[Value]]]:
+    on_give_up: Callable[[], Any] | None = None,
+) -> Generator[tuple[int, Outcome[Value]]]:
     """Yield the number of each piece with its outcome, as pieces end; one after another in this process without an executor.
 
     The function must be importable by name on a worker, and pieces must be plain enough to be pickled. `on_wait` is called
-    every half second. What is left when the iteration is given up is canceled where it has not begun.
+    every half second. What is left when the iteration is given up is canceled where it has not begun; with `on_give_up`,
+    which tells pieces under way to end, those have a minute to do so. A piece whose process gets SIGINT, SIGTERM or SIGUSR1
+    sees a `KeyboardInterrupt`, which is its outcome unless it catches it.
     """
     if executor is None:
         for number, piece in enumerate(pieces):
-            yield number, _outcome(function, piece, package_version())
+            try:
+                yield number, Outcome(function(piece))
+            except Exception as error:
+                yield number, Outcome(error=error)
         return
     pending: dict[Future[Outcome[Value]], int] = {}
+    home = Home.of_this_process()
     try:
         for number, piece in enumerate(pieces):
-            pending[executor.submit(_outcome, function, piece, package_version())] = number
+            try:
+                pending[executor.submit(_outcome, function, piece, home)] = number
+            except Exception as error:
+                if (sentence := as_user_error(error)) is error:
+                    raise
+                yield number, Outcome(error=sentence)
         while pending:
             done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
-                number = pending.pop(future)
-                error = future.exception()
-                yield number, future.result() if error is None else Outcome(error=error)
+                yield pending.pop(future), _of(future)
             on_wait()
     finally:
+        if pending and on_give_up is not None:
+            on_give_up()
         for future in pending:
             future.cancel()
+        if on_give_up is not None:
+            wait(pending, timeout=GRACE)
 
 
-def _outcome(function: Callable[[Piece], Value], piece: Piece, version: str) -> Outcome[Value]:
-    if version != package_version():
-        raise UserError(
-            f"this worker has lightning_pz {package_version()}, but the command runs {version}: install the same version on both"
-        )
+def _of(future: Future[Outcome[Value]]) -> Outcome[Value]:
     try:
-        return Outcome(function(piece))
-    except Exception as error:
-        return Outcome(error=error)
+        return future.result()
+    except (Exception, CancelledError) as error:
+        return Outcome(error=as_user_error(error))
+
+
+def _outcome(function: Callable[[Piece], Value], piece: Piece, home: Home) -> Outcome[Value]:
+    """Run on a worker."""
+    try:
+        with interrupted_by_signals(), enter(home):
+            return Outcome(function(piece))
+    except (Exception, KeyboardInterrupt) as error:
+        return Outcome(error=portable(error))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from lightning_pz.common.checks import at_least
 from lightning_pz.common.errors import UserError, nearest
 
 KINDS = ("local", "dask", "slurm", "ray")
+_FORMS = "local, dask, dask:ADDRESS, slurm, slurm:local, ray or ray:ADDRESS"
+_MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class SlurmSettings:
 
     Args:
         partition: Partition; the cluster's default if null.
-        time: Time limit of a job, such as 30m, 4h or 2d.
+        time: Time limit of a job, such as 30m, 4h or 2d; a job that needs longer is queued again and goes on.
         memory: Memory of a job, such as 4GB; the cluster's default if null.
         account: Account that is charged; the user's default if null.
         qos: Quality of service; the cluster's default if null.
@@ -30,14 +33,34 @@ class SlurmSettings:
     qos: str | None = None
     constraint: str | None = None
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[1-9]\d*[mhd]", self.time):
+            raise UserError(
+                f"--slurm.time expects minutes, hours or days, such as 30m, 4h or 2d, but got {self.time!r}"
+            )
+        if self.memory is not None and not re.fullmatch(r"[1-9]\d*(\.\d+)?GB", self.memory):
+            raise UserError(f"--slurm.memory expects gigabytes, such as 4GB, but got {self.memory!r}")
+
+    @property
+    def minutes(self) -> int:
+        """The time limit in minutes."""
+        return int(self.time[:-1]) * _MINUTES[self.time[-1]]
+
+    @property
+    def gigabytes(self) -> float | None:
+        """The memory in GB, or None for the cluster's default."""
+        return None if self.memory is None else float(self.memory.removesuffix("GB"))
+
 
 @dataclass(frozen=True)
 class Engine:
     """Where pieces of work run.
 
     Args:
-        on: `local` processes; `dask` or `dask:ADDRESS` of a scheduler; `slurm`; `ray` or `ray:ADDRESS`, such as `ray:auto`.
-        workers: Pieces that run side by side; as many as there are cores if null.
+        on: `local` processes; `dask` or `dask:ADDRESS` of a scheduler; `slurm`; `ray` or `ray:ADDRESS`, such as `ray:auto`;
+            `slurm:local` tries out what `slurm` does in processes of this machine.
+        workers: Pieces that run side by side: as many as there are cores if null, on `slurm` all of them; a Dask or Ray
+            cluster with an address has workers of its own.
         slurm: What each job asks of Slurm.
     """
 
@@ -47,11 +70,10 @@ class Engine:
 
     def __post_init__(self) -> None:
         at_least(1, {} if self.workers is None else {"workers": self.workers})
-        if self.kind not in KINDS or (self.address == "" and ":" in self.on):
-            raise UserError(
-                f"--on expects local, dask, dask:ADDRESS, slurm, ray or ray:ADDRESS, but got {self.on!r}."
-                + nearest(self.kind, KINDS)
-            )
+        takes = {"local": ("",), "slurm": ("", "local")}.get(self.kind)
+        is_wrong = takes is not None and self.address not in takes
+        if self.kind not in KINDS or is_wrong or (self.address == "" and ":" in self.on):
+            raise UserError(f"--on expects {_FORMS}, but got {self.on!r}." + nearest(self.kind, KINDS))
 
     @property
     def kind(self) -> str:
@@ -66,4 +88,4 @@ class Engine:
     @property
     def is_one_machine(self) -> bool:
         """Whether all workers share this machine's memory and file locks."""
-        return self.kind != "slurm" and not self.address
+        return self.on in ("local", "dask", "slurm:local", "ray")

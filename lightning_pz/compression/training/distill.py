@@ -27,13 +27,20 @@ Log = Callable[[dict[str, float], int], None]
 
 
 def distill(
-    policy: nn.Sequential, world: World, settings: CompressSettings, log: Log, *, progress: bool | None = False
+    policy: nn.Sequential,
+    world: World,
+    settings: CompressSettings,
+    log: Log,
+    *,
+    progress: bool | None = False,
+    on_steps: Callable[[int], None] = lambda steps: None,
 ) -> Compressed:
     """Compress a policy.
 
     It plays, and the compressed one learns its actions in the states visited. In some rounds the compressed one plays,
     and learns what the policy would have done in those states (DAgger, Ross et al., 2011). `log` takes numbers and the
-    step they belong to; a progress bar is drawn on a terminal only if `progress` is None.
+    step they belong to; a progress bar is drawn on a terminal only if `progress` is None; `on_steps` is called with each
+    gradient step.
     """
     options, generator = settings.distill, torch.Generator().manual_seed(settings.seed)
     teacher = copy_of(policy)
@@ -68,6 +75,7 @@ def distill(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        on_steps(step + 1)
         if step % max(1, total // 200) == 0:
             log({"distill/loss": float(loss.detach())} | compressor.scalars(), step)
         if step % max(1, total // 20) == 0 or step == total - 1:

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import importlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,18 @@ CLASS_ARGUMENTS = ("features_extractor_class", "activation_fn")
 
 
 def train_sb3(
-    world: World, settings: CompressSettings, folder: Path, progress: bool | None = False, stop_after: int | None = None
+    world: World,
+    settings: CompressSettings,
+    folder: Path,
+    progress: bool | None = False,
+    stop_after: int | None = None,
+    on_steps: Callable[[int], None] = lambda steps: None,
 ) -> Compressed | None:
     """Train from scratch, or resume an interrupted training in this folder.
 
     It takes TensorBoard events and, between segments, the state in `RESUME`, which the caller removes once the result
-    is safe. After `stop_after` segments the training returns None, as if killed.
+    is safe. After `stop_after` segments the training returns None, as if killed. `on_steps` is called with the
+    environment steps so far; what it raises ends the training.
 
     Raises:
         UserError: The algorithm does not fit the actions, or a setting that it does not know.
@@ -98,7 +104,7 @@ def train_sb3(
             model.set_env(env)
             model.set_random_seed(segment_seed(settings.seed, number))
             left = min(segment, total - model.num_timesteps)
-            callback = CompressionCallback(compressor, shadow, total, bar, recent)
+            callback = CompressionCallback(compressor, shadow, total, bar, recent, on_steps)
             model.learn(left, callback=callback, reset_num_timesteps=number == 0, log_interval=4)
             number += 1
             if settings.checkpoint_every is not None and model.num_timesteps < total:
@@ -120,9 +126,16 @@ class CompressionCallback(BaseCallback):
     """
 
     def __init__(
-        self, compressor: Compressor, shadow: Shadow, total: int, bar: tqdm, recent: deque[np.ndarray] | None = None
+        self,
+        compressor: Compressor,
+        shadow: Shadow,
+        total: int,
+        bar: tqdm,
+        recent: deque[np.ndarray] | None = None,
+        on_steps: Callable[[int], None] = lambda steps: None,
     ) -> None:
         super().__init__()
+        self.on_steps = on_steps
         self.compressor, self.shadow, self.total, self.bar, self.recent = compressor, shadow, total, bar, recent
 
     def _on_training_start(self) -> None:
@@ -154,6 +167,7 @@ class CompressionCallback(BaseCallback):
         if self.compressor.advance(self.num_timesteps):
             self.shadow.settle()
         self.bar.update(self.num_timesteps - self.bar.n)
+        self.on_steps(self.num_timesteps)
         return True
 
 

@@ -28,7 +28,7 @@ _GRID = "YAML file to read instead of the shipped conf/sweep/STUDY.yaml."
 _LOGS = "Folder for pools, runs and studies, on a file system that all workers share."
 _ON = (
     "Where work is done: `local` processes; `dask` or `dask:ADDRESS` of a scheduler; `slurm`; `ray` or `ray:ADDRESS`, such as "
-    "`ray:auto`."
+    "`ray:auto`; `slurm:local` tries out what `slurm` does on this machine."
 )
 _LAST = ("workers", "on", "slurm", "grid", "storage", "logs")
 """Options that a help shows last."""

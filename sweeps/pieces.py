@@ -78,7 +78,9 @@ class Spread:
         executor = self._open()
         pieces = [_Piece(function, part, self._stop) for part in parts]
         errors: list[BaseException] = []
-        outcomes = self._stack.enter_context(contextlib.closing(run_pieces(executor, _run, pieces)))  # type: ignore[type-var]
+        outcomes = self._stack.enter_context(
+            contextlib.closing(run_pieces(executor, _run, pieces, on_give_up=self._say_stop))
+        )
         for number, outcome in outcomes:
             if outcome.error is None:
                 tell(number)
@@ -90,6 +92,10 @@ class Spread:
         if errors:
             raise _of_several(errors, len(parts))
 
+    def _say_stop(self) -> None:
+        # In place: network file systems remember for a while that a file is gone, but ask again when one is opened.
+        self._stop.write_text("stop")
+
     def _open(self) -> Executor:
         if self._executor is None:
             self._executor = self._stack.enter_context(open_executor(self._engine, self._logs))
@@ -99,17 +105,12 @@ class Spread:
 
 @contextlib.contextmanager
 def _stop_file(folder: Path) -> Iterator[Path]:
-    """Give an empty file, absolute, in which an error or Ctrl-C in the block says stop; it vanishes a little later."""
+    """Give an empty file, absolute, in which the command may say stop."""
     remove_leftovers(folder / "command")
     path = temporary_beside(folder.absolute() / "command")
     write_text(path, "")
     try:
         yield path
-    except BaseException:
-        # In place: network file systems remember for a while that a file is gone, but ask again when one is opened.
-        path.write_text("stop")
-        threading.Event().wait(2 * _EVERY)
-        raise
     finally:
         path.unlink(missing_ok=True)
 

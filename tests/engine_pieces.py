@@ -32,7 +32,12 @@ def square(number: int) -> int:
 def describe(_: Any) -> dict[str, Any]:
     """Return where the piece runs."""
     is_main = threading.current_thread() is threading.main_thread()
-    return {"process": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS"), "folder": os.getcwd(), "main": is_main}
+    return {
+        "process": os.getpid(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "folder": os.getcwd(),
+        "main": is_main,
+    }
 
 
 def die(_: Any) -> None:

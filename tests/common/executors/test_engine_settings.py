@@ -58,17 +58,23 @@ def test_a_missing_extra_is_a_sentence(kind, monkeypatch):
         check_engine(Engine(kind))
 
 
-@pytest.mark.parametrize("on", ["dask:tcp://127.0.0.1:{}", "dask:127.0.0.1:{}", "ray:127.0.0.1:{}", "ray:ray://[::1]:{}"])
+@pytest.mark.parametrize(
+    "on", ["dask:tcp://127.0.0.1:{}", "dask:127.0.0.1:{}", "ray:127.0.0.1:{}", "ray:ray://[::1]:{}"]
+)
 def test_nothing_that_answers_is_a_sentence(on):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         on = on.format(closed.getsockname()[1])
-    with pytest.raises(UserError, match=r"nothing answers at (127\.0\.0\.1|::1), port \d+ .*: start the (scheduler|cluster) there"):
+    with pytest.raises(
+        UserError, match=r"nothing answers at (127\.0\.0\.1|::1), port \d+ .*: start the (scheduler|cluster) there"
+    ):
         check_engine(Engine(on))
 
 
 def test_an_address_without_a_port_and_no_slurm_here(monkeypatch):
-    with pytest.raises(UserError, match=r"--on expects an address with a port, such as dask:tcp://head:8786, but got 'dask:head'"):
+    with pytest.raises(
+        UserError, match=r"--on expects an address with a port, such as dask:tcp://head:8786, but got 'dask:head'"
+    ):
         check_engine(Engine("dask:head"))
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match=r"there is no sbatch and no srun and no sacct on this machine.*slurm:local"):

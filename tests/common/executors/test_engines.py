@@ -16,7 +16,9 @@ ENGINES = ["dask", "slurm:local", pytest.param("ray", marks=[pytest.mark.ray, py
 def engine(request, tmp_path_factory):
     """Give the name of an engine and its executor of two workers, with these tests on the path of its workers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])))
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+        )
         folder = tmp_path_factory.mktemp("engine")
         with open_executor(Engine(request.param, workers=2), folder) as executor:
             yield request.param, executor, folder
@@ -30,7 +32,9 @@ def test_values_errors_and_dead_workers(engine):
         found[1].get()
     assert "Unportable: 1 2" in str(found[2].error)
     ((_, where),) = run_pieces(executor, engine_pieces.describe, [None])
-    assert where.get()["threads"] == "1" and where.get()["folder"] == os.getcwd() and where.get()["process"] != os.getpid()
+    assert (
+        where.get()["threads"] == "1" and where.get()["folder"] == os.getcwd() and where.get()["process"] != os.getpid()
+    )
     ((_, died),) = run_pieces(executor, engine_pieces.die, [None])
     with pytest.raises(UserError, match=r"died \(killed, or out of memory\?\).*the same command\s+resumes"):
         died.get()

@@ -52,7 +52,9 @@ def test_other_versions_on_a_worker_are_refused_with_both_named(pool, monkeypatc
     (outcome,) = outcomes(pool, engine_pieces.square, 1).values()
     with pytest.raises(UserError) as refused:
         outcome.get()
-    assert f"has lightning_pz {mine['lightning_pz']}, but the command runs 9.9 (abc): install the same" in str(refused.value)
+    assert f"has lightning_pz {mine['lightning_pz']}, but the command runs 9.9 (abc): install the same" in str(
+        refused.value
+    )
 
 
 def test_giving_up_tells_what_runs_and_drops_what_has_not_begun(pool, monkeypatch):

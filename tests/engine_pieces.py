@@ -35,7 +35,7 @@ def describe(_: Any) -> dict[str, Any]:
     return {
         "process": os.getpid(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "main": is_main,
     }
 

@@ -33,7 +33,9 @@ def test_values_errors_and_dead_workers(engine):
     assert "Unportable: 1 2" in str(found[2].error)
     ((_, where),) = run_pieces(executor, engine_pieces.describe, [None])
     assert (
-        where.get()["threads"] == "1" and where.get()["folder"] == os.getcwd() and where.get()["process"] != os.getpid()
+        where.get()["threads"] == "1"
+        and where.get()["folder"] == str(Path.cwd())
+        and where.get()["process"] != os.getpid()
     )
     ((_, died),) = run_pieces(executor, engine_pieces.die, [None])
     with pytest.raises(UserError, match=r"died \(killed, or out of memory\?\).*the same command\s+resumes"):
@@ -50,6 +52,6 @@ def test_workers_with_several_threads_are_refused(tmp_path):
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
+        opened = open_executor(Engine(f"dask:{cluster.scheduler_address}"), tmp_path)
         with pytest.raises(UserError, match=r"needs workers of one thread each.*--nthreads 1"):
-            with open_executor(Engine(f"dask:{cluster.scheduler_address}"), tmp_path):
-                pass
+            opened.__enter__()

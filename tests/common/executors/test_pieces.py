@@ -3,6 +3,7 @@
 import os
 import time
 from functools import partial
+from pathlib import Path
 
 import engine_pieces
 import pytest
@@ -48,7 +49,7 @@ def test_a_signal_ends_the_piece_and_not_the_worker(pool, name):
 
 def test_other_versions_on_a_worker_are_refused_with_both_named(pool, monkeypatch):
     mine = versions_here()
-    monkeypatch.setattr(Home, "of_this_process", lambda: Home(os.getcwd(), mine | {"lightning_pz": "9.9 (abc)"}))
+    monkeypatch.setattr(Home, "of_this_process", lambda: Home(str(Path.cwd()), mine | {"lightning_pz": "9.9 (abc)"}))
     (outcome,) = outcomes(pool, engine_pieces.square, 1).values()
     with pytest.raises(UserError) as refused:
         outcome.get()

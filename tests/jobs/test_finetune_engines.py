@@ -1,0 +1,116 @@
+"""The same runs of `finetune` on every engine, to the last bit, also after a worker was killed in the middle."""
+
+import csv
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lightning_pz import finetune
+from lightning_pz.common.errors import UserError
+
+TINY = [
+    "--seeds", "5", "--budget", "1200", "--starts", "2", "--pgpe.population", "4", "--evaluation_episodes", "2",
+    "--test_episodes", "4", "--evaluate_every", "400",
+]  # fmt: skip
+
+
+def digests(logs: Path) -> dict[str, tuple[str, str]]:
+    """Return SHA-256 of curve, less its seconds, and of policy of each finished run, by name."""
+    found = {}
+    for folder in (path.parent for path in logs.rglob("summary.json")):
+        with (folder / "curve.csv").open() as file:
+            rows = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+        curve, policy = repr(rows).encode(), (folder / "policy.npz").read_bytes()
+        found[folder.name] = (hashlib.sha256(curve).hexdigest(), hashlib.sha256(policy).hexdigest())
+    return found
+
+
+@pytest.fixture(scope="session")
+def one_by_one(checkpoint, tmp_path_factory):
+    """Return the digests of five runs in this process."""
+    logs = tmp_path_factory.mktemp("one")
+    finetune.main(["--checkpoint", checkpoint, "--logs", str(logs), *TINY, "--workers", "1"])
+    found = digests(logs)
+    assert len(set(found.values())) == 5
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on", ["local", "dask", "slurm:local", pytest.param("ray", marks=pytest.mark.ray)])
+def test_runs_are_equal_on_every_engine(on, one_by_one, checkpoint, tmp_path, capsys):
+    command = ["--checkpoint", checkpoint, "--logs", str(tmp_path), *TINY, "--workers", "2", "--on", on]
+    finetune.main([*command, "--slurm.time", "30m"])
+    assert digests(tmp_path) == one_by_one
+    capsys.readouterr()
+    finetune.main(command)
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["standard"])
+    assert row.split()[-1] == "5"  # there already
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on", ["local", "dask"])
+def test_after_a_worker_is_killed_the_same_command_ends_at_the_same_result(on, checkpoint, tmp_path):
+    def command(logs: str) -> list[str]:
+        return [
+            "--checkpoint", checkpoint, "--logs", str(tmp_path / logs), *TINY, "--seeds", "2", "--budget", "100000",
+            "--evaluate_every", "20000", "--checkpoint_seconds", "0.05", "--pgpe.population", "32", "--workers", "2",
+        ]  # fmt: skip
+
+    words = [sys.executable, "-m", "lightning_pz.finetune", *command("killed"), "--on", on]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob("killed/**/state.pt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    workers = [int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line]
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=100)
+    if on == "local":
+        assert process.returncode == 2, errors
+        assert "error: a worker died (killed, or out of memory?): the same command resumes" in errors
+        assert "Traceback" not in errors
+    else:  # Dask hands the run to the next worker by itself
+        assert process.returncode == 0, errors
+    for logs in ("killed", "straight"):
+        finetune.main([*command(logs), "--workers", "1"])
+    assert len(digests(tmp_path / "straight")) == 2 and digests(tmp_path / "killed") == digests(tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--on", "dusk"], r"--on expects local, dask, .* but got 'dusk'\. Did you mean 'dask'"),
+        (
+            ["--on", "dask:tcp://127.0.0.1:9"],
+            r"--on dask:tcp://127\.0\.0\.1:9: nothing answers at 127\.0\.0\.1, port 9",
+        ),
+        (["--on", "ray:head"], "--on expects an address with a port, such as ray:auto"),
+        (["--on", "slurm"], "--on slurm needs Slurm's commands, but there is no sbatch"),
+        (["--slurm.time", "soon"], "--slurm.time expects minutes, hours or days"),
+        (["--workers", "0"], "--workers expects at least 1"),
+    ],
+)
+def test_engines_that_cannot_be_had_are_refused_before_anything_is_written(words, sentence, checkpoint, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        finetune.main(["--checkpoint", checkpoint, "--logs", str(tmp_path / "logs"), *words])
+    assert not (tmp_path / "logs").exists()
+
+
+def test_the_real_command_refuses_an_engine_with_exit_code_2(checkpoint):
+    words = [
+        sys.executable,
+        "-m",
+        "lightning_pz.finetune",
+        "--checkpoint",
+        checkpoint,
+        "--on",
+        "dask:tcp://127.0.0.1:9",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: --on dask:tcp://127.0.0.1:9: nothing answers")

@@ -101,7 +101,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     except ImportError as error:
         raise UserError(
             f"--storage {url} needs a driver ({error}): pip install 'lightning_pz[postgres]' for postgresql:// URLs, "
-            "'lightning_pz[grpc]' for grpc://"
+            "grpcio and 'protobuf>=5.28' for grpc://"
         ) from error
     except Exception as error:
         raise UserError(f"{URL_EXPECTED}{url}: {(str(error) or type(error).__name__).splitlines()[0]}") from error

@@ -1,11 +1,8 @@
 """Cells of studies on workers: the same tables in whatever order they end, errors that stop no other cell, and stops."""
 
-import contextlib
 import csv
 import os
-import threading
 import time
-from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
@@ -48,45 +45,6 @@ GRIDS = {
     },
 }  # fmt: skip
 TABLES = {"few_episodes": "runs.csv", "compare": "cells.csv"}
-
-
-class Backwards(Executor):
-    """Does calls in a thread, the last one first, as no scheduler would."""
-
-    def __init__(self):
-        self.calls, self.count = [], 0
-
-    def submit(self, fn, /, *args, **kwargs):
-        future = Future()
-        self.calls.append((future, fn, args, kwargs))
-        self.count += 1
-        if len(self.calls) == 1:
-            self.thread = threading.Thread(target=self._work, daemon=True)
-            self.thread.start()
-        return future
-
-    def _work(self):
-        time.sleep(0.2)  # until all are there
-        while self.calls:
-            future, fn, args, kwargs = self.calls.pop()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(fn(*args, **kwargs))
-                except BaseException as error:
-                    future.set_exception(error)
-
-
-@pytest.fixture
-def backwards(monkeypatch):
-    executor = Backwards()
-
-    @contextlib.contextmanager
-    def opened(engine, folder):
-        assert (engine.on, engine.workers) == ("local", 2)
-        yield executor
-
-    monkeypatch.setattr(pieces, "open_executor", opened)
-    return executor
 
 
 def run(study, folder, name, *more):

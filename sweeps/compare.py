@@ -22,11 +22,11 @@ from lightning_pz.envs.presets import merge, resolve_env
 from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import ALGORITHMS, check_algorithm_package
+from sweeps.crew import Crew, open_crew
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, run_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompareOptions
 from sweeps.optuna_study.reading import check_filled, check_known, errors_from, from_plain, read_yaml, whole_numbers
-from sweeps.pieces import Spread, open_spread
 
 if TYPE_CHECKING:
     from lightning_pz.jobs.report import Report
@@ -128,14 +128,14 @@ def run(study: str, options: CompareOptions) -> None:
     out = tables_folder(logs, study, parts, changed_grid(study, path))
     evaluations: dict[str, dict[Path, str]] = {env: {} for env in fits}
     places = {fit.folder: env for env, own in fits.items() for fit in own}
-    with open_spread(options, logs) as spread:
+    with open_crew(options, logs) as crew:
         wanted = [(fit, grid.environments[env].evaluate) for env, own in fits.items() for fit in own]
-        for fit in run_fits(spread, wanted, lambda fit: print(f"fit and evaluate: {fit.folder}", flush=True)):
+        for fit in run_fits(crew, wanted, lambda fit: print(f"fit and evaluate: {fit.folder}", flush=True)):
             env = places[fit.folder]
             (done,) = evaluate_fits([fit], grid.environments[env].evaluate)
             evaluations[env][fit.folder] = str(done.folder / "summary.json")
         pools = {env: [evaluations[env][fit.folder] for fit in own] for env, own in fits.items()}
-        made = _search(grid, fits, pools, spread, logs, str(out))
+        made = _search(grid, fits, pools, crew, logs, str(out))
 
     from lightning_pz.jobs.report import print_report
 
@@ -143,7 +143,7 @@ def run(study: str, options: CompareOptions) -> None:
 
 
 def _search(
-    grid: Comparison, fits: dict[str, list[Fit]], pools: dict[str, list[str]], spread: Spread, logs: str, out: str
+    grid: Comparison, fits: dict[str, list[Fit]], pools: dict[str, list[str]], crew: Crew, logs: str, out: str
 ) -> Report:
     """Do every search, and report on those that are whole whenever another one is."""
     from lightning_pz.comparison.labels import search_label
@@ -156,7 +156,7 @@ def _search(
     for number, (algorithm, env) in enumerate(cells):
         for command, fit in zip(grid.commands(algorithm, env, logs), fits[env], strict=False):
             own = [*command, f"--checkpoint={fit.checkpoint}"]
-            parts += [(number, one) for one in ([own] if spread.is_here else _single_runs(own, env))]
+            parts += [(number, one) for one in ([own] if crew.is_here else _single_runs(own, env))]
     left, told = Counter(number for number, _ in parts), set[int]()
 
     def tell(place: int) -> None:
@@ -167,7 +167,7 @@ def _search(
             print(f"\n{name}", flush=True)
 
     folders: dict[int, list[Path]] = {}
-    for place, found in spread.run(_finetune, [command for _, command in parts], tell):
+    for place, found in crew.run(_finetune, [command for _, command in parts], tell):
         folders[place] = found
         left[parts[place][0]] -= 1
         if left[parts[place][0]]:

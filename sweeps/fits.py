@@ -22,7 +22,7 @@ from sweeps.optuna_study.reading import errors_from, from_plain
 if TYPE_CHECKING:
     from lightning_pz.evaluation.run import Evaluation
     from lightning_pz.jobs.fit_cli import FitCLI
-    from sweeps.pieces import Spread
+    from sweeps.crew import Crew
 
 _PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs", "run_name", "ckpt_path")
 """Settings that a study sets itself."""
@@ -173,21 +173,19 @@ def pool_waves(fits: Sequence[Fit]) -> list[list[Fit]]:
     return [list(makers.values()), others]
 
 
-def run_fits(
-    spread: Spread, fits: Sequence[tuple[Fit, Mapping[str, Any]]], tell: Callable[[Fit], object]
-) -> Iterator[Fit]:
+def run_fits(crew: Crew, fits: Sequence[tuple[Fit, Mapping[str, Any]]], tell: Callable[[Fit], object]) -> Iterator[Fit]:
     """Do fits that are not finished, and yield each when it is.
 
     Args:
-        spread: Does them; on workers they are evaluated as well.
+        crew: Does them; on workers they are evaluated as well.
         fits: With settings of `evaluate`.
-        tell: Called as `Spread.run` does it.
+        tell: Called as `Crew.run` does it.
     """
     own = [fit for fit, _ in fits]
-    settings = {} if spread.is_here else {fit.folder: evaluate for fit, evaluate in fits}
-    for wave in [own] if spread.is_here else pool_waves(own):
+    settings = {} if crew.is_here else {fit.folder: evaluate for fit, evaluate in fits}
+    for wave in [own] if crew.is_here else pool_waves(own):
         parts = [(fit, settings.get(fit.folder)) for fit in wave]
-        for number, _ in spread.run(_do_fit, parts, lambda number, wave=wave: tell(wave[number])):  # type: ignore[misc]
+        for number, _ in crew.run(_do_fit, parts, lambda number, wave=wave: tell(wave[number])):  # type: ignore[misc]
             yield wave[number]
 
 

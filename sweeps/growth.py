@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from lightning_pz.common.checks import plain_name
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import merge, resolve_env
+from sweeps.crew import open_crew
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, run_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import GrowthOptions
 from sweeps.optuna_study.reading import check_filled, check_known, errors_from, from_plain, read_sections, whole_numbers
-from sweeps.pieces import open_spread
 
 if TYPE_CHECKING:
     from sweeps.pool_rows import PoolRow
@@ -87,8 +87,8 @@ def run(study: str, options: GrowthOptions) -> None:
     def tell(fit: Fit) -> None:
         print(f"{names[fit.folder]}: {fit.folder}", flush=True)
 
-    with open_spread(options, options.logs) as spread:
-        for fit in run_fits(spread, [(fit, ways.evaluate) for own in fits.values() for fit in own], tell):
+    with open_crew(options, options.logs) as crew:
+        for fit in run_fits(crew, [(fit, ways.evaluate) for own in fits.values() for fit in own], tell):
             name = names[fit.folder]
             left[name] -= 1
             if left[name]:

@@ -15,11 +15,11 @@ from typing import Any
 from lightning_pz.common.checks import LARGEST_SEED, plain_name
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import resolve_env
+from sweeps.crew import open_crew
 from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, run_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import RecoveryOptions
 from sweeps.optuna_study.reading import check_filled, check_numbers, from_plain, read_sections
-from sweeps.pieces import open_spread
 
 Published = dict[str, dict[str, dict[int, float]]]
 """Published recovery by task, policy and latent size."""
@@ -72,8 +72,8 @@ def run(study: str, options: RecoveryOptions) -> None:
     def tell(fit: Fit) -> None:
         print(f"fit {numbers[fit.folder]} of {len(fits)}: {fit.folder}", flush=True)
 
-    with open_spread(options, options.logs) as spread:
-        for _ in run_fits(spread, [(fit, grid.evaluate) for fit in fits], tell):
+    with open_crew(options, options.logs) as crew:
+        for _ in run_fits(crew, [(fit, grid.evaluate) for fit in fits], tell):
             pass
     done = evaluate_fits(fits, grid.evaluate)
 

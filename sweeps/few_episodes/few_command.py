@@ -23,6 +23,7 @@ from lightning_pz.envs.presets import resolve_env
 from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import check_algorithm_package
+from sweeps.crew import open_crew
 from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes, part_of
 from sweeps.few_episodes.few_page import page_tables, publish
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
@@ -32,7 +33,6 @@ from sweeps.fits import Fit, check_all, pool_waves
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import FewEpisodesOptions
 from sweeps.optuna_study.reading import errors_from
-from sweeps.pieces import open_spread
 
 CPU_SECONDS = "cpu_seconds"
 """File in the folder of a fit that this study made in one sitting, its pool included."""
@@ -88,13 +88,13 @@ def _run_cells(cells: Sequence[Cell], options: FewEpisodesOptions) -> Iterator[R
         cell = cells[number]
         print(f"run {number + 1} of {len(cells)}: {cell.name}, {cell.env} {cell.task}, seed {cell.seed}", flush=True)
 
-    with open_spread(options, options.logs) as spread:
-        if not spread.is_here:  # where each fit is made just before its first run
+    with open_crew(options, options.logs) as crew:
+        if not crew.is_here:  # where each fit is made just before its first run
             fits = [cell.fit(options.logs) for cell in cells]
             for wave in pool_waves([fit for fit in fits if fit.summary is None]):
-                for number, _ in spread.run(_make_fit, wave):
+                for number, _ in crew.run(_make_fit, wave):
                     print(f"fit: {wave[number].folder}", flush=True)
-        for _, row in spread.run(functools.partial(_run, logs=options.logs), cells, tell):
+        for _, row in crew.run(functools.partial(_run, logs=options.logs), cells, tell):
             yield row
 
 

@@ -24,6 +24,7 @@ from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import resolve_env
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
+from sweeps.crew import open_crew
 from sweeps.fits import check_all
 from sweeps.options import words_of
 from sweeps.optuna_study import confirm, trial_tables
@@ -33,7 +34,6 @@ from sweeps.optuna_study.space import to_params
 from sweeps.optuna_study.storages import storage_errors
 from sweeps.optuna_study.study import SharedStudy
 from sweeps.optuna_study.trials import make_pruner, run_trial
-from sweeps.pieces import open_spread
 
 
 def run_all(runs: Sequence[StudyRun]) -> None:
@@ -145,8 +145,8 @@ def _run_phase(run: StudyRun, phase: str, shared: SharedStudy) -> None:
 
 def _spread_workers(run: StudyRun, phase: str) -> None:
     """Let an engine run as many copies of the same worker as are asked for; the storage joins them."""
-    with open_spread(run.options, run.options.logs) as spread:
-        for _ in spread.run(_join, [(run, phase)] * run.options.workers):
+    with open_crew(run.options, run.options.logs) as crew:
+        for _ in crew.run(_join, [(run, phase)] * run.options.workers):
             pass
 
 

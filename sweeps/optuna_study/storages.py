@@ -24,7 +24,7 @@ from sweeps.optuna_study.journal import Journal
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 30, 120
 """How often a worker writes to a database that it is alive, and the silence after which its trial is tried again."""
-PATIENCE = 8
+ANSWER_SECONDS = 8
 """Seconds in which a database or a proxy must answer."""
 _BEAT = "lightning_pz:heartbeat"
 
@@ -87,7 +87,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         with accept_experimental():
             if url.startswith("grpc:"):
                 proxy = ProxyStorage(*proxy_address(url))
-                proxy.wait_server_ready(PATIENCE)
+                proxy.wait_server_ready(ANSWER_SECONDS)
                 return proxy
             return RDBStorage(
                 url,
@@ -111,7 +111,7 @@ def _postgres_settings() -> dict[str, Any]:
     from sqlalchemy.pool import NullPool
 
     # No connection is held during a trial: a server has a hundred of them, and a cluster more workers.
-    return {"poolclass": NullPool, "connect_args": {"connect_timeout": PATIENCE}}
+    return {"poolclass": NullPool, "connect_args": {"connect_timeout": ANSWER_SECONDS}}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweeps import pieces
+from sweeps import crew
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -86,5 +86,5 @@ def backwards(monkeypatch):
         assert engine.workers == 2
         yield executor
 
-    monkeypatch.setattr(pieces, "open_executor", opened)
+    monkeypatch.setattr(crew, "open_executor", opened)
     return executor

@@ -94,7 +94,7 @@ def test_mistakes_about_where_are_refused(words, sentence, tmp_path):
 
 def test_what_listens_but_is_no_proxy_is_refused_in_time(tmp_path, monkeypatch):
     pytest.importorskip("grpc")
-    monkeypatch.setattr(storages, "PATIENCE", 0.5)
+    monkeypatch.setattr(storages, "ANSWER_SECONDS", 0.5)
     with socket.socket() as silent, pytest.raises(UserError, match="gRPC proxy"):
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from lightning_pz.common.errors import UserError
-from sweeps import pieces
 from sweeps.__main__ import main
+from sweeps.crew import open_crew
 from sweeps.options import EngineOptions
 from tests.sweeps.conftest import TINY
 
@@ -89,8 +89,8 @@ def options(workers=2):
 def test_the_error_of_a_piece_is_raised_when_all_others_are_done(tmp_path, backwards):
     made = {}
     told = pytest.raises(UserError, match=r"1 of 4 pieces of work .* does them again: two is none of ours")
-    with told, pieces.open_spread(options(), str(tmp_path)) as spread:
-        for number, value in spread.run(square, [0, 1, 2, 3]):
+    with told, open_crew(options(), str(tmp_path)) as crew:
+        for number, value in crew.run(square, [0, 1, 2, 3]):
             made[number] = value
     assert made == {0: 0, 1: 1, 3: 9}
     assert not list((tmp_path / "sweeps").iterdir())
@@ -99,15 +99,15 @@ def test_the_error_of_a_piece_is_raised_when_all_others_are_done(tmp_path, backw
 def test_here_it_is_raised_at_once(tmp_path):
     made = []
     told = pytest.raises(UserError, match=r"^two is none of ours$")
-    with told, pieces.open_spread(options(1), str(tmp_path)) as spread:
-        made.extend(value for _, value in spread.run(square, [1, 2, 3]))
+    with told, open_crew(options(1), str(tmp_path)) as crew:
+        made.extend(value for _, value in crew.run(square, [1, 2, 3]))
     assert made == [1]
 
 
 def test_ctrl_c_ends_the_pieces_under_way(tmp_path, backwards):
     begun = tmp_path / "begun"
-    with pytest.raises(KeyboardInterrupt), pieces.open_spread(options(), str(tmp_path)) as spread:
-        for _ in spread.run(wait_for_long, [begun, None]):  # the last one ends first
+    with pytest.raises(KeyboardInterrupt), open_crew(options(), str(tmp_path)) as crew:
+        for _ in crew.run(wait_for_long, [begun, None]):  # the last one ends first
             while not begun.exists():
                 time.sleep(0.05)
             raise KeyboardInterrupt

@@ -23,23 +23,27 @@ from typing import Any, TypeVar
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.executors import Engine, open_executor, run_pieces
 from lightning_pz.common.files import remove_leftovers, temporary_beside, write_text
+from lightning_pz.common.processes import interrupted_by_signals
 from sweeps.options import EngineOptions, SearchOptions
 
-Part = TypeVar("Part")
-Made = TypeVar("Made")
+_Part = TypeVar("_Part")
+_Made = TypeVar("_Made")
 _EVERY = 1.0  # seconds between two looks of a piece at the file that says stop
 
 
 @contextlib.contextmanager
-def open_spread(options: EngineOptions | SearchOptions, logs: str) -> Iterator[Spread]:
-    """Give what does the pieces of a study; an error or Ctrl-C in the block ends those that are under way."""
-    with contextlib.ExitStack() as stack:
+def open_crew(options: EngineOptions | SearchOptions, logs: str) -> Iterator[Crew]:
+    """Give what does the pieces of a study; an error in the block ends those that are under way.
+
+    Ctrl-C, SIGTERM and SIGUSR1 are such an error, `KeyboardInterrupt`.
+    """
+    with interrupted_by_signals(), contextlib.ExitStack() as stack:
         is_plain = isinstance(options, EngineOptions) and options.is_plain
-        yield Spread(options.engine, Path(logs), stack, is_plain=is_plain)
+        yield Crew(options.engine, Path(logs), stack, is_plain=is_plain)
 
 
-class Spread:
-    """Does pieces; see `open_spread`.
+class Crew:
+    """Does pieces; see `open_crew`.
 
     Args:
         engine: Where.
@@ -56,15 +60,14 @@ class Spread:
 
     def run(
         self,
-        function: Callable[[Part], Made],
-        parts: Sequence[Part],
+        function: Callable[[_Part], _Made],
+        parts: Sequence[_Part],
         tell: Callable[[int], object] = lambda number: None,
-    ) -> Iterator[tuple[int, Made]]:
+    ) -> Iterator[tuple[int, _Made]]:
         """Yield the number of each part with what the function makes of it, as they end.
 
         `tell` is called with a part's number before it begins here, and when it ends on a worker. Here an error is raised at
-        once. On workers the other parts go on, and then the first error is raised; what is made
-        by then is kept by what the function leaves in the folder of logs.
+        once. On workers the other parts go on, and then the first error is raised.
         """
         if self.is_here:
             for number, part in enumerate(parts):

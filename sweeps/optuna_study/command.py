@@ -31,7 +31,7 @@ from sweeps.optuna_study import confirm, trial_tables
 from sweeps.optuna_study.reading import errors_from
 from sweeps.optuna_study.searches import StudyRun
 from sweeps.optuna_study.space import to_params
-from sweeps.optuna_study.storages import storage_errors
+from sweeps.optuna_study.storages import open_storage, storage_errors
 from sweeps.optuna_study.study import SharedStudy
 from sweeps.optuna_study.trials import make_pruner, run_trial
 
@@ -46,6 +46,8 @@ def run_all(runs: Sequence[StudyRun]) -> None:
             for run in runs:
                 work_on(run, phase, lambda: os.getppid() != int(parent))
             return
+        if (url := runs[0].options.storage) is not None:  # what cannot be reached is told first
+            open_storage(runs[0].folder, url)
         for run in runs:
             check_run(run)
         for run in runs:

@@ -88,6 +88,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
             if url.startswith("grpc:"):
                 proxy = ProxyStorage(*proxy_address(url))
                 proxy.wait_server_ready(ANSWER_SECONDS)
+                proxy.get_all_studies()  # what answers may be no proxy
                 return proxy
             return RDBStorage(
                 url,
@@ -104,7 +105,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
             "grpcio and 'protobuf>=5.28' for grpc://"
         ) from error
     except Exception as error:
-        raise UserError(f"{URL_EXPECTED}{url}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+        raise UserError(f"{URL_EXPECTED}{url}: {_first_line(error)}") from error
 
 
 def _postgres_settings() -> dict[str, Any]:
@@ -125,7 +126,13 @@ def storage_errors(url: str | None) -> Iterator[None]:
             one.__name__ for one in type(error).__mro__
         }:
             raise
-        told = str(error.__cause__ or error).strip().splitlines()[0]
+        told = _first_line(error.__cause__ or error)
         raise UserError(
             f"--storage {url} does not answer any more: the same command resumes the study ({told})"
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what an error says; those of gRPC keep it apart."""
+    details = getattr(error, "details", None)
+    return (str(details() if callable(details) else error).strip() or type(error).__name__).splitlines()[0]

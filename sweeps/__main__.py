@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from lightning_pz.common.errors import UserError, nearest, run_main
+from lightning_pz.common.executors import check_engine
 from sweeps import options as kinds
 
 
@@ -76,6 +77,8 @@ def main(arguments: list[str]) -> None:
     study = STUDIES[name]
     file = f" Its file: conf/sweep/{name}.yaml." if hasattr(study.options, "grid") else ""
     options: Any = kinds.read_options(name, study.options, rest, study.what + file)
+    if hasattr(options, "engine"):
+        check_engine(options.engine)
     import_module(f"sweeps.{study.module}").run(name, options)
 
 

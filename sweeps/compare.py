@@ -8,21 +8,28 @@ its own beside it. The grids are `conf/sweep/compare.yaml` and `conf/sweep/grown
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_pz.common.checks import LARGEST_SEED, one_of, plain_name
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import alone
+from lightning_pz.common.identity import digest
 from lightning_pz.envs.presets import merge, resolve_env
 from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import ALGORITHMS, check_algorithm_package
-from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
+from sweeps.crew import Crew, open_crew
+from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, run_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompareOptions
 from sweeps.optuna_study.reading import check_filled, check_known, errors_from, from_plain, read_yaml, whole_numbers
+
+if TYPE_CHECKING:
+    from lightning_pz.jobs.report import Report
 
 
 @dataclass(frozen=True)
@@ -119,28 +126,81 @@ def run(study: str, options: CompareOptions) -> None:
     check_all([fit for own in fits.values() for fit in own], str(path))
     parts = [fits[env][0].env_name for env in dict.fromkeys(options.env)] + list(dict.fromkeys(options.algorithm))
     out = tables_folder(logs, study, parts, changed_grid(study, path))
-    evaluations: dict[str, list[str]] = {env: [] for env in fits}
-    for env, fit in ((env, fit) for env, own in fits.items() for fit in own):
-        print(f"fit and evaluate: {fit.folder}", flush=True)
-        fit.run()
-        (done,) = evaluate_fits([fit], grid.environments[env].evaluate)
-        evaluations[env].append(str(done.folder / "summary.json"))
+    evaluations: dict[str, dict[Path, str]] = {env: {} for env in fits}
+    places = {fit.folder: env for env, own in fits.items() for fit in own}
+    with open_crew(options, logs) as crew:
+        wanted = [(fit, grid.environments[env].evaluate) for env, own in fits.items() for fit in own]
+        for fit in run_fits(crew, wanted, lambda fit: print(f"fit and evaluate: {fit.folder}", flush=True)):
+            env = places[fit.folder]
+            (done,) = evaluate_fits([fit], grid.environments[env].evaluate)
+            evaluations[env][fit.folder] = str(done.folder / "summary.json")
+        pools = {env: [evaluations[env][fit.folder] for fit in own] for env, own in fits.items()}
+        made = _search(grid, fits, pools, crew, logs, str(out))
 
+    from lightning_pz.jobs.report import print_report
+
+    print_report(made)
+
+
+def _search(
+    grid: Comparison, fits: dict[str, list[Fit]], pools: dict[str, list[str]], crew: Crew, logs: str, out: str
+) -> Report:
+    """Do every search, and report on those that are whole whenever another one is."""
     from lightning_pz.comparison.labels import search_label
     from lightning_pz.comparison.settings import ReportSettings
-    from lightning_pz.jobs.finetune import finetune
-    from lightning_pz.jobs.report import print_report, report
+    from lightning_pz.jobs.report import report
 
-    folders: list[Path] = []
     cells = grid.cells()
-    for number, (algorithm, env) in enumerate(cells, 1):
-        _, search = parse(grid.commands(algorithm, env, logs)[0])
-        print(f"\nsearch {number} of {len(cells)}: {search_label(search)} ({algorithm}) on {env}", flush=True)
+    labels = [search_label(parse(grid.commands(algorithm, env, logs)[0])[1]) for algorithm, env in cells]
+    parts: list[tuple[int, list[str]]] = []
+    for number, (algorithm, env) in enumerate(cells):
         for command, fit in zip(grid.commands(algorithm, env, logs), fits[env], strict=False):
-            folders += [result.folder for result in finetune(*parse([*command, f"--checkpoint={fit.checkpoint}"]))]
-        pools = [path for env in sorted({env for _, env in cells[:number]}) for path in evaluations[env]]
-        made = report(folders, ReportSettings(out=str(out), evaluation=pools, at=grid.at))
-    print_report(made)
+            own = [*command, f"--checkpoint={fit.checkpoint}"]
+            parts += [(number, one) for one in ([own] if crew.is_here else _single_runs(own, env))]
+    left, told = Counter(number for number, _ in parts), set[int]()
+
+    def tell(place: int) -> None:
+        number, (algorithm, env) = parts[place][0], cells[parts[place][0]]
+        if number not in told:
+            told.add(number)
+            name = f"search {number + 1} of {len(cells)}: {labels[number]} ({algorithm}) on {env}"
+            print(f"\n{name}", flush=True)
+
+    folders: dict[int, list[Path]] = {}
+    for place, found in crew.run(_finetune, [command for _, command in parts], tell):
+        folders[place] = found
+        left[parts[place][0]] -= 1
+        if left[parts[place][0]]:
+            continue
+        whole = [number for number in range(len(cells)) if not left[number]]
+        runs = [path for place in sorted(folders) if parts[place][0] in whole for path in folders[place]]
+        seen = [path for env in sorted({cells[number][1] for number in whole}) for path in pools[env]]
+        made = report(runs, ReportSettings(out=out, evaluation=seen, at=grid.at))
+    return made
+
+
+def _single_runs(command: Sequence[str], env: str) -> list[list[str]]:
+    """Return a command for each task and seed of a command."""
+    from lightning_pz.envs.tasks import task_names
+
+    jobs, search = parse(list(command))
+    tasks = task_names(resolve_env(env)["env"]["id"]) if search.task == "all" else search.task.split(",")
+    seeds = range(search.seed, search.seed + jobs.seeds)
+    return [
+        [*command, f"--task={task}", f"--seed={seed}", "--seeds=1", "--workers=1"]
+        for task in dict.fromkeys(tasks)
+        for seed in seeds
+    ]
+
+
+def _finetune(command: Sequence[str]) -> list[Path]:
+    """Do the searches of a command, and return their run folders."""
+    from lightning_pz.jobs.finetune import finetune
+
+    jobs, search = parse(list(command))
+    # The same searches may be under way in a worker that an earlier command has left.
+    with alone(Path(jobs.logs) / "sweeps" / "locks" / f"searches-{digest(list(command))[:16]}"):
+        return [result.folder for result in finetune(jobs, search)]
 
 
 def _check(grid: Comparison, logs: str, path: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from sweeps.optuna_study.reading import errors_from, from_plain
 if TYPE_CHECKING:
     from lightning_pz.evaluation.run import Evaluation
     from lightning_pz.jobs.fit_cli import FitCLI
+    from sweeps.crew import Crew
 
 _PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs", "run_name", "ckpt_path")
 """Settings that a study sets itself."""
@@ -104,6 +105,12 @@ class Fit:
         if metric not in [f"test_fvu_k{size}" for size in sizes]:
             raise UserError(f"metric expects test_fvu_k of one of {', '.join(map(str, sizes))}, but got {metric!r}")
 
+    def pool(self) -> Path:
+        """Return the folder of the pool that it is fitted to, which need not exist."""
+        from lightning_pz.jobs.fit import prepare_fit
+
+        return Path(prepare_fit(expand_presets("fit", self.arguments())).datamodule.folder)
+
     def run(self, callbacks: Sequence[Any] = (), *, quiet: bool = False) -> dict[str, Any]:
         """Do the fit unless it is finished, resuming one that was interrupted, and return its summary.
 
@@ -148,6 +155,45 @@ def check_all(fits: Sequence[Fit], source: str, metric: str | None = None) -> No
             )
     for fit in known.values():
         fit.check(source, metric)
+
+
+def pool_waves(fits: Sequence[Fit]) -> list[list[Fit]]:
+    """Return fits, each once, in two lists to be done one after the other: those that make a pool, and all others.
+
+    So no worker waits for a pool, and which of several fits makes it does not depend on a race.
+    """
+    makers: dict[Path, Fit] = {}
+    others = []
+    for fit in {fit.folder: fit for fit in fits}.values():
+        pool = fit.pool().resolve()
+        if pool in makers or (pool / "pool.json").is_file():
+            others.append(fit)
+        else:
+            makers[pool] = fit
+    return [list(makers.values()), others]
+
+
+def run_fits(crew: Crew, fits: Sequence[tuple[Fit, Mapping[str, Any]]], tell: Callable[[Fit], object]) -> Iterator[Fit]:
+    """Do fits that are not finished, and yield each when it is.
+
+    Args:
+        crew: Does them; on workers they are evaluated as well.
+        fits: With settings of `evaluate`.
+        tell: Called as `Crew.run` does it.
+    """
+    own = [fit for fit, _ in fits]
+    settings = {} if crew.is_here else {fit.folder: evaluate for fit, evaluate in fits}
+    for wave in [own] if crew.is_here else pool_waves(own):
+        parts = [(fit, settings.get(fit.folder)) for fit in wave]
+        for number, _ in crew.run(_do_fit, parts, lambda number, wave=wave: tell(wave[number])):  # type: ignore[misc]
+            yield wave[number]
+
+
+def _do_fit(part: tuple[Fit, Mapping[str, Any] | None]) -> None:
+    fit, evaluate = part
+    fit.run()
+    if evaluate is not None:
+        evaluate_fits([fit], evaluate)
 
 
 def seeded_fits(

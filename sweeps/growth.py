@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from lightning_pz.common.checks import plain_name
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import merge, resolve_env
-from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
+from sweeps.crew import open_crew
+from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, run_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import GrowthOptions
 from sweeps.optuna_study.reading import check_filled, check_known, errors_from, from_plain, read_sections, whole_numbers
@@ -80,14 +81,23 @@ def run(study: str, options: GrowthOptions) -> None:
     from sweeps import pool_rows as tables  # it imports scipy
 
     rows: dict[str, PoolRow] = {}
-    for name, own in fits.items():
-        for fit in own:
-            print(f"{name}: {fit.folder}", flush=True)
-            fit.run()
-        rows[name] = _measure(own, ways)
-        write_text(folder / "table.csv", tables.pool_numbers(rows).csv())
-        text = f"{tables.pool_table(rows).markdown()}\n{tables.POOL_ENDS}; a gap is in units of return.\n"
-        write_text(folder / "table.md", text)
+    names = {fit.folder: name for name, own in fits.items() for fit in own}
+    left = {name: len(own) for name, own in fits.items()}
+
+    def tell(fit: Fit) -> None:
+        print(f"{names[fit.folder]}: {fit.folder}", flush=True)
+
+    with open_crew(options, options.logs) as crew:
+        for fit in run_fits(crew, [(fit, ways.evaluate) for own in fits.values() for fit in own], tell):
+            name = names[fit.folder]
+            left[name] -= 1
+            if left[name]:
+                continue
+            rows[name] = _measure(fits[name], ways)
+            rows = {name: rows[name] for name in fits if name in rows}  # in the order of the file
+            write_text(folder / "table.csv", tables.pool_numbers(rows).csv())
+            text = f"{tables.pool_table(rows).markdown()}\n{tables.POOL_ENDS}; a gap is in units of return.\n"
+            write_text(folder / "table.md", text)
     print(f"\n{tables.short_pool_table(rows).console()}\n  {tables.POOL_ENDS}")
     print(f"\n  next: every number in {folder / 'table.csv'}\n\n{folder}")
 

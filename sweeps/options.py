@@ -15,22 +15,56 @@ from typing import Any, TypeVar
 
 from lightning_pz.common.checks import at_least
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.executors.settings import Engine, SlurmSettings
 from lightning_pz.common.processes import available_cores
 
 Options = TypeVar("Options")
 NO_ENVIRONMENT = "which environment? Give --env with a preset or a Gymnasium id"
 URL_EXPECTED = (
     "--storage expects the URL of a database that can be reached, such as postgresql://user@host/name or "
-    "sqlite:///studies.db, but got "
+    "sqlite:///studies.db, or of Optuna's gRPC proxy, grpc://host:port, but got "
 )
 _GRID = "YAML file to read instead of the shipped conf/sweep/STUDY.yaml."
-_LOGS = "Folder for pools, runs and studies."
+_LOGS = "Folder for pools, runs and studies, on a file system that all workers share."
+_ON = (
+    "Where work is done: `local` processes; `dask` or `dask:ADDRESS` of a scheduler; `slurm`; `ray` or `ray:ADDRESS`, such as "
+    "`ray:auto`; `slurm:local` tries out what `slurm` does on this machine."
+)
+_LAST = ("workers", "on", "slurm", "grid", "storage", "logs")
+"""Options that a help shows last."""
+_SLURM = "What each job asks of Slurm."
 
 
 def _option(default: Any, text: str, *, positional: bool = False) -> Any:
     """Return a field with its help; the default `list` is a new empty list."""
     about = {"help": text, "positional": positional}
     return field(default_factory=list, metadata=about) if default is list else field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Options of studies whose parts may be done side by side, on one machine or many."""
+
+    workers: int | None = _option(
+        None,
+        "Parts of the study that are done side by side, each with one thread; null with `--on local`: one after another, with "
+        "all threads, in this process.",
+    )
+    on: str = _option("local", _ON)
+    slurm: SlurmSettings = _option(SlurmSettings(), _SLURM)  # noqa: RUF009  frozen
+
+    def __post_init__(self) -> None:
+        assert self.engine  # which refuses what it cannot be
+
+    @property
+    def engine(self) -> Engine:
+        """Where the study is done."""
+        return Engine(self.on, self.workers, self.slurm)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing was asked for."""
+        return self.on == "local" and self.workers is None
 
 
 @dataclass(frozen=True)
@@ -47,11 +81,13 @@ class SearchOptions:
         None, "Trials in all (sampler tpe), or only the first points (sampler grid); as the file says if null."
     )
     workers: int = _option(min(2, available_cores()), "Processes that work side by side.")
+    on: str = _option("local", _ON)
+    slurm: SlurmSettings = _option(SlurmSettings(), _SLURM)  # noqa: RUF009  frozen
     grid: str | None = _option(None, _GRID)
     storage: str | None = _option(
         None,
-        "URL of a database, such as postgresql://user@host/name or sqlite:///studies.db; a journal file in the study's "
-        "folder if null.",
+        "URL of a database, such as postgresql://user@host/name or sqlite:///studies.db, or of Optuna's gRPC proxy, such as "
+        "grpc://host:13000; a journal file in the study's folder if null.",
     )
     logs: str = _option("logs", _LOGS)
     worker: str | None = _option(None, argparse.SUPPRESS)  # process and phase of the command that started this one
@@ -60,10 +96,34 @@ class SearchOptions:
         at_least(1, {"workers": self.workers} | ({} if self.trials is None else {"trials": self.trials}))
         if self.storage is not None and not re.match(r"[a-z][a-z0-9+]*://", self.storage):
             raise UserError(URL_EXPECTED + self.storage)
+        if self.storage is not None and self.storage.startswith("grpc:"):
+            proxy_address(self.storage)
+        is_file = self.storage is None or self.storage.startswith("sqlite")
+        if is_file and not self.engine.is_one_machine:
+            kept = "a journal file" if self.storage is None else "an SQLite file"
+            raise UserError(
+                f"--on {self.on} may work on several machines, but {kept} is for one, for locks on a network file system are "
+                "not sure: give --storage postgresql://user@host/name, or --storage grpc://host:port of Optuna's proxy"
+            )
+
+    @property
+    def engine(self) -> Engine:
+        """Where the study is worked on."""
+        return Engine(self.on, self.workers, self.slurm)
+
+
+def proxy_address(url: str) -> tuple[str, int]:
+    """Return host and port of a URL grpc://host:port; `UserError` if it is none."""
+    found = re.fullmatch(r"grpc://\[?([^/\[\]]+)\]?:(\d{1,5})/?", url)
+    if found is None or not 0 < int(found[2]) < 65536:
+        raise UserError(
+            f"--storage expects grpc://host:port for Optuna's gRPC proxy, such as grpc://head:13000, but got {url}"
+        )
+    return found[1], int(found[2])
 
 
 @dataclass(frozen=True)
-class RecoveryOptions:
+class RecoveryOptions(EngineOptions):
     """Options of `recovery`."""
 
     env: str = _option("", "Preset or Gymnasium id; required.")
@@ -71,6 +131,7 @@ class RecoveryOptions:
     logs: str = _option("logs", _LOGS)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.env:
             raise UserError(NO_ENVIRONMENT)
 
@@ -85,7 +146,7 @@ class GrowthOptions(RecoveryOptions):
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(EngineOptions):
     """Options of `compare` and `grown`."""
 
     env: Sequence[str] = _option(list, "Some environments of the file; all of them if none is given.")
@@ -95,7 +156,7 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
-class FewEpisodesOptions:
+class FewEpisodesOptions(EngineOptions):
     """Options of `few_episodes`, `reuse` and `pretraining`."""
 
     env: Sequence[str] = _option(list, "Some environments of the file; all of them if none is given.")
@@ -212,7 +273,7 @@ def read_options(study: str, kind: type[Options], arguments: Sequence[str], desc
     parser.prog = f"python -m sweeps {study}"
     types = typing.get_type_hints(kind)
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    for one in sorted(fields, key=lambda one: one.name in ("grid", "storage", "logs")):  # help shows these last
+    for one in sorted(fields, key=lambda one: one.name in _LAST):  # help shows these last
         about: dict[str, Any] = {"type": types[one.name], "default": one.default}
         if one.metadata["positional"]:
             about = {"type": str, "nargs": "+"}
@@ -220,7 +281,7 @@ def read_options(study: str, kind: type[Options], arguments: Sequence[str], desc
             about = {"type": str, "nargs": "+", "default": [], "action": "extend", "metavar": "NAME ..."}
         name = one.name if one.metadata["positional"] else f"--{one.name}"
         parser.add_argument(name, help=one.metadata["help"], **about)
-    return pick(kind, parser.parse_args(list(arguments)))
+    return pick(kind, parser.instantiate(parser.parse_args(list(arguments))))
 
 
 def words_of(options: Any) -> list[str]:

@@ -15,7 +15,8 @@ from typing import Any
 from lightning_pz.common.checks import LARGEST_SEED, plain_name
 from lightning_pz.common.files import write_text
 from lightning_pz.envs.presets import resolve_env
-from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, seeded_fits
+from sweeps.crew import open_crew
+from sweeps.fits import Fit, check_all, check_evaluate, evaluate_fits, run_fits, seeded_fits
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import RecoveryOptions
 from sweeps.optuna_study.reading import check_filled, check_numbers, from_plain, read_sections
@@ -66,9 +67,14 @@ def run(study: str, options: RecoveryOptions) -> None:
     fits = grid.make_fits(options.env, options.logs)
     check_all(fits, str(path))
     folder = tables_folder(options.logs, study, [env_name], changed_grid(study, path))
-    for number, fit in enumerate(fits, 1):
-        print(f"fit {number} of {len(fits)}: {fit.folder}", flush=True)
-        fit.run()
+    numbers = {fit.folder: number for number, fit in enumerate(fits, 1)}
+
+    def tell(fit: Fit) -> None:
+        print(f"fit {numbers[fit.folder]} of {len(fits)}: {fit.folder}", flush=True)
+
+    with open_crew(options, options.logs) as crew:
+        for _ in run_fits(crew, [(fit, grid.evaluate) for fit in fits], tell):
+            pass
     done = evaluate_fits(fits, grid.evaluate)
 
     from lightning_pz.common.plotting import save_figure

@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
@@ -33,6 +34,8 @@ from lightning_pz.probes.callback import ProbeCallback
 
 _RUN_VARIABLE = "LIGHTNING_PZ_RUN"
 """Environment variable that names the first process's run folder to the further processes of a DDP run."""
+_SUBMITTED = "SUBMITIT_EXECUTOR"
+"""Environment variable by which submitit tells its jobs; it queues them again itself, so that Lightning must not."""
 _OFTEN = (
     "env", "policy", "model.latent_dim", "seed_everything", "data.recipe", "data.pool", "model.bottleneck", "model.loss",
     "trainer.max_steps", "trainer.accelerator", "run_name", "ckpt_path", "logs", "config", "help",
@@ -113,6 +116,8 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that are always there; the logger comes with the run folder."""
         self.history = History()
+        if self.config.trainer.plugins is None and os.environ.get(_SUBMITTED) == "slurm" and SLURMEnvironment.detect():
+            kwargs["plugins"] = SLURMEnvironment(auto_requeue=False)
         try:
             return super().instantiate_trainer(
                 logger=False, use_distributed_sampler=False, callbacks=[LogHyperparameters(), self.history], **kwargs

@@ -12,23 +12,24 @@ import functools
 import io
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import write_text
+from lightning_pz.common.files import alone, write_text
 from lightning_pz.envs.presets import resolve_env
 from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import check_algorithm_package
+from sweeps.crew import open_crew
 from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes, part_of
 from sweeps.few_episodes.few_page import page_tables, publish
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
 from sweeps.few_episodes.ledger import RunRow, add_to_ledger, read_ledger, row_of_run, shipped
 from sweeps.few_episodes.run_key import run_key, search_of
-from sweeps.fits import Fit, check_all
+from sweeps.fits import Fit, check_all, pool_waves
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import FewEpisodesOptions
 from sweeps.optuna_study.reading import errors_from
@@ -69,9 +70,7 @@ def finish(study: str, options: FewEpisodesOptions) -> tuple[FewGrid, list[RunRo
     cells = sorted((cell for cell in grid.cells() if run_key(cell) not in rows), key=lambda cell: cell.seed)
     if not options.show:
         check_all([cell.fit(options.logs) for cell in cells], str(path))
-        for number, cell in enumerate(cells, 1):
-            print(f"run {number} of {len(cells)}: {cell.name}, {cell.env} {cell.task}, seed {cell.seed}", flush=True)
-            row = _run(cell, options.logs)
+        for row in _run_cells(cells, options):
             rows[row.key] = row
             add_to_ledger(ledger, [row])
     known = {run_key(cell) for cell in whole.cells()}
@@ -82,12 +81,31 @@ def finish(study: str, options: FewEpisodesOptions) -> tuple[FewGrid, list[RunRo
     return whole, finished, folder
 
 
+def _run_cells(cells: Sequence[Cell], options: FewEpisodesOptions) -> Iterator[RunRow]:
+    """Yield the row of each run as it ends."""
+
+    def tell(number: int) -> None:
+        cell = cells[number]
+        print(f"run {number + 1} of {len(cells)}: {cell.name}, {cell.env} {cell.task}, seed {cell.seed}", flush=True)
+
+    with open_crew(options, options.logs) as crew:
+        if not crew.is_here:  # where each fit is made just before its first run
+            fits = [cell.fit(options.logs) for cell in cells]
+            for wave in pool_waves([fit for fit in fits if fit.summary is None]):
+                for number, _ in crew.run(_make_fit, wave):
+                    print(f"fit: {wave[number].folder}", flush=True)
+        for _, row in crew.run(functools.partial(_run, logs=options.logs), cells, tell):
+            yield row
+
+
 def _run(cell: Cell, logs: str) -> RunRow:
     from lightning_pz.jobs.finetune import finetune
 
     fit = cell.fit(logs)
     _make_fit(fit)
-    with contextlib.redirect_stdout(io.StringIO()):  # a closing table for each of a thousand runs
+    # The same run may be under way in a worker that an earlier command has left.
+    lock = alone(Path(logs) / "sweeps" / "locks" / f"run-{run_key(cell)}")
+    with lock, contextlib.redirect_stdout(io.StringIO()):  # a closing table for each of a thousand runs
         (done,) = finetune(*parse(cell.command(logs, fit.checkpoint)))
     return row_of_run(done.folder, run_key(cell), cell.env, cell.task, cell.name, cell.seed)
 

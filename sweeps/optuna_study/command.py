@@ -24,29 +24,34 @@ from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import resolve_env
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_task
+from sweeps.crew import open_crew
 from sweeps.fits import check_all
 from sweeps.options import words_of
 from sweeps.optuna_study import confirm, trial_tables
 from sweeps.optuna_study.reading import errors_from
 from sweeps.optuna_study.searches import StudyRun
 from sweeps.optuna_study.space import to_params
+from sweeps.optuna_study.storages import open_storage, storage_errors
 from sweeps.optuna_study.study import SharedStudy
 from sweeps.optuna_study.trials import make_pruner, run_trial
 
 
 def run_all(runs: Sequence[StudyRun]) -> None:
     """Check a study on every environment, then lead it, or work on it in a process that another one has started."""
-    if worker := runs[0].options.worker:
-        parent, phase = worker.split(":")
-        # Also in a process that was started in the background, where SIGINT is ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with storage_errors(runs[0].options.storage):
+        if worker := runs[0].options.worker:
+            parent, phase = worker.split(":")
+            # Also in a process that was started in the background, where SIGINT is ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for run in runs:
+                work_on(run, phase, lambda: os.getppid() != int(parent))
+            return
+        if (url := runs[0].options.storage) is not None:  # what cannot be reached is told first
+            open_storage(runs[0].folder, url)
         for run in runs:
-            _work(run, phase, lambda: os.getppid() != int(parent))
-        return
-    for run in runs:
-        check_run(run)
-    for run in runs:
-        _lead(run)
+            check_run(run)
+        for run in runs:
+            _lead(run)
 
 
 def check_run(run: StudyRun) -> None:
@@ -116,23 +121,46 @@ def _lead(run: StudyRun) -> None:
     else:
         print(f"{run.name}: {len(shared.trials())} of {run.trials} trials, in {run.folder}", flush=True)
     try:
-        _run_phase(run, "search")
+        _run_phase(run, "search", shared)
         unfinished = shared.trials(TrialState.RUNNING, TrialState.WAITING)
         if plan.confirm is not None and not unfinished and shared.trials(TrialState.COMPLETE):
             confirmation = confirm.open_confirmation(run)
             confirmation.agree(study_identity(run) | {"confirm": dataclasses.asdict(plan.confirm)}, run.source)
             confirm.enqueue_candidates(confirmation, shared, run)
-            _run_phase(run, "confirm")
+            _run_phase(run, "confirm", confirmation)
     finally:
         _show(run, shared)
 
 
-def _run_phase(run: StudyRun, phase: str) -> None:
-    """Work on the phase `search` or `confirm`, here or in processes that are each the very command that was typed."""
+def _run_phase(run: StudyRun, phase: str, shared: SharedStudy) -> None:
+    """Work on the phase `search` or `confirm` until no trial is left, also none of a worker that has died."""
+    while True:
+        if run.options.on != "local":
+            _spread_workers(run, phase)
+        elif run.options.workers == 1:
+            work_on(run, phase)
+        else:
+            _run_processes(run, phase)
+        if not shared.wait_for_others():
+            return
+
+
+def _spread_workers(run: StudyRun, phase: str) -> None:
+    """Let an engine run as many copies of the same worker as are asked for; the storage joins them."""
+    with open_crew(run.options, run.options.logs) as crew:
+        for _ in crew.run(_join, [(run, phase)] * run.options.workers):
+            pass
+
+
+def _join(part: tuple[StudyRun, str]) -> None:
+    run, phase = part
+    with storage_errors(run.options.storage):
+        work_on(run, phase)
+
+
+def _run_processes(run: StudyRun, phase: str) -> None:
+    """Work in processes of this machine that are each the very command that was typed."""
     count = run.options.workers
-    if count == 1:
-        _work(run, phase)
-        return
     environment = {"OMP_NUM_THREADS": str(max(1, available_cores() // count))} | dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(Path(__file__).parents[2]), environment.get("PYTHONPATH")])
@@ -157,7 +185,8 @@ def _run_phase(run: StudyRun, phase: str) -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def _work(run: StudyRun, phase: str, stop: Callable[[], bool] = lambda: False) -> None:
+def work_on(run: StudyRun, phase: str, stop: Callable[[], bool] = lambda: False) -> None:
+    """Do one trial of the phase `search` or `confirm` after another until none is left or `stop` says so."""
     if phase == "confirm":
         shared = confirm.open_confirmation(run)
         shared.work(partial(confirm.confirm_trial, run), partial(confirm.write_candidates, run, shared), stop=stop)

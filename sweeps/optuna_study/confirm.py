@@ -14,7 +14,8 @@ from lightning_pz.common.files import write_text
 from lightning_pz.common.tables import Table
 from sweeps.optuna_study.searches import StudyRun
 from sweeps.optuna_study.space import from_params
-from sweeps.optuna_study.study import SharedStudy, accept_experimental
+from sweeps.optuna_study.storages import accept_experimental
+from sweeps.optuna_study.study import SharedStudy
 
 
 def open_confirmation(run: StudyRun) -> SharedStudy:

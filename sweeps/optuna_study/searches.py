@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import socket
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lightning_pz.common.command_line import flat_settings
 from lightning_pz.common.errors import UserError
@@ -17,9 +19,12 @@ from lightning_pz.common.identity import digest
 from lightning_pz.envs.presets import resolve_env
 from sweeps.fits import Fit
 from sweeps.folders import grid_path
-from sweeps.options import NO_ENVIRONMENT, SearchOptions
+from sweeps.options import NO_ENVIRONMENT, URL_EXPECTED, SearchOptions
 from sweeps.optuna_study.plan import UNSAID, StudyPlan, choose_policies, load_plan
 from sweeps.optuna_study.reading import from_plain, read_sections
+
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
+_PATIENCE = 8.0  # seconds in which a host must answer
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,25 @@ class StudyRun:
 def run(study: str, options: SearchOptions) -> None:
     """Run or join a study, named as its file in `conf/sweep/`; Ctrl-C keeps finished trials, and the others wait."""
     runs = study_runs(study, options)
+    if options.storage is not None:
+        _check_answers(options.storage)
     from sweeps.optuna_study.command import run_all  # it imports torch
 
     run_all(runs)
+
+
+def _check_answers(url: str) -> None:
+    """Raise `UserError` if a URL names a host and a port at which nothing answers."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+    except ValueError as error:
+        raise UserError(f"{URL_EXPECTED}{url}: {error}") from error
+    if host and port:
+        try:
+            socket.create_connection((host, port), timeout=_PATIENCE).close()
+        except OSError as error:
+            raise UserError(f"{URL_EXPECTED}{url}: nothing answers at {host}, port {port} ({error})") from error
 
 
 def study_runs(study: str, options: SearchOptions) -> list[StudyRun]:

@@ -1,9 +1,10 @@
 """A study that several processes work on: who takes which trial, and which trials are tried again.
 
-Processes of one machine, or of machines that share the study's folder, take trials one at a time under a lock. A trial
-whose process ended before it did is marked failed and queued again by Optuna's retry callback. In a database Optuna
-finds it by its missing heartbeat. A journal has no heartbeat: there the worker holds a file lock for each trial, which
-the operating system drops when the process ends, however it ends.
+Processes of one machine, or of machines that share the study's folder, take trials one at a time under a lock; where a file
+system keeps no locks between machines, the database itself gives a waiting trial to one of them. A trial whose process ended
+before it did is marked failed and queued again by Optuna's retry callback. In a database, or behind a proxy, it is found by
+its missing heartbeat. A journal has no heartbeat: there the worker holds a file lock for each trial, which the operating
+system drops when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -12,39 +13,21 @@ import contextlib
 import json
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
-from optuna.storages.journal import JournalStorage
+from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import alone, explained
+from lightning_pz.common.files import alone
 from lightning_pz.common.identity import first_difference
-from sweeps.options import URL_EXPECTED
-from sweeps.optuna_study.journal import Journal
 from sweeps.optuna_study.plan import UNSAID
+from sweeps.optuna_study.storages import RETRY, accept_experimental, open_storage
 
-HEARTBEAT_SECONDS, GRACE_SECONDS = 30, 120
-"""How often a worker writes to a database that it is alive, and the silence after which its trial is tried again."""
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-@contextlib.contextmanager
-def accept_experimental() -> Iterator[None]:
-    """Silence the warnings of Optuna's experimental classes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
-
-
-with accept_experimental():
-    _RETRY = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
 
 
 class SharedStudy:
@@ -53,7 +36,7 @@ class SharedStudy:
     Args:
         name: Of the study in its storage.
         folder: For journal and locks.
-        url: Of a database; a journal in the folder if None.
+        url: Of a database or a proxy; a journal in the folder if None.
     """
 
     def __init__(self, name: str, folder: Path, url: str | None, direction: Literal["minimize", "maximize"]) -> None:
@@ -140,6 +123,21 @@ class SharedStudy:
                 raise
         return True
 
+    def wait_for_others(self, every: float = 5.0) -> bool:
+        """Wait while other processes have trials of a database; return whether one of those waits again, for its process died."""
+        told = False
+        while not self.is_file and (running := self.trials(TrialState.RUNNING)):
+            if not told:
+                numbers = ", ".join(str(trial.number) for trial in running)
+                print(f"waiting for trials of other workers, which may have died: {numbers}", flush=True)
+            told = True
+            time.sleep(every)
+            with self.gate():
+                self._retry_dead()
+            if self.trials(TrialState.WAITING):
+                return True
+        return False
+
     def _is_left(self, sampler: tuple[int, int] | None) -> bool:
         """Return whether there is a trial to take, and set the sampler for a new one."""
         if sampler is None:
@@ -154,7 +152,7 @@ class SharedStudy:
     def _retry_dead(self) -> None:
         """Queue the trials of processes that have ended again."""
         with accept_experimental():
-            fail_stale_trials(self.study)  # of a database; it calls _RETRY
+            fail_stale_trials(self.study)  # of a database; it calls RETRY
         for trial in self.trials(TrialState.RUNNING) if self.is_file else ():
             with contextlib.suppress(UserError), self._lock(trial.number):
                 if self._find(trial.number).state is TrialState.RUNNING:  # it has not just ended
@@ -164,7 +162,7 @@ class SharedStudy:
         if self._find(number).state is TrialState.RUNNING:
             self.study.tell(number, state=TrialState.FAIL)
         if self._find(number).state is TrialState.FAIL:
-            _RETRY(self.study, self.study.get_trials()[number])
+            RETRY(self.study, self.study.get_trials()[number])
 
     def _find(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
@@ -184,7 +182,7 @@ class SharedStudy:
         They come in the order of their numbers, a repeated trial at the place of the first attempt.
         """
         with accept_experimental():
-            found = [([*_RETRY.retry_history(t), t.number], t) for t in self.study.get_trials(deepcopy=False)]
+            found = [([*RETRY.retry_history(t), t.number], t) for t in self.study.get_trials(deepcopy=False)]
         replaced = {number for numbers, _ in found for number in numbers[:-1]}
         ordered = [trial for _, trial in sorted(found, key=lambda one: one[0])]
         return [t for t in ordered if t.number not in replaced and (not states or t.state in states)]
@@ -220,24 +218,3 @@ def _print(study: optuna.Study, trial: FrozenTrial) -> None:
     numbers = {key: f"{value:.4g}" for key, value in trial.params.items() if isinstance(value, float)}
     settings = ", ".join(f"{key.removeprefix('model.')} {text}" for key, text in (trial.params | numbers).items())
     print(f"trial {trial.number}: {outcome}  {settings}", flush=True)
-
-
-def open_storage(folder: Path, url: str | None) -> BaseStorage:
-    """Return the journal file in a folder, or the database of a URL; a `UserError` says why it cannot be opened."""
-    if url is None:
-        with explained(folder / "journal.log"):
-            return JournalStorage(Journal(folder / "journal.log"))
-    try:
-        with accept_experimental():
-            return RDBStorage(
-                url,
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=GRACE_SECONDS,
-                heartbeat_stale_trial_callback=_RETRY,
-            )
-    except ImportError as error:
-        raise UserError(
-            f"--storage {url} needs a driver ({error}): pip install 'lightning_pz[postgres]' for postgresql:// URLs"
-        ) from error
-    except Exception as error:
-        raise UserError(f"{URL_EXPECTED}{url}: {str(error).splitlines()[0]}") from error

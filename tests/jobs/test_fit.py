@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import expand_presets
 from lightning_pz.fit import main
+from lightning_pz.jobs.fit import prepare_fit
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.store import read_pool
 
@@ -217,18 +220,42 @@ print(params.shape[1])
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_fvu_within_noise(logs, done):
-    """The real command, as a person types it, under DDP."""
+def test_two_processes_give_the_same_fvu_as_one(logs, tmp_path):
+    """The real command, as a person types it, under DDP, from before its pool is made."""
     command = [
-        sys.executable, "-m", "lightning_pz.fit", "--env", "mountaincar", *TINY, "--logs", str(logs), "--data.batch_size",
+        sys.executable, "-m", "lightning_pz.fit", "--env", "mountaincar", *TINY, "--logs", str(tmp_path), "--data.batch_size",
         "16", "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=logs)
-    assert output.returncode == 0, output.stderr
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert output.returncode == 0 and "Traceback" not in output.stderr, output.stderr
+    # One pool, one run and one closing table: the first process writes, the other one helps.
     folder = Path(output.stdout.strip().splitlines()[-1])
+    assert output.stdout.count("FVU held out") == 1
+    assert [path for path in (tmp_path / "fit" / "mountaincar").iterdir() if path.is_dir()] == [folder]
+    assert len([path for path in (tmp_path / "pools").iterdir() if path.is_dir()]) == 1
+    assert len({path.name.split(".")[-2] for path in folder.glob("events.*")}) == 1  # of one process
     summary = json.loads((folder / "summary.json").read_text())
     single = run(logs)
     # The two halves of a step are those of one process with twice the batch; only the order of sums differs.
-    assert summary["val_fvu"] == pytest.approx(single.summary["val_fvu"], rel=0.02)
-    assert "Traceback" not in output.stderr
+    for key in ("val_fvu", "test_fvu", "pca_fvu", "steps"):
+        assert summary[key] == pytest.approx(single.summary[key], rel=1e-3), key
+    assert read_pool(Path(summary["pool"])).digest == read_pool(Path(single.summary["pool"])).digest
+
+
+def test_a_job_of_submitit_is_not_queued_again_by_lightning_too(logs, monkeypatch):
+    words = ["--env", "mountaincar", *TINY, "--logs", str(logs)]
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "lightning_pz", "SLURM_JOB_ID": "1234"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"):
+        monkeypatch.setenv(name, "0")
+
+    def environment():
+        return prepare_fit(expand_presets("fit", words)).trainer._accelerator_connector.cluster_environment
+
+    assert isinstance(environment(), SLURMEnvironment) and environment().auto_requeue
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    assert isinstance(environment(), SLURMEnvironment) and not environment().auto_requeue
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.delenv("SLURM_NTASKS")
+    assert not isinstance(environment(), SLURMEnvironment)

@@ -1,12 +1,18 @@
 """A grid small enough for tests, and the command as other processes type it."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
 import yaml
+
+from sweeps import crew
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -43,3 +49,42 @@ def start(*words, script=None, **more):
     return subprocess.Popen(
         [*command, *map(str, words)], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
     )
+
+
+class Backwards(Executor):
+    """Does calls in a thread, the last one first, as no scheduler would."""
+
+    def __init__(self):
+        self.calls, self.count = [], 0
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        self.calls.append((future, fn, args, kwargs))
+        self.count += 1
+        if len(self.calls) == 1:
+            self.thread = threading.Thread(target=self._work, daemon=True)
+            self.thread.start()
+        return future
+
+    def _work(self):
+        time.sleep(0.2)  # until all are there
+        while self.calls:
+            future, fn, args, kwargs = self.calls.pop()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+
+
+@pytest.fixture
+def backwards(monkeypatch):
+    executor = Backwards()
+
+    @contextlib.contextmanager
+    def opened(engine, folder):
+        assert engine.workers == 2
+        yield executor
+
+    monkeypatch.setattr(crew, "open_executor", opened)
+    return executor

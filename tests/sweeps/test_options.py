@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.executors import SlurmSettings
 from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import SEARCHES, STUDIES, main
 from sweeps.compare import ComparedEnv, Comparison
@@ -53,14 +54,18 @@ SEARCH = {
     "fit": FIT, "sampler": "tpe", "metric": "val_fvu", "trials": 3, "pruner": "median", "pruner_startup": 2,
     "pruner_warmup": 5, "seed": 3, "confirm": {"best": 1, "seeds": [7, 8], "p_threshold": 0.1},
 }  # fmt: skip
+ENGINE = (
+    "--on local --workers 1 --slurm.partition cpu --slurm.time 4h --slurm.memory 4GB --slurm.account mine --slurm.qos high "
+    "--slurm.constraint avx2"
+)
 OPTIONS = {
-    "recovery": "--env mountaincar --grid {grid} --logs {logs}",
-    "growth": "--env mountaincar --variant 'a way' --grid {grid} --logs {logs}",
-    "compare": "--env mountaincar --algorithm mine --grid {grid} --logs {logs}",
-    "grown": "--env mountaincar --algorithm mine --grid {grid} --logs {logs}",
-    "few_episodes": "--env mountaincar --contender latents --show true --publish true --grid {grid} --logs {logs}",
-    "reuse": "--env mountaincar --contender latents --show true --publish true --grid {grid} --logs {logs}",
-    "pretraining": "--env reacher --contender less --show true --publish true --grid {grid} --logs {logs}",
+    "recovery": f"--env mountaincar --grid {{grid}} --logs {{logs}} {ENGINE}",
+    "growth": f"--env mountaincar --variant 'a way' --grid {{grid}} --logs {{logs}} {ENGINE} --workers 2",
+    "compare": f"--env mountaincar --algorithm mine --grid {{grid}} --logs {{logs}} {ENGINE}",
+    "grown": f"--env mountaincar --algorithm mine --grid {{grid}} --logs {{logs}} {ENGINE}",
+    "few_episodes": f"--env mountaincar --contender latents --show true --publish true --grid {{grid}} --logs {{logs}} {ENGINE}",
+    "reuse": f"--env mountaincar --contender latents --show true --publish true --grid {{grid}} --logs {{logs}} {ENGINE}",
+    "pretraining": f"--env reacher --contender less --show true --publish true --grid {{grid}} --logs {{logs}} {ENGINE}",
     "coverage": "--trials 100 --seed 1 --logs {logs}",
     "afterthought": "--pool {logs}/pools/mine --task left --logs {logs}",
     "exchange": "--env mountaincar --policy small --first 64 --generations 2 --horizon 20 --points 500 --seed 1 --logs {logs}",
@@ -70,7 +75,7 @@ OPTIONS = {
     "report": "latent_dim --env mountaincar --logs {logs} --tau 0.5 --gain 0.1 --tolerance 0.2 --draws 100 --seed 1",
 } | dict.fromkeys(
     SEARCHES,
-    "--env mountaincar --policy small --logs {logs} --grid {grid} --storage sqlite:///{logs}/studies.db --trials 1 --workers 1",
+    f"--env mountaincar --policy small --logs {{logs}} --grid {{grid}} --storage sqlite:///{{logs}}/studies.db --trials 1 {ENGINE}",
 )
 GRIDS = {"recovery": RECOVERY, "growth": GROWTH, "compare": COMPARE, "grown": COMPARE}
 
@@ -109,9 +114,10 @@ def test_every_option_is_run():
     assert set(OPTIONS) == set(STUDIES)
     for study, known in STUDIES.items():
         fields = {field.name: field for field in dataclasses.fields(known.options)}
-        flags = {
-            f"--{name}" for name, field in fields.items() if name not in HIDDEN and not field.metadata.get("positional")
-        }
+        names = [name for name, field in fields.items() if name not in HIDDEN and not field.metadata.get("positional")]
+        flags = {f"--{name}" for name in names if name != "slurm"}
+        if "slurm" in names:
+            flags |= {f"--slurm.{field.name}" for field in dataclasses.fields(SlurmSettings)}
         assert flags == {word for word in OPTIONS[study].split() if word.startswith("--")}
 
 
@@ -177,6 +183,9 @@ def test_help_is_readable_on_80_columns(study, capsys, monkeypatch):
     for field in dataclasses.fields(STUDIES[study].options):
         if field.name in HIDDEN:
             assert field.name + " " not in flat.replace("--workers", "")
+            continue
+        if field.name == "slurm":
+            assert all(f" --slurm.{one.name} " in flat for one in dataclasses.fields(SlurmSettings))
             continue
         shown = field.name if field.metadata.get("positional") else f"--{field.name}"
         after = flat.split(f" {shown} ", 2)[-1]

@@ -195,6 +195,23 @@ def test_failed_trials_are_told_and_the_others_go_on(tmp_path, write_grid, monke
     assert "trial 0 failed: the training loss became nan" in capsys.readouterr().err
 
 
+def test_copies_of_the_worker_on_an_engine_leave_the_same_table(tmp_path, write_grid, monkeypatch, backwards):
+    monkeypatch.setattr(Fit, "run", fake_search_fit)
+    run("latent_dim", write_grid(), tmp_path / "one")
+    words = ["--env", "mountaincar", "--grid", write_grid(), "--logs", str(tmp_path / "two")]
+    main(["latent_dim", *words, "--on", "dask", "--workers", "2"])
+    without = ("run", "config", "checkpoint")
+    plain = [
+        [{key: value for key, value in row.items() if key not in without} for row in read(tmp_path / name)]
+        for name in ("one", "two")
+    ]
+    assert plain[0] == plain[1] and backwards.count == 2 and len(plain[0]) == 4
+
+
+def fake_search_fit(self, callbacks=(), *, quiet=False):
+    return fake_fit(self) | {"test_fvu": float(self.settings["model.latent_dim"]), "seconds": 0.0}
+
+
 @pytest.mark.parametrize(
     "changes, words, sentence",
     [

@@ -15,8 +15,8 @@ from tests.sweeps.conftest import start
 BEGIN = """
 import sys, time
 from pathlib import Path
-from sweeps.optuna_study import study
-study.HEARTBEAT_SECONDS, study.GRACE_SECONDS = 1, 6
+from sweeps.optuna_study import storages, study
+storages.HEARTBEAT_SECONDS, storages.GRACE_SECONDS = 1, 6
 folder, url, name = Path(sys.argv[1]), None if sys.argv[2] == "-" else sys.argv[2], sys.argv[3]
 shared = study.SharedStudy("s", folder, url, "minimize")
 """
@@ -83,8 +83,8 @@ def test_two_processes_never_take_the_same_trial(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["journal", pytest.param("database", marks=pytest.mark.slow)])
 def test_a_killed_process_loses_its_own_trial_only_and_that_is_done_again(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("sweeps.optuna_study.study.HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr("sweeps.optuna_study.study.GRACE_SECONDS", 6)
+    monkeypatch.setattr("sweeps.optuna_study.storages.HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr("sweeps.optuna_study.storages.GRACE_SECONDS", 6)
     shared = share(tmp_path, kind)
     shared.enqueue([{"x": 7}, {"x": 8}])
     with start(tmp_path, url_of(kind, tmp_path) or "-", "a", script=DIES) as worker:

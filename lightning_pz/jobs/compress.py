@@ -17,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from lightning_pz.common.checks import is_installed
-from lightning_pz.common.console import show_end, tqdm_disable
+from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.event_writer import EventWriter
 from lightning_pz.common.files import file_digest
@@ -25,8 +25,7 @@ from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity, claim, find
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.run_folder import RunFolder
-from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate, share
-from lightning_pz.common.tables import Table
+from lightning_pz.common.statistics import UNKNOWN, mean_interval, share
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
 from lightning_pz.compression.compressor import Compressed
@@ -41,6 +40,7 @@ from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.compression.settings import RESUME, CompressSettings, RunSettings
 from lightning_pz.compression.training.distill import distill
 from lightning_pz.envs.presets import EnvConfig
+from lightning_pz.jobs.compress_words import show_compression, show_compressions
 from lightning_pz.jobs.spread_runs import spread_runs
 from lightning_pz.policy.onnx_file import write_onnx
 
@@ -101,9 +101,9 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> li
     found = [(json.loads((folder / "summary.json").read_text()), folder) for folder in folders]
     found.sort(key=lambda one: one[0]["seed"])
     if run.seeds == 1:
-        _show(*found[0])
+        show_compression(*found[0])
     else:
-        _show_seeds([summary for summary, _ in found], found[0][1].parent)
+        show_compressions([summary for summary, _ in found], found[0][1].parent)
     return [folder for _, folder in found]
 
 
@@ -278,42 +278,3 @@ def _finished_runs(parent: Path) -> Iterator[dict[str, Any]]:
             summary = json.loads(path.read_text())
             if all(math.isfinite(summary[key]) for key in ("return", "return_low", "return_high", "bytes_file")):
                 yield summary
-
-
-def _show_seeds(summaries: list[dict[str, Any]], folder: Path) -> None:
-    """Print a row per run, and last the folder that holds them."""
-
-    def cells(summary: dict[str, Any]) -> list[str]:
-        found = read_estimate(summary, "return")
-        return [
-            str(summary["seed"]), "none" if found is None else f"{found.value:,.1f}{found.ends(',.1f')}",
-            f"{summary['sparsity']:.2%}", f"{summary['bytes_file']:,}", f"{summary['cpu_seconds']:.0f}",
-        ]  # fmt: skip
-
-    rows = Table(["seed", "return", "sparsity", "bytes", "CPU seconds"], [cells(summary) for summary in summaries])
-    values = {"environment": summaries[0]["env"], "method": summaries[0]["method"], "runs": str(len(summaries))}
-    show_end(values, f"tensorboard --logdir {folder}", folder, tables=[rows])
-
-
-def _show(summary: dict[str, Any], folder: Path) -> None:
-    def span(key: str, form: str) -> str:
-        found = read_estimate(summary, key)
-        return "none" if found is None else f"{found.value:{form}}{found.ends(form)}"
-
-    rows = {
-        "environment": summary["env"],
-        "method": summary["method"],
-        "sparsity": f"{summary['sparsity']:.2%} of {summary['weights']:,} weights",
-        "return": span("return", ",.1f"),
-        "return of the dense policy": span("return_dense", ",.1f"),
-        "share kept": span("return_kept", ".1%"),
-        "behavior FVU": "none" if summary["behavior_fvu"] is None else f"{summary['behavior_fvu']:.4f}",
-        "file": f"{summary['bytes_file']:,} bytes ({summary['format']})",
-        "float32 file over it": f"{summary['file_ratio']:.1f}",
-        "the paper's ratio": f"{summary['paper_ratio']:.1f} (surviving weights only)",
-        "latency": f"{summary['latency_us_torch']:.0f} us (dense {summary['latency_us_torch_dense']:.0f} us)",
-        "CPU seconds": f"{summary['cpu_seconds']:.0f}",
-    }
-    if summary["gates_closed"] is not None:
-        rows["gates closed"] = f"{summary['gates_closed']:.1%}"
-    show_end(rows, f"tensorboard --logdir {folder.parent}", folder)

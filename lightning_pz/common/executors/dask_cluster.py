@@ -73,7 +73,7 @@ def _connected(engine: Engine, address: Any) -> Iterator[Client]:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:  # what answers there is no scheduler
         raise UserError(
-            f"--on {engine.on}: no Dask scheduler answers there ({error}): start one, or check the address"
+            f"--on {engine.on}: no Dask scheduler answers there ({error or 'silence'}): start one, or check the address"
         ) from error
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"]

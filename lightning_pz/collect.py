@@ -43,7 +43,9 @@ _WORKERS = (
     "Workers side by side, which share each round of a growth evenly. If null, `local` works in this process, an engine that "
     "is started here on as many as there are cores, and a cluster gets each direction by itself."
 )
-_THREADS = "Threads that step physics in this process; a worker has one. Results do not depend on it."
+_THREADS = (
+    "Threads of this process, to step physics and to compare policies; a worker has one. Results do not depend on it."
+)
 
 
 def main(arguments: list[str]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 _BLOCK, _PASSES = 1024, 16
 """One over the share of the points that may go before distances are computed anew."""
@@ -46,21 +48,35 @@ def join(parts: list[Archive]) -> Archive:
 
 
 def nearest_others(
-    points: Float[np.ndarray, "points size"],
+    points: Float[np.ndarray, "points size"], threads: int = 1
 ) -> tuple[Float[np.ndarray, " points"], Int[np.ndarray, " points"]]:
-    """Return the distance to the nearest other point and its number, exact, for each point."""
+    """Return the distance to the nearest other point and its number, exact, for each point.
+
+    With several threads, whose number changes nothing, torch itself must compute with one.
+    """
     rows = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
     rows = rows - rows.mean(0)
     squares = rows.square().sum(1)
     numbers = torch.empty(len(rows), dtype=torch.long)
-    for own in torch.arange(len(rows)).split(_BLOCK):
+
+    def find(own: Int[Tensor, " block"]) -> None:
         scores = torch.addmm(squares, rows[own], rows.T, alpha=-2)
         scores[torch.arange(len(own)), own] = torch.inf
         numbers[own] = scores.argmin(1)
+
+    blocks = torch.arange(len(rows)).split(_BLOCK)
+    if threads == 1:
+        for own in blocks:
+            find(own)
+    else:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(find, blocks))
     return (rows - rows[numbers]).norm(dim=1).numpy(), numbers.numpy()
 
 
-def thin_out(points: Float[np.ndarray, "points size"], size: int, alike: float = _ALIKE) -> Int[np.ndarray, " kept"]:
+def thin_out(
+    points: Float[np.ndarray, "points size"], size: int, alike: float = _ALIKE, threads: int = 1
+) -> Int[np.ndarray, " kept"]:
     """Choose at most `size` points, oldest first, that lie apart, in ascending order; those `alike` go in any case.
 
     The closest pairs lose their younger member, pair after pair, until few enough are left. So a dense cluster becomes a
@@ -68,7 +84,7 @@ def thin_out(points: Float[np.ndarray, "points size"], size: int, alike: float =
     """
     rows = np.arange(len(points))
     while len(rows) > 1:
-        distance, other = nearest_others(points[rows])
+        distance, other = nearest_others(points[rows], threads)
         order = np.argsort(distance, kind="stable")
         close = int((distance <= alike).sum())
         surplus = max(len(rows) - size, 0)

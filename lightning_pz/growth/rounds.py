@@ -143,7 +143,7 @@ class Grower:
         self._check_finite(len(found), played, f"round {number}'s")
         joined = join([growth.archive, found])
         white = fit_whitening(joined.outcomes, self.embedding.scales)(joined.outcomes)
-        kept = joined.take(thin_out(white, r.size))
+        kept = joined.take(thin_out(white, r.size, threads=r.threads))
         functionals = [growth.functionals, *(piece.functionals for piece in pieces if self._climbing)]
         counts = (number, growth.steps + steps, growth.played + played, growth.generation + r.generations)
         invalid = growth.invalid + played - len(found)

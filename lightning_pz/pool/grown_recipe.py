@@ -51,7 +51,7 @@ class GrownRecipe:
         seed: Of everything.
         prior: Distribution of the first policies, and the unit of weights.
         states: Sizes of the parts of the state sample.
-        threads: Threads that step physics; results do not depend on it.
+        threads: Threads that step physics and compare policies; results do not depend on it.
     """
 
     steps: int = 10_000_000

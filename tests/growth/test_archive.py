@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
+from lightning_pz.common.threads import one_thread
 from lightning_pz.growth.archive import nearest_others, thin_out
 
 
@@ -14,6 +15,13 @@ def test_nearest_neighbors_are_those_of_scikit_learn():
     indices, expected = indices[:, 0], expected[:, 0]
     np.testing.assert_allclose(distance, expected, atol=1e-4)
     assert (number == indices).mean() > 0.999
+
+
+def test_threads_find_the_same():
+    points = np.random.default_rng(0).standard_normal((3000, 6))
+    with one_thread():
+        one, three = (thin_out(points, 2500, threads=threads) for threads in (1, 3))
+    np.testing.assert_array_equal(one, three)
 
 
 def test_duplicates_go_and_the_older_stays():

@@ -33,7 +33,9 @@ def test_the_command_leaves_its_tables(tmp_path, capsys):
 
 def test_thinning_out_is_counted_as_it_happens(monkeypatch):
     seen, original = [], archive_module.nearest_others
-    monkeypatch.setattr(archive_module, "nearest_others", lambda points: seen.append(len(points)) or original(points))
+    monkeypatch.setattr(
+        archive_module, "nearest_others", lambda points, *more: seen.append(len(points)) or original(points, *more)
+    )
     archive_module.thin_out(np.random.default_rng(0).standard_normal((1000, 5)), 700)
     assert thinning_seconds(1000, 700, 1.0) == pytest.approx(sum(np.square(seen)))
 

@@ -102,7 +102,7 @@ NO_OPTIONS = (
 )
 """Keys of the configuration of `fit` that other options set."""
 SEARCH = {
-    "env": "mountaincar", "seeds": 2, "workers": 1, "progress": False, "task": "left", "budget": 600, "seed": 5,
+    "env": "mountaincar", "seeds": 2, "on": "local", "workers": 1, "progress": False, "task": "left", "budget": 600, "seed": 5,
     "starts": 2, "start_share": 0.5, "start_episodes": 2, "evaluate_every": 100, "evaluation_episodes": 2,
     "test_episodes": 3, "patience": 50, "checkpoint_seconds": 0.5, "episodes": 8, "answers_at": [0, 200],
     "answer_episodes": 2, "answers_by": "steps",
@@ -142,7 +142,8 @@ ALGORITHMS = {
 }  # fmt: skip
 OF_SEARCH_ELSEWHERE = {
     "checkpoint": "every run here", "logs": "every run here", "algorithm": "every run here",
-    "pool": "test_searches_that_begin_at_a_policy", "start": "test_searches_that_begin_at_a_policy",
+    "slurm": "tests/common/executors/test_slurm.py", "pool": "test_searches_that_begin_at_a_policy",
+    "start": "test_searches_that_begin_at_a_policy",
     "anchor": "test_searches_that_begin_at_a_policy",
 }  # fmt: skip
 EVALUATE = {

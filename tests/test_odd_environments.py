@@ -151,7 +151,7 @@ def test_every_command_gives_what_a_plain_loop_gives(name, tmp_path, capsys):
     if name == "EndsAtOnce-v0":
         with pytest.raises(UserError, match="do episodes end at once"):
             collect.main([*flag(name), "--logs", str(tmp_path), *GROWN])
-    elif name != "IntegerObservations-v0":  # which moves in a corner of its box
+    elif RIGHT.index(name) % 3 == 0 and name != "IntegerObservations-v0":  # which moves in a corner of its box
         grown = run(capsys, collect.main, *flag(name), *logs, *GROWN)
         assert np.isfinite(np.load(grown / "outcomes.npy")).all()
     summary = fit.main([*flag(name), "--logs", str(tmp_path), *FIT, "--data.pool", str(pool)]).summary
@@ -164,7 +164,7 @@ def test_every_command_gives_what_a_plain_loop_gives(name, tmp_path, capsys):
     expected = plain_loop(name, acting(champion), range(TEST_SEEDS, TEST_SEEDS + 2))
     assert measured["standard/best_in_pool_fresh"] == pytest.approx(expected.mean(), rel=1e-4, abs=1e-4)
 
-    # Three ways to play an episode: by weights, with noise, and through Stable-Baselines3; the last two take turns.
+    # Three ways to play an episode: by weights, with noise, and through Stable-Baselines3; the others take turns.
     for algorithm in ("pgpe", ("gradient", "td3", "random_latent")[RIGHT.index(name) % 3]):
         more = LEARNER if algorithm == "td3" else []
         folder = run(capsys, finetune.main, *checkpoint, *logs, "--algorithm", algorithm, *FINETUNE, *more)
@@ -178,13 +178,16 @@ def test_every_command_gives_what_a_plain_loop_gives(name, tmp_path, capsys):
     run(capsys, report.main, tmp_path / "finetune", "--draws", "100")
     assert "nan" not in (tmp_path / "report").rglob("report.md").__next__().read_text().split()
 
+    # Compressing has two ways of its own, which take turns as well.
+    if RIGHT.index(name) % 2:
+        folder = run(capsys, compress.main, *flag(name), *logs, *TRAIN)
+        assert math.isfinite(json.loads((folder / "summary.json").read_text())["return"])
+        return
     (best,) = folder.parent.glob("pgpe-*/policy.npz")
     folder = run(capsys, compress.main, *flag(name), *logs, "--policy", best, *DISTILL)
     told = json.loads((folder / "summary.json").read_text())
     expected = plain_loop(name, acting(load_policy(best)), range(RETURN_SEEDS, RETURN_SEEDS + 2)).mean()
     assert told["return_dense"] == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    folder = run(capsys, compress.main, *flag(name), *logs, *TRAIN)
-    assert math.isfinite(json.loads((folder / "summary.json").read_text())["return"])
 
 
 @pytest.mark.parametrize("name", BEFORE_THE_WORK)

@@ -183,11 +183,11 @@ def _write_measures(folder: Path, summary: dict[str, Any], draws: dict[str, dict
 
 def _write_plays(folder: Path, played: Plays, summary: dict[str, Any], title: str) -> None:
     """Write episodes, latents, figures, and the events for TensorBoard."""
-    from torch.utils.tensorboard import SummaryWriter
+    from lightning_pz.common.event_writer import EventWriter
 
     write_returns(played, folder / "returns.csv")
     np.savez(folder / "latents.npz", allow_pickle=False, **played.latents)
-    with SummaryWriter(str(folder)) as writer:
+    with EventWriter(str(folder)) as writer:
         for key, value in summary.items():
             if "/" in key and isinstance(value, float):
                 writer.add_scalar(key, value, summary["env_steps"])

@@ -50,11 +50,11 @@ def log_round(
     folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]], scales: np.ndarray
 ) -> None:
     """Add a round to the TensorBoard events in a folder, over what a killed run wrote of this round."""
-    from torch.utils.tensorboard import SummaryWriter
+    from lightning_pz.common.event_writer import EventWriter
 
     steps = row["steps"]
     before = history[-2]["steps"] if len(history) > 1 else -1
-    with SummaryWriter(str(folder / "events"), purge_step=before + 1) as writer:
+    with EventWriter(str(folder / "events"), purge_step=before + 1) as writer:
         for name, value in row.items():
             if name not in ("round", "steps") and np.isfinite(value):
                 writer.add_scalar(name, value, steps)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from lightning_pz.common.checks import is_installed
 from lightning_pz.common.console import show_end, tqdm_disable
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.event_writer import EventWriter
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity, claim, find
@@ -212,7 +212,7 @@ def _compressed(
         done.model.save(folder / "model.zip")
         return done
     assert original is not None
-    with SummaryWriter(str(folder)) as writer:
+    with EventWriter(str(folder)) as writer:
 
         def log(values: dict[str, float], step: int) -> None:
             for key, value in values.items():

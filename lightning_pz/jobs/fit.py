@@ -20,11 +20,12 @@ from lightning_pz.autoencoder.losses import fvu
 from lightning_pz.autoencoder.module import BehaviorAutoencoder, check_latent_dim
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, check_writable, replacing, write_json
+from lightning_pz.common.held_interrupts import held_interrupts
 from lightning_pz.common.identity import first_difference
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.growth.loop import grow
 from lightning_pz.jobs import fit_figures
-from lightning_pz.jobs.fit_callbacks import tensorboard
+from lightning_pz.jobs.fit_callbacks import LetInterrupts, tensorboard
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
 from lightning_pz.jobs.fit_end import fit_notes, measure_starts, search_command, show_fit
 from lightning_pz.jobs.fit_settings import check_recipe_words
@@ -108,7 +109,9 @@ def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
     if cli.trainer.is_global_zero:
         cli.save_config()
     start = time.perf_counter()
-    cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
+    with held_interrupts() as let_in:
+        cli.trainer.callbacks.append(LetInterrupts(let_in))  # type: ignore[attr-defined]
+        cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
     seconds = time.perf_counter() - start
     if cli.trainer.interrupted:
         raise KeyboardInterrupt

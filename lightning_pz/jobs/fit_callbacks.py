@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ class LogHyperparameters(L.Callback):
         plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
         for summary in hparams(plain, {"val_fvu": 0.0}):
             writer.file_writer.add_summary(summary)
+
+
+class LetInterrupts(L.Callback):
+    """Lets a held Ctrl-C in between two batches, where no logger, loader or file is in the midst of something."""
+
+    def __init__(self, let_in: Callable[[], None]) -> None:
+        self.let_in = let_in
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """End a training that is to end, before its next step."""
+        self.let_in()
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """End a training that is to end, in its validation."""
+        self.let_in()
 
 
 class History(L.Callback):

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.event_writer import EventWriter
 from lightning_pz.common.files import write_text
 from lightning_pz.common.processes import ignore_interrupts
 from lightning_pz.common.run_folder import RunFolder
@@ -97,7 +97,7 @@ def search_until_done(
     is_whole = True  # Whether `progress` can be saved: a search that is not pure changes during a generation
     on_steps(progress.env_steps)
     # Rows after the purge step belong to generations that the resumed run will take again.
-    with SummaryWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
+    with EventWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
         try:
             while _has_next(progress, search, settings):
                 # A pure search can be asked afterwards, which spares it most of the times.
@@ -216,7 +216,7 @@ def _evaluated(
     )
 
 
-def _log(writer: SummaryWriter, row: list[float]) -> None:
+def _log(writer: EventWriter, row: list[float]) -> None:
     for name, value in zip(COLUMNS[1:], row[1:], strict=True):
         if math.isfinite(value):
             writer.add_scalar(name, value, int(row[0]))

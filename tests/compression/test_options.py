@@ -29,6 +29,9 @@ DISTILLED = {
     "--policy", "--sparsity", "--distribution", "--activations", "--distill.steps", "--distill.batch_size",
     "--distill.learning_rate", "--distill.episodes", "--distill.held_out", "--distill.rounds", "--low_rank.rank",
 }  # fmt: skip
+SPREAD = {"--seeds", "--on", "--workers"}
+SLURM = {f"--slurm.{name}" for name in ("partition", "time", "memory", "account", "qos", "constraint")}
+"""Given to Slurm's own commands in tests/common/executors/test_slurm.py."""
 LATENT = {"--latent", "--low_rank.params"}
 MEASURED = {"--reference", "--normalization", "--low_rank.error"}
 ARCH = {"net_arch": [16, 16]}
@@ -46,18 +49,43 @@ def run(capsys, *arguments, uses=frozenset()) -> tuple[Path, dict]:
 
 def test_no_option_is_left_out():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
-    groups = {"--env", "--ramp", "--l0", "--low_rank", "--distill"}
+    groups = {"--env", "--ramp", "--l0", "--low_rank", "--distill", "--slurm"}
     own = {f for f in flags if f not in groups and not f.endswith(("+", ".help")) and f not in {"-h", "--help"}}
     # Whole groups by YAML, and what jsonargparse adds of its own.
     own -= {f for f in own if f.startswith("--print_")}
-    assert own == TRAINED | DISTILLED | LATENT | MEASURED
+    assert own == TRAINED | DISTILLED | LATENT | MEASURED | SPREAD | SLURM
     shipped = yaml.safe_load((conf_dir() / "compress.yaml").read_text())
     keys = {
         f"--{key}" if not isinstance(value, dict) or key == "model" else f"--{key}.{inner}"
         for key, value in shipped.items()
         for inner in (value if isinstance(value, dict) else (None,))
     }
-    assert keys == own - {"--config", "--env.name", "--env.id", "--env.horizon", "--logs", "--progress"}
+    assert keys == own - SPREAD - SLURM - {
+        "--config", "--env.name", "--env.id", "--env.horizon", "--logs", "--progress",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_seeds_side_by_side_are_the_runs_of_one_seed_each(tmp_path, capsys):
+    tiny = [
+        "--env", "cartpole", "--algorithm", "ppo", "--method", "prune+int8", "--steps", 64, "--episodes", 2, "--model", json.dumps({"ppo": SMALL_PPO}),
+    ]  # fmt: skip
+    words = list(
+        map(str, [*tiny, "--seed", 3, "--seeds", 2, "--on", "local", "--workers", 2, "--logs", tmp_path / "two"])
+    )
+    assert set(words) >= SPREAD
+    compress.main(words)
+    printed = capsys.readouterr().out.strip().splitlines()
+    parent = Path(printed[-1])
+    assert [line.split()[0] for line in printed if line.split()[:1] in (["3"], ["4"])] == ["3", "4"]
+    for seed in (3, 4):
+        folder, summary = run(capsys, *tiny, "--seed", seed, "--logs", tmp_path / "one")
+        twin = json.loads((parent / folder.name / "summary.json").read_text())
+        assert (folder / "policy.lpz").read_bytes() == (parent / folder.name / "policy.lpz").read_bytes()
+        assert summary["return"] == twin["return"] and summary["bytes_file"] == twin["bytes_file"]
+    # The very folders of single runs, which are found again.
+    folder, _ = run(capsys, *tiny, "--seed", 4, "--logs", tmp_path / "two")
+    assert folder.parent == parent
 
 
 def test_options_of_a_training(tmp_path, capsys):

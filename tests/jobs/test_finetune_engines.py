@@ -2,11 +2,8 @@
 
 import csv
 import hashlib
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -44,42 +41,58 @@ def one_by_one(checkpoint, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("on", ["local", "dask", "slurm:local", pytest.param("ray", marks=pytest.mark.ray)])
 def test_runs_are_equal_on_every_engine(on, one_by_one, checkpoint, tmp_path, capsys):
-    command = ["--checkpoint", checkpoint, "--logs", str(tmp_path), *TINY, "--workers", "2", "--on", on]
+    # Each job of Slurm is a process that imports everything, so there are fewer.
+    count = 2 if on == "slurm:local" else 5
+    command = [
+        "--checkpoint",
+        checkpoint,
+        "--logs",
+        str(tmp_path),
+        *TINY,
+        "--seeds",
+        str(count),
+        "--workers",
+        "2",
+        "--on",
+        on,
+    ]
     finetune.main([*command, "--slurm.time", "30m"])
-    assert digests(tmp_path) == one_by_one
+    assert digests(tmp_path).items() <= one_by_one.items() and len(digests(tmp_path)) == count
     capsys.readouterr()
     finetune.main(command)
     row = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["standard"])
-    assert row.split()[-1] == "5"  # there already
+    assert row.split()[-1] == str(count)  # there already
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("on", ["local", "dask"])
-def test_after_a_worker_is_killed_the_same_command_ends_at_the_same_result(on, checkpoint, tmp_path):
-    def command(logs: str) -> list[str]:
-        return [
-            "--checkpoint", checkpoint, "--logs", str(tmp_path / logs), *TINY, "--seeds", "2", "--budget", "100000",
-            "--evaluate_every", "20000", "--checkpoint_seconds", "0.05", "--pgpe.population", "32", "--workers", "2",
-        ]  # fmt: skip
-
-    words = [sys.executable, "-m", "lightning_pz.finetune", *command("killed"), "--on", on]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 100
-    while not list(tmp_path.glob("killed/**/state.pt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    workers = [int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line]
-    os.kill(workers[0], signal.SIGKILL)
-    _, errors = process.communicate(timeout=100)
+def test_after_a_worker_dies_the_same_command_ends_at_the_same_result(on, checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "deadly_task.py").write_text(
+        "import os, pathlib, signal\n"
+        "calls = 0\n"
+        "def left(t):\n"
+        "    global calls\n"
+        "    calls += 1\n"
+        "    dead = pathlib.Path(__file__).with_name('dead')\n"
+        "    if calls == 350 and not dead.exists():\n"
+        "        dead.touch()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return -t.after.positions[:, 0]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ["--task", "deadly_task:left", "--seeds", "2", "--checkpoint_seconds", "1e-9"]
+    command = ["--checkpoint", checkpoint, *TINY, *own, "--logs", str(tmp_path / "killed")]
+    (tmp_path / "dead").touch()  # this process stays alive
+    finetune.main(["--checkpoint", checkpoint, *TINY, *own, "--logs", str(tmp_path / "straight"), "--workers", "1"])
+    (tmp_path / "dead").unlink()
     if on == "local":
-        assert process.returncode == 2, errors
-        assert "error: a worker died (killed, or out of memory?): the same command resumes" in errors
-        assert "Traceback" not in errors
-    else:  # Dask hands the run to the next worker by itself
-        assert process.returncode == 0, errors
-    for logs in ("killed", "straight"):
-        finetune.main([*command(logs), "--workers", "1"])
-    assert len(digests(tmp_path / "straight")) == 2 and digests(tmp_path / "killed") == digests(tmp_path / "straight")
+        with pytest.raises(UserError, match=r"a worker died \(killed, or out of memory\?\): the same command resumes"):
+            finetune.main([*command, "--workers", "2"])
+        assert list(tmp_path.glob("killed/**/state.pt")) and len(digests(tmp_path / "killed")) < 2
+    # Dask hands the run of a dead worker to the next one by itself.
+    finetune.main([*command, "--workers", "2", "--on", on])
+    assert (tmp_path / "dead").is_file() and len(digests(tmp_path / "straight")) == 2
+    assert digests(tmp_path / "killed") == digests(tmp_path / "straight")
 
 
 @pytest.mark.parametrize(

@@ -11,20 +11,20 @@ from lightning_pz.common.executors.failures import as_user_error, portable
 from lightning_pz.common.executors.home import Home, enter
 from lightning_pz.common.processes import interrupted_by_signals
 
-Piece = TypeVar("Piece")
-Value = TypeVar("Value")
+_Piece = TypeVar("_Piece")
+_Value = TypeVar("_Value")
 GRACE = 60.0
 """Seconds that pieces under way have to end once the command gives up."""
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Value]):
+class Outcome(Generic[_Value]):
     """What became of a piece: its value, or the error that it raised."""
 
-    value: Value | None = None
+    value: _Value | None = None
     error: BaseException | None = None
 
-    def get(self) -> Value:
+    def get(self) -> _Value:
         """Return the value, or raise the error."""
         if self.error is not None:
             raise self.error
@@ -33,11 +33,11 @@ class Outcome(Generic[Value]):
 
 def run_pieces(
     executor: Executor | None,
-    function: Callable[[Piece], Value],
-    pieces: Sequence[Piece],
+    function: Callable[[_Piece], _Value],
+    pieces: Sequence[_Piece],
     on_wait: Callable[[], Any] = lambda: None,
     on_give_up: Callable[[], Any] | None = None,
-) -> Generator[tuple[int, Outcome[Value]]]:
+) -> Generator[tuple[int, Outcome[_Value]]]:
     """Yield the number of each piece with its outcome, as pieces end; one after another in this process without an executor.
 
     The function must be importable by name on a worker, and pieces must be plain enough to be pickled. `on_wait` is called
@@ -52,7 +52,7 @@ def run_pieces(
             except Exception as error:
                 yield number, Outcome(error=error)
         return
-    pending: dict[Future[Outcome[Value]], int] = {}
+    pending: dict[Future[Outcome[_Value]], int] = {}
     home = Home.of_this_process()
     try:
         for number, piece in enumerate(pieces):
@@ -76,14 +76,14 @@ def run_pieces(
             wait(pending, timeout=GRACE)
 
 
-def _of(future: Future[Outcome[Value]]) -> Outcome[Value]:
+def _of(future: Future[Outcome[_Value]]) -> Outcome[_Value]:
     try:
         return future.result()
     except (Exception, CancelledError) as error:
         return Outcome(error=as_user_error(error))
 
 
-def _outcome(function: Callable[[Piece], Value], piece: Piece, home: Home) -> Outcome[Value]:
+def _outcome(function: Callable[[_Piece], _Value], piece: _Piece, home: Home) -> Outcome[_Value]:
     """Run on a worker."""
     try:
         with interrupted_by_signals(), enter(home):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -20,7 +22,7 @@ import ray
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.executors.relayed import RelayedExecutor
 from lightning_pz.common.executors.settings import Engine
-from lightning_pz.common.processes import available_cores
+from lightning_pz.common.processes import ENDING, available_cores
 
 
 @contextlib.contextmanager
@@ -28,7 +30,7 @@ def open_ray(engine: Engine, folder: Path) -> Iterator[Executor]:
     """Give an executor of Ray's tasks, of one CPU each, which are never tried again; what is started here ends with the block."""
     own: dict[str, Any] = {"num_cpus": engine.workers or available_cores(), "include_dashboard": False}
     try:
-        with warnings.catch_warnings():
+        with _signals_kept(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(
                 address=engine.address or "local", log_to_driver=False, logging_level=logging.CRITICAL,
@@ -48,6 +50,17 @@ def open_ray(engine: Engine, folder: Path) -> Iterator[Executor]:
         executor.shutdown(wait=True)
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Give signals back to who had them: Ray would end this process at a SIGTERM."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {one: signal.getsignal(one) for one in ENDING} if is_main else {}
+    yield
+    for one, handler in before.items():
+        if handler is not None:
+            signal.signal(one, handler)
 
 
 def _run(call: Callable[[], Any]) -> Any:

@@ -92,6 +92,8 @@ class SlurmArrays(Executor):
         while True:
             ends = self._ends
             with self._lock:
+                for dropped in [future for future, _ in self._waiting if future.cancelled()]:
+                    dropped.set_running_or_notify_cancel()  # who waits for it hears of it only so
                 self._waiting = [one for one in self._waiting if not one[0].cancelled()]
                 is_time = self._is_local or time.monotonic() - self._came > 0.5
                 count = min(len(self._waiting), _LARGEST_ARRAY, self._slots - len(self._jobs)) if is_time else 0
@@ -127,6 +129,7 @@ class SlurmArrays(Executor):
                 if not self._is_local:
                     subprocess.run(["scancel", "--state=PENDING", job.job_id], capture_output=True, check=False)
                 self._forget(future)
+                future.set_running_or_notify_cancel()
                 return
             if not future.running() and (job.paths.stdout.exists() or job.paths.result_pickle.exists()):
                 future.set_running_or_notify_cancel()

@@ -15,9 +15,9 @@ from lightning_pz.envs.simulators.numerics import scalar_square
 
 Fields = Mapping[str, np.ndarray]
 """MjData fields of n simulations by name: `qpos` (n, nq), `qvel` (n, nv) and the formulas' `outputs`."""
-Outcome = tuple[np.ndarray, np.ndarray]
+_Outcome = tuple[np.ndarray, np.ndarray]
 """Rewards (n,) float64 and terminated (n,) bool."""
-OutcomeFunction = Callable[[Fields, Fields, np.ndarray, float], Outcome]
+OutcomeFunction = Callable[[Fields, Fields, np.ndarray, float], _Outcome]
 """From fields before and after a step, actions (n, A) and the seconds of a control step."""
 
 
@@ -104,7 +104,7 @@ def _forward_speed(before: Fields, after: Fields, dt: float) -> np.ndarray:
 def _run(weight: float) -> OutcomeFunction:
     """HalfCheetah, Swimmer: speed along x less the control cost; no termination."""
 
-    def outcome(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
+    def outcome(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> _Outcome:
         return _forward_speed(before, after, dt) - _control_cost(weight, actions), np.zeros(len(actions), dtype=bool)
 
     return outcome
@@ -113,7 +113,7 @@ def _run(weight: float) -> OutcomeFunction:
 def _hop(z_range: tuple[float, float], angle_range: tuple[float, float], state_limit: float) -> OutcomeFunction:
     """Hopper, Walker2d: speed along x, 1 for being upright, control cost; ends when fallen."""
 
-    def outcome(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
+    def outcome(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> _Outcome:
         z, angle = after["qpos"][:, 1:3].T
         healthy = (z_range[0] < z) & (z < z_range[1]) & (angle_range[0] < angle) & (angle < angle_range[1])
         if np.isfinite(state_limit):
@@ -129,7 +129,7 @@ def _finite(fields: Fields) -> np.ndarray:
     return np.isfinite(np.concatenate([fields["qpos"], fields["qvel"]], axis=1)).all(axis=1)
 
 
-def _ant(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
+def _ant(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> _Outcome:
     # Gymnasium reads the torso's Cartesian position, which lags one substep behind `qpos`.
     speed = (after["xpos"][:, _TORSO, 0] - before["xpos"][:, _TORSO, 0]) / dt
     z = after["qpos"][:, 2]
@@ -139,19 +139,19 @@ def _ant(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outco
     return speed + healthy * 1.0 - (_control_cost(0.5, actions) + contact_cost), ~healthy
 
 
-def _reach(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
+def _reach(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> _Outcome:
     offset = after["xpos"][:, _FINGERTIP] - after["xpos"][:, _TARGET]
     # vecdot uses the dot product of numpy.linalg.norm, fused multiply-adds included.
     distance = np.sqrt(np.vecdot(offset, offset))
     return -distance - np.square(actions).sum(axis=-1), np.zeros(len(actions), dtype=bool)
 
 
-def _balance(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
+def _balance(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> _Outcome:
     terminated = ~_finite(after) | (np.abs(after["qpos"][:, 1]) > 0.2)
     return (~terminated).astype(np.float64), terminated
 
 
-def _balance_double(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> Outcome:
+def _balance_double(before: Fields, after: Fields, actions: np.ndarray, dt: float) -> _Outcome:
     x, y = after["site_xpos"][:, 0, 0], after["site_xpos"][:, 0, 2]
     v1, v2 = after["qvel"][:, 1], after["qvel"][:, 2]
     terminated = y <= 1

@@ -117,7 +117,7 @@ def test_an_interrupted_leader_stops_its_workers(tmp_path, write_grid):
             time.sleep(0.05)
         leader.send_signal(signal.SIGTERM)  # heard even where SIGINT is ignored, as in background jobs
         assert leader.wait(300) == 130
-    assert [row["state"] for row in read(tmp_path)] == ["WAITING"] * 4
+    assert [(row["state"], row.get("reason")) for row in read(tmp_path)] == [("WAITING", "")] * 4
 
 
 class Decisive(optuna.pruners.BasePruner):

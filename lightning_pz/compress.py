@@ -12,7 +12,8 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
     figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
     events.*          for TensorBoard
 
-A finished run is never repeated; with `--checkpoint_every` an interrupted one resumes where it stopped.
+A finished run is never repeated; with `--checkpoint_every` an interrupted one resumes where it stopped. `--seeds` makes
+several, side by side on the cores, or with `--on` on Dask, Slurm or Ray.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ leaves a run folder `logs/finetune/<env>/<task>/<algorithm>-<checkpoint>-seed<N>
     policy.onnx      the same: raw observation in, action out (extra onnx)
     events.*         for TensorBoard, environment steps on the x axis
 
-The same command resumes an interrupted run and never repeats a finished one.
+The same command resumes an interrupted run and never repeats a finished one. Runs are done side by side on the cores, or
+with `--on` on Dask, Slurm or Ray, to the same results.
 """
 
 from __future__ import annotations

@@ -59,6 +59,10 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
             spread_runs(run_search, todo, jobs.engine, Path(jobs.logs), place=place, keep=results.append, draw=draw)
         except KeyboardInterrupt:
             bar.close()
+            # Some may have ended while the others were stopped.
+            told = {result.folder for result in results}
+            more = filter(None, (_finished(job, model)[1] for job in todo))
+            results += [replace(result, found=False) for result in more if result.folder not in told]
             _show(results, jobs, search, env_id, tasks)
             raise
     if not is_installed("onnx"):
@@ -84,15 +88,22 @@ def _split(jobs: list[SearchJob], model: BehaviorAutoencoder) -> tuple[list[Sear
     results: list[SearchResult] = []
     todo: list[SearchJob] = []
     for job in jobs:
-        parents, name, identity = place_of(job, model)
-        folder = RunFolder(find(parents, name, identity), identity)
-        if (summary := folder.summary) is not None:
-            results.append(SearchResult(folder.path, summary, found=True))
+        note, result = _finished(job, model)
+        if result is not None:
+            results.append(result)
         else:
             todo.append(job)
-            if (note := folder.note(name)) is not None:
+            if note is not None:
                 print(f"note: {note}")
     return results, todo
+
+
+def _finished(job: SearchJob, model: BehaviorAutoencoder) -> tuple[str | None, SearchResult | None]:
+    """Return why a run is not in the folder of its plain name, if so, and its result, if it is finished."""
+    parents, name, identity = place_of(job, model)
+    folder = RunFolder(find(parents, name, identity), identity)
+    summary = folder.summary
+    return folder.note(name), None if summary is None else SearchResult(folder.path, summary, found=True)
 
 
 def _show(

@@ -119,7 +119,7 @@ def test_no_earlier_digest_stands_for_what_it_left_out(checkpoint, tmp_path, own
 
     def earlier(**changes):
         settings = dataclasses.replace(SearchSettings(), **changes)
-        return single_run.identity_of(single_run.SearchJob(0, "x.ckpt", "abc", settings, "logs", 1), model).earlier
+        return single_run.identity_of(single_run.SearchJob("x.ckpt", "abc", settings, "logs", 1), model).earlier
 
     assert len(earlier()) == len(earlier(task="left")) == len(earlier(behavior_step=0.1)) == 1
     assert not earlier(start=str(tmp_path / "policy.npz")) and not earlier(task="own_task_to_edit:f")
@@ -133,7 +133,7 @@ def test_no_earlier_digest_stands_for_what_it_left_out(checkpoint, tmp_path, own
 
 def test_an_environment_that_has_changed_is_refused_or_another_run(checkpoint, monkeypatch):
     model = load_autoencoder(checkpoint)
-    job = single_run.SearchJob(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
+    job = single_run.SearchJob("x.ckpt", "abc", SearchSettings(), "logs", 1)
     before = single_run.identity_of(job, model)
     registered = gymnasium.registry["MountainCarContinuous-v0"]
     kind = gymnasium.envs.registration.load_env_creator(registered.entry_point)
@@ -159,7 +159,7 @@ def test_an_environment_that_has_changed_is_refused_or_another_run(checkpoint, m
 
 def test_versions_of_what_simulates_count(checkpoint, monkeypatch):
     model = load_autoencoder(checkpoint)
-    job = single_run.SearchJob(0, "x.ckpt", "abc", SearchSettings(), "logs", 1)
+    job = single_run.SearchJob("x.ckpt", "abc", SearchSettings(), "logs", 1)
     before = single_run.identity_of(job, model)
     monkeypatch.setattr("importlib.metadata.version", lambda package: "99")
     assert single_run.identity_of(job, model).digest != before.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import warnings
@@ -12,6 +13,7 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.core import connect
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.executors.opening import PATIENCE
@@ -66,10 +68,12 @@ def open_dask(engine: Engine, folder: Path) -> Iterator[Executor]:
 @contextlib.contextmanager
 def _connected(engine: Engine, address: Any) -> Iterator[Client]:
     try:
+        if isinstance(address, str) and not address.startswith("tls"):
+            asyncio.run(_shake_hands(address))
         client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:  # what answers there is no scheduler
+    except (OSError, ValueError, TimeoutError) as error:  # what answers there is no scheduler
         raise UserError(
-            f"--on {engine.on}: no Dask scheduler answers there ({error}): start one, or check the address"
+            f"--on {engine.on}: no Dask scheduler answers there ({error or 'silence'}): start one, or check the address"
         ) from error
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
@@ -81,6 +85,12 @@ def _connected(engine: Engine, address: Any) -> Iterator[Client]:
                 flush=True,
             )
         yield client
+
+
+async def _shake_hands(address: str) -> None:
+    """Raise `OSError` or `TimeoutError` unless Dask answers; its client would wait as long as something else is silent."""
+    comm = await asyncio.wait_for(connect(address), PATIENCE)
+    await comm.close()
 
 
 def _start(client: Client, call: Callable[[], Any], end: Callable[[Any, BaseException | None], None]) -> Any:

@@ -30,10 +30,14 @@ def as_user_error(error: BaseException) -> BaseException:
         return _because(
             error, "the cluster is gone, or it dropped the work: start it again if it is down; the same command resumes"
         )
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _ABSENT:
-        return _because(
-            error, f"a worker cannot import {error.name}: install the same version of lightning_pz on all workers"
-        )
+    cause: BaseException | None = error
+    while cause is not None:  # Dask's scheduler says so in the cause
+        if isinstance(cause, ModuleNotFoundError) and (cause.name or "").partition(".")[0] in _ABSENT:
+            return _because(
+                error,
+                f"{cause.name} cannot be imported by a worker, or by the scheduler: install the same version of lightning_pz there",
+            )
+        cause = cause.__cause__
     return error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -33,6 +34,7 @@ class Home:
         return cls(str(Path.cwd()), versions_here())
 
 
+@functools.cache
 def versions_here() -> dict[str, str]:
     """Return the versions on which results depend, of lightning_pz by content; builds of one version count as one."""
     found = {name: importlib.metadata.version(name).partition("+")[0] for name in _LIBRARIES}

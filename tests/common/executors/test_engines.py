@@ -1,6 +1,7 @@
 """The same pieces on Dask, on submitit's jobs and on Ray."""
 
 import os
+import socket
 from pathlib import Path
 
 import engine_pieces
@@ -54,4 +55,12 @@ def test_workers_with_several_threads_are_refused(tmp_path):
     with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
         opened = open_executor(Engine(f"dask:{cluster.scheduler_address}"), tmp_path)
         with pytest.raises(UserError, match=r"needs workers of one thread each.*--nthreads 1"):
+            opened.__enter__()
+
+
+def test_something_else_that_listens_is_no_scheduler(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_pz.common.executors.dask_cluster.PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        opened = open_executor(Engine(f"dask:tcp://127.0.0.1:{silent.getsockname()[1]}"), tmp_path)
+        with pytest.raises(UserError, match="no Dask scheduler answers there"):
             opened.__enter__()

@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.executors import Engine, open_executor, pieces, run_pieces
+from lightning_pz.common.executors.failures import as_user_error
 from lightning_pz.common.executors.home import Home, versions_here
 
 
@@ -73,3 +75,13 @@ def test_a_dead_worker_is_a_sentence(tmp_path):
         (outcome,) = outcomes(executor, engine_pieces.die, 1).values()
     with pytest.raises(UserError, match=r"a worker died \(killed, or out of memory\?\): the same command resumes"):
         outcome.get()
+
+
+def test_a_cluster_that_lacks_the_package_and_one_that_is_gone_are_sentences():
+    lost = RuntimeError("Error during deserialization of the task graph")
+    lost.__cause__ = ModuleNotFoundError("No module named 'lightning_pz'", name="lightning_pz.common")
+    sentence = "cannot be imported by a worker, or by the scheduler: install the same version of lightning_pz there"
+    assert sentence in str(as_user_error(lost))
+    assert "the cluster is gone" in str(as_user_error(CancelledError()))
+    own = ModuleNotFoundError("No module named 'mine'", name="mine")
+    assert as_user_error(own) is own

@@ -52,10 +52,13 @@ def start(*words, script=None, **more):
 
 
 class Backwards(Executor):
-    """Does calls in a thread, the last one first, as no scheduler would."""
+    """Does calls in a thread, the last one first, as no scheduler would.
+
+    It tells of none before all are done, unless it is told to: a thread shares the current folder with the command.
+    """
 
     def __init__(self):
-        self.calls, self.count = [], 0
+        self.calls, self.count, self.tells_early = [], 0, False
 
     def submit(self, fn, /, *args, **kwargs):
         future = Future()
@@ -68,13 +71,19 @@ class Backwards(Executor):
 
     def _work(self):
         time.sleep(0.2)  # until all are there
+        done = []
         while self.calls:
             future, fn, args, kwargs = self.calls.pop()
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(fn(*args, **kwargs))
+                    result = fn(*args, **kwargs)
                 except BaseException as error:
                     future.set_exception(error)
+                else:
+                    done.append((future, result))
+            while done and (self.tells_early or not self.calls):
+                future, result = done.pop(0)
+                future.set_result(result)
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_here_it_is_raised_at_once(tmp_path):
 
 
 def test_ctrl_c_ends_the_pieces_under_way(tmp_path, backwards):
-    begun = tmp_path / "begun"
+    begun, backwards.tells_early = tmp_path / "begun", True
     with pytest.raises(KeyboardInterrupt), open_crew(options(), str(tmp_path)) as crew:
         for _ in crew.run(wait_for_long, [begun, None]):  # the last one ends first
             while not begun.exists():

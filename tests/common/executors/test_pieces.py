@@ -1,6 +1,7 @@
 """Pieces in processes of this machine: values, errors as values, signals, dead workers."""
 
 import os
+import signal
 import time
 from concurrent.futures import CancelledError
 from functools import partial
@@ -17,8 +18,11 @@ from lightning_pz.common.executors.home import Home, versions_here
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
+    """Workers of a command on a terminal, which hears Ctrl-C, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with open_executor(Engine("local", workers=1), tmp_path_factory.mktemp("local")) as executor:
         yield executor
+    signal.signal(signal.SIGINT, before)
 
 
 def outcomes(executor, function, count):

@@ -67,7 +67,7 @@ def test_other_versions_on_a_worker_are_refused_with_both_named(pool, monkeypatc
 def test_giving_up_tells_what_runs_and_drops_what_has_not_begun(pool, monkeypatch):
     monkeypatch.setattr(pieces, "GRACE", 0.5)
     told = []
-    running = run_pieces(pool, time.sleep, [0.01, 1, 1, 8, 8], on_give_up=partial(told.append, "end"))
+    running = run_pieces(pool, time.sleep, [0.01, 1, 1, 1, 9], on_give_up=partial(told.append, "end"))
     assert next(running)[0] == 0
     running.close()
     assert told == ["end"]

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from lightning_pz.common.checks import at_least
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.executors.settings import Engine, SlurmSettings
+from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
 from lightning_pz.common.processes import available_cores
 
 Options = TypeVar("Options")
@@ -42,7 +42,7 @@ def _option(default: Any, text: str, *, positional: bool = False) -> Any:
 
 
 @dataclass(frozen=True)
-class EngineOptions:
+class EngineOptions(ChoosesEngine):
     """Options of studies whose parts may be done side by side, on one machine or many."""
 
     workers: int | None = _option(
@@ -53,14 +53,6 @@ class EngineOptions:
     on: str = _option("local", _ON)
     slurm: SlurmSettings = _option(SlurmSettings(), _SLURM)  # noqa: RUF009  frozen
 
-    def __post_init__(self) -> None:
-        assert self.engine  # which refuses what it cannot be
-
-    @property
-    def engine(self) -> Engine:
-        """Where the study is done."""
-        return Engine(self.on, self.workers, self.slurm)
-
     @property
     def is_plain(self) -> bool:
         """Whether nothing was asked for."""
@@ -68,7 +60,7 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(ChoosesEngine):
     """Options of a study that is a file in `conf/sweep/` and nothing else."""
 
     env: str | None = _option(None, "Preset or Gymnasium id; the `environments` of the study's file if null.")
@@ -93,7 +85,8 @@ class SearchOptions:
     worker: str | None = _option(None, argparse.SUPPRESS)  # process and phase of the command that started this one
 
     def __post_init__(self) -> None:
-        at_least(1, {"workers": self.workers} | ({} if self.trials is None else {"trials": self.trials}))
+        super().__post_init__()
+        at_least(1, {} if self.trials is None else {"trials": self.trials})
         if self.storage is not None and not re.match(r"[a-z][a-z0-9+]*://", self.storage):
             raise UserError(URL_EXPECTED + self.storage)
         if self.storage is not None and self.storage.startswith("grpc:"):
@@ -105,11 +98,6 @@ class SearchOptions:
                 f"--on {self.on} may work on several machines, but {kept} is for one, for locks on a network file system are "
                 "not sure: give --storage postgresql://user@host/name, or --storage grpc://host:port of Optuna's proxy"
             )
-
-    @property
-    def engine(self) -> Engine:
-        """Where the study is worked on."""
-        return Engine(self.on, self.workers, self.slurm)
 
 
 def proxy_address(url: str) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from lightning_pz.common.checks import at_least, one_of, positive, seeds, shares
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.common.executors.settings import Engine, SlurmSettings
+from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
 from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
 from lightning_pz.compression.seeds import MOST_MEASURED
 
@@ -19,7 +19,7 @@ RESUME = "resume"
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(ChoosesEngine):
     """How many runs, where they are done, and where they go.
 
     Args:
@@ -42,12 +42,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         at_least(1, {"seeds": self.seeds})
-        assert self.engine  # checks --on and --workers
-
-    @property
-    def engine(self) -> Engine:
-        """Where runs are done."""
-        return Engine(self.on, self.workers, self.slurm)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)

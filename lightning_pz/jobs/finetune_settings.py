@@ -11,14 +11,14 @@ import yaml
 from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.executors.opening import check_engine
-from lightning_pz.common.executors.settings import Engine, SlurmSettings
+from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
 from lightning_pz.envs.presets import resolve_env
 from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import SearchSettings, check_algorithm_package
 
 
 @dataclass(frozen=True)
-class JobSettings:
+class JobSettings(ChoosesEngine):
     """Which decoder, how many runs, and where they go.
 
     Args:
@@ -47,12 +47,7 @@ class JobSettings:
 
     def __post_init__(self) -> None:
         at_least(1, {"seeds": self.seeds})
-        assert self.engine  # checks --on and --workers
-
-    @property
-    def engine(self) -> Engine:
-        """Where runs are done."""
-        return Engine(self.on, self.workers, self.slurm)
+        super().__post_init__()
 
 
 def check_command(jobs: JobSettings, search: SearchSettings) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -82,8 +83,9 @@ def spread_runs(
         waits = engine.on != "local"
         pieces = [_Piece(work, job, place(job), own, socket.gethostname(), waits) for job in jobs]
         progress = _Progress([piece.folder for piece in pieces], draw)
-        give_up = lambda: _give_up(own)  # noqa: E731
-        with contextlib.closing(run_pieces(executor, _run_piece, pieces, progress.show, give_up)) as outcomes:
+        with contextlib.closing(
+            run_pieces(executor, _run_piece, pieces, progress.show, partial(_give_up, own))
+        ) as outcomes:
             for number, outcome in outcomes:
                 if outcome.error is not None:
                     errors.append(outcome.error)

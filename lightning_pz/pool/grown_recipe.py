@@ -129,6 +129,8 @@ class GrownRecipe:
         plain = dataclasses.asdict(self) | {"states": self.states.identity()}
         # One decoder gave the policies of all climbs at once before, and other last digits.
         marks = {"decoded": "climb by climb"} if self.latent_rounds else {}
+        # Likewise the features of all points of a batch.
+        marks |= {"fourier": "point by point"} if self.outcome == "fourier" else {}
         return {name: value for name, value in plain.items() if name not in drop} | POOL_MAKING | marks
 
     kind = "grown"

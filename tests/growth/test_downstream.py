@@ -21,6 +21,7 @@ from lightning_pz.jobs.finetune_run import build_search
 from lightning_pz.policy import act_each, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
+from lightning_pz.pool.of_checkpoint import describe_pool, is_pool_of
 from lightning_pz.pool.store import read_pool
 from lightning_pz.replay import ranking as ranking_module
 from lightning_pz.replay.replay_episodes import replayed_returns
@@ -263,3 +264,15 @@ def test_a_search_begins_at_the_best_of_the_pool_on_a_task_that_nobody_thought_o
     assert len(identities) == 3
     for identity in identities:
         assert identity["pool"] == pool.digest and identity["ranking"]["first"] and identity["task_source"]
+
+
+def test_a_checkpoint_knows_a_grown_pool_by_its_weights(grown):
+    """Numbers of policies are 0, 1, 2, ... in every growth; an earlier version kept the digest of the weights alone."""
+    repeated = {key: grown.meta[key] for key in ("env", "layout", "prior", "observation_mean", "observation_std")}
+    probe = grown.arrays["states"][: grown.meta["states"]["probe"]].tolist()
+    new = {**repeated, "probe_states": probe, "pool": describe_pool(grown)}
+    assert is_pool_of(grown, new)
+    old_env = {key: value for key, value in new["env"].items() if key not in ("kwargs", "source")}
+    for name, same in (("params", True), ("indices", False)):
+        digest = grown.meta["arrays"][name]["sha256"]
+        assert is_pool_of(grown, new | {"env": old_env, "pool": {"folder": "", "digest": digest}}) is same

@@ -20,7 +20,6 @@ from lightning_pz.growth.resume import working_folder
 from lightning_pz.growth.rounds import Grower
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.pool.best import best_of_pool
-from lightning_pz.pool.of_checkpoint import describe_pool, is_pool_of
 from lightning_pz.pool.recipe import collect
 from lightning_pz.pool.recipe_identity import pool_folder
 from lightning_pz.pool.store import read_pool
@@ -287,15 +286,3 @@ def test_policies_that_are_invalid_from_the_first_observation_end_it(
     with pytest.raises(UserError, match=f"not one of {whose} policies stayed finite on MountainCar"):
         grow(tmp_path / "pool", car, layout, grown_recipe, progress=False)
     assert not (tmp_path / "pool").exists()
-
-
-def test_a_checkpoint_knows_a_grown_pool_by_its_weights(grown):
-    """Numbers of policies are 0, 1, 2, ... in every growth; an earlier version kept the digest of the weights alone."""
-    repeated = {key: grown.meta[key] for key in ("env", "layout", "prior", "observation_mean", "observation_std")}
-    probe = grown.arrays["states"][: grown.meta["states"]["probe"]].tolist()
-    new = {**repeated, "probe_states": probe, "pool": describe_pool(grown)}
-    assert is_pool_of(grown, new)
-    old_env = {key: value for key, value in new["env"].items() if key not in ("kwargs", "source")}
-    for name, same in (("params", True), ("indices", False)):
-        digest = grown.meta["arrays"][name]["sha256"]
-        assert is_pool_of(grown, new | {"env": old_env, "pool": {"folder": "", "digest": digest}}) is same

@@ -89,3 +89,19 @@ class Engine:
     def is_one_machine(self) -> bool:
         """Whether all workers share this machine's memory and file locks."""
         return self.on in ("local", "dask", "slurm:local", "ray")
+
+
+class ChoosesEngine:
+    """Settings that say, among other things, where pieces of work run; they are checked when made."""
+
+    on: str
+    workers: int | None
+    slurm: SlurmSettings
+
+    def __post_init__(self) -> None:
+        Engine(self.on, self.workers, self.slurm)
+
+    @property
+    def engine(self) -> Engine:
+        """Where pieces of work run."""
+        return Engine(self.on, self.workers, self.slurm)

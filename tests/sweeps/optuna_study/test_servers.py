@@ -42,6 +42,7 @@ def url(request, tmp_path):
         with proxy(f"sqlite:///{tmp_path}/studies.db") as found:
             yield found
     elif postgres_binaries() is None:
+        # No Python package brings it; machines for continuous integration have it, and the proxy is tested everywhere.
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     else:
         with postgres() as found:

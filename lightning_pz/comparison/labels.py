@@ -10,7 +10,7 @@ ALGORITHM_LABELS = {
     "pgpe": "latent PGPE", "cmaes": "latent CMA-ES", "bo": "latent Bayesian optimization",
     "random_latent": "random latents", "gradient": "latent policy gradient",
     "parameter_pgpe": "weight PGPE", "ppo": "PPO (defaults)", "sac": "SAC (defaults)", "td3": "TD3 (defaults)", "ddpg": "DDPG (defaults)",
-    "tqc": "TQC (defaults)", "crossq": "CrossQ (defaults)",
+    "tqc": "TQC (defaults)", "crossq": "CrossQ (defaults)", "dqn": "DQN (defaults)",
 }  # fmt: skip
 """A name for each algorithm, in the order of `ALGORITHMS`."""
 _SPACES = {"latent": "latent", "widened": "widened latent", "weights": "weight"}

@@ -179,7 +179,7 @@ class TaskWrapper(gymnasium.Wrapper):
         observation, reward, terminated, truncated, info = self.env.step(action)
         previous, self._observation = self._observation, np.array(observation, dtype=np.float64)
         transition = Transition(
-            previous[None], np.asarray(action)[None], self._observation[None], np.array([reward], dtype=np.float64),
+            previous[None], _vector(action)[None], self._observation[None], np.array([reward], dtype=np.float64),
             np.array([terminated]), before, self._physics(), control_seconds(self.env),
         )  # fmt: skip
         info = {**info, "standard_reward": reward}
@@ -189,3 +189,9 @@ class TaskWrapper(gymnasium.Wrapper):
 
     def _physics(self) -> Physics:
         return Physics(*(part[None] for part in read_physics(self.env, self._observation)))
+
+
+def _vector(action: Any) -> np.ndarray:
+    """Return an action as rollouts have it, (A,): its own numbers if real, int64 where it is chosen."""
+    numbers = np.atleast_1d(action)
+    return numbers if numbers.dtype.kind == "f" else numbers.astype(np.int64)

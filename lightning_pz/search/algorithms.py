@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.replay.transitions import Transitions
+from lightning_pz.search.action_checks import check_actions, check_actor, check_noise
 from lightning_pz.search.bayesian import BoSearch
 from lightning_pz.search.generation import Search
 from lightning_pz.search.gradient import GradientSearch
@@ -39,7 +40,7 @@ def make_search(
 ) -> Search:
     """Return the search that the settings ask for.
 
-    Raises `UserError`: a missing extra, or a seed that the algorithm cannot take.
+    Raises `UserError`: a missing extra, a seed that the algorithm cannot take, or actions of another kind than it takes.
 
     Args:
         given: Weights of the policies to begin at or to try, (n, P); None if `start` is `draws`.
@@ -51,9 +52,11 @@ def make_search(
     """
     s = settings
     if s.space not in (None, "own"):
+        check_actor(s, objective.problem.network.layout.head)
         return make_off_policy(s, objective, latents, weights, given, anchor, old)
     if s.is_rival:
         problem = objective.problem
+        check_actions(s.algorithm, problem.spec.id, problem.spec.choices)
         if s.hyperparameters == "zoo":
             made = zoo_hyperparameters(s.algorithm, zoo_entry(s.algorithm, problem.spec.id), s.budget)
         else:
@@ -70,6 +73,7 @@ def make_search(
         "release_at": s.release_decoder_at,
     }  # fmt: skip
     if s.algorithm == "gradient":
+        check_noise(s, objective.problem.network.layout.head)
         return GradientSearch(settings=s.gradient, latents=latents, starts=starts, **common)
     space, episodes = latents, s.pgpe.episodes
     optimizer: Optimizer = Pgpe(s.pgpe if latent_sigma is None else replace(s.pgpe, sigma=latent_sigma))

@@ -1,23 +1,27 @@
 """Policy gradient in the latent space, chained through the frozen decoder: `grad_z J = (dg/dz)^T grad_theta J`.
 
+Policies whose head gives a distribution draw their actions from it, and the likelihood is the head's own. To the actions of
+a `tanh` head Gaussian noise is added.
+
 Source: Williams 1992, REINFORCE; the chain through a decoder: Tenedini et al., From Parameters to Behaviors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from lightning_pz.envs.episode_seeds import episode_seeds, seed_of
 from lightning_pz.envs.episodes import Episodes
 from lightning_pz.envs.forward import BatchForward, noisy
 from lightning_pz.policy import PolicyNetwork
+from lightning_pz.policy.network import STATISTICS, outputs_each
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.generation import Generation, SearchFromStarts
@@ -63,28 +67,61 @@ def advantages(returns: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return centered / np.maximum(scale, 1e-12)
 
 
+def drawing(network: PolicyNetwork) -> PolicyNetwork:
+    """Return the network whose policies draw their actions, if its head gives a distribution of them; else the network itself."""
+    head = network.layout.head
+    if head.kind == "tanh" or head.sample:
+        return network
+    layout = replace(network.layout, head=replace(head, sample=True))
+    return PolicyNetwork(layout, **{name: getattr(network, name) for name in STATISTICS})
+
+
+def log_likelihood(
+    network: PolicyNetwork,
+    params: Float[Tensor, "policies params"],
+    observations: Float[Tensor, "policies states observation"],
+    actions: Real[Tensor, "policies states action"],
+    noise: Float[Tensor, " action"],
+) -> Float[Tensor, "policies states"]:
+    """Return the logarithm of the likelihood of actions up to a constant, in units of the action or as chosen.
+
+    It is the head's; for a `tanh` head that of Gaussian noise of this standard deviation around the action.
+    """
+    head = network.layout.head
+    if head.kind == "tanh":
+        return -0.5 * ((actions - network(params, observations)) / noise).square().sum(-1)
+    if head.choices:
+        units = actions - network.action_low
+    else:
+        units = (actions - network.action_low) / ((network.action_high - network.action_low) / 2) - 1
+    return head.log_prob(outputs_each(network.layout, params, network.standardize(observations)), units)
+
+
 def likelihood_gradient(
     network: PolicyNetwork,
     params: Float[Tensor, "policies params"],
     observations: Float[Tensor, "policies states observation"],
-    actions: Float[Tensor, "policies states action"],
+    actions: Real[Tensor, "policies states action"],
     weights: Float[Tensor, "policies states"],
     mask: Bool[Tensor, "policies states"],
     noise: Float[Tensor, " action"],
 ) -> Float[Tensor, "policies params"]:
-    """Return `sum_t weight_t grad_theta log N(a_t; pi_theta(s_t), noise^2)`, over the number of states played.
+    """Return `sum_t weight_t grad_theta log p_theta(a_t | s_t)`, over the number of states played; see `log_likelihood`.
 
     Observations are raw, (G, M, O); actions, (G, M, A), were chosen there before clipping, in units of the action, as
     is the noise's standard deviation; the weights, (G, M), are advantages; states outside the mask are padding.
     """
+    if network.layout.head.choices:
+        # Padding need not be a choice that there is.
+        actions = torch.where(mask[..., None], actions, network.action_low)
     leaf = params.detach().requires_grad_()
     share = weights * mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
     span = max(1, _CHUNK_STATES // len(params))
     for first in range(0, observations.shape[1], span):
         part = slice(first, first + span)
         with torch.enable_grad():
-            error = (actions[:, part] - network(leaf, observations[:, part])) / noise
-            (-0.5 * error.square().sum(-1) * share[:, part]).sum().backward()
+            likelihood = log_likelihood(network, leaf, observations[:, part], actions[:, part], noise)
+            (likelihood * share[:, part]).sum().backward()
     # Where all episodes were invalid from their first observation there is no state.
     return torch.zeros_like(params) if leaf.grad is None else leaf.grad
 
@@ -117,6 +154,11 @@ class GradientSearch(SearchFromStarts):
         network = self.objective.problem.network
         return self.settings.noise * (network.action_high - network.action_low) / 2
 
+    @property
+    def _sigma(self) -> float:
+        """The noise, or NaN where the head has its own."""
+        return self.settings.noise if self.objective.problem.network.layout.head.kind == "tanh" else float("nan")
+
     def begin(self) -> GradientState:
         points = torch.zeros(0, self.latents.size, dtype=torch.double)
         mover = adam(points, self.settings.learning_rate)
@@ -146,11 +188,11 @@ class GradientSearch(SearchFromStarts):
             scores=torch.where(torch.isfinite(state.scores), 0.5 * state.scores + 0.5 * latest, latest),
             mover=mover,
         )
-        return following, Generation(steps, mean, self.settings.noise, returns.size, not np.isfinite(returns).any())
+        return following, Generation(steps, mean, self._sigma, returns.size, not np.isfinite(returns).any())
 
     @torch.no_grad()
     def incumbent(self, state: GradientState) -> SavedPolicy:
-        """Return the policy with the best running mean, without noise."""
+        """Return the policy with the best running mean, without noise that its head does not have."""
         points = (
             state.points[state.scores.argmax()][None]
             if len(state.points)
@@ -168,9 +210,7 @@ class GradientSearch(SearchFromStarts):
         points = points[best].clone()
         mover = adam(points, self.settings.learning_rate)
         following = GradientState(1, returns.steps, False, points, fitness[best], mover)
-        return following, Generation(
-            returns.steps, returns.mean, self.settings.noise, returns.each.size, returns.is_lost
-        )
+        return following, Generation(returns.steps, returns.mean, self._sigma, returns.each.size, returns.is_lost)
 
     @torch.no_grad()
     def _release(self, state: GradientState) -> GradientState:
@@ -184,10 +224,13 @@ class GradientSearch(SearchFromStarts):
 
     def _play(self, params: Tensor, generation: int) -> Episodes:
         count = self.settings.episodes
+        seeds = episode_seeds(self.seed, generation, count) * len(params)
+        network = drawing(self.objective.problem.network)
+        forward = BatchForward(network, params, count, seeds)
+        if network.layout.head.sample:
+            return self.objective.play(forward, seeds)
         generator = np.random.default_rng(np.random.SeedSequence([self.seed, generation], spawn_key=(2,)))
-        forward = BatchForward(self.objective.problem.network, params, count)
-        act = noisy(forward, self._noise.numpy(), generator)
-        return self.objective.play(act, episode_seeds(self.seed, generation, count) * len(params))
+        return self.objective.play(noisy(forward, self._noise.numpy(), generator), seeds)
 
     def _gradient(self, params: Tensor, episodes: Episodes) -> Tensor:
         shape = (len(params), self.settings.episodes)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork, act_shared, restandardize
-from lightning_pz.policy.saved import load_policy, policy_file
+from lightning_pz.policy.saved import SavedPolicy, load_policy, policy_file
 from lightning_pz.pool.store import Pool
 from lightning_pz.probes.jacobian import jacobian_grams, lipschitz, step_scale
 from lightning_pz.replay.ranking import find_ranking
@@ -47,11 +47,17 @@ def given_policies(
     boxes = all(torch.equal(getattr(saved, end), getattr(network, end)) for end in ("action_low", "action_high"))
     if saved.layout != layout or not saved.is_plain or not boxes:
         raise UserError(
-            f"--start {settings.start} is a policy of the layout {saved.layout.to_dict()} (last layer: {saved.squash}), but "
-            f"the decoder makes {layout.to_dict()} (last layer: tanh) for one action box: give a policy of that kind, such "
-            "as logs/evaluate/.../best_in_pool/<task>.npz"
+            f"--start {settings.start} is a policy of the layout {saved.layout.to_dict()} ({_head_name(saved)}), but "
+            f"the decoder makes {layout.to_dict()} (head: {layout.head.kind}) for actions of one kind: give a policy of that "
+            "kind, such as logs/evaluate/.../best_in_pool/<task>.npz"
         )
     return restandardize(saved.params[None], saved.network(), network), torch.empty(0, layout.observation_size)
+
+
+def _head_name(policy: SavedPolicy) -> str:
+    if policy.is_plain:
+        return f"head: {policy.layout.head.kind}"
+    return f"last layer: {policy.squash}" if policy.squash != "tanh" else "bounds of another library"
 
 
 def anchoring_shift(
@@ -65,8 +71,8 @@ def anchoring_shift(
     """Return the shift of each decoded policy that makes it act like the policy it was decoded from, (n, P).
 
     One vector for all latents removes the decoder's error at one latent and keeps its directions around it.
-    Distillation without environment steps finds it: it minimizes the mean squared action difference, half of it on
-    states that such policies visit (V is 0 if unknown), from 0, so it stays near the decoder's weights. The difference
+    Distillation without environment steps finds it: it minimizes the mean squared difference of behavior features, half of
+    it on states that such policies visit (V is 0 if unknown), from 0, so it stays near the decoder's weights. The difference
     of the weights would not do: many weights act alike, and the decoder's directions are meaningful only around its
     own. States are standardized; a weight whose `scale`, its standard deviation under the prior, is 0 does not change.
     """

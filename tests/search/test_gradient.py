@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_pz.envs.episode_seeds import episode_seeds
 from lightning_pz.envs.forward import BatchForward, noisy
 from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.gradient import GradientSearch, advantages, chain, likelihood_gradient, rewards_to_go
+from lightning_pz.search.optimizers.clipup_adam import adam_step
 from lightning_pz.search.spaces import SearchSpace
 
 
@@ -130,3 +132,28 @@ def test_releasing_the_decoder_goes_on_from_the_decoded_policy(latents, weights,
     released, _ = search.step(state)
     assert released.released and released.points.shape == (2, weights.size)
     assert torch.allclose(weights.decode(released.points), decoded, atol=1e-5)
+
+
+def test_policies_of_a_tanh_head_move_as_before_heads_to_the_last_bit(latents, weights, objective):
+    settings = GradientSettings(policies=2, episodes=3)
+    search = gradient_search(settings, latents, weights, objective, starts=3)
+    state, _ = search.step(search.begin())
+    following, generation = search.step(state)
+    assert generation.sigma == 0.3
+    network, params = objective.problem.network, latents.decode(state.points).detach()
+    generator = np.random.default_rng(np.random.SeedSequence([0, 1], spawn_key=(2,)))
+    noise = 0.3 * (network.action_high - network.action_low) / 2
+    act = noisy(BatchForward(network, params, 3), noise.numpy(), generator)
+    played = objective.play(act, episode_seeds(0, 1, 3) * 2)
+    mask = played.mask().reshape(2, 3, -1)
+    to_go = rewards_to_go(np.where(played.mask(), played.rewards, 0.0), 0.99).reshape(mask.shape)
+    judged, played_at = torch.from_numpy(advantages(to_go, mask)).float().flatten(1), torch.from_numpy(mask).flatten(1)
+    share = judged * played_at / played_at.sum(dim=1, keepdim=True)
+    observations, actions = (
+        torch.from_numpy(part).unflatten(0, (2, 3)).flatten(1, 2) for part in (played.observations, played.actions)
+    )
+    leaf = params.requires_grad_()
+    error = (actions - network(leaf, observations)) / noise
+    (-0.5 * error.square().sum(-1) * share).sum().backward()
+    by_point = chain(latents.decode, state.points, lambda decoded: leaf.grad)
+    assert torch.equal(following.points, state.points + adam_step(state.mover, by_point)[1])

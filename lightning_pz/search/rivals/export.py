@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_pz.policy import Layout, PolicyNetwork
+from lightning_pz.policy import Head, Layout, PolicyNetwork
 from lightning_pz.policy.layout import ACTIVATION_MODULES
 from lightning_pz.policy.saved import SavedPolicy
 
@@ -18,10 +18,15 @@ _ACTIVATIONS = {module: name for name, module in ACTIVATION_MODULES.items() if n
 def to_policy(model: Any, network: PolicyNetwork) -> SavedPolicy:
     """Return the policy by which a learner acts without noise, in the action box of `network`, on raw observations.
 
+    PPO's logits are those of a `categorical` head. DQN's values of the actions stand for logits: the most likely choice is the
+    best one, but their softmax is nothing that DQN acts by.
+
     Raises `TypeError` for a module that no policy here has.
     """
-    policy, is_ppo = model.policy, type(model).__name__ == "PPO"
-    if is_ppo:
+    policy, kind, choices = model.policy, type(model).__name__, network.layout.head.choices
+    if kind == "DQN":
+        parts = [policy.q_net.q_net]
+    elif kind == "PPO":
         parts = [policy.mlp_extractor.policy_net, policy.action_net]
     else:
         parts = [part for name in ("latent_pi", "mu") if (part := getattr(policy.actor, name, None)) is not None]
@@ -29,14 +34,15 @@ def to_policy(model: Any, network: PolicyNetwork) -> SavedPolicy:
     layers, activation, limit = _layers(modules)
     sizes = [layers[0][0].shape[1], *(weight.shape[0] for weight, _ in layers)]
     mean, std, clip = _statistics(model, sizes[0])
+    head = Head("categorical", choices) if choices else Head()
     return SavedPolicy(
-        layout=Layout(sizes[0], tuple(sizes[1:-1]), sizes[-1], activation),
+        layout=Layout(sizes[0], tuple(sizes[1:-1]), network.layout.action_size, activation, head),
         params=torch.cat([part.flatten() for layer in layers for part in layer]).float(),
         observation_mean=mean,
         observation_std=std,
         action_low=network.action_low.cpu(),
         action_high=network.action_high.cpu(),
-        squash="clip" if is_ppo else "tanh",
+        squash="clip" if kind == "PPO" and not choices else "tanh",
         observation_clip=clip,
         limit=limit,
     )

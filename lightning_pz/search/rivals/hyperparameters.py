@@ -19,7 +19,7 @@ _CRITICS = {
     "ppo": ("vf", [64, 64]), "sac": ("qf", [256, 256]), "td3": ("qf", [400, 300]), "ddpg": ("qf", [400, 300]),
     "tqc": ("qf", [256, 256]), "crossq": ("qf", [1024, 1024]),
 }  # fmt: skip
-"""Name and documented widths of each algorithm's critic."""
+"""Name and documented widths of each algorithm's critic, where it has an actor too."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,10 @@ class Hyperparameters:
 
 def default_hyperparameters(algorithm: str, hidden: tuple[int, ...], budget: int) -> Hyperparameters:
     """Return the documented defaults of Stable-Baselines3, but for the actor's widths, which are `hidden`."""
-    critic, widths = _CRITICS[algorithm]
-    arguments: dict[str, Any] = {"policy_kwargs": {"net_arch": {"pi": list(hidden), critic: widths}}}
+    arguments: dict[str, Any] = {"policy_kwargs": {"net_arch": list(hidden)}}  # DQN acts by its critic
+    if algorithm in _CRITICS:
+        critic, widths = _CRITICS[algorithm]
+        arguments["policy_kwargs"]["net_arch"] = {"pi": list(hidden), critic: widths}
     return Hyperparameters(arguments | _sizes(algorithm, {}, budget))
 
 
@@ -101,7 +103,8 @@ def _sizes(algorithm: str, own: dict[str, Any], budget: int) -> dict[str, Any]:
     if algorithm == "ppo":
         return {"n_steps": own.get("n_steps", 2048)}  # written out, for `least_steps`
     # A buffer that never fills behaves alike at any size.
-    return {"buffer_size": min(int(own.get("buffer_size", 1_000_000)), budget)}
+    sizes = {"buffer_size": min(int(own.get("buffer_size", 1_000_000)), budget)}
+    return sizes | ({"train_freq": own.get("train_freq", 4)} if algorithm == "dqn" else {})
 
 
 def _is_linear(key: str, value: Any) -> bool:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
@@ -19,11 +20,14 @@ from lightning_pz.search.objective import Problem
 from lightning_pz.search.rivals.export import to_policy
 from lightning_pz.search.rivals.generators import OwnGenerators
 from lightning_pz.search.rivals.hyperparameters import Hyperparameters, make_noise
+from lightning_pz.search.rivals.numbered_choices import NumberedChoices
 from lightning_pz.search.rivals.replayable import ReplayableEpisodes
 
 _MODULES = {"tqc": "sb3_contrib", "crossq": "sb3_contrib"}
 _CLASSES = {"crossq": "CrossQ"}
 _COUNTS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
+_EXPLORATION = ("_n_calls", "exploration_rate")
+"""DQN's counter, by which it copies its network to the target, and its share of random actions, set after each step."""
 _ARRAYS = ("_last_obs", "_last_original_obs", "_last_episode_starts")
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
@@ -113,7 +117,7 @@ class Learner:
         packed = {
             "parameters": model.get_parameters(),
             "entropy": None if entropy is None else entropy.detach().clone(),
-            "counts": {name: getattr(model, name) for name in _COUNTS},
+            "counts": {name: getattr(model, name) for name in (*_COUNTS, *_EXPLORATION) if hasattr(model, name)},
             "arrays": {name: _tensor(getattr(model, name, None)) for name in _ARRAYS},
             "returns": [[float(one["r"]), int(one["l"])] for one in model.ep_info_buffer],
             "noise": [_tensor(getattr(one, "noise_prev", None)) for one in noise],
@@ -173,7 +177,8 @@ class Learner:
 
     def _episodes(self, seed: int, index: int, count: int) -> ReplayableEpisodes:
         p = self.problem
-        env = TaskWrapper(make_env(p.spec.id, max_episode_steps=p.spec.horizon), p.reward)
+        env: gymnasium.Env = TaskWrapper(make_env(p.spec.id, max_episode_steps=p.spec.horizon), p.reward)
+        env = NumberedChoices(env, p.spec) if p.spec.choices else env
         where = f"--algorithm {self.algorithm} learns from finite numbers, but {p.spec.id}, task {p.task!r},"
         advice = "find what overflows, or use a search that ranks such policies last (--algorithm pgpe)"
         return ReplayableEpisodes(FiniteOnly(env, where, advice), seed, index, count)

@@ -58,7 +58,7 @@ class ReplayableEpisodes(gymnasium.Wrapper):
         outermost.reset()
         kind = self.action_space.dtype
         for action in packed["actions"]:
-            outermost.step(np.array(action, dtype=kind))
+            outermost.step(np.array(action, dtype=kind)[()])  # a number is no array, as the learner gave it
         self.ended = packed["ended"]
         if not np.array_equal(self._seen, np.array(packed["seen"])):
             raise UserError(

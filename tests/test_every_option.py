@@ -77,7 +77,9 @@ FIT = {
     "grown": {"data.recipe": "grown", **{f"data.grown.{key}": value for key, value in GROWN_PLAIN.items()}},
     "gaussian": {"policy.head": "gaussian", "policy.initial_std": 0.2, "policy.sample": True},
     "categorical": {
-        "env.id": "MountainCar-v0", "policy.head": "categorical", "policy.temperature": 0.5,
+        "env.id": "MountainCar-v0",
+        "policy.head": "categorical",
+        "policy.temperature": 0.5,
     },
 }
 REFUSED_BY_FIT = {

@@ -222,7 +222,7 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
     figures = {
         "fvu": fit_figures.fvu_curve(cli.history.rows, summary["pca_fvu"], summary["affine_fvu"], title),
         "reconstruction": fit_figures.reconstruction(
-            batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"]
+            batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"], data.layout.head.kind
         ),
         "latents": fit_figures.latent_scatter(latents.numpy(), color, title),
     }

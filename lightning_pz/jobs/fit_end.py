@@ -111,7 +111,7 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
         },
         "FVU test (decided nothing)": f"{summary['test_fvu']:.3f}",
         "FVU training": f"{summary['train_fvu']:.3f}",
-        "FVU PCA on actions": f"{summary['pca_fvu']:.3f}",
+        "FVU PCA on behavior": f"{summary['pca_fvu']:.3f}",
         "FVU PCA on parameters": f"{summary['params_pca_fvu']:.3f}",
         f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": f"{summary['affine_fvu']:.3f}",
         "seconds, pool + training": f"{summary['collect_seconds']:.0f} + {summary['fit_seconds']:.0f}",

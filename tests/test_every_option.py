@@ -130,7 +130,7 @@ ALGORITHMS = {
         "gradient.policies": 2, "gradient.episodes": 2, "gradient.noise": 0.2, "gradient.discount": 0.9,
         "gradient.learning_rate": 0.2, "gradient.parameter_learning_rate": 0.02, "release_decoder_at": 200,
     },
-    "ppo": {"budget": 2100}, "sac": {"baselines.chunk": 60, "budget": 120}, "td3": {"baselines.chunk": 60, "budget": 120},
+    "ppo": {"budget": 2100}, "dqn": {"baselines.chunk": 60, "budget": 200}, "sac": {"baselines.chunk": 60, "budget": 120}, "td3": {"baselines.chunk": 60, "budget": 120},
     "ddpg": {"baselines.chunk": 60, "budget": 120},
     "td3 in weights": {
         "algorithm": "td3", "space": "weights", "replay": 0.0, "budget": 300, "off_policy.best": 3, "off_policy.random": 2,
@@ -204,6 +204,12 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return fit.main(words({"logs": str(tmp_path_factory.mktemp("short"))} | SMALL))
 
 
+@pytest.fixture(scope="module")
+def choosing(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Fit the same kind of pool where actions are chosen; returns its `FitResult`."""
+    return fit.main(words({"logs": str(tmp_path_factory.mktemp("choosing"))} | SMALL | {"env.id": "MountainCar-v0"}))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIT)
 def test_options_of_fit(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,13 +276,15 @@ def test_no_option_of_finetune_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_options_of_finetune(name: str, short: Any, tmp_path: Path) -> None:
-    place = {"checkpoint": short.summary["checkpoint"], "logs": str(tmp_path), "algorithm": name}
-    finetune.main(words(place | SEARCH | ALGORITHMS[name]))
+def test_options_of_finetune(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    fitted = request.getfixturevalue("choosing" if name == "dqn" else "short")
+    place = {"checkpoint": fitted.summary["checkpoint"], "logs": str(tmp_path), "algorithm": name}
+    task = {"env": "MountainCar-v0", "task": "standard"} if name == "dqn" else {}
+    finetune.main(words(place | SEARCH | task | ALGORITHMS[name]))
     kept = [json.loads(path.read_text()) for path in (tmp_path / "finetune").rglob("summary.json")]
     assert sorted(run["seed"] for run in kept) == [5, 6]
     assert all(
-        0 < run["env_steps"] <= (SEARCH | ALGORITHMS[name])["budget"] and np.isfinite(run["left/return"])
+        0 < run["env_steps"] <= (SEARCH | ALGORITHMS[name])["budget"] and np.isfinite(run[f"{run['task']}/return"])
         for run in kept
     )
 

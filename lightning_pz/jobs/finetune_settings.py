@@ -13,7 +13,6 @@ from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.executors.opening import check_engine
 from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
 from lightning_pz.envs.presets import resolve_env
-from lightning_pz.envs.specs import env_spec
 from lightning_pz.search.action_checks import check_actions
 from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import BASELINES, SearchSettings, check_algorithm_package
@@ -69,6 +68,8 @@ def check_command(jobs: JobSettings, search: SearchSettings) -> None:
         check_env(env_id, jobs)
         check_task(env_id, search.task)
         if search.algorithm in BASELINES:
+            from lightning_pz.envs.specs import env_spec
+
             check_actions(search.algorithm, env_id, env_spec(env_id).choices)
         if search.hyperparameters == "zoo":
             zoo_entry(search.algorithm, env_id)

@@ -110,7 +110,8 @@ class GradientSettings:
     Args:
         policies: Policies that are improved side by side, the best of the starts.
         episodes: Episodes per policy and step of the optimizer; at least 2.
-        noise: Standard deviation of the exploration noise on the action, as a share of half the action box.
+        noise: Standard deviation of the noise on the action of a tanh head, as a share of half the action box; other heads
+            draw their actions, with no more noise.
         discount: Discount of a return per environment step, in the gradient only; 1 for none.
         learning_rate: Adam's, on latents.
         parameter_learning_rate: Adam's, on weights, once the decoder is released.

@@ -19,7 +19,19 @@ from lightning_pz.search.algorithm_settings import (
 )
 
 Algorithm = Literal[
-    "pgpe", "cmaes", "bo", "random_latent", "gradient", "parameter_pgpe", "ppo", "dqn", "sac", "td3", "ddpg", "tqc", "crossq"
+    "pgpe",
+    "cmaes",
+    "bo",
+    "random_latent",
+    "gradient",
+    "parameter_pgpe",
+    "ppo",
+    "dqn",
+    "sac",
+    "td3",
+    "ddpg",
+    "tqc",
+    "crossq",
 ]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 BASELINES = ("ppo", "dqn", "sac", "td3", "ddpg", "tqc", "crossq")

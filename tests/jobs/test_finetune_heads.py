@@ -133,12 +133,20 @@ def test_a_pair_that_does_not_differ_earns_the_same(
 @pytest.mark.parametrize(
     ("pool", "words", "sentence"),
     [
-        ("choosing", ["--algorithm", "sac"], "--algorithm sac acts in a box of real numbers, but CartPole-v1 has actions of 2"),
+        (
+            "choosing",
+            ["--algorithm", "sac"],
+            "--algorithm sac acts in a box of real numbers, but CartPole-v1 has actions of 2",
+        ),
         ("choosing", ["--algorithm", "crossq", "--hyperparameters", "zoo"], "--algorithm crossq acts in a box"),
         ("choosing", ["--algorithm", "td3", "--space", "latent"], "--algorithm td3 acts in a box"),
         ("gaussian", ["--algorithm", "dqn"], "--algorithm dqn chooses one of some actions, but Mountain"),
         ("gaussian", ["--algorithm", "td3", "--space", "weights", "--replay", "0"], "decoder's have a gaussian head"),
-        ("gaussian", ["--algorithm", "gradient", "--gradient.noise", "0.1"], "--gradient.noise is added to the actions"),
+        (
+            "gaussian",
+            ["--algorithm", "gradient", "--gradient.noise", "0.1"],
+            "--gradient.noise is added to the actions",
+        ),
     ],
 )
 def test_what_an_algorithm_cannot_do_is_refused_before_anything_is_made(
@@ -156,7 +164,9 @@ def test_a_start_of_another_head_is_refused(checkpoints: dict[str, str], tmp_pat
     SavedPolicy.of(drawing.policy, torch.zeros(drawing.layout.num_params)).save(tmp_path / "policy.npz")
     words = ["--logs", str(tmp_path / "logs"), "--start", str(tmp_path / "policy.npz"), *TINY]
     for pool in ("choosing", "gaussian"):
-        with pytest.raises(UserError, match=r"--start .*categorical.* but the decoder makes .*give a policy of that kind"):
+        with pytest.raises(
+            UserError, match=r"--start .*categorical.* but the decoder makes .*give a policy of that kind"
+        ):
             finetune.main(["--checkpoint", checkpoints[pool], *words])
         assert not (tmp_path / "logs" / "finetune").exists()
     finetune.main(["--checkpoint", checkpoints["drawing"], *words, "--anchor", "false"])

@@ -139,11 +139,17 @@ def expected_return(problem: Problem, params: torch.Tensor) -> torch.Tensor:
         whole = torch.zeros(len(params), dtype=torch.double)
         for choice in product(*map(range, layout.head.choices)):
             action = (torch.tensor(choice) + network.action_low).expand(len(params), 1, -1)
-            whole += log_likelihood(network, params, observation, action, 0 * network.action_low)[:, 0].exp() * table[choice]
+            whole += (
+                log_likelihood(network, params, observation, action, 0 * network.action_low)[:, 0].exp() * table[choice]
+            )
         return whole
     grid = torch.linspace(-9, 11, 8001)
     logs = log_likelihood(
-        network, params, observation.expand(-1, len(grid), -1), grid[:, None].expand(len(params), -1, 1), 0 * network.action_low
+        network,
+        params,
+        observation.expand(-1, len(grid), -1),
+        grid[:, None].expand(len(params), -1, 1),
+        0 * network.action_low,
     )
     # The density is per half box, of 2; what is played is clipped to the box.
     return (logs.exp() / 2 * -((grid.clamp(-1, 3) - 0.7) ** 2)).double().sum(1) * float(grid[1] - grid[0])
@@ -206,6 +212,5 @@ def test_noise_beside_that_of_the_head_is_refused() -> None:
     problem = problem_of("Bandit-real-v0")
     settings = SearchSettings(algorithm="gradient", gradient=GradientSettings(noise=0.1))
     space = parameter_space(Prior(), problem.network.layout)
-    with pytest.raises(UserError, match="--gradient.noise is added to the actions of a tanh head"):
+    with pytest.raises(UserError, match=r"--gradient\.noise is added to the actions of a tanh head"):
         make_search(settings, Objective(problem), space, space)
-

@@ -22,7 +22,7 @@ class NumberedChoices(gymnasium.ActionWrapper):
     def __init__(self, env: gymnasium.Env, spec: EnvSpec) -> None:
         super().__init__(env)
         self._least = np.array(spec.action_low, dtype=np.int64)
-        self.action_space = Discrete(spec.choices[0]) if len(spec.choices) == 1 else MultiDiscrete(spec.choices)
+        self.action_space = Discrete(spec.choices[0]) if len(spec.choices) == 1 else MultiDiscrete(list(spec.choices))
 
     def action(self, action: Any) -> Any:
         """Return the action as the environment's own space has it."""

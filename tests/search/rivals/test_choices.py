@@ -76,7 +76,13 @@ def hyperparameters(algorithm: str, env_id: str, zoo: bool) -> Hyperparameters:
         given = zoo_hyperparameters(algorithm, zoo_entry(algorithm, env_id), BUDGET)
     else:
         given = default_hyperparameters(algorithm, (8,), BUDGET)
-    small = {"learning_starts": 20, "batch_size": 16, "train_freq": 4, "gradient_steps": 2, "target_update_interval": 30}
+    small = {
+        "learning_starts": 20,
+        "batch_size": 16,
+        "train_freq": 4,
+        "gradient_steps": 2,
+        "target_update_interval": 30,
+    }
     small |= {"exploration_fraction": 0.9}
     rollout = {"n_steps": 64 // given.envs, "batch_size": 8, "n_epochs": 2}
     return dataclasses.replace(given, arguments=given.arguments | (rollout if algorithm == "ppo" else small))
@@ -136,7 +142,9 @@ def test_resumed_equals_straight_to_the_last_bit(algorithm: str, env_id: str, zo
     assert not same(other.incumbent(run_to_the_end(other, other.begin())), search.incumbent(end))
 
 
-@pytest.mark.parametrize(("algorithm", "env_id"), [("dqn", "CartPole-v1"), ("ppo", "CartPole-v1"), ("ppo", "Walk-pair-v0")])
+@pytest.mark.parametrize(
+    ("algorithm", "env_id"), [("dqn", "CartPole-v1"), ("ppo", "CartPole-v1"), ("ppo", "Walk-pair-v0")]
+)
 def test_it_learns_what_the_librarys_own_loop_learns(algorithm: str, env_id: str) -> None:
     search = make(algorithm, problem_of(env_id))
     ours = run_to_the_end(search, search.begin())
@@ -183,7 +191,8 @@ def test_probabilities_are_ppos_and_values_stand_for_logits_of_dqn(algorithm: st
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "env_id", "zoo"), [("dqn", "CartPole-v1", False), ("ppo", "Acrobot-v1", True), ("ppo", "Walk-bits-v0", False)]
+    ("algorithm", "env_id", "zoo"),
+    [("dqn", "CartPole-v1", False), ("ppo", "Acrobot-v1", True), ("ppo", "Walk-bits-v0", False)],
 )
 def test_returns_are_those_of_the_librarys_evaluation(algorithm: str, env_id: str, zoo: bool) -> None:
     problem = problem_of(env_id, horizon=60)
@@ -239,7 +248,11 @@ def test_tasks_see_the_numbers_of_a_rollout(kind: str) -> None:
 @pytest.mark.parametrize(
     ("algorithm", "choices", "words"),
     [
-        ("sac", (2,), "--algorithm sac acts in a box of real numbers, but X has actions of 2 choices: give --algorithm ppo or dqn"),
+        (
+            "sac",
+            (2,),
+            "--algorithm sac acts in a box of real numbers, but X has actions of 2 choices: give --algorithm ppo or dqn",
+        ),
         ("crossq", (3, 2), "actions of 3 x 2 choices: give --algorithm ppo, or"),
         ("dqn", (), "--algorithm dqn chooses one of some actions, but X has a box of them: give --algorithm ppo"),
         ("dqn", (3, 2), "but X has actions of 3 x 2 choices: give --algorithm ppo"),

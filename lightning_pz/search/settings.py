@@ -19,22 +19,10 @@ from lightning_pz.search.algorithm_settings import (
 )
 
 Algorithm = Literal[
-    "pgpe",
-    "cmaes",
-    "bo",
-    "random_latent",
-    "gradient",
-    "parameter_pgpe",
-    "ppo",
-    "dqn",
-    "sac",
-    "td3",
-    "ddpg",
-    "tqc",
-    "crossq",
-]
+    "pgpe", "cmaes", "bo", "random_latent", "gradient", "parameter_pgpe", "ppo", "sac", "td3", "ddpg", "tqc", "crossq", "dqn"
+]  # fmt: skip
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
-BASELINES = ("ppo", "dqn", "sac", "td3", "ddpg", "tqc", "crossq")
+BASELINES = ("ppo", "sac", "td3", "ddpg", "tqc", "crossq", "dqn")
 Start = Literal["draws", "pool_best", "pool_top"]
 STARTS: tuple[str, ...] = get_args(Start)
 AnswersBy = Literal["episodes", "steps"]
@@ -93,7 +81,7 @@ class SearchSettings:
         evaluation_episodes: Episodes of an evaluation, the same ones every time and for every algorithm.
         test_episodes: Episodes on which the final policy is measured; they choose nothing.
         patience: Evaluations without a better one after which the search stops; never if null.
-        hyperparameters: Of `ppo`, `dqn`, `sac`, `td3`, `ddpg`, `tqc`, `crossq`: `default`, those that Stable-Baselines3 documents,
+        hyperparameters: Of `ppo`, `sac`, `td3`, `ddpg`, `tqc`, `crossq`, `dqn`: `default`, those that Stable-Baselines3 documents,
             but for the actor's widths, which are the policy's; or `zoo`, those that RL Zoo publishes for the environment, or
             for the nearest one of that name (the run's config.yaml says which).
         checkpoint_seconds: Seconds between two saved states, in case the run is interrupted.
@@ -106,7 +94,7 @@ class SearchSettings:
         bo: Settings of `bo`.
         random_latent: Settings of `random_latent`.
         gradient: Settings of `gradient`.
-        baselines: Settings of `ppo`, `dqn`, `sac`, `td3`, `ddpg`, `tqc` and `crossq`.
+        baselines: Settings of `ppo`, `sac`, `td3`, `ddpg`, `tqc`, `crossq` and `dqn`.
         off_policy: Settings of `td3`, `sac` and `tqc` with `--space`.
     """
 

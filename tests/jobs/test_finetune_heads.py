@@ -47,10 +47,15 @@ FITS = {
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     logs = tmp_path_factory.mktemp("logs")
-    return {
+    made = {
         name: fit.main([*TINY_FIT, *words, "--logs", str(logs / name)]).summary["checkpoint"]
         for name, words in FITS.items()
     }
+    heads = {name: load_autoencoder(path).layout.head for name, path in made.items()}
+    assert {name: (head.kind, head.sample) for name, head in heads.items()} == {
+        "choosing": ("categorical", False), "drawing": ("categorical", True), "gaussian": ("gaussian", True),
+    }  # fmt: skip
+    return made
 
 
 OURS = ("pgpe", "cmaes", "bo", "random_latent", "gradient", "parameter_pgpe")

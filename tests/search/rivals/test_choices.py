@@ -7,6 +7,7 @@ import io
 
 import gymnasium
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
@@ -18,6 +19,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import env_spec, make_env
 from lightning_pz.envs.tasks import TaskWrapper, find_task
 from lightning_pz.policy import Head, Layout, PolicyNetwork, Prior
+from lightning_pz.policy.policy_onnx import write_policy_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.action_checks import check_actions
 from lightning_pz.search.algorithms import make_search
@@ -171,6 +173,9 @@ def test_the_policy_acts_as_the_learner_on_raw_observations(algorithm, env_id, z
     # Where two choices are alike to the last digit either is right.
     assert (found == expected + np.array(problem.spec.action_low)).mean() > 0.99
     assert len({tuple(row) for row in found.tolist()}) > 1
+    write_policy_onnx(policy, tmp_path / "policy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
+    assert (session.run(["action"], {"observation": observations})[0] == found).mean() > 0.99
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])

@@ -90,7 +90,7 @@ class BehaviorAutoencoder(L.LightningModule):
         self.layout = Layout.from_dict(description["layout"])
         prior_std = prior_scale(Prior(**description["prior"]), self.layout)
         probe_states = torch.tensor(description["probe_states"])
-        fingerprint_size = len(probe_states) * self.layout.action_size
+        fingerprint_size = len(probe_states) * self.layout.feature_size
         check_latent_dim(h["latent_dim"], fingerprint_size)
         box = (description["env"][end] for end in ("action_low", "action_high"))
         statistics = (description["observation_mean"], description["observation_std"], *box)

@@ -74,7 +74,7 @@ class Part(Dataset[PolicyBatch]):
         """Return the states that policies visited themselves, (N, m, O), and what they did there, (N, m, A)."""
         layout = self.pool.layout
         if not self.with_visited:
-            return torch.empty(len(rows), 0, layout.observation_size), torch.empty(len(rows), 0, layout.action_size)
+            return torch.empty(len(rows), 0, layout.observation_size), torch.empty(len(rows), 0, layout.feature_size)
         states = self.network.standardize(torch.from_numpy(self.pool.arrays["visited"][rows]))
         return states, act_each(layout, self.pool.params(rows), states)
 

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Sampler
 
 from lightning_pz.common.checks import RecipeKind, at_least, one_of, seeds
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.of_checkpoint import REPEATED, describe_pool
@@ -93,7 +93,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         self.given = pool is not None
         self.own = grown if recipe == "grown" else random
         self.spec = env_spec(env.id, env.horizon)
-        self.layout = Layout(self.spec.observation_size, tuple(policy.hidden), self.spec.action_size, policy.activation)
+        self.layout = policy_layout(self.spec, policy)
         if pool is None:
             self.own.states.check_source(self.spec)
             parent = Path(logs) / "pools"

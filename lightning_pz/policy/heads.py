@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from lightning_pz.common.checks import one_of
@@ -79,7 +79,7 @@ class Head:
         logs = [torch.log_softmax(part, dim=-1) for part in self._factors(outputs / self.temperature)]
         return torch.cat([torch.exp(0.5 * log) for log in logs], dim=-1)
 
-    def choose(self, outputs: Float[Tensor, "*states output"]) -> Tensor:
+    def choose(self, outputs: Float[Tensor, "*states output"]) -> Real[Tensor, "*states action"]:
         """Return the actions without noise: in half action boxes, (..., A), or the numbers of the most likely choices, int64."""
         if self.kind == "categorical":
             return torch.stack([part.argmax(-1) for part in self._factors(outputs)], dim=-1)
@@ -88,7 +88,7 @@ class Head:
     def log_prob(
         self,
         outputs: Float[Tensor, "*states output"],
-        actions: Float[Tensor, "*states action"] | Int[Tensor, "*states action"],
+        actions: Real[Tensor, "*states action"],
     ) -> Float[Tensor, "*states"]:
         """Return the logarithm of the probability (density per half action box) of actions, as `choose` gives them, or drawn."""
         if self.kind == "tanh":
@@ -125,5 +125,7 @@ class Head:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Head:
         """Make a head from a result of `to_dict`."""
-        given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
+        }
         return cls(**given)

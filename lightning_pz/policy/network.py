@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
@@ -83,11 +83,11 @@ class PolicyNetwork(nn.Module):
 
     def forward(
         self, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
-    ) -> Float[Tensor, "policies states action"]:
+    ) -> Real[Tensor, "policies states action"]:
         """Return the actions, without noise, that N policies take on M raw observations each, inside the action box."""
         return self.actions(outputs_each(self.layout, params, self.standardize(observations)))
 
-    def actions(self, outputs: Float[Tensor, "*states feature"]) -> Tensor:
+    def actions(self, outputs: Float[Tensor, "*states feature"]) -> Real[Tensor, "*states action"]:
         """Return the actions, without noise, of a last layer's numbers, (..., A), inside the action box; int64 if chosen."""
         chosen = self.layout.head.choose(outputs)
         return chosen + self.action_low.long() if self.layout.head.choices else self.scale(chosen)

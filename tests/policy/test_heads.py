@@ -121,7 +121,9 @@ def test_wrong_settings_are_refused_in_a_sentence(wrong: dict, words: str) -> No
         Head(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "categorical"}, {"choices": (2,)}, {"kind": "categorical", "choices": (1,)}])
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "categorical"}, {"choices": (2,)}, {"kind": "categorical", "choices": (1,)}]
+)
 def test_choices_have_to_go_with_the_kind(wrong: dict) -> None:
     with pytest.raises(ValueError, match="cannot have the choices"):
         Head(**wrong)

@@ -100,7 +100,6 @@ def test_each_environment_gets_the_fastest_simulator() -> None:
         "Humanoid-v5": GymnasiumSimulator,
         "HalfCheetah-v5": MujocoSimulator,
         "CartPole-v1": ChoiceSimulator,
-        "CartPole-v0": GymnasiumSimulator,
         # An older version has another reward or observation: it is left to Gymnasium.
         "Pusher-v5": GymnasiumSimulator,
     }

@@ -8,6 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -94,7 +95,8 @@ class FitCLI(LightningCLI):
             "trainer.accelerator": "What computes: cpu, gpu, mps or auto.",
             "config": "YAML file of settings, such as the config.yaml of a run.",
         })  # fmt: skip
-        for name in ("env.name", "env.id", "env.horizon", "policy.name", "policy.hidden", "policy.activation", "logs"):
+        shared = {"env": EnvConfig, "policy": PolicyConfig}
+        for name in (*(f"{key}.{field.name}" for key, kind in shared.items() for field in fields(kind)), "logs"):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=lambda seed: int(seed or 0))
         parser.link_arguments(

@@ -123,8 +123,10 @@ TASKS: dict[str, dict[str, TaskFunction]] = {
         "frontflip": _move(2, 1, 0.1),
         "backflip": _move(2, -1, 0.1),
     },
-} | {family: {"standard": standard, **tasks} for family, tasks in CHOICE_TASKS.items()}
+}
 """Named tasks by Gymnasium id without its version."""
+for _family, _chosen in CHOICE_TASKS.items():
+    TASKS[_family] = {"standard": standard, **_chosen}
 
 
 def task_names(env_id: str) -> tuple[str, ...]:

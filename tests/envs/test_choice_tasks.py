@@ -17,7 +17,9 @@ TASK_NAMES = {
 }
 
 
-def move(positions: list[float], velocities: list[float], action: int = 0, seen: tuple[float, ...] = (0.0,)) -> Transition:
+def move(
+    positions: list[float], velocities: list[float], action: int = 0, seen: tuple[float, ...] = (0.0,)
+) -> Transition:
     """Build a transition of one simulation from its physics and observation after the step."""
     before, after = Physics(*np.zeros((2, 1, 1))), Physics(np.array([positions]), np.array([velocities]))
     observation, rewards = np.array([seen]), np.array([42.0])
@@ -46,7 +48,14 @@ def test_rewards_by_hand(env_id: str, name: str, expected: float) -> None:
 
 @pytest.mark.parametrize(
     ("angles", "height"),
-    [([0, 0], 0), ([np.pi, 0], 4), ([np.pi / 2, 0], 2), ([0, np.pi], 2), ([np.pi / 2, np.pi / 2], 3), ([0, -np.pi / 2], 1)],
+    [
+        ([0, 0], 0),
+        ([np.pi, 0], 4),
+        ([np.pi / 2, 0], 2),
+        ([0, np.pi], 2),
+        ([np.pi / 2, np.pi / 2], 3),
+        ([0, -np.pi / 2], 1),
+    ],
 )
 def test_the_tip_of_an_acrobot(angles: list[float], height: float) -> None:
     assert find_task("Acrobot-v1", "height")(move(angles, [0.0, 0.0])) == pytest.approx([height])
@@ -78,7 +87,9 @@ def test_the_price_of_fuel_is_gymnasium_s() -> None:
         env.reset(seed=3)
         before = env.prev_shaping
         _, reward, _, _, _ = env.step(action)
-        free, thrifty = (find_task("LunarLander-v3", name)(move([0.0], [], action))[0] for name in ("standard", "thrifty"))
+        free, thrifty = (
+            find_task("LunarLander-v3", name)(move([0.0], [], action))[0] for name in ("standard", "thrifty")
+        )
         assert 3 * (env.prev_shaping - before - reward) == pytest.approx(free - thrifty)
     env.close()
 

@@ -79,7 +79,9 @@ def test_steps_after_the_end_equal_gymnasium_s_as_well(env_id: str) -> None:
     ends, paid = 0, set()
     for step in range(250):
         # The first episode ends long before the others, and goes on.
-        chosen = [script(env_id, o) if env_id != "CartPole-v1" or slot else step % 40 < 30 for slot, o in enumerate(seen)]
+        chosen = [
+            script(env_id, o) if env_id != "CartPole-v1" or slot else step % 40 < 30 for slot, o in enumerate(seen)
+        ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Gymnasium warns of such steps
             results = [env.step(int(action)) for env, action in zip(envs, chosen, strict=True)]
@@ -123,7 +125,9 @@ def test_an_acrobot_turns_over_as_gymnasium_s_does() -> None:
 @pytest.mark.parametrize(
     ("env_id", "kwargs"), [("CartPole-v1", {"sutton_barto_reward": True}), ("MountainCar-v0", {"goal_velocity": 0.02})]
 )
-def test_other_arguments_under_a_known_id_are_left_to_gymnasium(env_id, kwargs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_arguments_under_a_known_id_are_left_to_gymnasium(
+    env_id, kwargs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(gymnasium.registry, env_id, gymnasium.registry[env_id])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Gymnasium warns of a second registration

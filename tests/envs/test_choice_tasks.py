@@ -35,8 +35,8 @@ def move(
         ("CartPole-v1", "left", -0.5),
         ("CartPole-v1", "right", 0.5),
         ("CartPole-v1", "swing", 0.3),
-        ("Acrobot-v1", "clockwise", 0.3),
-        ("Acrobot-v1", "counterclockwise", -0.3),
+        ("Acrobot-v1", "clockwise", -1.7),
+        ("Acrobot-v1", "counterclockwise", 1.7),
         ("MountainCar-v0", "left", -1.2 - np.pi / 6),
         ("MountainCar-v0", "speed", 0.3 / 0.07),
         ("MountainCar-v0", "height", 0.45 * np.sin(3.6) + 0.55),
@@ -62,10 +62,11 @@ def test_the_tip_of_an_acrobot(angles: list[float], height: float) -> None:
 
 
 def test_an_acrobot_turns_counterclockwise_as_gymnasium_draws_it() -> None:
-    # Its first link ends at (sin, -cos), up being positive: a growing angle takes a hanging one to the right.
-    ends = [np.array([np.sin(angle), -np.cos(angle)]) for angle in (0.0, 0.1)]
-    assert ends[0][0] * ends[1][1] - ends[0][1] * ends[1][0] > 0
-    assert find_task("Acrobot-v1", "counterclockwise")(move([0.1, 0], [0.5, 0])) == [0.5]
+    # Its second link points to (sin, -cos) of both angles, up being positive: growing ones take it to the right from below.
+    points = [np.array([np.sin(angle), -np.cos(angle)]) for angle in (0.0, 0.1)]
+    assert points[0][0] * points[1][1] - points[0][1] * points[1][0] > 0
+    for rates in ([0.5, 0.0], [0.0, 0.5]):
+        assert find_task("Acrobot-v1", "counterclockwise")(move([0.1, 0.0], rates)) == [0.5]
 
 
 @pytest.mark.parametrize(("action", "fuel"), [(0, 0.0), (1, 0.03), (2, 0.3), (3, 0.03)])

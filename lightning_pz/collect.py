@@ -2,7 +2,7 @@
 
 `--recipe random`, the paper's, draws candidates, compares their actions on the probe states and keeps the most novel
 share. `--recipe grown` searches, with no reward of any task, for policies that go somewhere new, and keeps those whose
-outcomes lie apart; it resumes after a kill. The default is grown for the presets halfcheetah, hopper and reacher (but
+outcomes lie apart; it resumes after a kill. The default is grown for all presets but mountaincar (though
 not with `--policy large`) and random for all else, as in `fit`. `--recipe grown --help` shows the options of that recipe.
 
 `--workers 4` spreads the work over processes, `--on dask`, `slurm` or `ray` over the workers of a cluster, to the same

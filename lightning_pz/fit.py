@@ -1,8 +1,8 @@
 """Train a behavior autoencoder on a pool of policies: `python -m lightning_pz.fit --env halfcheetah`.
 
 Makes the pool and the state sample if there are none, trains, measures held-out FVU (the fraction of action variance
-unexplained) beside its linear references, and leaves a run folder, `logs/fit/<env>/<run>`. Pools of the presets
-halfcheetah, hopper and reacher are grown, all others drawn at random; `--data.recipe` and `--config` say otherwise, and
+unexplained) beside its linear references, and leaves a run folder, `logs/fit/<env>/<run>`. Pools of all
+presets but mountaincar are grown, all others drawn at random; `--data.recipe` and `--config` say otherwise, and
 `--config conf/paper.yaml` is the published method:
 
     config.yaml      every setting; `--config` on it repeats the run

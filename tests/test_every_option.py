@@ -243,7 +243,7 @@ def test_a_pool_is_collected_and_given_to_fit(recipe: str, tmp_path: Path, monke
     table = SMALL if recipe == "random" else {f"data.grown.{key}": value for key, value in GROWN_PLAIN.items()}
     own = {key.removeprefix(prefix): value for key, value in table.items() if key.startswith(prefix)}
     shared = {key: value for key, value in SMALL.items() if key.startswith(("env.", "policy."))} | FIT["gaussian"]
-    options = {"recipe": recipe, "pool": "mypool", "logs": "mine", "policy.temperature": 1.0} | shared | own | ENGINE
+    options = {"recipe": recipe, "pool": "mypool", "logs": "mine", "policy.temperature": 0.2} | shared | own | ENGINE
     known = options_of(collect.main, words({"recipe": recipe, "env.id": "MountainCarContinuous-v0"}), monkeypatch)
     assert missing(known, options) == []
     collect.main(words(options))

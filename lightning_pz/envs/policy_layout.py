@@ -29,5 +29,7 @@ def policy_layout(spec: EnvSpec, policy: PolicyConfig) -> Layout:
             raise UserError(
                 f"--policy.{name} goes with --policy.head {owner}, but {spec.id} has a {kind} head: leave it out"
             )
-    head = Head(kind, spec.choices, policy.temperature, policy.initial_std, policy.sample)
+    # Only its own, so that a head equals one that is read from a pool.
+    own = {name: getattr(policy, name) for name, owner in owners.items() if kind == owner}
+    head = Head(kind, spec.choices, sample=policy.sample, **own)
     return Layout(spec.observation_size, tuple(policy.hidden), spec.action_size, policy.activation, head)

@@ -4,7 +4,8 @@ A task takes a `Transition` of n simulations and returns n rewards, so that one 
 environment. The episode itself is Gymnasium's: a task changes neither when it ends nor what is observed. The
 papers name tasks but publish no formulas; these are what the words mean physically. Where Gymnasium charges
 for control, every task charges the same (`a` is the action, in the units of the action box): 0.1 a^2 on
-Mountain Car, sum a^2 on Reacher, 0.001 sum a^2 on Hopper, 0.1 sum a^2 on HalfCheetah.
+Mountain Car, sum a^2 on Reacher, 0.001 sum a^2 on Hopper, 0.1 sum a^2 on HalfCheetah. Tasks of environments with chosen
+actions are in `envs.choice_tasks`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from gymnasium.envs.registration import parse_env_id
 
 from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.envs.choice_tasks import CHOICE_TASKS
 from lightning_pz.envs.own_tasks import TaskFunction, earn, import_task
 from lightning_pz.envs.simulators.gymnasium_loop import control_seconds, read_physics
 from lightning_pz.envs.simulators.protocol import Physics, Transition
@@ -123,6 +125,8 @@ TASKS: dict[str, dict[str, TaskFunction]] = {
     },
 }
 """Named tasks by Gymnasium id without its version."""
+for _family, _chosen in CHOICE_TASKS.items():
+    TASKS[_family] = {"standard": standard, **_chosen}
 
 
 def task_names(env_id: str) -> tuple[str, ...]:

@@ -35,8 +35,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         policy: Shape of the policies.
         logs: Folder under which pools are kept, in `pools/`.
         pool: A pool folder to use as it is; made from the recipe, or found again, if null.
-        recipe: How a missing pool is made: `random`, the paper's, or `grown`, by reward-free search, which the presets of
-            halfcheetah, hopper and reacher choose.
+        recipe: How a missing pool is made: `random`, the paper's, or `grown`, by reward-free search, which all presets
+            but mountaincar choose.
         random: Settings of the random recipe.
         grown: Settings of the grown recipe.
         batch_size: Policies per training step and process.

@@ -11,17 +11,24 @@ import pytest
 import torch
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.policy_layout import policy_layout
+from lightning_pz.envs.presets import PolicyConfig
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import Physics, Transition, make_simulator
+from lightning_pz.envs.simulators.gymnasium_loop import to_action
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import TASKS, TaskWrapper, find_task, find_tasks, task_names
-from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
+from lightning_pz.policy import PolicyNetwork, Prior, draw_params
 
 IDS = {
     "MountainCarContinuous": "MountainCarContinuous-v0",
     "Reacher": "Reacher-v5",
     "Hopper": "Hopper-v5",
     "HalfCheetah": "HalfCheetah-v5",
+    "CartPole": "CartPole-v1",
+    "Acrobot": "Acrobot-v1",
+    "MountainCar": "MountainCar-v0",
+    "LunarLander": "LunarLander-v3",
 }
 
 
@@ -128,7 +135,7 @@ def test_half_cheetah_s_forward_is_gymnasium_s_reward() -> None:
 def test_the_wrapper_pays_what_a_rollout_adds_up(family: str) -> None:
     env_id, horizon = IDS[family], 40
     spec = env_spec(env_id)
-    layout = Layout(spec.observation_size, (8,), spec.action_size)
+    layout = policy_layout(spec, PolicyConfig(hidden=[8]))
     low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
     network = PolicyNetwork(layout, torch.zeros(spec.observation_size), torch.ones(spec.observation_size), low, high)
     params = draw_params(Prior(gain=2.0), layout, 0, range(1))
@@ -145,7 +152,7 @@ def test_the_wrapper_pays_what_a_rollout_adds_up(family: str) -> None:
         env.reset(seed=5)
         total, standard = 0.0, 0.0
         for action in seen:
-            _, reward, terminated, _, info = env.step(action)
+            _, reward, terminated, _, info = env.step(to_action(env, action))
             assert type(reward) is float
             total += reward
             standard += float(info["standard_reward"])

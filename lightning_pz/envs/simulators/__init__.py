@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning_pz.envs.simulators.classic import MountainCarSimulator, PendulumSimulator
+from lightning_pz.envs.simulators.classic_choices import CHOICE_FORMULAS, ChoiceSimulator
 from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
 from lightning_pz.envs.simulators.mujoco import MujocoSimulator
 from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
@@ -15,12 +16,16 @@ __all__ = ["Physics", "Simulator", "Transition", "make_simulator"]
 def make_simulator(env: str | EnvSpec, size: int, threads: int = 1) -> Simulator:
     """Return the fastest exact simulator of an environment, or of a registered Gymnasium id, with that many slots.
 
+    An id that was registered anew, with arguments, wrappers or a class of the user's own, is left to Gymnasium.
     Threads step physics, where the simulator can use them; results do not depend on their number.
     """
     if size < 1 or threads < 1:
         raise ValueError(f"a simulator needs at least 1 slot and 1 thread, but got {size} and {threads}")
     spec = env_spec(env) if isinstance(env, str) else env
+    if spec.kwargs or spec.source:  # another environment under a known id
+        return GymnasiumSimulator(spec, size)
     if spec.id in MUJOCO_FORMULAS:
         return MujocoSimulator(spec, size, threads)
     classic: dict[str, type] = {"MountainCarContinuous-v0": MountainCarSimulator, "Pendulum-v1": PendulumSimulator}
+    classic |= dict.fromkeys(CHOICE_FORMULAS, ChoiceSimulator)
     return classic.get(spec.id, GymnasiumSimulator)(spec, size)

@@ -13,8 +13,16 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from lightning_pz.envs.simulators.classic_choices import CHOICE_FORMULAS
 from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds
 from lightning_pz.envs.specs import EnvSpec, make_env
+
+_STATES = {"MountainCarContinuous-v0": ((0,), (1,)), "Pendulum-v1": ((0,), (1,))} | {
+    env_id: (formulas.positions, formulas.velocities) for env_id, formulas in CHOICE_FORMULAS.items()
+}
+"""Which numbers of `env.state` are positions and which velocities."""
+_SECONDS = {"CartPole-v1": CHOICE_FORMULAS["CartPole-v1"].dt, "LunarLander-v3": 0.02}
+"""Seconds of a control step in environments that have them under another name than `dt`."""
 
 
 class GymnasiumSimulator:
@@ -86,13 +94,15 @@ def read_physics(env: gymnasium.Env, observation: np.ndarray) -> Physics:
     data = getattr(bare, "data", None)
     if hasattr(data, "qpos") and hasattr(data, "qvel"):
         return Physics(np.array(data.qpos), np.array(data.qvel))  # type: ignore[union-attr]
-    if bare.spec is not None and bare.spec.id in ("MountainCarContinuous-v0", "Pendulum-v1"):
-        position, velocity = np.asarray(bare.state, dtype=np.float64)  # type: ignore[attr-defined]
-        return Physics(np.array([position]), np.array([velocity]))
+    if bare.spec is not None and bare.spec.id in _STATES:
+        state = np.array(bare.state, dtype=np.float64)  # type: ignore[attr-defined]
+        return Physics(*(state[list(numbers)] for numbers in _STATES[bare.spec.id]))
     return Physics(np.array(observation, dtype=np.float64), np.empty(0))
 
 
 def control_seconds(env: gymnasium.Env) -> float:
     """Return the seconds of one control step, or 1 where the environment does not say."""
-    seconds = getattr(env.unwrapped, "dt", None)
+    bare = env.unwrapped
+    known = None if bare.spec is None else _SECONDS.get(bare.spec.id)
+    seconds = getattr(bare, "dt", known)
     return float(seconds) if isinstance(seconds, int | float | np.number) else 1.0

@@ -17,7 +17,9 @@ class Physics(NamedTuple):
     """Generalized positions, (n, Q) float64, and velocities, (n, V) float64, of n simulations, in the environment's units.
 
     MuJoCo: `qpos` (m and rad) and `qvel` (m/s and rad/s); Mountain Car: position (m) and position per step; Pendulum:
-    angle (rad, 0 is upright, not wrapped) and rad/s; anything else: the observation and an empty array, (n, 0).
+    angle (rad, 0 is upright, not wrapped) and rad/s; CartPole: of the cart (m, m/s) and the pole (rad, 0 is upright, and
+    rad/s); Acrobot: of the first link (rad, 0 hangs down, wrapped, and rad/s) and of the second relative to the first;
+    anything else: the observation and an empty array, (n, 0).
     """
 
     positions: np.ndarray

@@ -12,20 +12,32 @@ from mujoco.batch import SimulationError
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.simulators.classic import MountainCarSimulator, PendulumSimulator
+from lightning_pz.envs.simulators.classic_choices import ChoiceSimulator
 from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
 from lightning_pz.envs.simulators.mujoco import MujocoSimulator
 from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
 from lightning_pz.envs.simulators.numerics import scalar_cos, scalar_square
-from lightning_pz.envs.specs import env_spec
+from lightning_pz.envs.specs import EnvSpec, env_spec
 
-KINDS = ["Hopper-v5", "Reacher-v5", "Ant-v5", "MountainCarContinuous-v0", "Pendulum-v1", "Humanoid-v5"]
+KINDS = [
+    "Hopper-v5", "Reacher-v5", "Ant-v5", "MountainCarContinuous-v0", "Pendulum-v1", "Humanoid-v5", "CartPole-v1", "Acrobot-v1",
+    "MountainCar-v0",
+]  # fmt: skip
+
+
+def draw(spec: EnvSpec, *shape: int) -> np.ndarray:
+    """Random actions, (*shape, A): float32, or chosen numbers."""
+    generator = np.random.default_rng(0)
+    if spec.choices:
+        return generator.integers(0, spec.choices, (*shape, spec.action_size))
+    return generator.uniform(-1, 1, (*shape, spec.action_size)).astype(np.float32)
 
 
 @pytest.mark.parametrize("env_id", KINDS)
 def test_a_slot_does_not_notice_which_others_are_stepped(env_id: str) -> None:
     spec = env_spec(env_id)
     alone, crowd = make_simulator(spec, 1), make_simulator(spec, 4)
-    actions = np.random.default_rng(0).uniform(-1, 1, (12, 4, spec.action_size)).astype(np.float32)
+    actions = draw(spec, 12, 4)
     first = alone.reset([7])
     np.testing.assert_array_equal(crowd.reset([5, 6, 7, 8])[2], first[0])
     # Slots leave and come back; slot 2 always steps.
@@ -45,7 +57,7 @@ def test_a_transition_stays_as_it_was(env_id: str) -> None:
     spec = env_spec(env_id)
     simulator = make_simulator(spec, 2)
     observations = simulator.reset([0, 1])
-    active, actions = np.arange(2), np.full((2, spec.action_size), 0.5, dtype=np.float32)
+    active, actions = np.arange(2), draw(spec, 2)
     first = simulator.step(actions, active)
     np.testing.assert_array_equal(first.observations, observations)
     copies = [np.array(part) for part in (*first[:5], *first.before, *first.after)]
@@ -64,7 +76,7 @@ def test_reset_begins_anew_and_takes_fewer_seeds_than_slots(env_id: str) -> None
     spec = env_spec(env_id)
     simulator = make_simulator(spec, 3)
     simulator.reset([1, 2, 3])
-    actions = np.full((3, spec.action_size), 0.3, dtype=np.float32)
+    actions = draw(spec, 3)
     once = simulator.step(actions, np.arange(3))
     simulator.step(actions, np.arange(3))
     assert simulator.reset([1, 2]).shape == (2, spec.observation_size)
@@ -87,6 +99,7 @@ def test_each_environment_gets_the_fastest_simulator() -> None:
         "Pendulum-v1": PendulumSimulator,
         "Humanoid-v5": GymnasiumSimulator,
         "HalfCheetah-v5": MujocoSimulator,
+        "CartPole-v1": ChoiceSimulator,
         # An older version has another reward or observation: it is left to Gymnasium.
         "Pusher-v5": GymnasiumSimulator,
     }

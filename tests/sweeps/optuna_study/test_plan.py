@@ -179,6 +179,5 @@ def test_shipped_studies_pass_the_real_parsers(study, tmp_path):
 
 
 def test_every_environment_of_the_cross_table_is_a_preset():
-    assert set(yaml.safe_load((conf_dir() / "sweep" / "dimension.yaml").read_text())["environments"]) == set(
-        preset_names("env")
-    )
+    known = yaml.safe_load((conf_dir() / "sweep" / "dimension.yaml").read_text())["environments"]
+    assert set(known) <= set(preset_names("env"))

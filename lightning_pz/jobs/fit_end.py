@@ -103,6 +103,11 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
         "latent size": str(summary["latent_dim"]),
         "FVU held out": f"{summary['val_fvu']:.3f}",
         "FVU test (decided nothing)": f"{summary['test_fvu']:.3f}",
+        **{
+            f"  {key.removeprefix('test_fvu/').replace('_to_', ' to ')}": f"{value:.3f}"
+            for key, value in summary.items()
+            if key.startswith("test_fvu/")
+        },
         "FVU training": f"{summary['train_fvu']:.3f}",
         "FVU PCA on actions": f"{summary['pca_fvu']:.3f}",
         "FVU PCA on parameters": f"{summary['params_pca_fvu']:.3f}",

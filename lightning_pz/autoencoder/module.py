@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from lightning_pz.autoencoder import losses
-from lightning_pz.autoencoder.bottlenecks import Bottleneck, Variational, make_bottleneck
+from lightning_pz.autoencoder.bottlenecks import Bottleneck, Variational, check_latent_dim, make_bottleneck
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
 from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
@@ -23,7 +23,7 @@ from lightning_pz.autoencoder.sizes import PolicySize, further_sizes, make_polic
 from lightning_pz.common.checks import at_least, one_of
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
-from lightning_pz.policy import Prior, act_shared, prior_scale
+from lightning_pz.policy import PolicyNetwork, Prior, act_shared, prior_scale
 
 Encoder = Literal["behavior", "parameters"]
 _PREFIX_POLICIES = 1024
@@ -158,12 +158,18 @@ class BehaviorAutoencoder(L.LightningModule):
         """Encode policies given by their weights, (N, P), and decode them again, (N, P)."""
         return self.decoder(self.encode(params))
 
-    def encode(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies latent"]:
-        """Encode policies given by their weights, (N, P), to latents, (N, k); no pool needed. A posterior's mean."""
+    def encode(
+        self, params: Float[Tensor, "policies params"], policy: PolicyNetwork | None = None
+    ) -> Float[Tensor, "policies latent"]:
+        """Encode policies given by their weights, (N, P), to latents, (N, k), a posterior's mean; no pool needed.
+
+        `policy` is what they share, where that is not the network of the size in use.
+        """
+        policy = policy or self.policy
         reads_weights = isinstance(self.encoder, ParametersEncoder)
-        states = self.policy.standardize(self.probe_states)
+        states = policy.standardize(self.probe_states)
         return self.bottleneck.center(
-            self.encoder(params if reads_weights else act_shared(self.layout, params, states))
+            self.encoder(params if reads_weights else act_shared(policy.layout, params, states))
         )
 
     def _code(self, batch: Any) -> Float[Tensor, "policies code"]:
@@ -283,12 +289,3 @@ class BehaviorAutoencoder(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return AdamW with linear warm-up and cosine decay over the whole run."""
         return make_optimizer(self, self.hparams, self.trainer)
-
-
-def check_latent_dim(latent_dim: int, fingerprint_size: int) -> None:
-    """Raise `UserError` unless the latent is at least 1 and no larger than the fingerprint."""
-    if not 1 <= latent_dim <= fingerprint_size:
-        raise UserError(
-            f"--model.latent_dim expects 1 to {fingerprint_size}, the numbers in a fingerprint (probe states x action "
-            f"size), but got {latent_dim}"
-        )

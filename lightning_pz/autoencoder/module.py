@@ -93,7 +93,7 @@ class BehaviorAutoencoder(L.LightningModule):
         self.layout = self.policy.layout
         prior_std = prior_scale(Prior(**description["prior"]), self.layout)
         probe_states = torch.tensor(description["probe_states"])
-        fingerprint_size = len(probe_states) * self.layout.action_size
+        fingerprint_size = len(probe_states) * self.layout.feature_size
         check_latent_dim(h["latent_dim"], fingerprint_size)
         self.action_variance = float(description["action_variance"])
         k, dropout = h["latent_dim"], h["dropout"]

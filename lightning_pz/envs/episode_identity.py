@@ -7,7 +7,6 @@ import importlib.metadata
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from lightning_pz.common.errors import UserError
@@ -21,7 +20,7 @@ def environment_now(made_for: Mapping[str, Any], path: object) -> dict[str, Any]
 
     Raises `UserError` if it is gone, or has other boxes, sizes or arguments, so that its policies cannot act in it.
     """
-    now = asdict(env_spec(made_for["id"], made_for["horizon"]))
+    now = env_spec(made_for["id"], made_for["horizon"]).to_dict()
     difference = first_difference(made_for, now, ignore=["source"], known_only=True)
     if difference is not None:
         raise UserError(

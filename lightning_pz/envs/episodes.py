@@ -39,7 +39,7 @@ class Ends:
     """How episodes ended."""
 
     lengths: np.ndarray  # steps of each, int64; of an invalid one, the steps before it turned invalid
-    valid: np.ndarray  # False where an observation or an action turned non-finite, or an observer objected
+    valid: np.ndarray  # False where an observation or an action turned non-finite (no choice), or an observer objected
 
     @property
     def steps(self) -> int:
@@ -60,13 +60,13 @@ def play_episodes(
     observers: Sequence[Observer] = (),
     on_ended: Callable[[int], object] = lambda count: None,
 ) -> Ends:
-    """Play one episode in each of the first `len(seeds)` slots; actions are clipped to the action box.
+    """Play one episode in each of the first `len(seeds)` slots; actions are clipped to the action box, or are choices.
 
     An episode ends when the environment ends or truncates it, at the horizon, or when it turns invalid; `on_ended` is
     called with the number of episodes that have just ended.
     """
     spec, slots, number = simulator.spec, len(seeds), 0
-    low, high = np.array([spec.action_low, spec.action_high], dtype=np.float32)
+    low, high = np.array([spec.action_low, spec.action_high], dtype=np.int64 if spec.choices else np.float32)
     # Rows of finished episodes stay as they were.
     observations = simulator.reset(seeds)
     lengths = np.zeros(slots, dtype=np.int64)
@@ -75,7 +75,7 @@ def play_episodes(
     with one_blas_thread():
         while number < horizon and len(active):
             wanted = act(observations, active)
-            finite = finite_rows(wanted)
+            finite = _known_choices(wanted, low, high) if spec.choices else finite_rows(wanted)
             if finite is not None:
                 valid[active[~finite]] = False
                 active, wanted = active[finite], wanted[finite]
@@ -109,6 +109,12 @@ def finite_rows(*arrays: np.ndarray) -> np.ndarray | None:
     if all(array.dtype.kind != "f" or math.isfinite(np.vdot(array, array)) for array in arrays):
         return None
     return np.logical_and.reduce([np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays])
+
+
+def _known_choices(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+    """Return which rows of chosen actions, (n, A), are choices that there are, (n,) bool, or None where all are."""
+    known: np.ndarray = np.all((actions >= low) & (actions <= high), axis=1)
+    return None if known.all() else known
 
 
 class TaskReturns:

@@ -13,19 +13,9 @@ from lightning_pz.envs.presets import PolicyConfig, load_preset, preset_names
 def sizes_named(names: str | None, like: PolicyConfig) -> list[PolicyConfig]:
     """Return the sizes that a text such as `small,64-64` names, in order; all else is as in `like`.
 
-    Raises `UserError` for a name that is neither a preset nor widths, and for two sizes of one name or shape, `like` included.
+    Raises `UserError` for a name that is neither a preset nor widths.
     """
-    sizes = [like]
-    for name in [word.strip() for word in (names or "").split(",") if word.strip()]:
-        size = _size_named(name, like)
-        for other in sizes:
-            if (size.hidden, size.activation) == (other.hidden, other.activation) or size.name == other.name:
-                raise UserError(
-                    f"--decodes {name} and {other.name} are one size, with hidden widths {size.hidden}: name each size once, "
-                    "and not the one of --policy"
-                )
-        sizes.append(size)
-    return sizes[1:]
+    return [_size_named(name.strip(), like) for name in (names or "").split(",") if names]
 
 
 def _size_named(name: str, like: PolicyConfig) -> PolicyConfig:

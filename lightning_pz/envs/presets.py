@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from lightning_pz.common.checks import check_horizon, plain_name
+from lightning_pz.common.checks import check_choices, check_horizon, plain_name, positive
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import safe_name, slug
 
@@ -42,14 +42,26 @@ class PolicyConfig:
         name: Short name, used in folder names.
         hidden: Hidden widths from input to output.
         activation: Hidden activation.
+        head: What the last layer gives: `tanh` an action of the box; `gaussian` a mean in the box and a standard deviation for
+            each of its coordinates; `categorical` logits of the choices. auto: tanh in a box, categorical for choices.
+        temperature: `categorical`: by which logits are divided.
+        initial_std: `gaussian`: standard deviation where the last layer gives 0, in half action boxes; twice that is the bound.
+        sample: Whether actions are drawn from the distribution, the same in each episode of one seed. Else the mean or the
+            most likely choice is taken.
     """
 
     name: str = "medium"
     hidden: list[int] = field(default_factory=lambda: [32, 32])
     activation: Literal["tanh", "relu", "silu", "linear"] = "tanh"
+    head: Literal["auto", "tanh", "gaussian", "categorical"] = "auto"
+    temperature: float = 1.0
+    initial_std: float = 0.3
+    sample: bool = False
 
     def __post_init__(self) -> None:
         plain_name("policy.name", self.name)
+        check_choices(self, "policy.")
+        positive({f"policy.{name}": getattr(self, name) for name in ("temperature", "initial_std")})
 
 
 def conf_dir() -> Path:

@@ -111,7 +111,7 @@ def rollout(
             slots = list(seeds) * len(numbers)
             returns, visited = TaskReturns(tasks, len(slots)), VisitedStates((spec.observation_size,))
             observers: list[Observer] = [returns, visited] if keep_observations else [returns]
-            act = BatchForward(network, weights, episodes)
+            act = BatchForward(network, weights, episodes, slots)
             ends.append(play_episodes(act, simulator, slots, horizon, observers, bar.update))
             totals.append(returns.totals)
             seen.append(visited.by_episode())
@@ -126,9 +126,19 @@ def _check(network: PolicyNetwork, spec: EnvSpec, counts: Mapping[str, int]) -> 
     for name, value in counts.items():
         if value < 1:
             raise UserError(f"a rollout needs at least 1 of {name}, but got {value}")
-    sizes = network.layout.observation_size, network.layout.action_size
+    layout = network.layout
+    if layout.head.choices != spec.choices:
+        raise UserError(
+            f"{spec.id} has {_choices(spec.choices)}, but the policy network gives {_choices(layout.head.choices)}: it was made "
+            "for another environment"
+        )
+    sizes = layout.observation_size, layout.action_size
     if sizes != (spec.observation_size, spec.action_size):
         raise UserError(
             f"{spec.id} has {spec.observation_size} observations and {spec.action_size} actions, but the "
             f"policy network takes {sizes[0]} and gives {sizes[1]}: it was made for another environment"
         )
+
+
+def _choices(choices: tuple[int, ...]) -> str:
+    return f"actions of {' x '.join(map(str, choices))} choices" if choices else "actions in a box"

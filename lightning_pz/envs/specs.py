@@ -6,12 +6,12 @@ import contextlib
 import importlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from lightning_pz.common.checks import check_horizon
 from lightning_pz.common.errors import UserError, nearest
@@ -32,7 +32,11 @@ LARGEST_BOX = 1e6
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Sizes and boxes of an environment with flat Box observations, perhaps infinite, and finite Box actions."""
+    """Sizes and boxes of an environment with flat Box observations, perhaps infinite.
+
+    Actions are vectors of A numbers, in a finite box or chosen: a factor of an action, of which `Discrete` has one, is one
+    of so many whole numbers from the smallest on.
+    """
 
     id: str  # registered with Gymnasium, with its version
     horizon: int  # steps after which an episode is truncated
@@ -40,16 +44,21 @@ class EnvSpec:
     action_size: int
     observation_low: tuple[float, ...]
     observation_high: tuple[float, ...]
-    action_low: tuple[float, ...]
+    action_low: tuple[float, ...]  # corner of the box, or the smallest number of each factor
     action_high: tuple[float, ...]
     kwargs: str = ""  # what the registration passes to the constructor, with further wrappers, as canonical JSON
     source: str = ""  # digest of the source of a user's own environment, wrappers and entry point
+    choices: tuple[int, ...] = ()  # of each factor, (A,); empty for a box
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
         """Make a specification from the plain data of pools and checkpoints, where tuples are lists."""
         fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in plain.items()}
         return cls(**fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON and checkpoints; without choices if there are none, as ever."""
+        return {key: value for key, value in asdict(self).items() if (key, value) != ("choices", ())}
 
     @property
     def has_finite_observations(self) -> bool:
@@ -124,8 +133,8 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
     """Look an environment up and check that it can be used; the horizon is its own limit, or 1,000, if not given.
 
     Raises:
-        UserError: Unknown id; observations that are not a flat Box; actions that are not a flat, finite Box of real numbers
-            in which every coordinate can vary; a horizon below 1.
+        UserError: Unknown id; observations that are not a flat Box; actions that are neither a flat, finite Box of real
+            numbers nor a vector of choices, or of which one cannot vary; a horizon below 1.
     """
     check_horizon(horizon)
     env = make_env(env_id)
@@ -137,23 +146,56 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
         kwargs, source = registered_kwargs(env), own_source(env)
     finally:
         env.close()
-    observations, actions = map(_box, (env_id, env_id), ("observation", "action"), spaces)
-    _check_actions(env_id, actions)
+    observations = _observations(env_id, spaces[0])
+    least, most, choices = _actions(env_id, spaces[1])
     horizon = next(steps for steps in (horizon, limit, UNLIMITED_HORIZON) if steps is not None)
-    corners = (observations.low, observations.high, actions.low, actions.high)
-    low, high, least, most = (tuple(map(float, corner)) for corner in corners)
-    return EnvSpec(env_id, horizon, observations.shape[0], actions.shape[0], low, high, least, most, kwargs, source)
+    low, high, least, most = (
+        tuple(map(float, corner)) for corner in (observations.low, observations.high, least, most)
+    )
+    return EnvSpec(env_id, horizon, observations.shape[0], len(least), low, high, least, most, kwargs, source, choices)
 
 
-def _box(env_id: str, what: str, space: gymnasium.Space | None) -> Box:
+def _observations(env_id: str, space: gymnasium.Space | None) -> Box:
     if isinstance(space, Box) and len(space.shape) == 1 and space.shape[0] > 0:
         return space
-    shape = f" of shape {space.shape}" if isinstance(space, Box) else ""
+    image = isinstance(space, Box) and len(space.shape) > 1
+    advice = "gymnasium.wrappers.FlattenObservation makes a vector of them" if image else "register a wrapped version"
     raise UserError(
-        f"--env expects an environment whose {what}s are a flat Box (a vector of real numbers), but {env_id} "
-        f"has {'no' if space is None else type(space).__name__} {what}s{shape}: choose a continuous-control environment, or "
-        "register a wrapped version that has them"
+        f"--env expects an environment whose observations are a flat Box (a vector of real numbers), but {env_id} "
+        f"has {_kind(space)} observations: choose another, or {advice}"
     )
+
+
+def _actions(env_id: str, space: gymnasium.Space | None) -> tuple[Any, Any, tuple[int, ...]]:
+    """Return the smallest and the largest number of each factor of an action, and the counts of choices if there are any."""
+    if isinstance(space, Box) and len(space.shape) == 1 and space.shape[0] > 0:
+        _check_actions(env_id, space)
+        return space.low, space.high, ()
+    counts: Any = ()
+    starts: Any = ()
+    if isinstance(space, Discrete):
+        counts, starts = np.array([space.n]), np.array([space.start])
+    elif isinstance(space, MultiDiscrete) and space.nvec.ndim == 1:
+        counts, starts = space.nvec, space.start
+    elif isinstance(space, MultiBinary) and len(space.shape) == 1:
+        counts, starts = np.full(space.shape, 2), np.zeros(space.shape)
+    if not len(counts):
+        raise UserError(
+            "--env expects an environment whose actions are a flat Box (a vector of real numbers), Discrete, or a flat "
+            f"MultiDiscrete or MultiBinary, but {env_id} has {_kind(space)} actions: choose another, or register a wrapped version"
+        )
+    if np.min(counts) < 2:
+        number = int(np.argmax(counts < 2))
+        raise UserError(
+            f"--env {env_id} has actions whose factor {number} is always {int(starts[number])}, which leaves nothing to choose: "
+            "register it behind a gymnasium.ActionWrapper that puts that number in"
+        )
+    return starts, starts + counts - 1, tuple(map(int, counts))
+
+
+def _kind(space: gymnasium.Space | None) -> str:
+    name = "no" if space is None else type(space).__name__
+    return f"{name} (shape {space.shape})" if space is not None and space.shape else name
 
 
 def _check_actions(env_id: str, box: Box) -> None:

@@ -40,7 +40,7 @@ def film(
     try:
         frames = _Frames(env, every=max(1, round(spec.horizon / _FRAMES)))
         simulator = GymnasiumSimulator(spec, 1, make=lambda: env, physics=False)
-        play_episodes(BatchForward(network, params[None]), simulator, [seed], spec.horizon, [frames])
+        play_episodes(BatchForward(network, params[None], seeds=[seed]), simulator, [seed], spec.horizon, [frames])
     finally:
         env.close()
     import imageio.v3 as imageio

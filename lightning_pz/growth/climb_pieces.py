@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -144,7 +144,7 @@ def play_alone(piece: GrowthPiece, player: GenerationPlayer) -> FoundRows:
 
 @functools.lru_cache(maxsize=8)
 def _check_environment(spec: EnvSpec) -> None:
-    told = first_difference({"env": asdict(spec)}, {"env": asdict(env_spec(spec.id, spec.horizon))})
+    told = first_difference({"env": spec.to_dict()}, {"env": env_spec(spec.id, spec.horizon).to_dict()})
     if told is not None:
         raise UserError(
             f"the environment {spec.id} of this worker is not the one of the command: {told}. Install the same on both"

@@ -46,8 +46,8 @@ def train_latents(
     Probe states, (M, O), and the states on which behavior is compared, (S, O), are standardized; the prior is the unit of
     weights; the seed is that of first weights and batches.
     """
-    fingerprints = torch.empty(len(params), len(probe), layout.action_size)
-    actions = torch.empty(len(params), len(states), layout.action_size)
+    fingerprints = torch.empty(len(params), len(probe), layout.feature_size)
+    actions = torch.empty(len(params), len(states), layout.feature_size)
     act_on(layout, params, probe, fingerprints)
     act_on(layout, params, states, actions)
     generator = torch.Generator().manual_seed(seed)

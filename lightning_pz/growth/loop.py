@@ -117,7 +117,7 @@ def _make(
             if not grower.can_afford_round(growth):
                 break
             growth = keep(grower.round(growth))
-    with new_folder(folder, pool_bytes(spec, recipe, layout.num_params)) as temporary:
+    with new_folder(folder, pool_bytes(layout, recipe)) as temporary:
         about = {"tasks": list(tasks), "history": history, "seconds": round(time.perf_counter() - started, 2)}
         write_pool(temporary, growth, spec, network, recipe, sample, grower.embedding, about, progress)
         report.write_figures(working, temporary, growth, history, spec.id, scales)

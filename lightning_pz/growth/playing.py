@@ -87,7 +87,7 @@ class GenerationPlayer:
         # For the report alone: rewards have no way back into the growth.
         ledger = TaskReturns(self.tasks, count, decisive=False)
         seeds = [recipe.episode_seed(place.generation)] * count
-        act, simulator = BatchForward(self.network, params), self._slots(count)
+        act, simulator = BatchForward(self.network, params, seeds=seeds), self._slots(count)
         ends = play_episodes(act, simulator, seeds, horizon, [observer, ledger])
         self.on_steps(ends.steps)
         outcomes = observer.outcomes()

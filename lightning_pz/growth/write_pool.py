@@ -15,7 +15,7 @@ from lightning_pz.growth.outcomes import Embedding, fit_whitening
 from lightning_pz.growth.playing import ORIGINS
 from lightning_pz.growth.rounds import Growth
 from lightning_pz.growth.state_sample import follow
-from lightning_pz.policy import PolicyNetwork
+from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.novelty import novelty
 from lightning_pz.pool.recipe_identity import common_meta
@@ -24,10 +24,10 @@ from lightning_pz.pool.states import StateSample, behavior_bytes
 from lightning_pz.pool.store import Pool, mapped_array, params_checksum, write_array, write_meta
 
 
-def pool_bytes(spec: EnvSpec, recipe: GrownRecipe, params: int) -> int:
+def pool_bytes(layout: Layout, recipe: GrownRecipe) -> int:
     """Return about how many bytes the finished pool takes, for the check of free space."""
-    own = 4 * params + 4 * recipe.own_states * spec.observation_size + 200
-    return recipe.size * (behavior_bytes(spec, recipe.states) + own)
+    own = 4 * layout.num_params + 4 * recipe.own_states * layout.observation_size + 200
+    return recipe.size * (behavior_bytes(layout, recipe.states) + own)
 
 
 @torch.no_grad()
@@ -58,11 +58,11 @@ def write_pool(
     states = follow(sample, archive, recipe)
     standardized, probe = network.standardize(torch.from_numpy(states)), recipe.states.probe
     params = torch.from_numpy(archive.params)
-    fingerprints = torch.empty(len(archive), probe, spec.action_size)
+    fingerprints = torch.empty(len(archive), probe, layout.feature_size)
     act_on(layout, params, standardized[:probe], fingerprints)
     if not torch.isfinite(fingerprints).all():
         raise UserError("grown policies take actions that are not finite: lower --sigma or --prior.gain")
-    with mapped_array(folder, "actions", np.float16, len(archive), len(states) - probe, spec.action_size) as actions:
+    with mapped_array(folder, "actions", np.float16, len(archive), len(states) - probe, layout.feature_size) as actions:
         act_on(layout, params, standardized[probe:], torch.from_numpy(actions))
     arrays = archive.arrays()
     arrays |= {"indices": arrays.pop("numbers"), "states": states, "fingerprints": fingerprints.numpy()}

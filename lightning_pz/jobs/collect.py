@@ -11,10 +11,10 @@ from typing import Any
 from lightning_pz.common.console import show_end
 from lightning_pz.common.executors import Engine, open_executor
 from lightning_pz.common.processes import available_cores, interrupted_by_signals
+from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth.loop import grow
-from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.next_step import fit_command
 from lightning_pz.pool.recipe import RandomRecipe, collect
@@ -35,7 +35,7 @@ def collect_pool(
     The work is done in this process if `engine` is local and names no number of workers.
     """
     spec = env_spec(env.id, env.horizon)
-    layout = Layout(spec.observation_size, tuple(policy.hidden), spec.action_size, policy.activation)
+    layout = policy_layout(spec, policy)
     folder = Path(pool) if pool else pool_folder(Path(logs) / "pools", env.name, policy.name, spec, layout, recipe)
     found = folder.exists()
     with _workers(None if found else engine, Path(logs)) as executor:

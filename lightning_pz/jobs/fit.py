@@ -54,7 +54,7 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
         check_recipe_words(arguments, data.recipe)
     if data.recipe == "grown":
         data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown)
-    check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.action_size)
+    check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.feature_size)
     data.check_sizes()
     if data.further or data.decoded:
         check_weights_unread(data.with_params)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
 import os
@@ -144,7 +143,7 @@ class FitCLI(LightningCLI):
     def identity(self) -> dict[str, Any]:
         """Return everything that decides the result, before there is a pool."""
         settings, data = dict(yaml.safe_load(self.parser.dump(self.config, skip_none=False))), self.datamodule
-        return fit_identity(settings, dataclasses.asdict(data.spec), data.pool_identity(), self.trainer.world_size)
+        return fit_identity(settings, data.spec.to_dict(), data.pool_identity(), self.trainer.world_size)
 
     def find_run(self) -> None:
         """Find the run to resume, if any; refuse one of other settings, and a new run's name that is taken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_pz.common.checks import one_of
 from lightning_pz.common.errors import UserError
+from lightning_pz.policy.heads import Head
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh, "relu": torch.relu, "silu": nn.functional.silu, "linear": lambda x: x,
@@ -27,27 +28,35 @@ ACTIVATION_MODULES: dict[str, type[nn.Module]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """An MLP from standardized observations to actions: sizes and activation, no weights.
+    """An MLP from standardized observations to distributions of actions: sizes, activation and head, no weights.
 
     The flat vector holds layer after layer, first the weight (out, in) row by row, then the bias (out),
     the very order of `torch.nn.utils.parameters_to_vector` on the equivalent `torch.nn.Sequential`. Raises `UserError`
-    for a size below 1 or an unknown activation.
+    for a size below 1 or an unknown activation, `ValueError` for a head of another number of choices.
     """
 
     observation_size: int
     hidden: tuple[int, ...]  # widths from input to output; empty for an affine policy
-    action_size: int
+    action_size: int  # numbers in an action
     activation: str = "tanh"  # of hidden layers, one of `ACTIVATIONS`
+    head: Head = field(default_factory=Head)
 
     def __post_init__(self) -> None:
         if min(self.sizes) < 1:
             raise UserError(f"a layout needs sizes of at least 1, but got {self.sizes}: check --policy.hidden")
         one_of("policy.activation", self.activation, tuple(ACTIVATIONS))
+        if self.head.choices and len(self.head.choices) != self.action_size:
+            raise ValueError(f"actions of {self.action_size} numbers need as many choices, but got {self.head.choices}")
+
+    @cached_property
+    def feature_size(self) -> int:
+        """Behavior features on a state, as many as the last layer has numbers."""
+        return self.head.output_size(self.action_size)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Widths of all layers, observation and action included."""
-        return (self.observation_size, *self.hidden, self.action_size)
+        """Widths of all layers, observation and last layer included."""
+        return (self.observation_size, *self.hidden, self.feature_size)
 
     @cached_property
     def weight_shapes(self) -> tuple[tuple[int, int], ...]:
@@ -81,19 +90,24 @@ class Layout:
         return torch.cat([part.flatten(1) for layer in layers for part in layer], dim=-1)
 
     def to_sequential(self, params: Float[Tensor, " params"]) -> nn.Sequential:
-        """Build the equivalent `torch.nn.Sequential` of one policy, ending in tanh (no standardization)."""
+        """Build the equivalent `torch.nn.Sequential` of one policy (no standardization).
+
+        It gives the actions of a `tanh` head, in half action boxes, and the last layer's numbers of any other.
+        """
         activation = ACTIVATION_MODULES[self.activation]
         pairs = ((nn.Linear(size, out), activation()) for out, size in self.weight_shapes)
         network = nn.Sequential(*(module for pair in pairs for module in pair))
-        network[-1] = nn.Tanh()
+        network[-1] = nn.Tanh() if self.head.kind == "tanh" else nn.Identity()
         nn.utils.vector_to_parameters(params.detach().clone(), network.parameters())
         return network
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON and checkpoints."""
-        return asdict(self) | {"hidden": list(self.hidden)}
+        """Return plain data for JSON and checkpoints; without the head if it is `tanh`, as ever."""
+        plain = asdict(self) | {"hidden": list(self.hidden), "head": self.head.to_dict()}
+        return {key: value for key, value in plain.items() if (key, value) != ("head", {"kind": "tanh"})}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Layout:
         """Build a layout from a result of `to_dict`."""
-        return cls(plain["observation_size"], tuple(plain["hidden"]), plain["action_size"], plain["activation"])
+        head = Head.from_dict(plain.get("head", {}))
+        return cls(plain["observation_size"], tuple(plain["hidden"]), plain["action_size"], plain["activation"], head)

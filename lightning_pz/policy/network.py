@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from lightning_pz.policy.layout import ACTIVATIONS, Layout
@@ -16,8 +16,8 @@ _CACHE_FLOATS = 1 << 18
 
 def outputs_each(
     layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
-) -> Float[Tensor, "policies states action"]:
-    """Return each policy's last layer, before the tanh, on standardized states of its own."""
+) -> Float[Tensor, "policies states feature"]:
+    """Return each policy's last layer, before its head, on standardized states of its own."""
     activation, x = ACTIVATIONS[layout.activation], observations
     *hidden, (last, last_bias) = layout.unpack(params)
     for weight, bias in hidden:
@@ -27,15 +27,15 @@ def outputs_each(
 
 def act_each(
     layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
-) -> Float[Tensor, "policies states action"]:
-    """Return each policy's actions on standardized states of its own, in units of the action box: -1 to 1."""
-    return torch.tanh(outputs_each(layout, params, observations))
+) -> Float[Tensor, "policies states feature"]:
+    """Return each policy's behavior features on standardized states of its own; see `lightning_pz.policy.heads`."""
+    return layout.head.features(outputs_each(layout, params, observations))
 
 
 def act_shared(
     layout: Layout, params: Float[Tensor, "policies params"], observations: Float[Tensor, "states observation"]
-) -> Float[Tensor, "policies states action"]:
-    """Return every policy's actions on the same M standardized states, in units of the action box: -1 to 1."""
+) -> Float[Tensor, "policies states feature"]:
+    """Return every policy's behavior features on the same M standardized states; see `lightning_pz.policy.heads`."""
     return act_each(layout, params, observations.expand(len(params), -1, -1))
 
 
@@ -47,7 +47,8 @@ def policy_chunk(layout: Layout, states: int) -> int:
 class PolicyNetwork(nn.Module):
     """The common part of all policies of one layout: standardization, network shape, action box. Holds no weights.
 
-    Mean and standard deviation of observations, (O,), are in the environment's units; the box's corners are (A,).
+    Mean and standard deviation of observations, (O,), are in the environment's units; the box's corners are (A,), where
+    actions are chosen the smallest and largest number of each factor.
 
     Raises:
         ValueError: A statistic of the wrong length, not finite, or a standard deviation that is not positive.
@@ -82,9 +83,14 @@ class PolicyNetwork(nn.Module):
 
     def forward(
         self, params: Float[Tensor, "policies params"], observations: Float[Tensor, "policies states observation"]
-    ) -> Float[Tensor, "policies states action"]:
-        """Return the actions that N policies take on M raw observations each, inside the action box."""
-        return self.scale(act_each(self.layout, params, self.standardize(observations)))
+    ) -> Real[Tensor, "policies states action"]:
+        """Return the actions, without noise, that N policies take on M raw observations each, inside the action box."""
+        return self.actions(outputs_each(self.layout, params, self.standardize(observations)))
+
+    def actions(self, outputs: Float[Tensor, "*states feature"]) -> Real[Tensor, "*states action"]:
+        """Return the actions, without noise, of a last layer's numbers, (..., A), inside the action box; int64 if chosen."""
+        chosen = self.layout.head.choose(outputs)
+        return chosen + self.action_low.long() if self.layout.head.choices else self.scale(chosen)
 
 
 def restandardize(

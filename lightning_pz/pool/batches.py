@@ -82,7 +82,7 @@ class Part(Dataset[PolicyBatch]):
         """Return the states that policies visited themselves, (N, m, O), and what they did there, (N, m, A)."""
         layout = self.pool.layout
         if not self.with_visited:
-            return torch.empty(len(rows), 0, layout.observation_size), torch.empty(len(rows), 0, layout.action_size)
+            return torch.empty(len(rows), 0, layout.observation_size), torch.empty(len(rows), 0, layout.feature_size)
         raw = torch.from_numpy(self.pool.arrays["visited"][rows])
         actions = act_each(layout, self.pool.params(rows), self.own_network.standardize(raw))
         return self.network.standardize(raw), actions

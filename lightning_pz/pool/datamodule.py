@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from lightning_pz.common.checks import RecipeKind, at_least, one_of, seeds
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.policy_sizes import sizes_named
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
@@ -101,7 +102,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         self.given = pool is not None
         self.own = grown if recipe == "grown" else random
         self.spec = env_spec(env.id, env.horizon)
-        self.layout = Layout(self.spec.observation_size, tuple(policy.hidden), self.spec.action_size, policy.activation)
+        self.layout = policy_layout(self.spec, policy)
         if pool is None:
             self.own.states.check_source(self.spec)
             parent = Path(logs) / "pools"
@@ -130,7 +131,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
 
     def check_sizes(self) -> None:
         """Raise `UserError` unless the pools and the sizes to decode are all of different sizes."""
-        check_sizes(self.layout, self.policy, self.further, self.decoded)
+        check_sizes(self.layout, self.spec, self.policy, self.further, self.decoded)
 
     def _layout_of(self, size: PolicyConfig) -> Layout:
         return dataclasses.replace(self.layout, hidden=tuple(size.hidden), activation=size.activation)

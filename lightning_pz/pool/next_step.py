@@ -25,7 +25,7 @@ def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> 
     if logs != "logs":
         words += ["--logs", logs]
     shipped = yaml.safe_load((conf_dir() / "fit.yaml").read_text())
-    largest = pool.meta["states"]["probe"] * pool.layout.action_size
+    largest = pool.meta["states"]["probe"] * pool.layout.feature_size
     if shipped["model"]["latent_dim"] > largest:
         words += ["--model.latent_dim", str(largest)]
     for name in ("val_share", "test_share"):
@@ -42,7 +42,12 @@ def _env_words(env: EnvConfig, pool: Pool) -> list[str]:
 
 
 def _policy_words(policy: PolicyConfig) -> list[str]:
-    if policy.name in preset_names("policy") and load_preset("policy", policy.name)["policy"] == vars(policy):
-        return ["--policy", policy.name]
-    widths = "[" + ",".join(map(str, policy.hidden)) + "]"
-    return [f"--policy.name={policy.name}", f"--policy.hidden={widths}", f"--policy.activation={policy.activation}"]
+    known = load_preset("policy", policy.name)["policy"] if policy.name in preset_names("policy") else {}
+    words = ["--policy", policy.name] if known else [f"--policy.name={policy.name}"]
+    base = vars(PolicyConfig(**known))
+    for name, value in vars(policy).items():
+        if name != "name" and (value != base[name] or (not known and name in ("hidden", "activation"))):
+            words.append(
+                f"--policy.{name}={'[' + ','.join(map(str, value)) + ']' if name == 'hidden' else str(value).lower()}"
+            )
+    return words

@@ -104,13 +104,13 @@ def _make(
 ) -> None:
     start = time.perf_counter()
     kept_at_most = round(recipe.keep * recipe.candidates)
-    row_bytes = behavior_bytes(spec, recipe.states) + 4 * layout.num_params * (recipe.store == "params")
+    row_bytes = behavior_bytes(layout, recipe.states) + 4 * layout.num_params * (recipe.store == "params")
     with new_folder(folder, kept_at_most * row_bytes) as temporary:
         sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
         box = (torch.tensor(spec.action_low), torch.tensor(spec.action_high))
         states = PolicyNetwork(layout, sample.mean, sample.std, *box).standardize(sample.states)
         probe = recipe.states.probe
-        fingerprints = torch.empty(recipe.candidates, probe, spec.action_size)
+        fingerprints = torch.empty(recipe.candidates, probe, layout.feature_size)
         draw = partial(act_table, recipe.prior, layout, recipe.seed, progress=progress, executor=executor)
         draw(np.arange(recipe.candidates), states[:probe], fingerprints, description="candidates")
         if not torch.isfinite(fingerprints).all():
@@ -129,7 +129,7 @@ def _make(
             write_array(temporary, name, np.asarray(array))
         del fingerprints
         with mapped_array(
-            temporary, "actions", np.float16, len(indices), len(states) - probe, spec.action_size
+            temporary, "actions", np.float16, len(indices), len(states) - probe, layout.feature_size
         ) as table:
             draw(indices, states[probe:], torch.from_numpy(table), description="actions")
         if recipe.store == "params":

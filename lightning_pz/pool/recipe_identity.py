@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +37,7 @@ class PoolRecipe(Protocol):
 def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str, Any]:
     """Return everything that decides a pool, as plain data; `pool.json` keeps it under `identity`."""
     settings = {"kind": recipe.kind, **recipe.identity()}
-    return {"env": dataclasses.asdict(spec), "layout": layout.to_dict(), "recipe": settings}
+    return {"env": spec.to_dict(), "layout": layout.to_dict(), "recipe": settings}
 
 
 def common_meta(
@@ -94,7 +93,7 @@ def known_identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     if meta["state_source"].startswith("uniform"):
         # Before there was a choice, states were drawn uniformly wherever the observation box is finite.
         settings = {**settings, "states": {**settings["states"], "source": "uniform"}}
-    env = dataclasses.asdict(EnvSpec.from_dict(meta["env"]))
+    env = EnvSpec.from_dict(meta["env"]).to_dict()
     return {"env": env, "layout": meta["layout"], "recipe": {"kind": meta["recipe"], **settings}}
 
 
@@ -127,7 +126,7 @@ def check_pool(pool: Pool, spec: EnvSpec, layout: Layout) -> None:
             f"{pool.folder} holds policies of widths {pool.layout.sizes} ({pool.layout.activation}), but --policy asks "
             f"for {layout.sizes} ({layout.activation}): give a pool of that layout, or leave --data.pool out"
         )
-    told = first_difference({"env": pool.meta["env"]}, {"env": dataclasses.asdict(spec)}, known_only=True)
+    told = first_difference({"env": pool.meta["env"]}, {"env": spec.to_dict()}, known_only=True)
     if told is not None:
         horizon = pool.meta["env"]["horizon"]
         ask = f"ask for --env.horizon {horizon}" if told.startswith("env.horizon") else "the environment was changed"

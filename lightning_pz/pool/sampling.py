@@ -94,7 +94,7 @@ class _ChunkPiece:
 def _act_on_chunk(piece: _ChunkPiece) -> np.ndarray:
     """Return the actions of a chunk of policies, (n, M, A), of the piece's type, on a worker."""
     params = draw_params(piece.prior, piece.layout, piece.seed, piece.indices)
-    out = torch.empty(len(params), len(piece.observations), piece.layout.action_size, dtype=piece.dtype)
+    out = torch.empty(len(params), len(piece.observations), piece.layout.feature_size, dtype=piece.dtype)
     with one_thread():
         act_on(piece.layout, params, piece.observations, out)
     return out.numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.policy_sizes import size_name
 from lightning_pz.envs.presets import PolicyConfig
+from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout
 from lightning_pz.pool.batches import Part, split_rows
 from lightning_pz.pool.of_checkpoint import REPEATED, check_same_pool, describe_pool
@@ -62,26 +64,39 @@ def given_folders(pool: str) -> list[Path]:
     return [Path(folder.strip()) for folder in pool.split(",")]
 
 
-def check_sizes(first: Layout, policy: PolicyConfig, further: Sequence[Path], decoded: Sequence[PolicyConfig]) -> None:
-    """Raise `UserError` unless all sizes differ, of pools and of decoders alone, in shape and in name."""
+def check_sizes(
+    first: Layout, spec: EnvSpec, policy: PolicyConfig, further: Sequence[Path], decoded: Sequence[PolicyConfig]
+) -> None:
+    """Raise `UserError` unless all sizes, of pools and of decoders alone, differ in shape and name, and in nothing else."""
     known = {policy.name: first}
     for folder in further:
-        layout = Layout.from_dict(read_meta(folder)["layout"])
+        meta = read_meta(folder)
+        layout = Layout.from_dict(meta["layout"])
+        if meta["env"]["id"] != spec.id:
+            raise UserError(
+                f"--data.pool expects pools of one environment, {spec.id}, but {folder} holds policies for "
+                f"{meta['env']['id']}: give a pool of {spec.id}, or leave it out"
+            )
+        if layout.head != first.head:
+            raise UserError(
+                f"--data.pool expects policies whose behavior can be compared, but those of {folder} have the head "
+                f"{layout.head.to_dict()} and those of --policy {first.head.to_dict()}: give pools of one kind of head"
+            )
         name = size_name(layout.hidden, layout.activation)
         _check_apart(known, name, layout, f"--data.pool {folder}")
         known[name] = layout
     for size in decoded:
-        hidden = Layout(first.observation_size, tuple(size.hidden), first.action_size, size.activation)
-        _check_apart(known, size.name, hidden, f"--decodes {size.name}")
+        layout = dataclasses.replace(first, hidden=tuple(size.hidden), activation=size.activation)
+        _check_apart(known, size.name, layout, f"--decodes {size.name}")
+        known[size.name] = layout
 
 
 def _check_apart(known: Mapping[str, Layout], name: str, layout: Layout, flag: str) -> None:
     for other, its in known.items():
         if (its.hidden, its.activation) == (layout.hidden, layout.activation) or name == other:
             raise UserError(
-                f"{flag} is of hidden widths {list(layout.hidden)} ({layout.activation}), but {other!r}, with "
-                f"{list(its.hidden)} ({its.activation}), is one of the sizes already: give each size once, and a pool of "
-                "its own to each (several pools of one size are no translation)"
+                f"{flag} has the size {name!r}, hidden widths {list(layout.hidden)} ({layout.activation}), but the size "
+                f"{other!r}, {list(its.hidden)} ({its.activation}), is there already: give each size once"
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ from lightning_pz.common.checks import at_least, check_choices
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.episodes import VisitedStates, play_episodes
-from lightning_pz.envs.forward import Act
+from lightning_pz.envs.forward import Act, BatchForward
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
@@ -92,9 +92,9 @@ class StateSample:
     source: str
 
 
-def behavior_bytes(spec: EnvSpec, counts: StateCounts) -> int:
+def behavior_bytes(layout: Layout, counts: StateCounts) -> int:
     """Return how many bytes the fingerprint and the actions of one policy take in a pool."""
-    return spec.action_size * (4 * counts.probe + 2 * (counts.total - counts.probe))
+    return layout.feature_size * (4 * counts.probe + 2 * (counts.total - counts.probe))
 
 
 def sample_states(
@@ -139,11 +139,11 @@ def _visited(
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     lost: list[str] = []
 
-    def play(names: Sequence[str], act: Act) -> None:
-        """Play one episode for each name of a part."""
+    def play(names: Sequence[str], acting: Callable[[list[int]], Act]) -> None:
+        """Play one episode for each name of a part, by what acts in episodes of these seeds."""
         seeds = [int(generator.integers(2**31)) for _ in names]
         visited = VisitedStates((spec.observation_size,), np.float64)
-        ends = play_episodes(act, simulator, seeds, spec.horizon, [visited], bar.update)
+        ends = play_episodes(acting(seeds), simulator, seeds, spec.horizon, [visited], bar.update)
         each = np.split(visited.by_episode(), ends.lengths.cumsum()[:-1])
         for name, seed, states, whole in zip(names, seeds, each, ends.valid, strict=True):
             if whole:
@@ -161,12 +161,18 @@ def _visited(
 
     # Random actions first: their states give the statistics by which random policies see the world.
     low, high = np.array(spec.action_low), np.array(spec.action_high)
+
+    def random_action(*_: np.ndarray) -> np.ndarray:
+        if spec.choices:
+            return (low + generator.integers(spec.choices))[None].astype(np.int64)
+        return generator.uniform(low, high)[None].astype(np.float32)
+
     for name in SPLITS:
         # Where episodes end early, more of them, so that a part is filled; bounded, for some end at once.
         for _ in range(100 * episodes):
             if len(pieces[name]) >= episodes // 2 and sum(map(len, pieces[name])) >= getattr(counts, name):
                 break
-            play([name], lambda *_: generator.uniform(low, high)[None].astype(np.float32))
+            play([name], lambda _: random_action)
             if len(lost) > episodes:
                 check()
     check()
@@ -174,7 +180,8 @@ def _visited(
     network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
     # A seed of its own keeps these policies apart from the candidates.
     own_seed = int(np.random.SeedSequence(seed, spawn_key=(0, 2)).generate_state(1, np.uint64)[0])
-    policies = [layout.to_sequential(params) for params in draw_params(prior, layout, own_seed, range(drawn))]
+    params = draw_params(prior, layout, own_seed, range(drawn))
+    policies = [layout.to_sequential(one) for one in params]
 
     @torch.no_grad()
     def act(observations: np.ndarray, active: np.ndarray) -> np.ndarray:
@@ -182,7 +189,10 @@ def _visited(
         seen = [policies[i](network.standardize(_float(observations[i]))) for i in active]
         return network.scale(torch.stack(seen)).numpy()
 
-    play([SPLITS[i % len(SPLITS)] for i in range(drawn)], act)
+    def random_policies(seeds: list[int]) -> Act:
+        return act if layout.head.kind == "tanh" else BatchForward(network, params, seeds=seeds)
+
+    play([SPLITS[i % len(SPLITS)] for i in range(drawn)], random_policies)
     check()
     parts: list[np.ndarray] = []
     taken: set[bytes] = set()

@@ -58,10 +58,11 @@ def replay_episodes(
     for first in range(0, len(rows), chunk):
         own = rows[first : first + chunk]
         seen, ledger = _KeptStates(pool.arrays["visited"][own]), TaskReturns(tasks, len(own), decisive=False)
-        act = BatchForward(pool.network, pool.params(own))
+        played = seeds[first : first + chunk]
+        act = BatchForward(pool.network, pool.params(own), seeds=played)
         simulator = simulator or make_simulator(spec, min(chunk, len(rows)), threads)
         observers: list[Observer] = [seen, ledger, *observe(own)]
-        end = play_episodes(act, simulator, seeds[first : first + chunk], horizon, observers, on_ended)
+        end = play_episodes(act, simulator, played, horizon, observers, on_ended)
         _check(pool, own, end, seen, dict(zip(names, ledger.totals, strict=True)))
         ends.append(end)
     return Ends(*(np.concatenate([getattr(end, name) for end in ends]) for name in ("lengths", "valid")))

@@ -67,7 +67,7 @@ _zoo_entry = functools.cache(zoo_entry)
 @functools.cache
 def _env(name: str) -> dict[str, Any]:
     plain = resolve_env(name)["env"]
-    return dataclasses.asdict(env_spec(plain["id"], plain.get("horizon")))
+    return env_spec(plain["id"], plain.get("horizon")).to_dict()
 
 
 @functools.cache

@@ -80,7 +80,7 @@ def contents_of(env: str, settings: Any) -> dict[str, str]:
     Strings in these plain data may name a file, the folder of a pool, or a task as `module:function`.
     """
     env_id = resolve_env(env)["env"]["id"]
-    found = {f"environment {env_id}": digest(dataclasses.asdict(env_spec(env_id)))}
+    found = {f"environment {env_id}": digest(env_spec(env_id).to_dict())}
     for key, text in _strings("", settings):
         path = Path(text)
         if key.endswith(".task"):

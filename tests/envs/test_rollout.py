@@ -80,13 +80,15 @@ def test_forward_agrees_with_the_policy_network(activation: str, hidden: tuple, 
     params = draw_params(Prior(gain=1.5), network.layout, 1, range(10))
     observations = np.random.default_rng(0).normal(size=(10, episodes, spec.observation_size))
     expected = network(params, torch.as_tensor(observations).float()).numpy()
-    forward = BatchForward(network, params)
-    whole = forward.act(observations, np.arange(10))
+    forward = BatchForward(network, params, episodes)
+    slots, seen = np.arange(10 * episodes).reshape(10, episodes), observations.reshape(10 * episodes, -1)
+    whole = forward(seen, slots.ravel()).reshape(10, episodes, -1)
     assert whole.dtype == np.float32
     np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=2e-6)
     # Fewer policies, first in place and then moved together: the same actions to the last bit.
     for needed in ([0, 2, 3, 4, 5, 6, 7, 8, 9], [2, 3, 5, 8, 9], [3, 9], [9]):
-        np.testing.assert_array_equal(forward.act(observations, np.array(needed)), whole[needed])
+        some = forward(seen, slots[needed].ravel()).reshape(len(needed), episodes, -1)
+        np.testing.assert_array_equal(some, whole[needed])
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "MountainCarContinuous-v0", "HalfCheetah-v5"])

@@ -32,7 +32,7 @@ def name(spec, layout, recipe):
 def test_every_part_of_the_content_is_part_of_the_name(car, layout, recipe):
     changed = {
         "horizon": car.horizon - 1, "action_high": (2.0,), "observation_low": (-2.0, -0.07), "kwargs": '[{"g": 1}, []]',
-        "source": "abc", "id": "Other-v0",
+        "source": "abc", "id": "Other-v0", "choices": (3,),
     }  # fmt: skip
     assert changed.keys() | {"action_low", "observation_high", "observation_size", "action_size"} == {
         field.name for field in dataclasses.fields(car)

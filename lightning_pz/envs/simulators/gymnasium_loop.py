@@ -7,16 +7,18 @@ microseconds: `AsyncVectorEnv` made a quarter of the steps of a plain loop on tw
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 
 from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds
 from lightning_pz.envs.specs import EnvSpec, make_env
 
 
 class GymnasiumSimulator:
-    """Episodes of any registered environment with flat Box observations and actions.
+    """Episodes of any registered environment with flat Box observations, and actions of a flat Box or chosen.
 
     Environments are made when a slot is first used, and kept: by `make`, or the registered one, without its step limit.
     `physics` says whether transitions hold positions and velocities, which nothing but tasks reads.
@@ -51,7 +53,8 @@ class GymnasiumSimulator:
         before = self._physics(active)
         rewards, terminated = np.zeros(len(active)), np.zeros(len(active), dtype=bool)
         for row, slot in enumerate(active.tolist()):
-            self._observations[slot], rewards[row], ended, truncated, _ = self._envs[slot].step(actions[row])
+            env = self._envs[slot]
+            self._observations[slot], rewards[row], ended, truncated, _ = env.step(to_action(env, actions[row]))
             terminated[row] = ended or truncated
         next_observations = self._observations[active]
         after = self._physics(active)
@@ -67,6 +70,14 @@ class GymnasiumSimulator:
             return Physics(*np.empty((2, len(active), 0)))
         each = [read_physics(self._envs[slot], self._observations[slot]) for slot in active.tolist()]
         return Physics(*map(np.stack, zip(*each, strict=True)))
+
+
+def to_action(env: gymnasium.Env, numbers: np.ndarray) -> Any:
+    """Return an action as the environment's space has it, from its numbers, (A,): a whole number where it is `Discrete`."""
+    space = env.action_space
+    if isinstance(space, Discrete):
+        return int(numbers[0])
+    return numbers if isinstance(space, Box) else numbers.astype(space.dtype)
 
 
 def read_physics(env: gymnasium.Env, observation: np.ndarray) -> Physics:

@@ -57,6 +57,7 @@ class Simulator(Protocol):
         """Advance the active slots, (n,) increasing, by one control step and leave the others alone.
 
         Actions are (n, A) float32, as Gymnasium's box has them: rewards and some physics depend on it in the last digits.
+        Chosen ones are int64.
         """
         ...
 

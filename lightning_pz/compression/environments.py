@@ -97,7 +97,7 @@ class WorldSimulator(GymnasiumSimulator):
         self._observations = np.zeros((size, *world.shape), dtype=world.dtype)
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
-        return super().step(actions.argmax(1) if self._discrete else actions, active)
+        return super().step(actions.argmax(1)[:, None] if self._discrete else actions, active)
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.evaluation.groups import find_pool
 from lightning_pz.policy import Prior, prior_scale
-from lightning_pz.policy.onnx_file import write_onnx
+from lightning_pz.policy.policy_onnx import write_policy_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.replay.ranking import ranking_settings
@@ -140,7 +140,7 @@ def _search(
     assert progress.best is not None
     progress.best.save(folder.path / "policy.npz")
     if is_installed("onnx"):
-        write_onnx(*progress.best.plan(), (progress.best.layout.observation_size,), folder.path / "policy.onnx")
+        write_policy_onnx(progress.best, folder.path / "policy.onnx")
     made = {"set": settings.hyperparameters, "entry": entry and entry.name, "version": entry and entry.version}
     return {
         "env": model.env["id"],

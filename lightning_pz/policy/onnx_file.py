@@ -18,27 +18,41 @@ _OPSET, _IR_VERSION = 17, 8
 """Old enough for the runtimes of the last years, and all that these networks need."""
 _LEVELS = 127
 Quantize = Callable[[Tensor], tuple[Tensor, Tensor]]
+HeadOutputs = Callable[["OnnxGraph", str], dict[str, tuple[type, int]]]
+"""Adds outputs to a graph from the name of its last layer, and returns their NumPy type and length by name."""
 
 
 def write_onnx(
-    plan: NetworkPlan, tensors: Tensors, shape: tuple[int, ...], path: Path, quantize: Quantize | None = None
+    plan: NetworkPlan,
+    tensors: Tensors,
+    shape: tuple[int, ...],
+    path: Path,
+    quantize: Quantize | None = None,
+    head: HeadOutputs | None = None,
 ) -> int:
     """Write the network of a plan, whose last weight belongs to its last layer, and return the file's size in bytes.
 
-    The input is `observation` (batch, *shape), the output `action` (batch, A), float32. `quantize` returns int8 levels
-    and scales of a weight, to be stored in its place, or is None for float32. Raises `UserError` without package `onnx`.
+    The input is `observation` (batch, *shape), the output `action` (batch, A), float32, or what a head makes of the plan's.
+    `quantize` returns int8 levels and scales of a weight, to be stored in its place, or is None for float32. Raises
+    `UserError` without package `onnx`.
     """
     check_extra("onnx", "onnx", "an ONNX file")
     import onnx
     from onnx import helper
 
-    graph = _Graph(tensors, quantize)
-    graph.node("Identity", [graph.add(plan, "observation")], output="action")
-    observation, action = (
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *sizes])
-        for name, sizes in (("observation", shape), ("action", tensors[weight_names(plan)[-1]].shape[:1]))
-    )
-    whole = helper.make_graph(graph.nodes, "policy", [observation], [action], graph.constants)
+    graph = OnnxGraph(tensors, quantize)
+    last = graph.add(plan, "observation")
+    if head is None:
+        graph.node("Identity", [last], output="action")
+        outputs: dict[str, tuple[type, int]] = {"action": (np.float32, len(tensors[weight_names(plan)[-1]]))}
+    else:
+        outputs = head(graph, last)
+
+    def value(name: str, dtype: type, *sizes: int) -> Any:
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), ["batch", *sizes])
+
+    ends = [value(name, dtype, size) for name, (dtype, size) in outputs.items()]
+    whole = helper.make_graph(graph.nodes, "policy", [value("observation", np.float32, *shape)], ends, graph.constants)
     model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="lightning_pz")
     model.ir_version = _IR_VERSION
     onnx.checker.check_model(model)
@@ -46,7 +60,7 @@ def write_onnx(
     return path.stat().st_size
 
 
-class _Graph:
+class OnnxGraph:
     """Nodes and constants of a graph under construction. Each method adds some and returns the name of its output."""
 
     def __init__(self, tensors: Tensors, quantize: Quantize | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from lightning_pz.common.errors import UserError
@@ -36,8 +36,8 @@ class SavedPolicy:
     observation_std: Float[Tensor, " observation"]
     action_low: Float[Tensor, " action"]
     action_high: Float[Tensor, " action"]
-    # How the last layer is brought into the box: `tanh` scales it, as in all policies of this package; `clip` cuts it
-    # off at the box, in units of the action, as in PPO's.
+    # How a tanh head's last layer is brought into the box: `tanh` scales it, as in all policies of this package; `clip`
+    # cuts it off at the box, in units of the action, as in PPO's.
     squash: str = "tanh"
     # Bounds that other libraries' policies have: of a standardized observation, and of the last layer before it is squashed
     observation_clip: float = math.inf
@@ -61,8 +61,8 @@ class SavedPolicy:
         return PolicyNetwork(self.layout, **{name: getattr(self, name) for name in STATISTICS})
 
     @torch.no_grad()
-    def act(self, observations: Float[Tensor, "states observation"]) -> Float[Tensor, "states action"]:
-        """Return the actions on raw observations, inside the action box."""
+    def act(self, observations: Float[Tensor, "states observation"]) -> Real[Tensor, "states action"]:
+        """Return the actions, without noise, on raw observations, inside the action box; int64 if they are choices."""
         x = ((observations - self.observation_mean) / self.observation_std).clamp(
             -self.observation_clip, self.observation_clip
         )
@@ -72,7 +72,10 @@ class SavedPolicy:
         x = torch.addmm(last_bias[0], x, last[0].T).clamp(-self.limit, self.limit)
         if self.squash == "clip":
             return torch.minimum(torch.maximum(x, self.action_low), self.action_high)
-        return self.action_low + (torch.tanh(x) + 1) * 0.5 * (self.action_high - self.action_low)
+        chosen = self.layout.head.choose(x)
+        if self.layout.head.choices:
+            return chosen + self.action_low.long()
+        return self.action_low + (chosen + 1) * 0.5 * (self.action_high - self.action_low)
 
     def digest(self) -> str:
         """Return a digest of the policy that does not depend on how its file is packed."""
@@ -84,24 +87,32 @@ class SavedPolicy:
         return {name: bound for name in _BOUNDS if math.isfinite(bound := getattr(self, name))}
 
     def plan(self) -> tuple[NetworkPlan, Tensors]:
-        """Return it as a network of its own: raw observation in, action inside the box out."""
+        """Return it as a network of its own: raw observation in, action inside the box out, or scores of the choices."""
+        plan, tensors = self.last_layer()
+        if (head := self.layout.head).choices:
+            return plan, tensors
+        if head.kind == "gaussian":  # whose means come first
+            last = len(self.layout.hidden)
+            tensors |= {name: tensors[name][: self.layout.action_size] for name in (f"weight_{last}", f"bias_{last}")}
+        return [*plan, {"kind": "box", "squash": self.squash, "low": "action_low", "high": "action_high"}], tensors
+
+    def last_layer(self) -> tuple[NetworkPlan, Tensors]:
+        """Return it as a network of its own up to the numbers of its last layer."""
         tensors: Tensors = {name: getattr(self, name) for name in STATISTICS}
+
+        def bound(name: str, size: int) -> NetworkPlan:
+            if not math.isfinite(at := getattr(self, name)):
+                return []
+            tensors.update({f"{name}_low": torch.full((size,), -at), f"{name}_high": torch.full((size,), at)})
+            return [{"kind": "box", "squash": "clip", "low": f"{name}_low", "high": f"{name}_high"}]
+
         hidden = {"kind": {"linear": "identity"}.get(self.layout.activation, self.layout.activation)}
         plan: NetworkPlan = [{"kind": "standardize", "mean": "observation_mean", "std": "observation_std"}]
+        plan += bound("observation_clip", self.layout.observation_size)
         for number, (weight, bias) in enumerate(self.layout.unpack(self.params[None])):
             tensors |= {f"weight_{number}": weight[0], f"bias_{number}": bias[0]}
             plan += [{"kind": "linear", "weight": f"weight_{number}", "bias": f"bias_{number}"}, hidden]
-        plan[-1] = {"kind": "box", "squash": self.squash, "low": "action_low", "high": "action_high"}
-        # The last first, so that the place of the other stays what it is.
-        places = {
-            "limit": (len(plan) - 1, self.layout.action_size),
-            "observation_clip": (1, self.layout.observation_size),
-        }
-        for name, (place, size) in places.items():
-            if (bound := self._bounds().get(name)) is not None:
-                tensors |= {f"{name}_low": torch.full((size,), -bound), f"{name}_high": torch.full((size,), bound)}
-                plan.insert(place, {"kind": "box", "squash": "clip", "low": f"{name}_low", "high": f"{name}_high"})
-        return plan, tensors
+        return [*plan[:-1], *bound("limit", self.layout.feature_size)], tensors
 
     def save(self, path: Path) -> None:
         """Write an `.npz`: the arrays above by name, `layout` and `squash` as JSON text, and the bounds that there are."""

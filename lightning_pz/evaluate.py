@@ -114,7 +114,14 @@ def main(arguments: list[str]) -> None:
         return
     print_evaluations(
         evaluate_all(
-            checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, config.policy, video=config.video
+            checkpoints,
+            env_id,
+            settings,
+            config.tasks,
+            Path(config.logs),
+            config.pool,
+            config.policy,
+            video=config.video,
         )
     )
 

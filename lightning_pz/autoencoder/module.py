@@ -14,11 +14,11 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from lightning_pz.autoencoder import losses
+from lightning_pz.autoencoder.adamw import make_optimizer
 from lightning_pz.autoencoder.bottlenecks import Bottleneck, Variational, check_latent_dim, make_bottleneck
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
 from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
-from lightning_pz.autoencoder.schedule import make_optimizer
 from lightning_pz.autoencoder.sizes import PolicySize, further_sizes, make_policy, size_of
 from lightning_pz.common.checks import at_least, one_of
 from lightning_pz.common.errors import UserError

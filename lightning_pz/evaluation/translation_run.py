@@ -53,7 +53,9 @@ def chosen_pairs(sizes: Sequence[PolicySize], words: Sequence[str]) -> list[tupl
     for word in words:
         names = word.split(",")
         if len(names) != 2:
-            raise UserError(f"--translate expects pairs FROM,TO, such as {sizes[0].name},{sizes[1].name}, but got {word!r}")
+            raise UserError(
+                f"--translate expects pairs FROM,TO, such as {sizes[0].name},{sizes[1].name}, but got {word!r}"
+            )
         source, target = (size_of(sizes, name.strip(), "--translate") for name in names)
         if not source.has_pool:
             raise UserError(

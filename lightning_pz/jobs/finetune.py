@@ -45,7 +45,15 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
     threads = max(1, cores // min(jobs.workers or cores, count)) if jobs.on == "local" else 1
     fingerprint = file_digest(Path(jobs.checkpoint))
     every = [
-        SearchJob(jobs.checkpoint, fingerprint, replace(search, task=task, seed=seed), jobs.logs, threads, jobs.pool, jobs.policy)
+        SearchJob(
+            jobs.checkpoint,
+            fingerprint,
+            replace(search, task=task, seed=seed),
+            jobs.logs,
+            threads,
+            jobs.pool,
+            jobs.policy,
+        )
         for task in tasks
         for seed in range(search.seed, search.seed + jobs.seeds)
     ]

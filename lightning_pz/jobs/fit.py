@@ -83,7 +83,9 @@ def run_fit(cli: FitCLI) -> FitResult | None:
         data.prepare_data()  # with its own progress bars and errors, before a run folder exists
         data.setup()
         if cli.resume_from is not None:
-            check_same_pools([one.pool for one in data.splits], load_autoencoder(cli.resume_from).hparams["description"])
+            check_same_pools(
+                [one.pool for one in data.splits], load_autoencoder(cli.resume_from).hparams["description"]
+            )
         cli.claim_run()
         try:
             with alone(cli.run_folder, wait=False) if cli.trainer.is_global_zero else contextlib.nullcontext():
@@ -154,7 +156,9 @@ def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, fl
 
 
 @torch.no_grad()
-def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, tested: Mapping[str, float], seconds: float) -> FitResult:
+def _summarize(
+    cli: FitCLI, data: PolicyPoolDataModule, best: Path, tested: Mapping[str, float], seconds: float
+) -> FitResult:
     model = load_autoencoder(best)
     step = torch.load(best, map_location="cpu", weights_only=True)["global_step"]
     # Of the validation that chose the checkpoint.

@@ -99,7 +99,16 @@ class FitCLI(LightningCLI):
             "trainer.accelerator": "What computes: cpu, gpu, mps or auto.",
             "config": "YAML file of settings, such as the config.yaml of a run.",
         })  # fmt: skip
-        for name in ("env.name", "env.id", "env.horizon", "policy.name", "policy.hidden", "policy.activation", "decodes", "logs"):
+        for name in (
+            "env.name",
+            "env.id",
+            "env.horizon",
+            "policy.name",
+            "policy.hidden",
+            "policy.activation",
+            "decodes",
+            "logs",
+        ):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=lambda seed: int(seed or 0))
         parser.link_arguments(

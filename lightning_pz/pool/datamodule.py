@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 
 import lightning as L
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lightning_pz.common.checks import RecipeKind, at_least, one_of, seeds

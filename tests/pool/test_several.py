@@ -45,7 +45,9 @@ def both(pool, narrow, tmp_path):
 def test_tables_are_what_the_policies_do_on_the_other_states(pool, narrow, tmp_path):
     seen = on_states_of(narrow, pool, tmp_path)
     raw, rows = torch.from_numpy(pool.arrays["states"].copy()), np.array([0, 7, len(narrow) - 1])
-    assert len(raw) == SMALL_STATES.total and not np.allclose(narrow.meta["observation_std"], pool.meta["observation_std"])
+    assert len(raw) == SMALL_STATES.total and not np.allclose(
+        narrow.meta["observation_std"], pool.meta["observation_std"]
+    )
     # One policy after another, raw observation in, action of the box of Mountain Car (-1 to 1) out.
     for row in rows:
         expected = narrow.network(narrow.params(np.array([row])), raw[None])[0].numpy()
@@ -71,7 +73,9 @@ def test_a_step_takes_as_many_policies_of_each_pool_on_the_same_states(both, poo
     again = list(both.train_dataloader())
     assert all(torch.equal(a.actions, b.actions) for a, b in zip(batches, again, strict=True))
     batch = batches[0]
-    assert batch.fingerprints.shape == (17, 16, 1) and batch.actions.shape == (17, 5, 1) and batch.states.shape == (5, 2)
+    assert (
+        batch.fingerprints.shape == (17, 16, 1) and batch.actions.shape == (17, 5, 1) and batch.states.shape == (5, 2)
+    )
     tables = [one.train.pool.arrays["fingerprints"] for one in both.splits]
     from_first = [any(np.array_equal(own, row) for row in tables[0]) for own in batch.fingerprints.numpy()]
     assert from_first == [True] * 9 + [False] * 8
@@ -110,7 +114,11 @@ def test_visited_states_are_shown_as_the_first_pool_shows_them(pool, narrow, tmp
 def test_what_a_checkpoint_keeps_of_further_sizes(both, pool, narrow, tmp_path):
     description = both.description()
     (other,) = description["others"]
-    assert other["policy"] == "3" and other["pool"]["digest"] == narrow.digest and description["pool"]["digest"] == pool.digest
+    assert (
+        other["policy"] == "3"
+        and other["pool"]["digest"] == narrow.digest
+        and description["pool"]["digest"] == pool.digest
+    )
     assert other["observation_std"] == narrow.meta["observation_std"] and other["layout"]["hidden"] == [3]
     assert both.pool_identity()["others"][0]["layout"]["hidden"] == [3]
     one = make([pool], tmp_path, decodes="small, 6-5")

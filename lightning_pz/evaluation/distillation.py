@@ -37,7 +37,7 @@ class Distillation:
 
 
 @torch.no_grad()
-def distill(
+def distill_saved(
     model: BehaviorAutoencoder, saved: SavedPolicy, target: PolicySize, tasks: Mapping[str, TaskFunction],
     seeds: list[int], threads: int = 1,
 ) -> Distillation:  # fmt: skip

@@ -19,7 +19,7 @@ from lightning_pz.common.threads import torch_threads
 from lightning_pz.envs.episode_identity import environment_now, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
-from lightning_pz.evaluation.distillation import distill
+from lightning_pz.evaluation.distillation import distill_saved
 from lightning_pz.evaluation.fresh import fresh_seeds
 from lightning_pz.evaluation.groups import EvaluateConfig
 from lightning_pz.evaluation.run import load_checkpoints
@@ -94,7 +94,7 @@ def _distill(
     with alone(parent / base):
         folder = find([parent], base, identity)
         if not (folder / "summary.json").is_file():
-            made = distill(model, saved, target, functions, seeds, config.threads)
+            made = distill_saved(model, saved, target, functions, seeds, config.threads)
             summary: dict[str, Any] = {
                 "env": model.env["id"], "policy": target.name, "from_weights": saved.layout.num_params,
                 "to_weights": target.layout.num_params, "difference": made.difference, "checkpoint": str(path), "file": file,

@@ -21,7 +21,8 @@ from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.evaluation.translation import return_kept
 from lightning_pz.evaluation.translation_run import chosen_pairs
 from lightning_pz.jobs.translate import translation_table
-from lightning_pz.policy.saved import load_policy
+from lightning_pz.policy import Layout, Prior, draw_params
+from lightning_pz.policy.saved import SavedPolicy, load_policy
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.store import read_pool
 
@@ -149,16 +150,16 @@ def test_resumed_is_as_straight_and_other_sizes_are_another_run(done, pools, tmp
     first = pools.split(",")[0]
     plain = [word for word in same if word not in ("--decodes", "6-5")]
     for arguments, told in (
-        ([*same[:-1], first], "pool.others"),
-        (plain, "pool.decodes"),
-        ([*same, "--decodes", "7"], "pool.decodes"),
+        ([*same[:-1], first], r"pool\.others"),
+        (plain, r"pool\.decodes"),
+        ([*same, "--decodes", "7"], r"pool\.decodes"),
     ):
         with pytest.raises(UserError, match=told):
             fit.main(
                 [*arguments, "--logs", str(tmp_path), "--ckpt_path", str(whole.folder / "checkpoints" / "last.ckpt")]
             )
     alone = fit.main([*plain[:-1], first, "--logs", str(tmp_path / "one")])
-    with pytest.raises(UserError, match="pool.decodes"):
+    with pytest.raises(UserError, match=r"pool\.decodes"):
         last = str(alone.folder / "checkpoints" / "last.ckpt")
         fit.main([*same[:-1], first, "--logs", str(tmp_path / "one"), "--ckpt_path", last])
     assert "others" not in json.loads((alone.folder / "identity.json").read_text())["pool"]
@@ -246,10 +247,7 @@ def test_a_policy_of_any_kind_is_distilled_into_a_size(done, tmp_path, capsys):
     """A decoded policy keeps its latent; one of another layout and squash is encoded by what it does."""
     checkpoint = done.summary["checkpoint"]
     model = load_autoencoder(checkpoint)
-    small, _, alone = model.sizes
-    from lightning_pz.policy import Layout, Prior, draw_params
-    from lightning_pz.policy.saved import SavedPolicy
-
+    alone = model.sizes[2]
     layout = Layout(2, (9,), 1, "relu")
     params = draw_params(Prior(), layout, 3, range(1))[0]
     one = torch.ones(1)

@@ -14,7 +14,7 @@ from lightning_pz.policy import Layout
 from lightning_pz.pool.borrowed import on_states_of
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.recipe import RandomRecipe, collect
-from lightning_pz.pool.several import given_folders
+from lightning_pz.pool.several import given_folders, split_pool
 from tests.conftest import SMALL_STATES
 
 
@@ -101,8 +101,6 @@ def test_visited_states_are_shown_as_the_first_pool_shows_them(pool, narrow, tmp
     visited = np.random.default_rng(0).normal(size=(len(narrow), 3, 2)).astype(np.float32) * 0.1
     seen = on_states_of(narrow, pool, tmp_path)
     seen = dataclasses.replace(seen, arrays={**seen.arrays, "visited": visited})
-    from lightning_pz.pool.several import split_pool
-
     split = split_pool(seen, pool, {"val_share": 0.1, "test_share": 0.1, "split_seed": 0}, with_visited=True)
     batch = split.train[(np.arange(4), np.arange(2))]
     rows = split.train.rows[:4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def translate_all(
             raise UserError(
                 f"--translate expects a policy's file and a size, such as policy.npz,small, but got {word!r}"
             )
-    folder = logs
+    folder, last = logs, (Path(), "")
     with torch_threads(config.threads):
         for path, model in load_checkpoints(checkpoints, env_id):
             for word in files:
@@ -57,7 +58,11 @@ def translate_all(
                     f"{config.best} held-out policies,\n  themselves, translated, and translated back. Kept: their lead over "
                     "the median policy, 1 is all of it."
                 )
-    print(f"\n  next: a search through another size: finetune --policy SIZE\n\n{folder}")
+            last = (path, model.sizes[-1].name)
+    print(
+        f"\n  next: {shlex.join(['python', '-m', 'lightning_pz.finetune', '--checkpoint', str(last[0]), '--policy', last[1]])}"
+    )
+    print(f"\n{folder}")
 
 
 def translation_table(summary: Mapping[str, Any]) -> Table:

@@ -150,7 +150,13 @@ class PolicyPoolDataModule(L.LightningDataModule):
         """Make the pool if it is missing; `UserError` if a given one is missing, broken or of other settings."""
         first = self._open() if self.given else self.make_pool()
         for folder in self.further:
-            on_states_of(self._open_further(folder), first, self._tables)
+            pool = self._open_further(folder)
+            if self.with_visited and (own := pool.arrays["visited"].shape[1]) != first.arrays["visited"].shape[1]:
+                raise UserError(
+                    f"--model.loss behavior_visited expects as many states of each policy's own in all pools, but {folder} "
+                    f"keeps {own} and {first.folder} {first.arrays['visited'].shape[1]}: grow one with another --own_states"
+                )
+            on_states_of(pool, first, self._tables)
 
     def _open(self, verify: bool = True) -> Pool:
         pool = read_pool(self.folder, verify=verify)

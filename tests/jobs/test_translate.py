@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,11 @@ def test_translation_by_hand(done, tmp_path, pools, capsys):
     evaluate.main(command)
     assert capsys.readouterr().out.splitlines()[-1] == str(folder)
     assert (folder / "summary.json").stat().st_mtime_ns == before
+    moved = [tmp_path / name for name in ("mine", "yours")]
+    for old, new in zip(pools.split(","), moved, strict=True):
+        shutil.copytree(old, new)
+    evaluate.main([*command, "--pool", f"{moved[1]},{moved[0]}"])
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
 
 
 def test_return_kept_is_the_lead_over_the_median():
@@ -307,6 +313,49 @@ def test_settings_that_do_not_go_with_several_sizes(more, told, pools, tmp_path)
     with pytest.raises(UserError, match=told):
         fit.main([*TINY, "--data.pool", pools, *more, "--logs", str(tmp_path)])
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.slow
+def test_grown_pools_of_two_sizes_with_states_of_their_own(tmp_path):
+    folders = []
+    for seed, (widths, own) in enumerate((("[2]", "3"), ("[4]", "3"), ("[5]", "2"))):
+        folders.append(str(tmp_path / f"grown{seed}"))
+        collect.main([
+            "--env", "mountaincar", "--policy", "small", "--policy.hidden", widths, "--recipe", "grown", "--steps", "2500",
+            "--first", "40", "--size", "60", "--horizon", "15", "--directions", "4", "--population", "4", "--generations", "4",
+            "--neighbors", "4", "--seed", str(seed), "--own_states", own, "--latent_rounds", "0", "--threads", "1",
+            "--states", STATES, "--env.horizon", "40", "--pool", folders[-1],
+        ])  # fmt: skip
+    command = [
+        *TINY,
+        "--model.loss",
+        "behavior_visited",
+        "--data.held_out",
+        "climbs",
+        "--data.val_share",
+        "0.2",
+        "--data.test_share",
+        "0.2",
+    ]
+    done = fit.main([*command, "--data.pool", ",".join(folders[:2]), "--logs", str(tmp_path)])
+    assert np.isfinite(done.summary["test_fvu/4_to_small"]) and "left/pool_best_decoded" in done.summary
+    place = [
+        "--checkpoint",
+        done.summary["checkpoint"],
+        "--logs",
+        str(tmp_path),
+        "--policy",
+        "4",
+        "--start",
+        "pool_best",
+    ]
+    finetune.main(
+        [*place, "--budget", "200", "--pgpe.population", "2", "--test_episodes", "2", "--evaluation_episodes", "2"]
+    )
+    (made,) = (tmp_path / "finetune").rglob("policy.npz")
+    assert load_policy(made).layout.hidden == (4,)
+    with pytest.raises(UserError, match="as many states of each policy's own"):
+        fit.main([*command, "--data.pool", ",".join(folders[1:]), "--policy.hidden", "[4]", "--logs", str(tmp_path)])
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from matplotlib.figure import Figure
@@ -160,14 +161,18 @@ def _cell(returns: Mapping[str, Any], task: str, policy: int, episode: int) -> s
 
 
 def translation_figure(found: Sequence[Translation], title: str) -> Figure:
-    """Draw each policy's mean return after translation against its own, a row a pair of sizes, a column a task."""
+    """Draw each policy's mean return after translation against its own, a row a pair of sizes, a column a task.
+
+    What keeps its return lies on the gray line.
+    """
     tasks = list(found[0].own)
     figure, axes = panels(len(found), len(tasks), width=2.4 * len(tasks) + 0.8, height=2.2 * len(found) + 0.5)
     for row, one in zip(axes, found, strict=True):
         for axis, task in zip(row, tasks, strict=True):
             own, there = one.own[task].mean(1), one.there[task].mean(1)
-            axis.scatter(own, there, s=5, color=BLUE, linewidths=0, rasterized=True)
-            axis.axline((float(own[0]), float(own[0])), slope=1, color=GRAY, linewidth=0.7)
+            axis.scatter(own, there, s=6, color=BLUE, linewidths=0, rasterized=True)
+            ends = [np.nanmin([own, there]), np.nanmax([own, there])]
+            axis.plot(ends, ends, color=GRAY, linewidth=0.7)
         row[0].set_ylabel(f"{one.source} to {one.target}\nreturn, translated")
     for axis, task in zip(axes[0], tasks, strict=True):
         axis.set_title(task)

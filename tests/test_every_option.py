@@ -75,6 +75,12 @@ FIT = {
     "callbacks": CALLBACKS,
     "trainer": TRAINER,
     "grown": {"data.recipe": "grown", **{f"data.grown.{key}": value for key, value in GROWN_PLAIN.items()}},
+    "gaussian": {"policy.head": "gaussian", "policy.initial_std": 0.2, "policy.sample": True},
+    "categorical": {
+        "env.id": "MountainCar-v0",
+        "policy.head": "categorical",
+        "policy.temperature": 0.5,
+    },
 }
 REFUSED_BY_FIT = {
     "trainer.fast_dev_run": True, "trainer.overfit_batches": 1, "trainer.barebones": True, "trainer.logger": False,
@@ -153,7 +159,7 @@ ENGINE = {
 }  # fmt: skip
 EVALUATE = {
     "env": "mountaincar", "policies": 8, "episodes": 2, "episode_seed": 77, "latent_seed": 3, "best": 4, "draws": 20,
-    "fresh_episodes": 3, "threads": 1, "latents": "gaussian", "tasks": ["left", "standard"], "video": True,
+    "fresh_episodes": 3, "threads": 1, "latents": "gaussian", "tasks": ["left", "standard"], "video": True, "sample": False,
 }  # fmt: skip
 OF_EVALUATE_ELSEWHERE = {
     "checkpoint": "every run here", "logs": "every run here", "pool": "test_options_of_evaluate",
@@ -232,12 +238,12 @@ def test_a_pool_is_collected_and_given_to_fit(recipe: str, tmp_path: Path, monke
     prefix = f"data.{recipe}."
     table = SMALL if recipe == "random" else {f"data.grown.{key}": value for key, value in GROWN_PLAIN.items()}
     own = {key.removeprefix(prefix): value for key, value in table.items() if key.startswith(prefix)}
-    shared = {key: value for key, value in SMALL.items() if key.startswith(("env.", "policy."))}
-    options = {"recipe": recipe, "pool": "mypool", "logs": "mine"} | shared | own | ENGINE
+    shared = {key: value for key, value in SMALL.items() if key.startswith(("env.", "policy."))} | FIT["gaussian"]
+    options = {"recipe": recipe, "pool": "mypool", "logs": "mine", "policy.temperature": 1.0} | shared | own | ENGINE
     known = options_of(collect.main, words({"recipe": recipe, "env.id": "MountainCarContinuous-v0"}), monkeypatch)
     assert missing(known, options) == []
     collect.main(words(options))
-    data = {key: value for key, value in SMALL.items() if not key.startswith("data.random.")}
+    data = {key: value for key, value in SMALL.items() if not key.startswith("data.random.")} | FIT["gaussian"]
     result = fit.main(words(data | {"data.pool": "mypool", "data.recipe": recipe}))
     assert result is not None and result.summary["pool"] == "mypool"
 

@@ -64,6 +64,7 @@ RIGHT = (
     "OneElementRewards-v0", "NumpyBools-v0", "OneElementEnds-v0", "OwnTruncation-v0", "EndsAtOnce-v0", "EndsByState-v0",
     "NanLate-v0", "NanRewardSometimes-v0", "Large-v0", "Prints-v0", "Warns-v0", "OddTime-v0", "Endless-v0", "Pushed-v0",
     "Bounded-v0", "odd/PointMass-v0", "odd/Point-Mass-v0", "pointmass-v0", "Hopper-variant-v0",
+    "DiscreteActions-v0", "FactoredActions-v0", "BinaryActions-v0",
 )  # fmt: skip
 BEFORE_THE_WORK = {
     "IntegerActions-v0": "has int64 actions",
@@ -72,14 +73,14 @@ BEFORE_THE_WORK = {
     "UnboundedActions-v0": "unbounded action box.*TransformAction",
     "MatrixActions-v0": r"actions are a flat Box.*shape \(1, 2\)",
     "DictObservations-v0": "observations are a flat Box.*has Dict",
-    "DiscreteActions-v0": "actions are a flat Box.*has Discrete",
     "RaisesInConstructor-v0": "cannot be made.*FileNotFoundError: model.xml is not there .*faults.py, line",
     "NeedsArguments-v0": "missing 1 required positional argument: 'stiffness'.*kwargs=",
     "NeedsRenderMode-v0": "missing 1 required positional argument: 'render_mode'.*kwargs=",
     "Nowhere-v0": "registered Gymnasium id",
     "PointMass": "version and all.* got 'odd_environments:PointMass'",
 }
-ONLY_COMPRESSED = ("DictObservations-v0", "DiscreteActions-v0", "PinnedAction-v0", "HugeActions-v0")
+NOT_COMPRESSED = ("FactoredActions-v0", "BinaryActions-v0")
+ONLY_COMPRESSED = ("DictObservations-v0", "PinnedAction-v0", "HugeActions-v0")
 IN_THE_WORK = {
     "NanAtReset-v0": "not finite",
     "NanEarly-v0": "not finite",
@@ -127,6 +128,8 @@ def plain_loop(name, act, seeds, horizon=50):
             action = act(observation)
             if isinstance(box, gymnasium.spaces.Box):
                 action = np.clip(action.astype(box.dtype), box.low, box.high)
+            elif isinstance(box, gymnasium.spaces.Discrete):
+                action = int(action[0])
             observation, reward, terminated, truncated, _ = env.step(action)
             observation = np.array(observation, dtype=np.float64)
             total += float(np.asarray(reward).reshape(()))
@@ -165,7 +168,8 @@ def test_every_command_gives_what_a_plain_loop_gives(name, tmp_path, capsys):
     assert measured["standard/best_in_pool_fresh"] == pytest.approx(expected.mean(), rel=1e-4, abs=1e-4)
 
     # Three ways to play an episode: by weights, with noise, and through Stable-Baselines3; the others take turns.
-    for algorithm in ("pgpe", ("gradient", "td3", "random_latent")[RIGHT.index(name) % 3]):
+    other = ("gradient", "td3", "random_latent")[RIGHT.index(name) % 3]
+    for algorithm in ("pgpe", "ppo" if name == "DiscreteActions-v0" else other):
         more = LEARNER if algorithm == "td3" else []
         folder = run(capsys, finetune.main, *checkpoint, *logs, "--algorithm", algorithm, *FINETUNE, *more)
         told = json.loads((folder / "summary.json").read_text())["standard/return"]
@@ -178,6 +182,10 @@ def test_every_command_gives_what_a_plain_loop_gives(name, tmp_path, capsys):
     run(capsys, report.main, tmp_path / "finetune", "--draws", "100")
     assert "nan" not in (tmp_path / "report").rglob("report.md").__next__().read_text().split()
 
+    if name in NOT_COMPRESSED:
+        with pytest.raises(UserError, match="expects discrete actions that begin at 0"):
+            compress.main([*flag(name), "--logs", str(tmp_path), *TRAIN])
+        return
     # Compressing has two ways of its own, which take turns as well.
     if RIGHT.index(name) % 2:
         folder = run(capsys, compress.main, *flag(name), *logs, *TRAIN)

@@ -14,6 +14,7 @@ from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.evaluation.groups import EvaluateConfig, Plays, held_out_rows
+from lightning_pz.policy import acting
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.pool.store import Pool
 
@@ -38,7 +39,7 @@ def champions(
 ) -> dict[str, dict[str, Champion]]:  # fmt: skip
     """Play the policies that `played` calls best, of the pool and of the decoded latents, again, by group and task."""
     rows, spec = held_out_rows(model, pool, config.policies), EnvSpec.from_dict(model.env)
-    latents = torch.from_numpy(played.latents["latents"])
+    latents, network = torch.from_numpy(played.latents["latents"]), acting(model.policy, config.sample)
     found: dict[str, dict[str, Champion]] = {}
     for group in FRESH:
         best = {task: best_of(played.returns[group][task]) for task in tasks}
@@ -47,10 +48,10 @@ def champions(
         if progress:
             print(f"  best of {group}: {len(numbers)} policies x {config.fresh_episodes} fresh episodes", flush=True)
         seeds = fresh_seeds(config)
-        again = rollout(model.policy, params, spec, seeds, tasks, threads=config.threads, progress=progress)
+        again = rollout(network, params, spec, seeds, tasks, threads=config.threads, progress=progress)
         places = {task: int(np.searchsorted(numbers, number)) for task, number in best.items()}
         found[group] = {
-            task: Champion(best[task], SavedPolicy.of(model.policy, params[place]), again.returns[task][place])
+            task: Champion(best[task], SavedPolicy.of(network, params[place]), again.returns[task][place])
             for task, place in places.items()
         }
     return found

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistributio
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
-from lightning_pz.policy import PolicyNetwork, draw_params
+from lightning_pz.policy import PolicyNetwork, acting, draw_params
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.of_checkpoint import open_pool_of
 from lightning_pz.pool.store import Pool
@@ -50,6 +50,7 @@ class EvaluateConfig:
         fresh_episodes: Episodes on which the best of the pool and of the latents are measured again, since the
             maximum of many noisy means flatters.
         threads: Threads that step physics; results do not depend on it.
+        sample: Whether policies with a distribution draw their actions; as the checkpoint's policies do if null.
     """
 
     policies: int = 500
@@ -61,6 +62,7 @@ class EvaluateConfig:
     draws: int = 1000
     fresh_episodes: int = 100
     threads: int = 2
+    sample: bool | None = None
 
     def __post_init__(self) -> None:
         names = ("policies", "episodes", "best", "draws", "fresh_episodes", "threads")
@@ -68,6 +70,10 @@ class EvaluateConfig:
         seeds({"episode_seed": self.episode_seed}, self.episodes)
         seeds({"latent_seed": self.latent_seed})
         check_choices(self)
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain data; without `sample` if it is null, so that earlier evaluations are found again."""
+        return {key: value for key, value in asdict(self).items() if (key, value) != ("sample", None)}
 
     @property
     def seeds(self) -> list[int]:
@@ -143,7 +149,7 @@ def play_groups(
     What does not depend on the checkpoint, `pool` and `random`, is played once for a pool and kept in the folder
     `shared`. `decides` is what else decides an episode, as plain data: environment, sources of the tasks, versions.
     """
-    spec, network = EnvSpec.from_dict(model.env), model.policy
+    spec, network = EnvSpec.from_dict(model.env), acting(model.policy, config.sample)
 
     def encode(rows: np.ndarray) -> Float[Tensor, "policies latent"]:
         parts = np.array_split(rows, max(1, len(rows) // 64))

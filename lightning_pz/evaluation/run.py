@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Sequence
@@ -81,7 +80,7 @@ def evaluate(
     description = model.hparams["description"]
     functions = find_tasks(description["env"]["id"], tasks)
     opened = find_pool(model, pool)
-    settings = {"checkpoint": str(path), "tasks": list(functions), **dataclasses.asdict(config)}
+    settings = {"checkpoint": str(path), "tasks": list(functions), **config.plain()}
     if model.hparams["latent_dim"] <= GRID_DIM:
         del settings["latents"]  # a grid draws nothing
     identity = _identity(path, model, opened, settings)

@@ -23,7 +23,7 @@ from lightning_pz.envs.tasks import TaskFunction
 from lightning_pz.evaluation.fresh import best_of
 from lightning_pz.evaluation.groups import EvaluateConfig, held_out, kept, pool_episodes
 from lightning_pz.evaluation.metrics import reconstruction_gap
-from lightning_pz.policy import act_shared
+from lightning_pz.policy import act_shared, acting
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.pool.store import Pool
 
@@ -108,6 +108,7 @@ def translate(
     own_actions = torch.cat([actions(source, pool.params(span), states) for span in spans])
 
     def play(size: PolicySize, name: str, latents: Tensor | None) -> _Returns:
+        network = acting(size.policy, config.sample)
         if progress:
             print(f"  {name}: {len(rows)} policies x {config.episodes} episodes", flush=True)
 
@@ -116,10 +117,10 @@ def translate(
             return pool.params(rows[own]) if latents is None else size.decoder(latents[own])
 
         how: dict[str, Any] = {"policies": len(rows), "threads": config.threads, "progress": progress}
-        run = lambda: rollout(size.policy, params, spec, config.seeds, tasks, **how)  # noqa: E731
+        run = lambda: rollout(network, params, spec, config.seeds, tasks, **how)  # noqa: E731
         if latents is not None:
             return run().returns
-        return kept(shared, "pool", pool_episodes(size.policy, pool, rows, config, decides), list(tasks), run).returns
+        return kept(shared, "pool", pool_episodes(network, pool, rows, config, decides), list(tasks), run).returns
 
     own = play(source, f"{source.name}, themselves", None)
     best = {task: best_of(own[task]) for task in tasks}
@@ -141,7 +142,8 @@ def translate(
             fvu_back = quotient(float(torch.cat(errors).sum()), spread, 1.0)
             back = dict(play(source, f"{source.name} to {target.name} and back", latents))
         saved = {
-            task: SavedPolicy.of(target.policy, target.decoder(codes[row : row + 1])[0]) for task, row in best.items()
+            task: SavedPolicy.of(acting(target.policy, config.sample), target.decoder(codes[row : row + 1])[0])
+            for task, row in best.items()
         }
         found.append(Translation(source.name, target.name, fvu, fvu_back, own, there, back, saved))
     return found

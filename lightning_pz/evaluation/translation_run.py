@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -78,7 +77,7 @@ def translate_checkpoint(
     pairs = chosen_pairs(model.sizes, words)
     first, names = model.sizes[0].description, list(find_tasks(model.env["id"], tasks))
     pools = {size.name: _pool_of(size, pool) for size in model.sizes if size.has_pool}
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in _UNUSED}
+    settings = {key: value for key, value in config.plain().items() if key not in _UNUSED}
     env, sources = environment_now(model.env, path), task_sources(model.env["id"], names)
     identity = Identity({
         "translate": [(source.name, target.name) for source, target in pairs], "checkpoint": file_digest(path),

@@ -45,8 +45,8 @@ def fourier_features(
 class Embedding:
     """Which numbers describe an episode.
 
-    `features` go from standardized observations, (n, O), and actions in -1..1, (n, A), of single steps to what is averaged
-    over the episode, (n, F).
+    `features` go from standardized observations, (n, O), and actions of single steps, (n, A) in -1..1 or (n, C) with a 1 for
+    what was chosen of each factor and else 0, to what is averaged over the episode, (n, F).
     """
 
     names: tuple[str, ...]  # of the coordinates; the last is the episode's length as a share of the horizon
@@ -99,7 +99,8 @@ class OutcomeObserver:
         self._among, self._offset = slots if among is None else among, offset
         box = (network.observation_mean, network.observation_std, network.action_low, network.action_high)
         self._mean, self._std, low, high = (numbers.double().numpy() for numbers in box)
-        self._middle, self._half = (low + high) / 2, (high - low) / 2
+        self._low, self._middle, self._half = low.astype(np.int64), (low + high) / 2, (high - low) / 2
+        self._choices = network.layout.head.choices
         count = len(embedding.names) - 1
         self._means = np.zeros((slots, count // 2 if embedding.spread else count))
         self._squares = np.zeros_like(self._means) if embedding.spread else None
@@ -111,7 +112,7 @@ class OutcomeObserver:
         """Take one step in; see `Observer.see`."""
         active, observations = step.active, step.transition.observations
         seen = (observations - self._mean) / self._std
-        features = self._embedding.features(seen, (step.transition.actions - self._middle) / self._half)
+        features = self._embedding.features(seen, self._numbers(step.transition.actions))
         self._counts[active] += 1
         # Welford's update: exact means and squared deviations with no difference of large numbers.
         before = features - self._means[active]
@@ -127,6 +128,13 @@ class OutcomeObserver:
         place = np.full(len(active), step.number) if step.number < places else draws
         kept = place < places
         self._visited[active[kept], place[kept]] = observations[kept]
+
+    def _numbers(self, actions: np.ndarray) -> np.ndarray:
+        """Return actions, (n, A), in units of half action boxes, or with a number for each choice."""
+        if not self._choices:
+            return (actions - self._middle) / self._half
+        chosen = (actions - self._low).T
+        return np.concatenate([np.eye(count)[row] for count, row in zip(self._choices, chosen, strict=True)], axis=1)
 
     def outcomes(self) -> Outcomes:
         """Return the outcome of each episode, (S, D) float32."""

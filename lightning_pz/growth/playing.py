@@ -54,7 +54,7 @@ class GenerationPlayer:
     ) -> None:
         self.spec, self.network, self.recipe, self.tasks = spec, network, recipe, tasks
         self.threads, self.on_steps = threads, on_steps
-        sizes = (spec.observation_size, spec.action_size, recipe.features)
+        sizes = (spec.observation_size, sum(spec.choices) or spec.action_size, recipe.features)
         self.embedding = make_embedding(recipe.outcome, *sizes, recipe.seed)
         self._simulator: Simulator | None = None
 

@@ -15,6 +15,7 @@ from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth.loop import grow
+from lightning_pz.pool.entropies import entropy_words, mean_entropies
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.next_step import fit_command
 from lightning_pz.pool.recipe import RandomRecipe, collect
@@ -53,6 +54,7 @@ def collect_pool(
             "novelty contrast": f"{made.meta['novelty_contrast']:.3f}",
         }
     rows = {"environment": spec.id, "weights per policy": f"{layout.num_params:,}", **rows}
+    rows |= entropy_words(mean_entropies(made))
     rows["seconds"] = "was there already" if found else f"{made.meta['collect_seconds']:.0f}"
     show_end(rows, fit_command(env, policy, logs, made), folder)
     return made

@@ -31,6 +31,7 @@ from lightning_pz.jobs.fit_end import fit_notes, measure_starts, search_command,
 from lightning_pz.jobs.fit_settings import check_recipe_words, check_weights_unread
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
+from lightning_pz.pool.entropies import mean_entropies
 from lightning_pz.pool.several import check_same_pools
 from lightning_pz.probes.linear import affine_fvu, pca_fvu, principal_axes, project
 
@@ -186,6 +187,8 @@ def _summarize(
         "fit_seconds": round(seconds, 2),
         "pool": str(data.folder),
         "checkpoint": str(cli.run_folder / "checkpoints" / best.name),
+        **mean_entropies(data.pool),
+        **_parts_of_gaussians(model, data),
         **measure_starts(model, data.pool),
         **{key: value for key, value in tested.items() if key != "test_fvu"},
     }
@@ -202,6 +205,20 @@ def _summarize(
     return FitResult(cli.run_folder, summary)
 
 
+def _parts_of_gaussians(model: BehaviorAutoencoder, data: PolicyPoolDataModule) -> dict[str, float]:
+    """Return the held-out FVU of means and of standard deviations apart, where policies have a `gaussian` head."""
+    if data.layout.head.kind != "gaussian":
+        return {}
+    own, rebuilt = [], []
+    for batch in data.val_dataloader()[0]:
+        own.append(batch.actions)
+        rebuilt.append(act_shared(data.layout, model.decoder(model._encode_batch(batch)), batch.states))
+    halves = (torch.cat(part).chunk(2, -1) for part in (rebuilt, own))
+    return {
+        f"val_fvu_{name}": fvu(*both) for name, both in zip(("mean", "std"), zip(*halves, strict=True), strict=True)
+    }
+
+
 def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, summary: dict[str, Any]) -> None:
     """Draw the figures of a fit, to disk and to TensorBoard, and log the references there."""
     title = f"{cli.config.env.name}, {cli.config.policy.name} policies, k = {summary['latent_dim']}"
@@ -213,7 +230,7 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
     figures = {
         "fvu": fit_figures.fvu_curve(cli.history.rows, summary["pca_fvu"], summary["affine_fvu"], title),
         "reconstruction": fit_figures.reconstruction(
-            batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"]
+            batch.actions[:200].numpy(), rebuilt[:200].numpy(), summary["val_fvu"], data.layout.head.kind
         ),
         "latents": fit_figures.latent_scatter(latents.numpy(), color, title),
     }

@@ -8,6 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,13 +100,9 @@ class FitCLI(LightningCLI):
             "trainer.accelerator": "What computes: cpu, gpu, mps or auto.",
             "config": "YAML file of settings, such as the config.yaml of a run.",
         })  # fmt: skip
+        shared = {"env": EnvConfig, "policy": PolicyConfig}
         for name in (
-            "env.name",
-            "env.id",
-            "env.horizon",
-            "policy.name",
-            "policy.hidden",
-            "policy.activation",
+            *(f"{key}.{field.name}" for key, kind in shared.items() for field in fields(kind)),
             "decodes",
             "logs",
         ):

@@ -16,6 +16,7 @@ from lightning_pz.common.processes import available_cores
 from lightning_pz.common.tables import Table
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.evaluation.pool_starts import START_EPISODES, pool_starts
+from lightning_pz.pool.entropies import entropy_words
 from lightning_pz.pool.store import Pool
 
 _EPISODES, _STEPS = {"grown": 100, "random": 200}, 1000
@@ -101,8 +102,14 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
         "environment": summary["env"],
         "pool": growth,
         "policies": f"{summary['pool_size']:,} of {summary['params_per_policy']:,} weights",
+        **entropy_words(summary),
         "latent size": str(summary["latent_dim"]),
         "FVU held out": f"{summary['val_fvu']:.3f}",
+        **{
+            f"  of {words} alone": f"{summary[key]:.3f}"
+            for key, words in (("val_fvu_mean", "means"), ("val_fvu_std", "standard deviations"))
+            if key in summary
+        },
         "FVU test (decided nothing)": f"{summary['test_fvu']:.3f}",
         **{
             f"  {key.removeprefix('test_fvu/').replace('_to_', ' to ')}": f"{value:.3f}"
@@ -110,7 +117,7 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
             if key.startswith("test_fvu/")
         },
         "FVU training": f"{summary['train_fvu']:.3f}",
-        "FVU PCA on actions": f"{summary['pca_fvu']:.3f}",
+        "FVU PCA on behavior": f"{summary['pca_fvu']:.3f}",
         "FVU PCA on parameters": f"{summary['params_pca_fvu']:.3f}",
         f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": f"{summary['affine_fvu']:.3f}",
         "seconds, pool + training": f"{summary['collect_seconds']:.0f} + {summary['fit_seconds']:.0f}",

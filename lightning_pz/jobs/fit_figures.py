@@ -16,7 +16,7 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
     steps, held_out, train = np.array(history).T
     axes.plot(steps, held_out, color=BLUE, label="held out (policies and states)")
     axes.plot(steps, train, color=ORANGE, linestyle="--", label="training")
-    axes.axhline(pca, color=GRAY, linestyle=":", label=f"PCA on actions, same k ({pca:.3f})")
+    axes.axhline(pca, color=GRAY, linestyle=":", label=f"PCA on behavior, same k ({pca:.3f})")
     axes.axhline(affine, color=GREEN, linestyle="-.", label=f"best affine policies ({affine:.3f})")
     top = max(held_out.max(), pca, affine)
     axes.set(xlabel="training steps", ylabel="FVU", title=title, ylim=(0, 1.1 * top))
@@ -25,10 +25,10 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
 
 
 def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: str) -> Figure:
-    """Draw test FVU, and that of PCA on actions, by the number of latents or components, both axes logarithmic."""
+    """Draw test FVU, and that of PCA on behavior, by the number of latents or components, both axes logarithmic."""
     figure, axes = single()
     axes.plot(list(curve), list(curve.values()), "o-", color=BLUE, markersize=3, label="first k latents, test policies")
-    axes.plot(list(pca), list(pca.values()), "s:", color=GRAY, markersize=3, label="PCA on actions, k components")
+    axes.plot(list(pca), list(pca.values()), "s:", color=GRAY, markersize=3, label="PCA on behavior, k components")
     axes.set(xscale="log", yscale="log", xlabel="latents kept, k", ylabel="FVU", title=title)
     axes.set_xticks(list(pca), [str(size) for size in pca])
     axes.minorticks_off()
@@ -39,15 +39,19 @@ def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: st
     return figure
 
 
-def reconstruction(actions: np.ndarray, rebuilt: np.ndarray, value: float) -> Figure:
-    """Draw reconstructed against true actions, in -1..1, of held-out policies and states, all coordinates together."""
+def reconstruction(features: np.ndarray, rebuilt: np.ndarray, value: float, head: str) -> Figure:
+    """Draw reconstructed against true behavior features of held-out policies and states, all coordinates together."""
     figure, axes = single(width=4.2, height=3.8)
-    box = (-1, 1)
+    box = (0, 1) if head == "categorical" else (-1, 1)
+    what = {
+        "tanh": "action (box = -1 to 1)", "gaussian": "mean or deviation (box = -1 to 1)",
+        "categorical": "root of a choice's probability",
+    }[head]  # fmt: skip
     cells = axes.hexbin(
-        actions.ravel(), rebuilt.ravel(), gridsize=60, bins="log", cmap="Blues", mincnt=1, extent=box * 2
+        features.ravel(), rebuilt.ravel(), gridsize=60, bins="log", cmap="Blues", mincnt=1, extent=box * 2
     )
     axes.plot(box, box, color=RED, linewidth=0.8)
-    axes.set(xlabel="true action (box = -1 to 1)", ylabel="reconstructed action", title=f"held out, FVU {value:.3f}")
+    axes.set(xlabel=f"true {what}", ylabel="reconstructed", title=f"held out, FVU {value:.3f}")
     axes.set(xlim=box, ylim=box, aspect="equal")
     figure.colorbar(cells, label="count", shrink=0.75)
     return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Real
 from torch import Tensor, nn
@@ -91,6 +93,18 @@ class PolicyNetwork(nn.Module):
         """Return the actions, without noise, of a last layer's numbers, (..., A), inside the action box; int64 if chosen."""
         chosen = self.layout.head.choose(outputs)
         return chosen + self.action_low.long() if self.layout.head.choices else self.scale(chosen)
+
+
+def acting(network: PolicyNetwork, sample: bool | None) -> PolicyNetwork:
+    """Return a network whose policies draw their actions, or do not; the same one if that is left open.
+
+    Raises `UserError` if they are to be drawn from a `tanh` head.
+    """
+    layout = network.layout
+    if sample is None or sample == layout.head.sample:
+        return network
+    changed = replace(layout, head=replace(layout.head, sample=sample))
+    return PolicyNetwork(changed, *(getattr(network, name) for name in STATISTICS))
 
 
 def restandardize(

@@ -117,7 +117,7 @@ class ProbeCallback(L.Callback):
             "seed": description["seed"],
             "probe_seed": self.seed,
             "policies": count,
-            "behavior": {"space": f"actions on {len(module.probe_states)} probe states", **behavior.plain()},
+            "behavior": {"space": f"behavior on {len(module.probe_states)} probe states", **behavior.plain()},
             "latent": {"space": "latents of the same policies", **found.plain()},
             "map": {
                 "latents": len(picked),

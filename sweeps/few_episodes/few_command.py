@@ -135,7 +135,7 @@ def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:
 
 
 def _still(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:
-    """Return what the policy earns that does nothing, on the test episodes of an answer, by environment and task."""
+    """Return what the policy earns that does nothing, on the test episodes of an answer; -inf where an action is a choice."""
     import torch
 
     from lightning_pz.envs.episode_seeds import TEST_SEEDS
@@ -149,6 +149,9 @@ def _still(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str
     for env, task in sorted(places):
         plain = resolve_env(env)["env"]
         spec = env_spec(plain["id"], plain.get("horizon"))
+        if spec.choices:  # none of which need be rest
+            found[env, task] = -math.inf
+            continue
         layout = Layout(spec.observation_size, (), spec.action_size)
         low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
         network = PolicyNetwork(

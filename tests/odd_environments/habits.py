@@ -143,6 +143,20 @@ class DiscreteActions(PointMass):
         return super().step([1.0, -1.0] if action else [-1.0, 1.0])
 
 
+class FactoredActions(PointMass):
+    action_space = gymnasium.spaces.MultiDiscrete([2, 3], start=[-1, 0])
+
+    def step(self, action):
+        return super().step([2.0 * action[0] + 1, float(action[1]) - 1])
+
+
+class BinaryActions(PointMass):
+    action_space = gymnasium.spaces.MultiBinary(2)
+
+    def step(self, action):
+        return super().step([float(bit) for bit in action])
+
+
 # What is returned.
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
-from lightning_pz.policy import Head, Layout, PolicyNetwork, Prior, draw_params
+from lightning_pz.policy import Head, Layout, PolicyNetwork, Prior, act_each, draw_params
 from lightning_pz.policy.policy_onnx import write_policy_onnx
 from lightning_pz.policy.saved import SavedPolicy, load_policy
 
@@ -45,12 +46,11 @@ def test_a_saved_policy_acts_as_its_network_and_comes_back(kind: str, tmp_path: 
 @pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize("kind", HEADS)
 def test_onnxruntime_gives_actions_and_distributions(kind: str, clip: bool, tmp_path: Path) -> None:
-    runtime = pytest.importorskip("onnxruntime")
     policy = a_policy(kind)
     if clip:
         policy = replace(policy, observation_clip=0.5, limit=0.4)
     write_policy_onnx(policy, tmp_path / "policy.onnx")
-    session = runtime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_outputs()]
     found = dict(zip(names, session.run(None, {"observation": OBSERVATIONS.numpy()}), strict=True))
     actions = policy.act(OBSERVATIONS).numpy()
@@ -60,8 +60,6 @@ def test_onnxruntime_gives_actions_and_distributions(kind: str, clip: bool, tmp_
         return
     # Behavior features say the same of the distributions.
     network = policy.network()
-    from lightning_pz.policy import act_each
-
     features = act_each(policy.layout, policy.params[None], network.standardize(OBSERVATIONS)[None])[0]
     if kind == "categorical":
         np.testing.assert_allclose(found["probabilities"], features.square().numpy(), atol=1e-6)

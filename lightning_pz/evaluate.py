@@ -17,6 +17,14 @@ growth, which takes no environment step: table, figure and best policy in `logs/
 
 `--elsewhere POOL [POOL ...]` plays nothing and measures in seconds how well the decoders give the policies of other
 pools: held-out policies of a grown pool descend from the same searches as its training policies, those of another do not.
+
+`--translate [FROM,TO ...]`, of a checkpoint of several sizes of policy, encodes held-out policies of one size, decodes them
+to another, and measures FVU and return there and back; all pairs without a word. FROM may be the file of a policy, such as
+the `policy.npz` of a finetune: it is distilled into the other size. Leaves `logs/evaluate/<env>/translate-<...>-<digest>`:
+
+    identity.json, config.yaml, summary.json (<from>_to_<to>/fvu, <from>_to_<to>/<task>/return_kept, ...)
+    translation.csv, returns.csv, figures/translation.png
+    policies/<from>_to_<to>/<task>.npz, the best policy of each task, translated
 """
 
 from __future__ import annotations
@@ -38,6 +46,8 @@ def main(arguments: list[str]) -> None:
     only_ranks = bool(not checkpoints and (tasks or pool))
     only_elsewhere = any(word.split("=")[0] == "--elsewhere" for word in rest)
     elsewhere, rest = take_options(rest, "--elsewhere")
+    only_translates = any(word.split("=")[0] == "--translate" for word in rest)
+    translations, rest = take_options(rest, "--translate")
     given_configs(rest)
     if not asks_help(rest):
         if only_ranks:
@@ -52,6 +62,8 @@ def main(arguments: list[str]) -> None:
         for path in checkpoints:
             if not Path(path).is_file():
                 raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
+        if only_elsewhere and only_translates:
+            raise UserError("--elsewhere and --translate each measure something of their own: leave one of them out")
         if only_elsewhere and not elsewhere:
             raise UserError("--elsewhere expects one pool folder or more, but got none")
         for path in elsewhere:
@@ -66,6 +78,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--config", action="config", help="YAML file of settings.")
     parser.add_argument("--checkpoint", type=str, help="Checkpoints of fits, one or several after another.")
     parser.add_argument("--elsewhere", type=str, help="Folders of pools on which to measure FVU, and nothing else.")
+    parser.add_argument("--translate", type=str, help="Pairs FROM,TO of sizes to translate between, and nothing else.")
     parser.add_argument("--env", type=str, help="Refuse checkpoints of another environment than this.")
     parser.add_argument("--task", type=str, help="Rank the policies of --pool on these tasks, and nothing else.")
     parser.add_argument("--tasks", type=list[str] | None, help="Names, or mypackage.module:function; all if null.")
@@ -74,6 +87,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--pool", type=str | None, default=None, help="The pool's folder, if it was moved; or see --task."
     )
+    parser.add_argument(
+        "--policy", type=str | None, default=None,
+        help="Size of policy to decode to, of a checkpoint of several sizes; that of its first pool if null.",
+    )  # fmt: skip
     parser.add_argument("--video", type=bool, default=False, help="Film the best policy of each task.")
     config = parser.parse_args(rest)
     settings = pick(EvaluateConfig, config)
@@ -83,13 +100,29 @@ def main(arguments: list[str]) -> None:
 
         rank_and_show(Path(config.pool), tasks, Path(config.logs), settings.threads, video=config.video)
         return
+    if only_translates:
+        if config.policy is not None:
+            raise UserError("--translate names the sizes itself: leave --policy out")
+        from lightning_pz.jobs.translate import translate_all
+
+        translate_all(checkpoints, env_id, translations, settings, config.tasks, Path(config.logs), config.pool)
+        return
     from lightning_pz.jobs.evaluate import evaluate_all, evaluate_elsewhere, print_evaluations
 
     if only_elsewhere:
-        evaluate_elsewhere(checkpoints, env_id, elsewhere, Path(config.logs))
+        evaluate_elsewhere(checkpoints, env_id, elsewhere, Path(config.logs), config.policy)
         return
     print_evaluations(
-        evaluate_all(checkpoints, env_id, settings, config.tasks, Path(config.logs), config.pool, video=config.video)
+        evaluate_all(
+            checkpoints,
+            env_id,
+            settings,
+            config.tasks,
+            Path(config.logs),
+            config.pool,
+            config.policy,
+            video=config.video,
+        )
     )
 
 

@@ -70,7 +70,7 @@ TRAINER = {
     "trainer.callbacks": [{"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}],
 }  # fmt: skip
 FIT = {
-    "pool and network": {},
+    "pool and network": {"decodes": "small,3-2"},
     "model": MODEL | {"trainer.benchmark": True, "trainer.max_steps": 4, "trainer.enable_model_summary": True},
     "callbacks": CALLBACKS,
     "trainer": TRAINER,
@@ -104,6 +104,7 @@ NO_OPTIONS = (
     "data.seed",
     "data.with_params",
     "data.with_visited",
+    "data.decodes",
     "model.description",
 )
 """Keys of the configuration of `fit` that other options set."""
@@ -150,7 +151,7 @@ OF_SEARCH_ELSEWHERE = {
     "checkpoint": "every run here", "logs": "every run here", "algorithm": "every run here",
     "slurm": "tests/common/executors/test_slurm.py", "pool": "test_searches_that_begin_at_a_policy",
     "start": "test_searches_that_begin_at_a_policy",
-    "anchor": "test_searches_that_begin_at_a_policy",
+    "anchor": "test_searches_that_begin_at_a_policy", "policy": "tests/jobs/test_translate.py",
 }  # fmt: skip
 ENGINE = {
     "on": "local", "workers": 1, "slurm.partition": "cpu", "slurm.time": "4h", "slurm.memory": "4GB", "slurm.account": "mine",
@@ -163,6 +164,7 @@ EVALUATE = {
 OF_EVALUATE_ELSEWHERE = {
     "checkpoint": "every run here", "logs": "every run here", "pool": "test_options_of_evaluate",
     "elsewhere": "test_options_of_evaluate", "task": "tests/jobs/test_pool_ranking.py",
+    "translate": "tests/jobs/test_translate.py", "policy": "tests/jobs/test_translate.py",
 }  # fmt: skip
 
 

@@ -91,6 +91,14 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
     if "pool_best" in words:
         grown = ["--env", "hopper", "--model.latent_dim", "2"]  # short episodes
         checkpoint = fit.main(grown + tiny("fit", grown)).summary["checkpoint"]
+    if "--translate" in words:
+        several = ["--env", "hopper", "--decodes", "large", "--model.latent_dim", "2"]
+        checkpoint = fit.main(several + tiny("fit", several)).summary["checkpoint"]
+        arguments = [word.replace("policy.npz", str(policy_of_hopper())) for word in arguments]
+    if name == "fit" and "--data.pool" in words:
+        for folder in words[words.index("--data.pool") + 1].split(","):
+            make = ["--env", words[words.index("--env") + 1], "--policy", folder.rpartition("-")[2], "--pool", folder]
+            collect.main(make + tiny("collect", make))
     if name == "report":
         finetune.main(["--checkpoint", checkpoint, *TINY["finetune"]])
         report.main(arguments)
@@ -124,6 +132,13 @@ def tiny(name, arguments):
     return TINY.get(name, []) + pool
 
 
+def policy_of_hopper():
+    """Write a policy for Hopper, policy.npz, and return its path."""
+    layout, box, zeros = Layout(11, (8,), 3), torch.ones(3), torch.zeros(11)
+    SavedPolicy(layout, torch.zeros(layout.num_params) + 0.1, zeros, zeros + 1, -box, box).save(Path("policy.npz"))
+    return Path("policy.npz")
+
+
 def small(arguments):
     """Compress at tiny settings; a policy that the README has from elsewhere is made first."""
     if "--policy" in arguments:
@@ -132,13 +147,7 @@ def small(arguments):
             compress.main(["--env", "halfcheetah", "--algorithm", "sac", "--method", "none", *TINY["compress"]])
             arguments[place] = str(next(Path("logs/compress").rglob("model.zip")))
         else:
-            layout = Layout(11, (8,), 3)
-            box = torch.ones(3)
-            zeros = torch.zeros(11)
-            SavedPolicy(layout, torch.zeros(layout.num_params) + 0.1, zeros, zeros + 1, -box, box).save(
-                Path("policy.npz")
-            )
-            arguments[place] = "policy.npz"
+            arguments[place] = str(policy_of_hopper())
     compress.main([*arguments, *TINY["compress"]])
 
 

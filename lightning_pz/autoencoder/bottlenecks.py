@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lightning_pz.common.errors import UserError
+
 Code = Float[Tensor, "policies code"]
 Latents = Float[Tensor, "policies latent"]
 
@@ -123,3 +125,12 @@ def make_bottleneck(name: Bottleneck, latent_dim: int, kl_weight: float) -> Plai
 def prefix_mask(lengths: Int[Tensor, " policies"], latent_dim: int) -> Bool[Tensor, "policies latent"]:
     """Return which latents are kept when each policy keeps its first ones."""
     return torch.arange(latent_dim) < lengths[:, None]
+
+
+def check_latent_dim(latent_dim: int, fingerprint_size: int) -> None:
+    """Raise `UserError` unless the latent is at least 1 and no larger than the fingerprint."""
+    if not 1 <= latent_dim <= fingerprint_size:
+        raise UserError(
+            f"--model.latent_dim expects 1 to {fingerprint_size}, the numbers in a fingerprint (probe states x action "
+            f"size), but got {latent_dim}"
+        )

@@ -18,7 +18,7 @@ class ErrorSums:
 
     def __init__(self, sizes: Sequence[int] = ()) -> None:
         self.sizes = list(sizes)
-        self.totals: dict[str, Tensor] = {}
+        self.totals: dict[str, dict[tuple[str, str], Tensor]] = {}
         self.kl: list[Tensor] = []
         self._errors: list[Tensor] = []
         self._spreads: list[Tensor] = []
@@ -28,9 +28,20 @@ class ErrorSums:
         """Policies whose own errors are kept so far."""
         return sum(len(spread) for spread in self._spreads)
 
-    def add(self, stage: str, error: Float[Tensor, ""], spread: Float[Tensor, ""]) -> None:
-        """Add numerator and denominator of a stage's FVU."""
-        self.totals[stage] = self.totals.get(stage, 0) + torch.stack([error, spread]).cpu()
+    def add(
+        self, stage: str, error: Float[Tensor, ""], spread: Float[Tensor, ""], sizes: tuple[str, str] = ("", "")
+    ) -> None:
+        """Add numerator and denominator of a stage's FVU, of policies of one size decoded to another."""
+        pairs = self.totals.setdefault(stage, {})
+        pairs[sizes] = pairs.get(sizes, 0) + torch.stack([error, spread]).cpu()
+
+    def fvu(self) -> dict[str, float]:
+        """Return `<stage>_fvu`, its mean over pairs of sizes, and with several pairs `<stage>_fvu/<from>_to_<to>`."""
+        found: dict[str, float] = {}
+        for stage, pairs in self.totals.items():
+            each = {f"{stage}_fvu/{a}_to_{b}": float((sums[0] / sums[1]).float()) for (a, b), sums in pairs.items()}
+            found |= {f"{stage}_fvu": sum(each.values()) / len(each)} | (each if len(each) > 1 else {})
+        return found
 
     def add_policies(self, errors: Float[Tensor, "sizes policies"], spread: Float[Tensor, " policies"]) -> None:
         """Keep the errors of some policies at every size, and their spread."""

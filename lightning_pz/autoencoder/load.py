@@ -8,8 +8,12 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
 
 
-def load_autoencoder(path: str | Path) -> BehaviorAutoencoder:
-    """Load a trained autoencoder on the CPU, in evaluation mode, or raise `UserError` with what is wrong."""
+def load_autoencoder(path: str | Path, policy: str | None = None) -> BehaviorAutoencoder:
+    """Load a trained autoencoder on the CPU, in evaluation mode, or raise `UserError` with what is wrong.
+
+    Of one that decodes to several sizes of policy, `policy` names the one that its decoder, layout, statistics and pool are
+    to be of: that of the first pool if None.
+    """
     if not Path(path).is_file():
         raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
     try:
@@ -23,4 +27,5 @@ def load_autoencoder(path: str | Path) -> BehaviorAutoencoder:
         ) from error
     if model.hparams["description"] is None:
         raise UserError(f"{path} was saved before training began and holds no networks: give best.ckpt or last.ckpt")
+    model.use(policy)
     return model.eval()

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import lightning as L
 import numpy as np
 import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_pz.autoencoder import losses
-from lightning_pz.autoencoder.bottlenecks import Bottleneck, Variational, make_bottleneck
+from lightning_pz.autoencoder.adamw import make_optimizer
+from lightning_pz.autoencoder.bottlenecks import Bottleneck, Variational, check_latent_dim, make_bottleneck
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
 from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
+from lightning_pz.autoencoder.sizes import PolicySize, further_sizes, make_policy, size_of
 from lightning_pz.common.checks import at_least, one_of
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
-from lightning_pz.policy import Layout, PolicyNetwork, Prior, act_each, act_shared, prior_scale
+from lightning_pz.policy import PolicyNetwork, Prior, act_shared, prior_scale
 
 Encoder = Literal["behavior", "parameters"]
 _PREFIX_POLICIES = 1024
@@ -87,14 +89,12 @@ class BehaviorAutoencoder(L.LightningModule):
     def _build(self, description: dict[str, Any]) -> None:
         """Make the networks for the pool that is described."""
         h = self.hparams
-        self.layout = Layout.from_dict(description["layout"])
+        self.policy = make_policy(description)
+        self.layout = self.policy.layout
         prior_std = prior_scale(Prior(**description["prior"]), self.layout)
         probe_states = torch.tensor(description["probe_states"])
         fingerprint_size = len(probe_states) * self.layout.feature_size
         check_latent_dim(h["latent_dim"], fingerprint_size)
-        box = (description["env"][end] for end in ("action_low", "action_high"))
-        statistics = (description["observation_mean"], description["observation_std"], *box)
-        self.policy = PolicyNetwork(self.layout, *map(torch.tensor, statistics))
         self.action_variance = float(description["action_variance"])
         k, dropout = h["latent_dim"], h["dropout"]
         self.bottleneck = make_bottleneck(h["bottleneck"], k, h["kl_weight"])
@@ -109,6 +109,22 @@ class BehaviorAutoencoder(L.LightningModule):
         self.register_buffer("latent_mean", torch.zeros(k))
         self.register_buffer("latent_covariance", torch.eye(k))
         self.register_buffer("latent_encodings", torch.empty(0, k))
+        self.further = nn.ModuleList(further_sizes(description, k, h["decoder_widths"], dropout))
+        # The first one's networks are registered above, under the names that a checkpoint of one size has.
+        first = PolicySize(description, self.policy, self.decoder)
+        self._sizes = (first, *cast(list[PolicySize], list(self.further)))
+        self._pools = [size.name for size in self._sizes if size is first or size.has_pool]
+
+    @property
+    def sizes(self) -> tuple[PolicySize, ...]:
+        """The sizes of policy that the latent decodes to, the first pool's before all others."""
+        return self._sizes
+
+    def use(self, name: str | None) -> None:
+        """Make the size of that name the one that decoder, layout, policy and description stand for; the first if None."""
+        size = size_of(self.sizes, name)
+        self.policy, self.layout, self.decoder = size.policy, size.layout, size.decoder
+        self.hparams["description"] = size.description
 
     @property
     def env(self) -> dict[str, Any]:
@@ -121,7 +137,7 @@ class BehaviorAutoencoder(L.LightningModule):
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             self.hparams["description"] = description = data.description()
             self._build(description)
-            self.latent_encodings = torch.zeros(min(ENCODINGS, len(data.train)), self.hparams["latent_dim"])
+            self.latent_encodings = torch.zeros(data.latent_policies(ENCODINGS), self.hparams["latent_dim"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Resize the buffer to the encodings that a checkpoint holds; one of an earlier version has none."""
@@ -142,12 +158,18 @@ class BehaviorAutoencoder(L.LightningModule):
         """Encode policies given by their weights, (N, P), and decode them again, (N, P)."""
         return self.decoder(self.encode(params))
 
-    def encode(self, params: Float[Tensor, "policies params"]) -> Float[Tensor, "policies latent"]:
-        """Encode policies given by their weights, (N, P), to latents, (N, k); no pool needed. A posterior's mean."""
+    def encode(
+        self, params: Float[Tensor, "policies params"], policy: PolicyNetwork | None = None
+    ) -> Float[Tensor, "policies latent"]:
+        """Encode policies given by their weights, (N, P), to latents, (N, k), a posterior's mean; no pool needed.
+
+        `policy` is what they share, where that is not the network of the size in use.
+        """
+        policy = policy or self.policy
         reads_weights = isinstance(self.encoder, ParametersEncoder)
-        states = self.policy.standardize(self.probe_states)
+        states = policy.standardize(self.probe_states)
         return self.bottleneck.center(
-            self.encoder(params if reads_weights else act_shared(self.layout, params, states))
+            self.encoder(params if reads_weights else act_shared(policy.layout, params, states))
         )
 
     def _code(self, batch: Any) -> Float[Tensor, "policies code"]:
@@ -156,10 +178,10 @@ class BehaviorAutoencoder(L.LightningModule):
     def _encode_batch(self, batch: Any) -> Float[Tensor, "policies latent"]:
         return self.bottleneck.center(self._code(batch))
 
-    def _rebuild(self, latents: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the weights, (N, P), and the actions on a batch's states, (N, S, A), of decoded latents."""
-        params = self.decoder(latents)
-        return params, act_shared(self.layout, params, batch.states)
+    def _rebuild(self, size: PolicySize, latents: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the weights, (N, P), and the actions on a batch's states, (N, S, A), of latents decoded to a size."""
+        params = size.decoder(latents)
+        return params, size.act(params, batch.states, self.policy)
 
     def _generator(self, batch_idx: int) -> torch.Generator | None:
         """Return what a training step draws from, a function of (seed, step), so that resume equals straight."""
@@ -170,16 +192,21 @@ class BehaviorAutoencoder(L.LightningModule):
         sequence = np.random.SeedSequence(seed, spawn_key=(2, step, self.global_rank))
         return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
+    def _loss(self, size: PolicySize, latents: Tensor, batch: Any) -> Tensor:
+        params, actions = self._rebuild(size, latents, batch)
+        own = size.act(params, batch.visited, self.policy) if batch.visited.shape[1] else batch.visited_actions
+        given = losses.Reconstruction(
+            actions, batch.actions, self.action_variance, params, batch.params, size.decoder.prior_std, own,
+            batch.visited_actions,
+        )  # fmt: skip
+        return losses.LOSSES[self.hparams["loss"]](given)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the loss of one batch of policies on one batch of states."""
         code = self._code(batch)
-        params, actions = self._rebuild(self.bottleneck.sample(code, self._generator(batch_idx)), batch)
-        own = act_each(self.layout, params, batch.visited) if batch.visited.shape[1] else batch.visited_actions
-        given = losses.Reconstruction(
-            actions, batch.actions, self.action_variance, params, batch.params, self.decoder.prior_std, own,
-            batch.visited_actions,
-        )  # fmt: skip
-        loss = losses.LOSSES[self.hparams["loss"]](given)
+        latents = self.bottleneck.sample(code, self._generator(batch_idx))
+        # Every size rebuilds the behavior of policies of all sizes.
+        loss = torch.stack([self._loss(size, latents, batch) for size in self.sizes]).mean()
         if (penalty := self.bottleneck.penalty(code)) is not None:
             loss = loss + penalty
         if not torch.isfinite(loss):
@@ -208,43 +235,44 @@ class BehaviorAutoencoder(L.LightningModule):
         """Begin new sums."""
         self.sums = ErrorSums(self.bottleneck.prefixes(dense=True))
 
-    def _measure(self, stage: str, batch: Any, *, by_policy: bool) -> None:
-        """Add up a batch's errors; `by_policy` also each policy's own at every prefix."""
+    def _measure(self, stage: str, batch: Any, pool: int, *, by_policy: bool) -> None:
+        """Add up the errors of a batch of a pool; `by_policy` also each policy's own, of the first pool in its own size."""
         # In full precision, as everything that loads the checkpoint computes.
         with torch.autocast(self.device.type, enabled=False):
             code = self._code(batch)
             latents = self.bottleneck.center(code)
-            errors = losses.in_double(self._rebuild(latents, batch)[1] - batch.actions).square()
             spread = losses.in_double(batch.actions - batch.mean_actions).square()
-            self.sums.add(stage, errors.sum(), spread.sum())
+            for size in self.sizes:
+                errors = losses.in_double(self._rebuild(size, latents, batch)[1] - batch.actions).square()
+                self.sums.add(stage, errors.sum(), spread.sum(), (self._pools[pool], size.name))
+                if by_policy and pool == 0 and size is self.sizes[0]:
+                    parts = [errors.flatten(1).sum(1)[None]]
+                    if smaller := self.sums.sizes[:-1]:
+                        rebuild = lambda z: self._rebuild(self.sizes[0], z, batch)[1]  # noqa: E731
+                        parts.insert(0, prefix_errors(latents, rebuild, batch.actions, smaller))
+                    self.sums.add_policies(torch.cat(parts), spread.flatten(1).sum(1))
             if stage != "train" and isinstance(self.bottleneck, Variational):
                 self.sums.kl.append(self.bottleneck.kl(code).cpu().double())
-            if by_policy:
-                parts = [errors.flatten(1).sum(1)[None]]
-                if smaller := self.sums.sizes[:-1]:
-                    rebuild = lambda z: self._rebuild(z, batch)[1]  # noqa: E731
-                    parts.insert(0, prefix_errors(latents, rebuild, batch.actions, smaller))
-                self.sums.add_policies(torch.cat(parts), spread.flatten(1).sum(1))
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Add up held-out (loader 0) and training (loader 1) errors."""
+        """Add up held-out errors (of one loader for each pool) and training errors (of as many after them)."""
         few = self.sums.policies < _PREFIX_POLICIES and len(self.sums.sizes) > 1
-        self._measure(("val", "train")[dataloader_idx], batch, by_policy=few and dataloader_idx == 0)
+        stage, pool = divmod(dataloader_idx, len(self._pools))
+        self._measure(("val", "train")[stage], batch, pool, by_policy=few and stage == 0)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add up errors on policies and states that decided nothing, each policy's own too."""
-        self._measure("test", batch, by_policy=True)
+        self._measure("test", batch, dataloader_idx, by_policy=True)
 
     def _log_fvu(self) -> None:
-        for stage, (error, spread) in self.sums.totals.items():
-            value = error / spread
-            if not torch.isfinite(value):
+        for name, value in self.sums.fvu().items():
+            if not math.isfinite(value):
                 raise UserError(
-                    f"{stage}_fvu became {float(value)} after step {self.global_step}: the reconstructed actions are "
+                    f"{name} became {value} after step {self.global_step}: the reconstructed actions are "
                     f"not finite, or all policies act alike. The last good checkpoint is kept; lower "
                     f"--model.learning_rate (now {self.hparams['learning_rate']})"
                 )
-            self.log(f"{stage}_fvu", value.float(), prog_bar=stage == "val")
+            self.log(name, value, prog_bar=name == "val_fvu")
 
     def on_validation_epoch_end(self) -> None:
         """Log FVU, of every prefix where latents are nested, and statistics of the latent."""
@@ -260,27 +288,4 @@ class BehaviorAutoencoder(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return AdamW with linear warm-up and cosine decay over the whole run."""
-        h = self.hparams
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        # A fused step unscales gradients itself, after which Lightning may not clip them under mixed precision.
-        fused = "mixed" not in str(self.trainer.precision)
-        optimizer = torch.optim.AdamW(parameters, lr=h["learning_rate"], weight_decay=h["weight_decay"], fused=fused)
-        total, warmup = self.trainer.estimated_stepping_batches, h["warmup_steps"]
-        if not math.isfinite(total):
-            raise UserError("--trainer.max_steps expects a number of steps above 0, so that the schedule has an end")
-
-        def factor(step: int) -> float:
-            rest = max(0.0, (step - warmup) / max(1, total - warmup))
-            return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def check_latent_dim(latent_dim: int, fingerprint_size: int) -> None:
-    """Raise `UserError` unless the latent is at least 1 and no larger than the fingerprint."""
-    if not 1 <= latent_dim <= fingerprint_size:
-        raise UserError(
-            f"--model.latent_dim expects 1 to {fingerprint_size}, the numbers in a fingerprint (probe states x action "
-            f"size), but got {latent_dim}"
-        )
+        return make_optimizer(self, self.hparams, self.trainer)

@@ -24,7 +24,7 @@ from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistributio
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
-from lightning_pz.policy import acting, draw_params
+from lightning_pz.policy import PolicyNetwork, acting, draw_params
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.of_checkpoint import open_pool_of
 from lightning_pz.pool.store import Pool
@@ -110,7 +110,12 @@ def find_pool(model: BehaviorAutoencoder, given: str | None = None) -> Pool:
 
 def held_out_rows(model: BehaviorAutoencoder, pool: Pool, count: int) -> np.ndarray:
     """Return rows of at most `count` held-out policies, those of the test FVU before those that chose the checkpoint."""
-    rows = split_rows(pool, **model.hparams["description"]["pool"]["split"])
+    return held_out(pool, model.hparams["description"], count)
+
+
+def held_out(pool: Pool, description: Mapping[str, Any], count: int) -> np.ndarray:
+    """Return rows of at most `count` held-out policies, as `held_out_rows` does, by the description of one size."""
+    rows = split_rows(pool, **description["pool"]["split"])
     return np.concatenate([rows["test"], rows["val"]])[:count]
 
 
@@ -170,11 +175,7 @@ def play_groups(
         model.latent_encodings = encode(train[:ENCODINGS])
     latents = choose_latents(model.latents(config.latents), len(rows), config.latent_seed)
     codes = encode(rows)
-    scales = [network.observation_mean, network.observation_std, network.action_low, network.action_high]
-    content = {
-        **decides, "pool": pool.digest, "rows": rows.tolist(), "seeds": config.seeds,
-        "network": digest([network.layout.to_dict(), [value.tolist() for value in scales]]),
-    }  # fmt: skip
+    content = pool_episodes(network, pool, rows, config, decides)
     results = {
         "pool": run_once(lambda n: pool.params(rows[n.start : n.stop]), "pool"),
         "reconstructed": run(lambda n: model.decoder(codes[n.start : n.stop]), len(codes), "reconstructed"),
@@ -183,6 +184,17 @@ def play_groups(
     }
     returns, lengths = ({g: getattr(result, name) for g, result in results.items()} for name in ("returns", "lengths"))
     return Plays(returns, lengths, {"reconstructed": codes.numpy(), "latents": latents.numpy()})
+
+
+def pool_episodes(
+    network: PolicyNetwork, pool: Pool, rows: np.ndarray, config: EvaluateConfig, decides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all that decides the episodes of some policies of a pool, as plain data; see `kept`."""
+    scales = [network.observation_mean, network.observation_std, network.action_low, network.action_high]
+    return {
+        **decides, "pool": pool.digest, "rows": rows.tolist(), "seeds": config.seeds,
+        "network": digest([network.layout.to_dict(), [value.tolist() for value in scales]]),
+    }  # fmt: skip
 
 
 def kept(

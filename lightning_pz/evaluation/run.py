@@ -49,9 +49,14 @@ class Evaluation:
     found: bool  # whether the folder was there already
 
 
-def load_checkpoints(paths: Sequence[str], env_id: str | None) -> list[tuple[Path, BehaviorAutoencoder]]:
-    """Load checkpoints; `UserError` for one of another environment than the first or the one asked for."""
-    loaded = [(Path(path), load_autoencoder(path)) for path in paths]
+def load_checkpoints(
+    paths: Sequence[str], env_id: str | None, policy: str | None = None
+) -> list[tuple[Path, BehaviorAutoencoder]]:
+    """Load checkpoints; `UserError` for one of another environment than the first or the one asked for.
+
+    `policy` is the size to take of a checkpoint of several; see `load_autoencoder`.
+    """
+    loaded = [(Path(path), load_autoencoder(path, policy)) for path in paths]
     expected = env_id or loaded[0][1].env["id"]
     for path, model in loaded:
         if model.env["id"] != expected:

@@ -32,12 +32,15 @@ _SIZES_SHOWN = 6
 
 def evaluate_all(
     checkpoints: Sequence[str], env_id: str | None, config: EvaluateConfig, tasks: Sequence[str] | None, logs: Path,
-    pool: str | None = None, *, video: bool = False,
+    pool: str | None = None, policy: str | None = None, *, video: bool = False,
 ) -> list[Evaluation]:  # fmt: skip
-    """Evaluate checkpoints one after another and print how long each took; see `evaluate` for the arguments and errors."""
+    """Evaluate checkpoints one after another and print how long each took; see `evaluate` for the arguments and errors.
+
+    `policy` is the size to take of checkpoints of several.
+    """
     done = []
     with torch_threads(config.threads):
-        for path, model in load_checkpoints(checkpoints, env_id):
+        for path, model in load_checkpoints(checkpoints, env_id, policy):
             evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal())
             done.append(evaluation)
             seconds = "was there already" if evaluation.found else f"{evaluation.summary['evaluate_seconds']:.0f} s"
@@ -80,9 +83,11 @@ def _film(evaluation: Evaluation, model: BehaviorAutoencoder) -> None:
             return
 
 
-def evaluate_elsewhere(checkpoints: Sequence[str], env_id: str | None, pools: Sequence[str], logs: Path) -> None:
+def evaluate_elsewhere(
+    checkpoints: Sequence[str], env_id: str | None, pools: Sequence[str], logs: Path, policy: str | None = None
+) -> None:
     """Measure the FVU of every decoder on every pool, print a table, and write all of it as CSV; no episode is played."""
-    loaded = load_checkpoints(checkpoints, env_id)
+    loaded = load_checkpoints(checkpoints, env_id, policy)
     opened = [read_pool(Path(folder)) for folder in pools]
     found = [
         (path.resolve().parent.parent.name, pool.folder.name, is_pool_of(pool, model.hparams["description"]), transfer_fvu(model, pool))
@@ -92,6 +97,7 @@ def evaluate_elsewhere(checkpoints: Sequence[str], env_id: str | None, pools: Se
     folder = logs / "evaluate" / env_name(loaded[0][1].env["id"])
     # Named by what was measured, so that no answer takes the place of another one.
     content = [[file_digest(path) for path, _ in loaded], [pool.digest for pool in opened], POLICIES]
+    content += [] if policy is None else [policy]
     path = folder / f"elsewhere-{digest(content)[:8]}.csv"
     every = [
         [run, pool, "own" if own else "other", size, f"{value:.6g}"]

@@ -31,7 +31,7 @@ from lightning_pz.search.settings import SearchSettings
 def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
     """Do all runs that a command asks for, and print the closing table, also when interrupted."""
     assert jobs.checkpoint is not None
-    model = load_autoencoder(jobs.checkpoint)
+    model = load_autoencoder(jobs.checkpoint, jobs.policy)
     env_id = model.env["id"]
     check_env(env_id, jobs)
     check_task(env_id, search.task)
@@ -45,7 +45,15 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
     threads = max(1, cores // min(jobs.workers or cores, count)) if jobs.on == "local" else 1
     fingerprint = file_digest(Path(jobs.checkpoint))
     every = [
-        SearchJob(jobs.checkpoint, fingerprint, replace(search, task=task, seed=seed), jobs.logs, threads, jobs.pool)
+        SearchJob(
+            jobs.checkpoint,
+            fingerprint,
+            replace(search, task=task, seed=seed),
+            jobs.logs,
+            threads,
+            jobs.pool,
+            jobs.policy,
+        )
         for task in tasks
         for seed in range(search.seed, search.seed + jobs.seeds)
     ]

@@ -53,6 +53,7 @@ class SearchJob:
     logs: str
     threads: int  # Threads that step physics
     pool: str | None = None  # Where the checkpoint's pool lies, if it was moved
+    policy: str | None = None  # Size to decode to, of a checkpoint of several; that of the first pool if None
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def run_search(
 
     With `on_locked`, which is called every second, it waits for another process that is at the same run.
     """
-    model = load_autoencoder(job.checkpoint)
+    model = load_autoencoder(job.checkpoint, job.policy)
     parents, name, identity = place_of(job, model)
     folder = RunFolder(claim(parents, name, identity), identity)
     try:
@@ -129,7 +130,8 @@ def _search(
     """Search, write the policy, and return the summary."""
     settings = job.settings
     # Settings from which the command makes this very run.
-    own = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs, "pool": job.pool}
+    own: dict[str, Any] = {"checkpoint": job.checkpoint, "seeds": 1, "logs": job.logs, "pool": job.pool}
+    own |= {} if job.policy is None else {"policy": job.policy}
     entry = _entry(settings, model.env["id"])
     note = f"hyperparameters: RL Zoo {entry.version}, the entry {entry.name} of {settings.algorithm}" if entry else ""
     folder.begin(own | dataclasses.asdict(settings), note)
@@ -181,11 +183,14 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     if settings.start not in STARTS:
         start = load_policy(start_file(settings)).digest()
         own["start"] = "file"
+    has_pool = model.hparams["description"].get("pool") is not None
     content: dict[str, Any] = {
         "checkpoint": job.checkpoint_digest, "env": env, "settings": own, "start": start, "task_source": source,
-        "pool": model.hparams["description"].get("pool", {}).get("digest") if settings.reads_pool else None,
+        "pool": model.hparams["description"]["pool"]["digest"] if settings.reads_pool and has_pool else None,
         "versions": versions(*PACKAGES.get(settings.algorithm, [])[:1]),
     }  # fmt: skip
+    if (size := model.hparams["description"]["policy"]) != model.sizes[0].name and not settings.is_rival:
+        content["policy"] = size
     is_ranked = settings.start in ("pool_best", "pool_top") or settings.reads_old_data
     if is_ranked and ":" in settings.task:
         # No pool knows a task of the user's own.

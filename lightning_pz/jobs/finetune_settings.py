@@ -34,6 +34,7 @@ class JobSettings(ChoosesEngine):
         logs: Folder for runs, on a file system that all workers share.
         progress: Whether to draw a progress bar; on a terminal only if null.
         pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` and `pool_top` read it.
+        policy: Size of policy to decode to, of a checkpoint of several sizes; that of its first pool if null.
     """
 
     checkpoint: str | None = None
@@ -45,6 +46,7 @@ class JobSettings(ChoosesEngine):
     logs: str = "logs"
     progress: bool | None = None
     pool: str | None = None
+    policy: str | None = None
 
     def __post_init__(self) -> None:
         at_least(1, {"seeds": self.seeds})

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ from lightning_pz.jobs import fit_figures
 from lightning_pz.jobs.fit_callbacks import LetInterrupts, tensorboard
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
 from lightning_pz.jobs.fit_end import fit_notes, measure_starts, search_command, show_fit
-from lightning_pz.jobs.fit_settings import check_recipe_words
+from lightning_pz.jobs.fit_settings import check_recipe_words, check_weights_unread
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.entropies import mean_entropies
-from lightning_pz.pool.of_checkpoint import check_same_pool
+from lightning_pz.pool.several import check_same_pools
 from lightning_pz.probes.linear import affine_fvu, pca_fvu, principal_axes, project
 
 _PCA_POLICIES = 20_000
@@ -56,6 +56,9 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
     if data.recipe == "grown":
         data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown)
     check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.feature_size)
+    data.check_sizes()
+    if data.further or data.decoded:
+        check_weights_unread(data.with_params)
     cli.find_run()
     if (path := cli.resume_from) is not None:
         model = load_autoencoder(path)
@@ -81,7 +84,9 @@ def run_fit(cli: FitCLI) -> FitResult | None:
         data.prepare_data()  # with its own progress bars and errors, before a run folder exists
         data.setup()
         if cli.resume_from is not None:
-            check_same_pool(data.pool, load_autoencoder(cli.resume_from).hparams["description"])
+            check_same_pools(
+                [one.pool for one in data.splits], load_autoencoder(cli.resume_from).hparams["description"]
+            )
         cli.claim_run()
         try:
             with alone(cli.run_folder, wait=False) if cli.trainer.is_global_zero else contextlib.nullcontext():
@@ -122,13 +127,13 @@ def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
             "training ended, but there is no best checkpoint: "
             + (f"{best} was removed" if best.name else "no validation came before its end; raise --trainer.max_steps")
         )
-    tested = cli.trainer.test(cli.model, data, ckpt_path=best, verbose=False, weights_only=True)[0]
+    cli.trainer.test(cli.model, data, ckpt_path=best, verbose=False, weights_only=True)
     if not cli.trainer.is_global_zero:
         return None
     # `ErrorSums.policy_errors` of the test, and the policies' rows in the pool, (N,).
     with replacing(cli.run_folder / "policy_errors.npz") as path, path.open("wb") as file:
         np.savez(file, allow_pickle=False, rows=data.test.rows, **cli.model.sums.policy_errors())
-    return _summarize(cli, data, best, float(tested["test_fvu"]), seconds)
+    return _summarize(cli, data, best, cli.model.sums.fvu(), seconds)
 
 
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
@@ -152,7 +157,9 @@ def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, fl
 
 
 @torch.no_grad()
-def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: float, seconds: float) -> FitResult:
+def _summarize(
+    cli: FitCLI, data: PolicyPoolDataModule, best: Path, tested: Mapping[str, float], seconds: float
+) -> FitResult:
     model = load_autoencoder(best)
     step = torch.load(best, map_location="cpu", weights_only=True)["global_step"]
     # Of the validation that chose the checkpoint.
@@ -169,7 +176,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         "encoder": model.hparams["encoder"],
         "seed": data.seed,
         "val_fvu": val_fvu,
-        "test_fvu": test_fvu,
+        "test_fvu": tested["test_fvu"],
         "train_fvu": train_fvu,
         **references(data, model.bottleneck.prefixes()),
         "latent_spread": float(spread),
@@ -183,6 +190,7 @@ def _summarize(cli: FitCLI, data: PolicyPoolDataModule, best: Path, test_fvu: fl
         **mean_entropies(data.pool),
         **_parts_of_gaussians(model, data),
         **measure_starts(model, data.pool),
+        **{key: value for key, value in tested.items() if key != "test_fvu"},
     }
     summary["next_command"] = search_command(summary["checkpoint"], data.pool, cli.config.logs)
     if model.hparams["bottleneck"] != "plain":

@@ -37,7 +37,7 @@ _RUN_VARIABLE = "LIGHTNING_PZ_RUN"
 _SUBMITTED = "SUBMITIT_EXECUTOR"
 """Environment variable by which submitit tells its jobs; it queues them again itself, so that Lightning must not."""
 _OFTEN = (
-    "env", "policy", "model.latent_dim", "seed_everything", "data.recipe", "data.pool", "model.bottleneck", "model.loss",
+    "env", "policy", "model.latent_dim", "seed_everything", "decodes", "data.recipe", "data.pool", "model.bottleneck", "model.loss",
     "trainer.max_steps", "trainer.accelerator", "run_name", "ckpt_path", "logs", "config", "help",
 )  # fmt: skip
 
@@ -71,6 +71,11 @@ class FitCLI(LightningCLI):
         parser.add_argument("--env", type=EnvConfig)
         parser.add_argument("--policy", type=PolicyConfig)
         explain_presets(parser)
+        decodes = (
+            "Further sizes of policy (presets, or widths such as 64-64, with commas between them), each of which gets a decoder "
+            "from the same latent, trained on the behavior of the pool alone."
+        )
+        parser.add_argument("--decodes", type=str | None, default=None, help=decodes)
         parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
         parser.add_argument(
             "--run_name", type=str | None, default=None, help="Name of the run folder; numbered if null."
@@ -96,7 +101,11 @@ class FitCLI(LightningCLI):
             "config": "YAML file of settings, such as the config.yaml of a run.",
         })  # fmt: skip
         shared = {"env": EnvConfig, "policy": PolicyConfig}
-        for name in (*(f"{key}.{field.name}" for key, kind in shared.items() for field in fields(kind)), "logs"):
+        for name in (
+            *(f"{key}.{field.name}" for key, kind in shared.items() for field in fields(kind)),
+            "decodes",
+            "logs",
+        ):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=lambda seed: int(seed or 0))
         parser.link_arguments(

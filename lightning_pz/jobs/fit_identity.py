@@ -20,8 +20,10 @@ _VOLATILE = (
 )  # fmt: skip
 """Settings that do not change the result: they place a run, show it, or choose what computes it."""
 _RESUMABLE = ("trainer.max_time",)  # Settings that may change when a run is resumed, besides the volatile ones
-_BY_CONTENT = ("env", "policy", "data.pool", "data.recipe", "data.random", "data.grown")
+_BY_CONTENT = ("env", "policy", "decodes", "data.pool", "data.recipe", "data.random", "data.grown")
 """Settings that are compared by the content of environment and pool instead."""
+_FURTHER = ("others", "decodes")
+"""What the pool's part of an identity says of further sizes of policy, if there are any."""
 
 
 def fit_identity(
@@ -48,7 +50,10 @@ def run_difference(folder: Path, wanted: Mapping[str, Any]) -> str | None:
 def _found(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if (folder / WHOLE).is_file():
-            return dict(json.loads((folder / WHOLE).read_text()))
+            found = dict(json.loads((folder / WHOLE).read_text()))
+            # A run of one size does not mention others, and is not one of several all the same.
+            found["pool"] = {key: [] for key in wanted["pool"] if key in _FURTHER} | found["pool"]
+            return found
         config = yaml.safe_load((folder / "config.yaml").read_text())
         found = _decisive(config)
         if not config["data"].get("pool"):

@@ -77,6 +77,15 @@ def check_recipe_words(arguments: Sequence[str], recipe: str) -> None:
             )
 
 
+def check_weights_unread(with_params: bool) -> None:
+    """Raise `UserError` if encoder or loss read weights, where policies of several sizes have one latent."""
+    if with_params:
+        raise UserError(
+            "--model.encoder parameters and --model.loss parameters compare weights, of which policies of two sizes have no "
+            "common ones: give one pool and no --decodes, or leave both at behavior"
+        )
+
+
 def _check_checkpoint(checkpoint: Any) -> None:
     name, count = checkpoint.filename, checkpoint.save_top_k
     if count < 1 and count != -1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.policy import act_each
+from lightning_pz.policy import PolicyNetwork, act_each
 from lightning_pz.pool.store import Pool
 
 _EVAL_BATCH = 256
@@ -41,12 +41,20 @@ class Part(Dataset[PolicyBatch]):
         states: Tensor,
         with_params: bool = False,
         with_visited: bool = False,
+        network: PolicyNetwork | None = None,
     ) -> None:
         self.pool, self.rows, self.with_params, self.with_visited = pool, rows, with_params, with_visited
-        self.network = pool.network
-        self.states = states[columns]
+        # Whose statistics standardize the states that are served; policies of another pool act by their own all the same.
+        self.network = network or pool.network
+        self.own_network = pool.network
+        self.all_states, self.states = states, states[columns]
         self.columns = columns - pool.meta["states"]["probe"]  # actions are not kept on the probe states
         self.mean = torch.from_numpy(self._actions(rows[:20_000], np.arange(len(self.states))).mean(0))
+
+    def on_states_of(self, other: Part) -> Part:
+        """Return the policies of this part on the states of another, without weights."""
+        probe = self.pool.meta["states"]["probe"]
+        return Part(self.pool, self.rows, other.columns + probe, self.all_states, network=self.network)
 
     def _actions(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         return self.pool.arrays["actions"][rows[:, None], self.columns[columns]].astype(np.float32)
@@ -75,8 +83,47 @@ class Part(Dataset[PolicyBatch]):
         layout = self.pool.layout
         if not self.with_visited:
             return torch.empty(len(rows), 0, layout.observation_size), torch.empty(len(rows), 0, layout.feature_size)
-        states = self.network.standardize(torch.from_numpy(self.pool.arrays["visited"][rows]))
-        return states, act_each(layout, self.pool.params(rows), states)
+        raw = torch.from_numpy(self.pool.arrays["visited"][rows])
+        actions = act_each(layout, self.pool.params(rows), self.own_network.standardize(raw))
+        return self.network.standardize(raw), actions
+
+
+class Together(Dataset[PolicyBatch]):
+    """Policies of several pools on the same states; an item is a batch of some of each, one pool after another."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = list(parts)
+
+    def __getitem__(self, index: tuple[Sequence[np.ndarray], np.ndarray]) -> PolicyBatch:
+        positions, columns = index
+        batches = [part[(own, columns)] for part, own in zip(self.parts, positions, strict=True)]
+        if len(batches) == 1:
+            return batches[0]
+        shared = {name: getattr(batches[0], name) for name in ("states", "mean_actions")}
+        of_policies = [name for name in PolicyBatch._fields if name not in shared]
+        return PolicyBatch(
+            **shared, **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in of_policies}
+        )
+
+
+class SideBySide(Sampler[tuple[list[np.ndarray], np.ndarray]]):
+    """The orders of several pools side by side, step by step; the states of a step are those of the first."""
+
+    def __init__(self, samplers: Sequence[TrainBatches | InOrder]) -> None:
+        self.samplers = list(samplers)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        for sampler in self.samplers:
+            if isinstance(sampler, TrainBatches):
+                sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.samplers[0])
+
+    def __iter__(self) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+        for step in zip(*self.samplers, strict=True):
+            yield [positions for positions, _ in step], step[0][1]
 
 
 class TrainBatches(Sampler[tuple[np.ndarray, np.ndarray]]):

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import lightning as L
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lightning_pz.common.checks import RecipeKind, at_least, one_of, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.policy_layout import policy_layout
+from lightning_pz.envs.policy_sizes import sizes_named
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, TrainBatches, split_rows
+from lightning_pz.policy import Layout
+from lightning_pz.pool.batches import InOrder, Part, PolicyBatch, SideBySide, Together, TrainBatches
+from lightning_pz.pool.borrowed import on_states_of
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.of_checkpoint import REPEATED, describe_pool
 from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.recipe_identity import check_pool, known_identity, pool_folder, pool_identity
-from lightning_pz.pool.states import StateCounts
+from lightning_pz.pool.several import check_sizes, describe_size, given_folders, split_pool
 from lightning_pz.pool.store import Pool, read_meta, read_pool
 
 HeldOut = Literal["policies", "climbs"]
@@ -34,7 +37,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         env: The environment.
         policy: Shape of the policies.
         logs: Folder under which pools are kept, in `pools/`.
-        pool: A pool folder to use as it is; made from the recipe, or found again, if null.
+        pool: A pool folder to use as it is; made from the recipe, or found again, if null. Several with commas between
+            them, one for each size of policy, the first of the size of `policy`, share one encoder; each gets a decoder.
         recipe: How a missing pool is made: `random`, the paper's, or `grown`, by reward-free search, which all presets
             but mountaincar choose.
         random: Settings of the random recipe.
@@ -50,6 +54,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
             policy has siblings among the training policies.
         with_params: Serve weights too; only the parameters encoder and loss read them.
         with_visited: Serve states that policies visited themselves; only the loss `behavior_visited` reads them.
+        decodes: Further sizes of policy that get a decoder, trained on the behavior of the pools alone: presets or widths
+            such as 64-64, with commas between them.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         held_out: HeldOut = "policies",
         with_params: bool = False,
         with_visited: bool = False,
+        decodes: str | None = None,
     ) -> None:
         super().__init__()
         one_of("data.recipe", recipe, get_args(RecipeKind))
@@ -90,6 +97,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         self.batch_size, self.states_per_step, self.steps_per_epoch = batch_size, states_per_step, steps_per_epoch
         self.val_share, self.test_share, self.seed, self.split_seed = val_share, test_share, seed, split_seed
         self.held_out, self.with_params, self.with_visited = held_out, with_params, with_visited
+        self.decoded, self.further = sizes_named(decodes, policy), list[Path]()
         self.given = pool is not None
         self.own = grown if recipe == "grown" else random
         self.spec = env_spec(env.id, env.horizon)
@@ -99,7 +107,9 @@ class PolicyPoolDataModule(L.LightningDataModule):
             parent = Path(logs) / "pools"
             self.folder = pool_folder(parent, env.name, policy.name, self.spec, self.layout, self.own)
         else:
-            self.folder = Path(pool)
+            self.folder, *self.further = given_folders(pool)
+        at_least(1 + len(self.further), {"data.batch_size": batch_size})
+        self._tables = Path(logs) / "pools"
         # What makes a grown pool is above this package; who uses this module sets it.
         self.make_pool: Callable[[], Pool] = self._make_random
         self.opened: Pool | None = None
@@ -113,7 +123,17 @@ class PolicyPoolDataModule(L.LightningDataModule):
         """Return layout and recipe of the pool, as plain data; those of a given pool from its `pool.json`."""
         own = pool_identity(self.spec, self.layout, self.own)
         known = known_identity(read_meta(self.folder)) if self.given else own
-        return {key: known[key] for key in ("layout", "recipe")}
+        further = [known_identity(read_meta(folder)) for folder in self.further]
+        first, *others = [{key: one[key] for key in ("layout", "recipe")} for one in (known, *further)]
+        sizes = {"others": others, "decodes": [self._layout_of(size).to_dict() for size in self.decoded]}
+        return first | {key: value for key, value in sizes.items() if value}
+
+    def check_sizes(self) -> None:
+        """Raise `UserError` unless the pools and the sizes to decode are all of different sizes."""
+        check_sizes(self.layout, self.spec, self.policy, self.further, self.decoded)
+
+    def _layout_of(self, size: PolicyConfig) -> Layout:
+        return dataclasses.replace(self.layout, hidden=tuple(size.hidden), activation=size.activation)
 
     def _make_random(self) -> Pool:
         if self.recipe != "random":
@@ -128,37 +148,49 @@ class PolicyPoolDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Make the pool if it is missing; `UserError` if a given one is missing, broken or of other settings."""
-        self._open() if self.given else self.make_pool()
+        first = self._open() if self.given else self.make_pool()
+        for folder in self.further:
+            pool = self._open_further(folder)
+            if self.with_visited and (own := pool.arrays["visited"].shape[1]) != first.arrays["visited"].shape[1]:
+                raise UserError(
+                    f"--model.loss behavior_visited expects as many states of each policy's own in all pools, but {folder} "
+                    f"keeps {own} and {first.folder} {first.arrays['visited'].shape[1]}: grow one with another --own_states"
+                )
+            on_states_of(pool, first, self._tables)
 
     def _open(self, verify: bool = True) -> Pool:
         pool = read_pool(self.folder, verify=verify)
         check_pool(pool, self.spec, self.layout)
+        return self._checked(pool)
+
+    def _open_further(self, folder: Path, verify: bool = True) -> Pool:
+        pool = read_pool(folder, verify=verify)
+        check_pool(pool, self.spec, pool.layout)
+        return self._checked(pool)
+
+    def _checked(self, pool: Pool) -> Pool:
         if self.with_visited and "visited" not in pool.arrays:
             raise UserError(
-                f"--model.loss behavior_visited needs the states that each policy visited, but {self.folder} is a random "
-                "pool, which does not hold them: use --data.recipe grown, or --model.loss behavior"
+                "--model.loss behavior_visited needs the states that each policy visited, but "
+                f"{pool.folder} is a random pool, which does not hold them: use --data.recipe grown, or "
+                "--model.loss behavior"
             )
         pool.check_regeneration()  # before the work: the linear references read weights after it
         return pool
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the pool and split it, once."""
+        """Open the pools and split them, once."""
         if self.opened is not None:
             return
         self.opened = pool = self._open(verify=False)
-        rows = split_rows(pool, **self._split)
-        counts = StateCounts(**pool.meta["states"])
-        columns = {part: np.arange(span.start, span.stop) for part, span in counts.slices().items()}
-        # Training FVU is measured on as many training states as there are held-out ones; all of them would make
-        # measuring it cost more than training.
-        spread = columns["train"][np.linspace(0, counts.train - 1, min(counts.train, counts.val)).astype(int)]
-        states = pool.network.standardize(torch.from_numpy(pool.arrays["states"].copy()))
-        self.train = Part(pool, rows["train"], columns["train"], states, self.with_params, self.with_visited)
-        self.val, self.test = (Part(pool, rows[p], columns[p], states, self.with_params) for p in ("val", "test"))
-        self.train_measured = Part(pool, rows["train"][: len(rows["val"])], spread, states, self.with_params)
+        further = [on_states_of(self._open_further(one, verify=False), pool, self._tables) for one in self.further]
+        self.splits = [
+            split_pool(one, pool, self._split, self.with_params, self.with_visited) for one in (pool, *further)
+        ]
+        first = self.splits[0]
+        self.train, self.val, self.test, self.train_measured = first.train, first.val, first.test, first.train_measured
         # Training policies on held-out states, and the reverse: what linear references are fitted to.
-        self.train_on_val = Part(pool, rows["train"], columns["val"], states)
-        self.val_on_train = Part(pool, rows["val"], columns["train"], states)
+        self.train_on_val, self.val_on_train = self.train.on_states_of(self.val), self.val.on_states_of(self.train)
 
     @property
     def pool(self) -> Pool:
@@ -169,7 +201,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
     def description(self) -> dict[str, Any]:
         """Return what a model must know of the pool, as plain data that a checkpoint can hold."""
         meta = self.pool.meta
-        variance = float(self.train_measured.all_actions().var(0).mean())
+        variance = float(np.mean([float(one.train_measured.all_actions().var(0).mean()) for one in self.splits]))
         if not variance > 0:
             raise UserError(f"all policies of {self.pool.folder} act alike: raise --data.random.prior.gain")
         return {
@@ -181,25 +213,50 @@ class PolicyPoolDataModule(L.LightningDataModule):
             "seed": self.seed,
             # Enough to find the pool again, and which of its policies were held out.
             "pool": {**describe_pool(self.pool), "split": self._split},
+            **({"others": others} if (others := self._others()) else {}),
         }
 
+    def _others(self) -> list[dict[str, Any]]:
+        """Return what differs for further sizes; one without a pool takes statistics and prior of the first."""
+        kept = {key: self.pool.meta[key] for key in REPEATED if key not in ("env", "layout")}
+        alone = [
+            {**kept, "layout": self._layout_of(size).to_dict(), "policy": size.name, "pool": None}
+            for size in self.decoded
+        ]
+        return [*(describe_size(one.pool, self._split) for one in self.splits[1:]), *alone]
+
     def train_dataloader(self) -> DataLoader[PolicyBatch]:
-        """Serve random policies on a random state batch."""
-        sizes = (self.batch_size, self.states_per_step, self.steps_per_epoch, self.seed)
-        return _loader(self.train, TrainBatches(len(self.train), len(self.train.states), *sizes))
+        """Serve random policies, as many of each pool, on a random state batch."""
+        shares = [len(part) for part in np.array_split(np.arange(self.batch_size), len(self.splits))]
+        rest = (self.states_per_step, self.steps_per_epoch, self.seed)
+        orders = [
+            TrainBatches(len(one.train), len(one.train.states), share, *rest)
+            for one, share in zip(self.splits, shares, strict=True)
+        ]
+        return _loader(Together([one.train for one in self.splits]), SideBySide(orders))
 
     def val_dataloader(self) -> list[DataLoader[PolicyBatch]]:
-        """Serve held-out policies on held-out states, then as many training policies on training states."""
-        return [_loader(part, InOrder(len(part), len(part.states))) for part in (self.val, self.train_measured)]
+        """Serve held-out policies on held-out states, pool by pool, then as many training policies on training states."""
+        return [_in_order(one.val) for one in self.splits] + [_in_order(one.train_measured) for one in self.splits]
 
-    def test_dataloader(self) -> DataLoader[PolicyBatch]:
-        """Serve policies and states that decided nothing."""
-        return _loader(self.test, InOrder(len(self.test), len(self.test.states)))
+    def test_dataloader(self) -> list[DataLoader[PolicyBatch]]:
+        """Serve policies and states that decided nothing, pool by pool."""
+        return [_in_order(one.test) for one in self.splits]
+
+    def latent_policies(self, most: int) -> int:
+        """Return how many of at most `most` training policies `latent_dataloader` serves: as many of each pool."""
+        return len(self.splits) * min(most // len(self.splits), *(len(one.train) for one in self.splits))
 
     def latent_dataloader(self, policies: int) -> DataLoader[PolicyBatch]:
         """Serve training policies for latent statistics; their states and actions do not matter."""
-        return _loader(self.train, InOrder(min(policies, len(self.train)), 1))
+        each = self.latent_policies(policies) // len(self.splits)
+        orders = [InOrder(each, 1) for _ in self.splits]
+        return _loader(Together([one.train for one in self.splits]), SideBySide(orders))
 
 
-def _loader(part: Part, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
+def _in_order(part: Part) -> DataLoader[PolicyBatch]:
+    return _loader(part, InOrder(len(part), len(part.states)))
+
+
+def _loader(part: Part | Together, sampler: Sampler[Any]) -> DataLoader[PolicyBatch]:
     return DataLoader(part, sampler=sampler, batch_size=None, num_workers=0)

@@ -44,7 +44,7 @@ def pool_difference(pool: Pool, description: Mapping[str, Any]) -> str | None:
 
 def is_pool_of(pool: Pool, description: Mapping[str, Any]) -> bool:
     """Return whether this is the pool that a checkpoint was trained on."""
-    return "pool" in description and pool_difference(pool, description) is None
+    return description.get("pool") is not None and pool_difference(pool, description) is None
 
 
 def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
@@ -62,6 +62,11 @@ def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, ve
     Raises `UserError` if it is not there, is another pool, or is not known from the checkpoint.
     """
     known = description.get("pool")
+    if known is None and "others" in description:
+        raise UserError(
+            f"no pool of {description['policy']} policies was trained on, the decoder of that size learned from the behavior "
+            "of others: leave --policy out, measure the size with evaluate --translate, or fit with --data.pool A,B"
+        )
     if known is None:
         raise UserError("this checkpoint does not say which policies were held out: train it again with this version")
     folder = Path(given or known["folder"])

@@ -9,7 +9,7 @@ Source: Williams 1992, REINFORCE; the chain through a decoder: Tenedini et al., 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -20,8 +20,8 @@ from torch import Tensor
 from lightning_pz.envs.episode_seeds import episode_seeds, seed_of
 from lightning_pz.envs.episodes import Episodes
 from lightning_pz.envs.forward import BatchForward, noisy
-from lightning_pz.policy import PolicyNetwork
-from lightning_pz.policy.network import STATISTICS, outputs_each
+from lightning_pz.policy import PolicyNetwork, acting
+from lightning_pz.policy.network import outputs_each
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.generation import Generation, SearchFromStarts
@@ -65,15 +65,6 @@ def advantages(returns: np.ndarray, mask: np.ndarray) -> np.ndarray:
     count = np.maximum(mask.sum(axis=(1, 2), keepdims=True), 1)
     scale = np.sqrt(np.square(centered).sum(axis=(1, 2), keepdims=True) / count)
     return centered / np.maximum(scale, 1e-12)
-
-
-def drawing(network: PolicyNetwork) -> PolicyNetwork:
-    """Return the network whose policies draw their actions, if its head gives a distribution of them; else the network itself."""
-    head = network.layout.head
-    if head.kind == "tanh" or head.sample:
-        return network
-    layout = replace(network.layout, head=replace(head, sample=True))
-    return PolicyNetwork(layout, **{name: getattr(network, name) for name in STATISTICS})
 
 
 def log_likelihood(
@@ -225,7 +216,9 @@ class GradientSearch(SearchFromStarts):
     def _play(self, params: Tensor, generation: int) -> Episodes:
         count = self.settings.episodes
         seeds = episode_seeds(self.seed, generation, count) * len(params)
-        network = drawing(self.objective.problem.network)
+        own = self.objective.problem.network
+        # Whatever the policies' own way is: the likelihood is that of drawn actions.
+        network = own if own.layout.head.kind == "tanh" else acting(own, True)
         forward = BatchForward(network, params, count, seeds)
         if network.layout.head.sample:
             return self.objective.play(forward, seeds)

@@ -17,7 +17,7 @@ from lightning_pz.growth.rounds import Growth
 from lightning_pz.growth.state_sample import follow
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.novelty import novelty
+from lightning_pz.pool.novelty import novelty, novelty_contrast
 from lightning_pz.pool.recipe_identity import common_meta
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.pool.states import StateSample, behavior_bytes
@@ -69,11 +69,11 @@ def write_pool(
     arrays |= {"novelty": scores.numpy(), "functionals": growth.functionals}
     for name, array in arrays.items():
         write_array(folder, name, array)
-    contrast = scores.median() / novelty(first, recipe.neighbors, progress=False).median()
+    contrast = novelty_contrast(scores, novelty(first, recipe.neighbors, progress=False))
     kept_numbers = {
         "candidates": recipe.first, "distinct": len(archive), "keep": len(archive) / growth.played, "kept": len(archive),
         # How far apart the kept policies' outcomes lie, over how far apart those of random policies lie.
-        "novelty_contrast": float(contrast), "store": "params", "states": dataclasses.asdict(recipe.states),
+        "novelty_contrast": contrast, "store": "params", "states": dataclasses.asdict(recipe.states),
     }  # fmt: skip
     meta = common_meta(spec, layout, recipe, sample, kept_numbers)
     meta["state_source"] = f"{sample.source} and visited"

@@ -51,7 +51,7 @@ def collect_pool(
             "candidates": f"{made.meta['candidates']:,}",
             "behave differently": f"{made.meta['distinct']:,}",
             "kept": f"{made.meta['kept']:,}",
-            "novelty contrast": f"{made.meta['novelty_contrast']:.3f}",
+            "novelty contrast": "none" if (contrast := made.meta["novelty_contrast"]) is None else f"{contrast:.3f}",
         }
     rows = {"environment": spec.id, "weights per policy": f"{layout.num_params:,}", **rows}
     rows |= entropy_words(mean_entropies(made))

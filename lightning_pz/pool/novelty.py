@@ -67,6 +67,12 @@ def novelty(
     return torch.cat([exact.mean(1) for _, exact, _ in nearest_neighbors(points, neighbors, progress=progress)])
 
 
+def novelty_contrast(kept: Float[Tensor, " kept"], drawn: Float[Tensor, " drawn"]) -> float | None:
+    """Return the median novelty of kept policies over that of drawn ones; None where most of the drawn ones act alike."""
+    middle = float(drawn.median())
+    return float(kept.median()) / middle if middle > 0 else None
+
+
 def most_novel(scores: Float[Tensor, " points"], share: float) -> Int[Tensor, " kept"]:
     """Return the indices of the most novel share of the points, at least one, in ascending order.
 

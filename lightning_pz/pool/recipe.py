@@ -18,7 +18,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
-from lightning_pz.pool.novelty import first_of_each, most_novel, novelty
+from lightning_pz.pool.novelty import first_of_each, most_novel, novelty, novelty_contrast
 from lightning_pz.pool.recipe_identity import check_made_by, common_meta
 from lightning_pz.pool.sampling import act_table, drawn_chunks
 from lightning_pz.pool.states import StateCounts, behavior_bytes, sample_states
@@ -138,7 +138,7 @@ def _make(
                     stored[span] = params.numpy()
         kept_numbers = {
             "candidates": recipe.candidates, "distinct": len(distinct), "keep": recipe.keep, "kept": len(indices),
-            "novelty_contrast": float(scores[kept].median() / scores.median()), "store": recipe.store,
+            "novelty_contrast": novelty_contrast(scores[kept], scores), "store": recipe.store,
             "states": dataclasses.asdict(recipe.states),
         }  # fmt: skip
         meta = common_meta(spec, layout, recipe, sample, kept_numbers)

@@ -5,7 +5,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.pool.novelty import first_of_each, most_novel, novelty
+from lightning_pz.pool.novelty import first_of_each, most_novel, novelty, novelty_contrast
 
 
 def reference(points, neighbors):
@@ -57,3 +57,8 @@ def test_identical_rows_count_once():
     points = torch.cat([rows, rows[[4, 0]], rows[[2]] + 1e-6])
     assert first_of_each(points).tolist()[:6] == [0, 1, 2, 3, 4, 5]
     assert len(first_of_each(points[:8])) == 6
+
+
+def test_contrast_is_a_ratio_of_medians_or_none_where_most_are_alike():
+    assert novelty_contrast(torch.tensor([2.0, 4.0, 9.0]), torch.tensor([1.0, 2.0, 3.0])) == 2
+    assert novelty_contrast(torch.tensor([2.0]), torch.tensor([0.0, 0.0, 5.0])) is None

@@ -19,8 +19,9 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
     axes.axhline(pca, color=GRAY, linestyle=":", label=f"PCA on behavior, same k ({pca:.3f})")
     axes.axhline(affine, color=GREEN, linestyle="-.", label=f"best affine policies ({affine:.3f})")
     top = max(held_out.max(), pca, affine)
-    axes.set(xlabel="training steps", ylabel="FVU", title=title, ylim=(0, 1.1 * top))
-    legend(axes)
+    axes.set(xlabel="training steps", ylabel="FVU", title=title, ylim=(0, 1.5 * top))
+    # Above all lines: where it would lie best is found without those that cross the figure.
+    legend(axes, loc="upper right")
     return figure
 
 

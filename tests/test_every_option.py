@@ -135,7 +135,7 @@ ALGORITHMS = {
     "ddpg": {"baselines.chunk": 60, "budget": 120},
     "td3 in weights": {
         "algorithm": "td3", "space": "weights", "replay": 0.0, "budget": 300, "off_policy.best": 3, "off_policy.random": 2,
-        "off_policy.enough": 60, "off_policy.critic_updates": 3, "off_policy.joint_updates": 2,
+        "off_policy.enough": 60, "off_policy.old_steps": 2, "off_policy.critic_updates": 3, "off_policy.joint_updates": 2,
         "off_policy.updates_per_step": 2, "off_policy.critics": 3, "off_policy.hidden": [8, 6], "off_policy.normalize": False,
         "off_policy.critic_rate": 1e-2, "off_policy.actor_rate": 1e-2, "off_policy.batch": 8, "off_policy.discount": 0.9,
         "off_policy.target_rate": 0.1, "off_policy.noise": 0.2, "off_policy.target_noise": 0.1,

@@ -152,18 +152,24 @@ class BaselineSettings:
 class OffPolicySettings:
     """TD3, SAC and TQC with a decoded actor (`--space`).
 
+    What is null depends on whether there are old data alone (`--replay 1`); see `for_replay`.
+
     Args:
         best: Policies of the grown pool that earned most in their own episodes, whose episodes are the old data.
         random: Other policies of the pool, drawn at random, whose episodes are old data too.
         enough: New environment steps from which on a batch holds new transitions; before, all are old if there are any.
-        critic_updates: Updates of the critics alone on old data, before the actor moves.
-        joint_updates: Updates of critics and actor on old data after those, before the first new step.
+        old_steps: Rewards of the old data that are added up before the critics' value of the state then reached; if null 1, but
+            with old data alone 5 where one of their episodes ends early.
+        critic_updates: Updates of the critics alone on old data, before the actor moves; if null 10,000, and 2,500 with old data
+            alone.
+        joint_updates: Updates of critics and actor on old data after those, before the first new step; if null 5,000, and 42,500
+            with old data alone.
         updates_per_step: Updates after each episode, per step of it.
         critics: How many there are; values are the lowest of them, or all quantiles together.
         hidden: Widths of each critic's hidden layers.
         normalize: Whether they are normalized (layer normalization).
         critic_rate: Adam's learning rate of the critics.
-        actor_rate: Adam's learning rate of weights and offsets.
+        actor_rate: Adam's learning rate of weights and offsets; if null 3e-4, and 1e-3 with old data alone.
         latent_rate: Adam's learning rate of latents, in standard deviations.
         batch: Transitions in an update.
         discount: Per environment step.
@@ -174,20 +180,22 @@ class OffPolicySettings:
         log_std: `sac`, `tqc`: first logarithm of the standard deviation of an action before the tanh.
         temperature: `sac`, `tqc`: first weight of the entropy.
         tie: First weight of the squared difference of the actor's actions from the incumbent's, relative to the mean size of
-            values; 0.3 where an episode of the old data ends early and else 0, if null.
+            values; if null 0.1 with old data alone, and beside new steps 0.3 where an episode of the old data ends early and
+            else 0.
     """
 
     best: int = 1000
     random: int = 1000
     enough: int = 2000
-    critic_updates: int = 10_000
-    joint_updates: int = 5_000
+    old_steps: int | None = None
+    critic_updates: int | None = None
+    joint_updates: int | None = None
     updates_per_step: int = 1
     critics: int = 2
     hidden: list[int] = field(default_factory=lambda: [256, 256])
     normalize: bool = True
     critic_rate: float = 1e-3
-    actor_rate: float = 3e-4
+    actor_rate: float | None = None
     latent_rate: float = 0.03
     batch: int = 256
     discount: float = 0.99
@@ -200,7 +208,7 @@ class OffPolicySettings:
     tie: float | None = None
 
     def __post_init__(self) -> None:
-        counts = ("critics", "batch", "updates_per_step")
+        counts = ("critics", "batch", "updates_per_step", "old_steps")
         checks.at_least(1, given_flags(self, "off_policy", *counts))
         checks.at_least(1, {"off_policy.hidden": min(self.hidden, default=0)})
         checks.at_least(
@@ -216,6 +224,27 @@ class OffPolicySettings:
         for name in ("discount", "target_rate"):
             if not 0 < (value := getattr(self, name)) <= 1:
                 raise UserError(f"--off_policy.{name} expects a number above 0 and at most 1, but got {value}")
+
+    def for_replay(self, share: float) -> SettledOffPolicySettings:
+        """Return the settings with numbers for what is null and no matter of the old data themselves.
+
+        With a share of 1 nothing corrects a critic that is wrong about actions which no episode shows, so the actor is tied to
+        its start, lightly; and since no step is waited for, there is time for many more updates.
+        """
+        numbers = (
+            {"critic_updates": 2_500, "joint_updates": 42_500, "actor_rate": 1e-3, "tie": 0.1} if share == 1 else {}
+        )
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return SettledOffPolicySettings(**numbers | given)
+
+
+@dataclass(frozen=True)
+class SettledOffPolicySettings(OffPolicySettings):
+    """The same where it is known whether there are old data alone; the defaults are those beside new steps."""
+
+    critic_updates: int = 10_000
+    joint_updates: int = 5_000
+    actor_rate: float = 3e-4
 
 
 def given_flags(settings: Any, section: str, *names: str) -> dict[str, Any]:

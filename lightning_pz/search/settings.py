@@ -249,7 +249,15 @@ class SearchSettings:
         if self.algorithm in ("bo", "random_latent") or self.is_rival or self.start not in ("draws", "pool_top"):
             drop |= {"starts", "start_share", "start_episodes"}
         plain = {key: value for key, value in vars(self).items() if key not in drop}
+        if "off_policy" in plain:
+            plain["off_policy"] = self._off_policy_identity()
         return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}
+
+    def _off_policy_identity(self) -> dict[str, Any]:
+        numbers = dict(vars(self.off_policy.for_replay(self.replay)))
+        if numbers["old_steps"] in (None, 1) and self.replay < 1:
+            del numbers["old_steps"]
+        return numbers
 
 
 def check_algorithm_package(algorithm: str) -> None:

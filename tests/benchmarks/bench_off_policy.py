@@ -41,7 +41,7 @@ def ours():
     network = PolicyNetwork(layout, 0 * ones, ones, torch.tensor(spec.action_low), torch.tensor(spec.action_high))
     decoder = Decoder(LATENT, prior_scale(Prior(), layout), [256, 256]).eval().requires_grad_(False)
     space = latent_space(decoder, LatentDistribution(torch.zeros(LATENT), torch.eye(LATENT)))
-    recipe = Recipe("td3", OffPolicySettings(), space.decode, True, 0.0)
+    recipe = Recipe("td3", OffPolicySettings().for_replay(0.0), space.decode, True, 0.0)
     start = ActorStart(torch.zeros(layout.num_params), torch.zeros(LATENT))
     problem = Problem(network, spec, "forward", find_task(spec.id, "forward"))
     return OffPolicyLearner(recipe, start, None, problem, 0, 20_000).model

@@ -45,6 +45,7 @@ from lightning_pz.search.settings import SearchSettings
         (OffPolicySettings, {"critics": 0}, "--off_policy.critics expects at least 1"),
         (OffPolicySettings, {"hidden": []}, "--off_policy.hidden expects at least 1"),
         (OffPolicySettings, {"critic_updates": -1}, "--off_policy.critic_updates expects at least 0"),
+        (OffPolicySettings, {"old_steps": 0}, "--off_policy.old_steps expects at least 1"),
         (OffPolicySettings, {"latent_rate": 0.0}, "--off_policy.latent_rate expects a number above 0"),
         (OffPolicySettings, {"noise": -0.1}, "--off_policy.noise expects a number of at least 0"),
         (OffPolicySettings, {"log_std": float("inf")}, "--off_policy.log_std expects a number"),
@@ -91,6 +92,36 @@ def test_identity_holds_a_space_only_where_there_is_one():
     assert changed.identity() != spaced.identity()
     assert dataclasses.replace(plain, off_policy=OffPolicySettings(batch=128)).identity() == plain.identity()
     assert spaced.reads_pool and not dataclasses.replace(spaced, replay=0.0).reads_pool
+
+
+def test_what_is_null_depends_on_whether_there_are_old_data_alone():
+    null = OffPolicySettings()
+    alone, beside = null.for_replay(1.0), null.for_replay(0.5)
+    assert (alone.critic_updates, alone.joint_updates, alone.actor_rate, alone.tie) == (2500, 42_500, 1e-3, 0.1)
+    assert (beside.critic_updates, beside.joint_updates, beside.actor_rate, beside.tie) == (10_000, 5_000, 3e-4, None)
+    given = OffPolicySettings(critic_updates=0, joint_updates=7, actor_rate=0.5, tie=0.0, batch=3)
+    for share in (0.5, 1.0):
+        assert {key: vars(given.for_replay(share))[key] for key in vars(given)} == {
+            **vars(given), "hidden": given.hidden
+        }  # fmt: skip
+
+
+def test_identity_holds_what_the_numbers_are_and_is_as_it_was_beside_new_steps():
+    alone = SearchSettings(algorithm="td3", space="weights", start="pool_best", replay=1.0)
+    same = dataclasses.replace(alone, off_policy=OffPolicySettings(joint_updates=42_500, tie=0.1))
+    assert alone.identity() == same.identity()
+    for more in ({"joint_updates": 5000}, {"old_steps": 1}, {"tie": 0.0}):
+        assert dataclasses.replace(alone, off_policy=OffPolicySettings(**more)).identity() != alone.identity()
+    none = OffPolicySettings(critic_updates=0, joint_updates=0)
+    found = {
+        "07fb4b84beed7aa8": SearchSettings(algorithm="td3", space="weights", start="pool_best"),
+        "f6475656b3ed041e": SearchSettings(algorithm="sac", space="own"),
+        "77d1ce86e28b41d3": SearchSettings(algorithm="tqc", space="latent", replay=0.0, off_policy=none),
+    }
+    assert {key: digest(settings.identity())[:16] for key, settings in found.items()} == {key: key for key in found}
+    (first, *_) = found.values()
+    assert dataclasses.replace(first, off_policy=OffPolicySettings(old_steps=2)).identity() != first.identity()
+    assert dataclasses.replace(first, off_policy=OffPolicySettings(old_steps=1)).identity() == first.identity()
 
 
 def test_identities_are_those_of_version_0_1():

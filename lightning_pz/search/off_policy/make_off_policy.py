@@ -49,7 +49,7 @@ def make_off_policy(
         return [ActorStart(shift, point) for shift, point in zip(shifts, points, strict=True)]
 
     decode = None if s.space == "weights" else latents.decode
-    recipe = Recipe(s.algorithm, s.off_policy, decode, s.space != "latent", s.replay)
+    recipe = Recipe(s.algorithm, s.off_policy.for_replay(s.replay), decode, s.space != "latent", s.replay)
     return OffPolicySearch(
         recipe,
         starts,

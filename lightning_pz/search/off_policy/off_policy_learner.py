@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.policy.saved import SavedPolicy
-from lightning_pz.search.algorithm_settings import OffPolicySettings
+from lightning_pz.search.algorithm_settings import SettledOffPolicySettings
 from lightning_pz.search.objective import Problem
 from lightning_pz.search.off_policy.actor import ActorStart, DecodedActor
 from lightning_pz.search.rivals.hyperparameters import Hyperparameters
@@ -19,6 +19,8 @@ from lightning_pz.search.rivals.learner import Learner
 from lightning_pz.search.spaces import Decode
 
 QUANTILES = 25  # of each critic of TQC, its default
+STEPS_ALONE = 5
+"""Steps of a return of old data alone whose episodes can end: what was earned counts for more than what a critic hopes for."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Recipe:
     """What a learner is made of, beside the problem."""
 
     algorithm: str
-    settings: OffPolicySettings
+    settings: SettledOffPolicySettings
     decode: Decode | None  # From points of the latents to weights; None for free weights
     with_offset: bool  # Whether an offset of all weights is learned
     share: float  # Of old transitions in a batch
@@ -120,6 +122,7 @@ class OffPolicyLearner(Learner):
             log_std=s.log_std if is_random else None,
         )
         outputs = QUANTILES if r.algorithm == "tqc" else 1
+        old_steps = s.old_steps or (STEPS_ALONE if r.share == 1 and self._ends_early() else 1)
         critics = {"count": s.critics, "hidden": s.hidden, "outputs": outputs, "normalize": s.normalize}
         kind = {"td3": DecodedTD3, "sac": DecodedSAC, "tqc": DecodedTQC}[r.algorithm]
         rates = (s.latent_rate, s.actor_rate, s.critic_rate)
@@ -127,5 +130,11 @@ class OffPolicyLearner(Learner):
             DecodedPolicy, env, replay_buffer_class=MixedReplay, policy_kwargs={
                 "make_actor": make_actor, "critics": critics, "rates": rates, "network": network,
             },
-            replay_buffer_kwargs={"network": network, "old": self._old, "share": r.share, "enough": s.enough}, **arguments,
+            replay_buffer_kwargs={
+                "network": network, "old": self._old, "share": r.share, "enough": s.enough, "old_steps": old_steps,
+                "discount": s.discount,
+            }, **arguments,
         )  # fmt: skip
+
+    def _ends_early(self) -> bool:
+        return self._old is not None and bool(self._old.terminated.any())

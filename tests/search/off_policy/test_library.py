@@ -25,7 +25,7 @@ def ours(algorithm, problem):
     settings = OffPolicySettings(
         normalize=False, hidden=[16, 12], critic_rate=RATE, actor_rate=RATE, latent_rate=RATE, batch=SIZE, tie=0.0, log_std=-1.0,
         temperature=0.2,
-    )  # fmt: skip
+    ).for_replay(0.0)  # fmt: skip
     start = ActorStart(draw_params(Prior(), LAYOUT, 0, [0])[0])
     return OffPolicyLearner(Recipe(algorithm, settings, None, True, 0.0), start, None, problem, 0, 100).model
 

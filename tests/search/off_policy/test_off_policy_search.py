@@ -14,6 +14,7 @@ from lightning_pz.search.algorithm_settings import OffPolicySettings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.loop import check_budget, search_until_done
 from lightning_pz.search.objective import Objective
+from lightning_pz.search.off_policy.mixed_replay import returns_of_steps
 from lightning_pz.search.settings import OFF_POLICY, SearchSettings
 
 SMALL = OffPolicySettings(
@@ -174,6 +175,42 @@ def test_with_old_data_alone_no_step_is_taken(make, problem, tmp_path):
     assert torch.equal(progress.best.params, progress.search.learner.average())
     assert not torch.equal(progress.best.params, policies[0])
     assert (tmp_path / "run" / "answers.csv").is_file()
+
+
+def test_old_data_alone_resume_to_the_last_bit(make):
+    """From a state in the middle of the joint updates, with returns of several steps and a tie."""
+    off_policy = dataclasses.replace(SMALL, joint_updates=600)
+    settings = settings_of("td3", "weights", start="pool_best", replay=1.0, off_policy=off_policy)
+    given = torch.randn(1, settings_size(make), generator=torch.Generator().manual_seed(2))
+    search = make(settings, given=given)
+    state = search.begin()
+    for _ in range(2):
+        state, _ = search.step(state)
+    assert state.book.joint_updates == 500 and state.book.tie == 0.1
+    file = io.BytesIO()
+    torch.save(search.pack(state), file)
+    end, _ = to_the_end(search, state)
+    file.seek(0)
+    other = make(settings, given=given)
+    again, _ = to_the_end(other, other.unpack(torch.load(file, weights_only=True)))
+    assert end.book.joint_updates == again.book.joint_updates == 600
+    assert torch.equal(weights_of(again), weights_of(end)) and not torch.equal(weights_of(end), given[0])
+
+
+def test_old_data_alone_have_settings_of_their_own(problem, latents, weights, old_transitions):
+    """Returns of several steps where an episode ends, and a light tie; neither beside new steps."""
+    given = torch.zeros(1, weights.size)
+    endless = dataclasses.replace(old_transitions, terminated=np.zeros_like(old_transitions.terminated))
+    for share, old, steps, tie in (
+        (1.0, old_transitions, 5, 0.1), (1.0, endless, 1, 0.1), (0.5, old_transitions, 1, 0.3), (0.5, endless, 1, 0.0)
+    ):  # fmt: skip
+        settings = settings_of("td3", "weights", start="pool_best", replay=share)
+        search = make_search(settings, Objective(problem), latents, weights, given, old=lambda old=old: old)
+        state = search.begin()
+        assert state.book.tie == tie
+        rewards = returns_of_steps(old, steps, 0.99)[0]
+        drawn = state.learner.model.replay_buffer.batch(100).rewards
+        assert np.isin(drawn.numpy(), rewards.astype(np.float32)).all()
 
 
 def test_without_old_data_the_critics_learn_before_the_actor(make):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.methods.quantize import from_int8, to_int8
 from lightning_pz.compression.methods.stack import check_finite
 from lightning_pz.compression.modules import from_plan, to_plan
-from lightning_pz.policy.network_plan import Tensors, weight_names
+from lightning_pz.policy.network_plan import NetworkPlan, Tensors, weight_names
 
 _MAGIC, _VERSION = b"LPZC", 1
 FORMATS = {
@@ -74,12 +75,36 @@ def write_formats(
     return {name: write_network(n, folder / "formats" / f"{name}.lpz", name, meta) for name, n in networks.items()}
 
 
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A file as it lies on disk: the plan, and by name the numbers (int8 levels or float32) and the scales of levels."""
+
+    plan: NetworkPlan
+    numbers: Tensors
+    scales: dict[str, Tensor | None]  # (1,) or one per output channel
+    meta: dict[str, Any]
+
+    def tensors(self) -> Tensors:
+        """Return the values that the numbers stand for, float32."""
+        pairs = ((name, numbers, self.scales[name]) for name, numbers in self.numbers.items())
+        return {name: n.float() if scale is None else from_int8(n, scale) for name, n, scale in pairs}
+
+
 def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
     """Return the network, in evaluation mode, and the plain data kept with it, with its `format`.
 
     Raises:
         UserError: No file, another kind of file, a newer version, or a damaged one.
     """
+    return _opened(path)[1:]
+
+
+def read_stored(path: str | Path) -> StoredNetwork:
+    """Return a file's content as it is stored; raise as `read_network`."""
+    return _opened(path)[0]
+
+
+def _opened(path: str | Path) -> tuple[StoredNetwork, nn.Sequential, dict[str, Any]]:
     if not Path(path).is_file():
         raise UserError(f"expected a compressed policy, but there is no file at {path}")
     content = Path(path).read_bytes()
@@ -93,13 +118,17 @@ def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
         body = content[9 + length :]
         if zlib.crc32(body) != header["crc"]:
             raise ValueError("the checksum is wrong")
-        tensors: Tensors = {}
-        for name, shape, dtype, codec, scales, size in header["tensors"]:
-            tensors[name], body = _read_tensor(body[:size], tuple(shape), dtype, codec, scales), body[size:]
-        network = from_plan(header["plan"], tensors)
+        numbers: Tensors = {}
+        scales: dict[str, Tensor | None] = {}
+        for name, shape, dtype, codec, count, size in header["tensors"]:
+            numbers[name], scales[name] = _read_tensor(body[:size], tuple(shape), dtype, codec, count)
+            body = body[size:]
+        meta = header["meta"] | {"format": header["format"]}
+        stored = StoredNetwork(header["plan"], numbers, scales, meta)
+        network = from_plan(stored.plan, stored.tensors())
     except (ValueError, KeyError, TypeError, struct.error, zlib.error, RuntimeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): make it again") from error
-    return network, header["meta"] | {"format": header["format"]}
+    return stored, network, meta
 
 
 def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> tuple[list[Any], bytes]:
@@ -123,10 +152,12 @@ def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> 
     return [shape, kind, codec, len(scales) // 4, len(content)], content
 
 
-def _read_tensor(content: bytes, shape: tuple[int, ...], dtype: str, codec: str, scales: int) -> Tensor:
+def _read_tensor(
+    content: bytes, shape: tuple[int, ...], dtype: str, codec: str, scales: int
+) -> tuple[Tensor, Tensor | None]:
     rows = shape[0] if shape else 1
     matrix_shape = (rows, int(np.prod(shape)) // rows)
     matrix = torch.from_numpy(decode(content[4 * scales :], codec, matrix_shape, np.dtype(dtype))).view(shape)
     if not scales:
-        return matrix.float()
-    return from_int8(matrix, torch.from_numpy(np.frombuffer(content, "<f4", scales).copy()))
+        return matrix.float(), None
+    return matrix, torch.from_numpy(np.frombuffer(content, "<f4", scales).copy())

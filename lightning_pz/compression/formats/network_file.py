@@ -43,8 +43,12 @@ float32; so are tensors that leave the range of float16. A factorized network ha
 """
 
 
-def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None) -> int:
+def write_network(
+    network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None, *, per_channel: bool = False
+) -> int:
     """Write a network in one of `FORMATS`, with plain data to keep, and return the size of the file in bytes.
+
+    With `per_channel` every output channel of an int8 weight has a scale, else only those of convolutions.
 
     Raises `UserError` for an unknown format, or weights that are not finite.
     """
@@ -53,7 +57,9 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
     check_finite(network)
     plan, tensors = to_plan(network)
     weights = weight_names(plan)
-    parts = [(key, *_write_tensor(tensor, *FORMATS[name], key in weights)) for key, tensor in tensors.items()]
+    parts = [
+        (key, *_write_tensor(tensor, *FORMATS[name], key in weights, per_channel)) for key, tensor in tensors.items()
+    ]
     heads, body = [[key, *head] for key, head, _ in parts], b"".join(content for *_, content in parts)
     header = {"plan": plan, "tensors": heads, "format": name, "meta": meta or {}, "crc": zlib.crc32(body)}
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
@@ -62,7 +68,7 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
 
 
 def write_formats(
-    dense: nn.Sequential, final: nn.Sequential, own: str, folder: Path, meta: dict[str, Any]
+    dense: nn.Sequential, final: nn.Sequential, own: str, folder: Path, meta: dict[str, Any], *, per_channel: bool = False
 ) -> dict[str, int]:
     """Write `formats/<name>.lpz` in every format, and `policy.lpz`; return the sizes in bytes, by format.
 
@@ -70,9 +76,12 @@ def write_formats(
     layers split. `own` is the smallest that loses nothing of it, that of `policy.lpz`.
     """
     (folder / "formats").mkdir(parents=True, exist_ok=True)
-    write_network(final, folder / "policy.lpz", own, meta)
+    write_network(final, folder / "policy.lpz", own, meta, per_channel=per_channel)
     networks = {name: dense if name in ("float32", "float16") else final for name in FORMATS}
-    return {name: write_network(n, folder / "formats" / f"{name}.lpz", name, meta) for name, n in networks.items()}
+    return {
+        name: write_network(n, folder / "formats" / f"{name}.lpz", name, meta, per_channel=per_channel)
+        for name, n in networks.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,11 @@ class StoredNetwork:
         """Return the values that the numbers stand for, float32."""
         pairs = ((name, numbers, self.scales[name]) for name, numbers in self.numbers.items())
         return {name: n.float() if scale is None else from_int8(n, scale) for name, n, scale in pairs}
+
+    def levels(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return int8 levels and scales of every weight, by name; of weights that are stored as floats the nearest."""
+        stored = ((name, self.numbers[name], self.scales[name]) for name in weight_names(self.plan))
+        return {name: to_int8(n) if scale is None else (n, scale) for name, n, scale in stored}
 
 
 def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
@@ -131,7 +145,9 @@ def _opened(path: str | Path) -> tuple[StoredNetwork, nn.Sequential, dict[str, A
     return stored, network, meta
 
 
-def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> tuple[list[Any], bytes]:
+def _write_tensor(
+    tensor: Tensor, dtype: str, sparse: bool, is_weight: bool, per_channel: bool
+) -> tuple[list[Any], bytes]:
     """Return (shape, type, codec, number of scales, bytes) and the bytes."""
     shape = list(tensor.shape)
     # Half of a precision has too short a range for some observations: a deviation of 1e-9 would become 0.
@@ -143,7 +159,7 @@ def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> 
         return [shape, kind, "dense", 0, len(content)], content
     scales = b""
     if dtype == "i1":
-        levels, scale = to_int8(tensor)
+        levels, scale = to_int8(tensor, per_channel=per_channel)
         matrix, scales = levels.flatten(1).numpy(), scale.numpy().astype("<f4").tobytes()
     else:
         matrix = tensor.flatten(1).numpy().astype(kind)

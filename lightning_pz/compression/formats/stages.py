@@ -15,8 +15,9 @@ import numpy as np
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.formats.network_file import StoredNetwork
+from lightning_pz.compression.methods.quantize import LEVELS
+from lightning_pz.policy.network_plan import NetworkPlan
 
-LEVELS = np.float32(127)
 _WORDS = {"conv": "convolutions", "maxpool": "pooling", "residual": "residual blocks"}
 
 
@@ -58,10 +59,15 @@ def stages_of(stored: StoredNetwork) -> list[Stage]:
         elif kind == "divide":
             stages[-1].operations.append((kind, {"by": np.float32(step["by"])}))
         elif kind == "round":
-            stages[-1].operations.append((kind, {"step": np.float32(step["largest"]) / LEVELS or np.float32(1)}))
+            stages[-1].operations.append((kind, {"step": np.float32(step["largest"]) / np.float32(LEVELS) or np.float32(1)}))
         else:
             stages[-1].operations.append((kind, arrays))
     return stages if stages[0].operations else stages[1:]
+
+
+def check_linear(plan: NetworkPlan) -> None:
+    """Raise `UserError` for a network that has other layers than linear ones."""
+    list(_flat(plan))
 
 
 _NAMED = {"bias", "mean", "std", "low", "high"}
@@ -75,7 +81,7 @@ def _after_levels(before: Stage, layer: LinearLayer) -> LinearLayer:
     return LinearLayer(layer.weight, layer.scale * before.step, layer.bias, integer=True)
 
 
-def _flat(plan: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _flat(plan: NetworkPlan) -> Iterator[dict[str, Any]]:
     for step in plan:
         kind = step["kind"]
         if kind in _WORDS:

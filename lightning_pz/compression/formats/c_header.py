@@ -131,7 +131,7 @@ class _Header:
         for place, (kind, arrays) in enumerate(stage.operations):
             names = {key: self._value(f"{key}_{number}_{place}", value) for key, value in arrays.items()}
             lines.append(self._operation(kind, names, arrays))
-        lines.append("y[i] = v;" if stage.step is None else f"y[i] = policy_round(v * {_literal(1 / stage.step)});")
+        lines.append("y[i] = v;" if stage.step is None else f"y[i] = policy_round(v * {_literal(np.float32(1) / stage.step)});")
         inner = textwrap.indent("\n".join(lines), " " * 8)
         top = "".join(f"    {line}\n" for line in begin)
         return (
@@ -174,7 +174,7 @@ class _Header:
             "round": "v = (float)policy_round(v * {inverse}) * {step};",
         }
         if kind == "round":
-            names["inverse"] = _literal(np.float32(1) / arrays["step"])
+            names["inverse"] = _literal(np.float32(1) / arrays["step"][0])
         return forms[kind].format(**names)
 
     def _value(self, name: str, array: np.ndarray) -> str:

@@ -57,9 +57,9 @@ def stages_of(stored: StoredNetwork) -> list[Stage]:
         elif kind == "box":
             stages[-1].operations.append((step["squash"] + "_box", arrays))
         elif kind == "divide":
-            stages[-1].operations.append((kind, {"by": np.float32(step["by"])}))
+            stages[-1].operations.append((kind, {"by": np.float32([step["by"]])}))
         elif kind == "round":
-            stages[-1].operations.append((kind, {"step": np.float32(step["largest"]) / np.float32(LEVELS) or np.float32(1)}))
+            stages[-1].operations.append((kind, {"step": np.float32([step["largest"] or LEVELS]) / np.float32(LEVELS)}))
         else:
             stages[-1].operations.append((kind, arrays))
     return stages if stages[0].operations else stages[1:]
@@ -77,7 +77,7 @@ def _after_levels(before: Stage, layer: LinearLayer) -> LinearLayer:
     """Let a layer of levels that follows a rounding take the levels themselves."""
     if not before.operations or before.operations[-1][0] != "round" or layer.scale is None:
         return layer
-    before.step = before.operations.pop()[1]["step"]
+    before.step = before.operations.pop()[1]["step"][0]
     return LinearLayer(layer.weight, layer.scale * before.step, layer.bias, integer=True)
 
 

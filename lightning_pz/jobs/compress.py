@@ -161,7 +161,14 @@ def _run(
     # A reference may have other layers than what is trained here: it measures returns, not bytes.
     dense = done.whole if original is None or settings.policy is None else original
     own = "sparse_int8" if settings.has("int8") else "sparse"
-    sizes = write_formats(dense, done.final, own, folder, {"env": world.id, "method": settings.method}, per_channel=settings.int8.per_channel)
+    sizes = write_formats(
+        dense,
+        done.final,
+        own,
+        folder,
+        {"env": world.id, "method": settings.method},
+        per_channel=settings.int8.per_channel,
+    )
     # A header, which may be refused, comes when the summary is safe.
     onnx_sizes = write_exports(folder, {*job.formats} - {"c"}, world.shape, choices=world.discrete)
     onnx_files = {name: folder / file for name, file in ONNX_FILES.items() if f"bytes_{name}" in onnx_sizes}

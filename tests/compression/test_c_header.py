@@ -50,7 +50,10 @@ def make_network(activation="tanh", share=0.9, squash="tanh", rounds=False, per_
         return nn.Sequential(act, ActivationInt8()) if rounds else act
 
     box = [] if squash is None else [ToBox(torch.tensor([-2.0, -1.0, 0.0]), torch.tensor([1.0, 1.0, 0.5]), squash)]
-    first = [Standardize(torch.randn(5), torch.rand(5) + 0.5), ToBox(torch.full((5,), -4.0), torch.full((5,), 4.0), "clip")]
+    first = [
+        Standardize(torch.randn(5), torch.rand(5) + 0.5),
+        ToBox(torch.full((5,), -4.0), torch.full((5,), 4.0), "clip"),
+    ]
     layers = [nn.Linear(5, 24), hidden(), nn.Linear(24, wide), hidden(), nn.Linear(wide, 3, bias=squash != "clip")]
     network = nn.Sequential(*first, *layers, *box).eval()
     with torch.no_grad():
@@ -93,7 +96,9 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [*CASES, {"int8": False, "share": 0.0}, {"int8": False, "share": 0.7}, {"int8": False}])
+@pytest.mark.parametrize(
+    "case", [*CASES, {"int8": False, "share": 0.0}, {"int8": False, "share": 0.7}, {"int8": False}]
+)
 def test_bits_are_those_of_the_reference_on_ten_thousand_observations(case, tmp_path):
     network = make_network(**case)
     form = "sparse_int8" if case.get("int8", True) else "sparse"
@@ -194,11 +199,15 @@ def test_every_form_gives_back_the_matrix_and_the_smallest_is_taken(columns, sha
 def test_an_actor_of_71424_weights_at_95_percent_takes_less_than_12_kb(tmp_path):
     torch.manual_seed(0)
     layers = [nn.Linear(17, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 6)]
-    network = nn.Sequential(Standardize(torch.randn(17), torch.rand(17) + 1), *layers, ToBox(-torch.ones(6), torch.ones(6), "tanh"))
+    network = nn.Sequential(
+        Standardize(torch.randn(17), torch.rand(17) + 1), *layers, ToBox(-torch.ones(6), torch.ones(6), "tanh")
+    )
     count = 0
     with torch.no_grad():
         for layer in layers_of(network).values():
-            mask = magnitude_mask(layer.weight, torch.ones_like(layer.weight, dtype=torch.bool), round(0.05 * layer.weight.numel()))
+            mask = magnitude_mask(
+                layer.weight, torch.ones_like(layer.weight, dtype=torch.bool), round(0.05 * layer.weight.numel())
+            )
             layer.weight.copy_(fake_int8(layer.weight * mask))
             count += layer.weight.numel()
     assert count == 71_424
@@ -212,7 +221,11 @@ def test_an_actor_of_71424_weights_at_95_percent_takes_less_than_12_kb(tmp_path)
 
 @pytest.mark.parametrize(
     ("module", "word"),
-    [(nn.Conv2d(3, 2, 1), "convolutions"), (nn.MaxPool2d(2), "pooling"), (Residual(nn.Sequential(nn.Linear(5, 5))), "residual")],
+    [
+        (nn.Conv2d(3, 2, 1), "convolutions"),
+        (nn.MaxPool2d(2), "pooling"),
+        (Residual(nn.Sequential(nn.Linear(5, 5))), "residual"),
+    ],
 )
 def test_other_layers_are_refused_before_anything_is_written(module, word, tmp_path):
     write_network(nn.Sequential(module, nn.Linear(5, 2)), tmp_path / "policy.lpz", "sparse")

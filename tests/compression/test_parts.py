@@ -10,7 +10,13 @@ from torch import nn
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.methods.l0 import HardConcrete, gate, open_probability
 from lightning_pz.compression.methods.low_rank import Factors, rank_by_count, rank_by_energy, rank_by_error, truncate
-from lightning_pz.compression.methods.quantize import ActivationInt8, calibrate_activations, fake_int8, from_int8, to_int8
+from lightning_pz.compression.methods.quantize import (
+    ActivationInt8,
+    calibrate_activations,
+    fake_int8,
+    from_int8,
+    to_int8,
+)
 from lightning_pz.compression.methods.stack import Mask, magnitude_mask
 
 

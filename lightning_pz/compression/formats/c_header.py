@@ -55,7 +55,11 @@ _SUMS = {
     "rows": "for (int left = *count++; left > 0; --left, ++weight, ++column)\n    sum += {term};",
 }
 """The sum over a row, by form; `weight` goes through all rows."""
-_TERMS = {"dense": "{cast}*weight++ * x[j]", "bitmap": "{cast}(*weight * set) * x[j]", "rows": "{cast}*weight * x[*column]"}
+_TERMS = {
+    "dense": "{cast}*weight++ * x[j]",
+    "bitmap": "{cast}(*weight * set) * x[j]",
+    "rows": "{cast}*weight * x[*column]",
+}
 
 
 def write_header(path: str | Path, to: Path, *, choices: bool) -> None:
@@ -126,12 +130,16 @@ class _Header:
         begin: list[str] = []
         if layer is not None:
             form = smallest_form(layer.weight)
-            self.rows.append(f"layer {number}: {' x '.join(map(str, layer.weight.shape))} as {form.kind}, {form.size} bytes")
+            self.rows.append(
+                f"layer {number}: {' x '.join(map(str, layer.weight.shape))} as {form.kind}, {form.size} bytes"
+            )
             begin, lines = self._linear(number, layer, form)
         for place, (kind, arrays) in enumerate(stage.operations):
             names = {key: self._value(f"{key}_{number}_{place}", value) for key, value in arrays.items()}
             lines.append(self._operation(kind, names, arrays))
-        lines.append("y[i] = v;" if stage.step is None else f"y[i] = policy_round(v * {_literal(np.float32(1) / stage.step)});")
+        lines.append(
+            "y[i] = v;" if stage.step is None else f"y[i] = policy_round(v * {_literal(np.float32(1) / stage.step)});"
+        )
         inner = textwrap.indent("\n".join(lines), " " * 8)
         top = "".join(f"    {line}\n" for line in begin)
         return (
@@ -144,7 +152,8 @@ class _Header:
         names = {key: self._array(f"{key}_{number}", array) for key, array in form.arrays.items()}
         names["weight"] = names.pop("value")
         begin = [
-            f"const {_ctype(form.arrays['value' if key == 'weight' else key])} *{key} = {name};" for key, name in names.items()
+            f"const {_ctype(form.arrays['value' if key == 'weight' else key])} *{key} = {name};"
+            for key, name in names.items()
         ]
         begin += ["uint32_t place = 0;"] if form.kind == "bitmap" else []
         levels = layer.weight.dtype == np.int8

@@ -68,7 +68,13 @@ def write_network(
 
 
 def write_formats(
-    dense: nn.Sequential, final: nn.Sequential, own: str, folder: Path, meta: dict[str, Any], *, per_channel: bool = False
+    dense: nn.Sequential,
+    final: nn.Sequential,
+    own: str,
+    folder: Path,
+    meta: dict[str, Any],
+    *,
+    per_channel: bool = False,
 ) -> dict[str, int]:
     """Write `formats/<name>.lpz` in every format, and `policy.lpz`; return the sizes in bytes, by format.
 

@@ -8,6 +8,7 @@ levels sum in int32. `tanh` is made of float32 additions, products and quotients
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def _tanh_box(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return _clip_box(low + (_tanh(x) + _f32(1)) * _f32(0.5) * (high - low), low, high)
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[..., np.ndarray]] = {
     "standardize": lambda x, mean, std: (x - mean) / std,
     "divide": lambda x, by: x / by,
     "relu": lambda x: np.where(x > 0, x, _f32(0)),

@@ -73,7 +73,9 @@ class ActivationInt8(nn.Module):
         tried = most * torch.linspace(0.2, 1, _TRIED)
         zero = torch.zeros(1, dtype=torch.int32)
         errors = [
-            (torch.fake_quantize_per_tensor_affine(x, (one / LEVELS).reshape(1), zero, -LEVELS, LEVELS) - x).square().sum()
+            (torch.fake_quantize_per_tensor_affine(x, (one / LEVELS).reshape(1), zero, -LEVELS, LEVELS) - x)
+            .square()
+            .sum()
             for one in tried
         ]
         self.largest.fill_(tried[int(torch.stack(errors).argmin())])

@@ -97,7 +97,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    "case", [*CASES, {"int8": False, "share": 0.0}, {"int8": False, "share": 0.7}, {"int8": False}]
+    "case", [*CASES, {"int8": False, "share": 0.7, "rounds": True}, {"int8": False, "share": 0.0}, {"int8": False, "share": 0.7}, {"int8": False}]
 )
 def test_bits_are_those_of_the_reference_on_ten_thousand_observations(case, tmp_path):
     network = make_network(**case)

@@ -50,11 +50,11 @@ def reference_forward(
             for kind, arrays in stage.operations:
                 x = _OPERATIONS[kind](x, **arrays)
             if stage.step is not None:
-                x = round_levels(x, stage.step)
+                x = _round_levels(x, stage.step)
     return x
 
 
-def round_levels(x: np.ndarray, step: np.float32) -> np.ndarray:
+def _round_levels(x: np.ndarray, step: np.float32) -> np.ndarray:
     """Return the nearest levels of a step, int8 from -127 to 127."""
     scaled = np.clip(x * (_f32(1) / step), _f32(-127), _f32(127))
     return ((scaled + CONSTANTS["MAGIC"]) - CONSTANTS["MAGIC"]).astype(np.int8)
@@ -125,5 +125,5 @@ _OPERATIONS: dict[str, Callable[..., np.ndarray]] = {
     "silu": _silu,
     "clip_box": _clip_box,
     "tanh_box": _tanh_box,
-    "round": lambda x, step: round_levels(x, step).astype(_f32) * step,
+    "round": lambda x, step: _round_levels(x, step[0]).astype(_f32) * step,
 }

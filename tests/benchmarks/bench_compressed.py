@@ -79,7 +79,9 @@ def build(folder, network, form, flags):
     write_network(network, folder / "policy.lpz", form)
     write_header(folder / "policy.lpz", folder / HEADER, choices=False)
     (folder / "main.c").write_text(PROGRAM)
-    subprocess.run(["cc", "-std=c99", *flags.split(), f"-DBATCHES={BATCHES}", "main.c", "-o", "main"], cwd=folder, check=True)
+    subprocess.run(
+        ["cc", "-std=c99", *flags.split(), f"-DBATCHES={BATCHES}", "main.c", "-o", "main"], cwd=folder, check=True
+    )
     return folder / "main", compiled_size(folder / HEADER)
 
 
@@ -114,7 +116,9 @@ def test_latency_by_sparsity(activation, tmp_path):
     print(f"\n  {activation.__name__}, microseconds an action on one core, load {os.getloadavg()[0]:.1f}")
     for flags in LEVELS_OF_OPTIMIZATION:
         dense = median[0.0, "dense float32", flags]
-        print(f"\n  cc {flags}: dense float32 {dense:.1f} us, {sizes[0.0, 'dense float32']['c_flash_bytes']:,} bytes of flash")
+        print(
+            f"\n  cc {flags}: dense float32 {dense:.1f} us, {sizes[0.0, 'dense float32']['c_flash_bytes']:,} bytes of flash"
+        )
         print("  | sparsity | int8 | times as fast | int8 activations | times as fast | flash | RAM |")
         for share in SPARSITIES:
             cells = [f"{share:.0%}"]

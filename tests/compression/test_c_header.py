@@ -97,7 +97,14 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    "case", [*CASES, {"int8": False, "share": 0.7, "rounds": True}, {"int8": False, "share": 0.0}, {"int8": False, "share": 0.7}, {"int8": False}]
+    "case",
+    [
+        *CASES,
+        {"int8": False, "share": 0.7, "rounds": True},
+        {"int8": False, "share": 0.0},
+        {"int8": False, "share": 0.7},
+        {"int8": False},
+    ],
 )
 def test_bits_are_those_of_the_reference_on_ten_thousand_observations(case, tmp_path):
     network = make_network(**case)
@@ -181,17 +188,18 @@ def test_every_form_gives_back_the_matrix_and_the_smallest_is_taken(columns, sha
     weight = (random.integers(1, 127, (3, columns)) * (random.random((3, columns)) < share)).astype(dtype)
     forms, count, size = forms_of(weight), int((weight != 0).sum()), weight.itemsize
     assert np.array_equal(forms["dense"].arrays["value"].reshape(weight.shape), weight)
-    places = np.unpackbits(forms["bitmap"].arrays["bit"], count=weight.size, bitorder="little").astype(bool)
-    again = np.zeros_like(weight).ravel()
-    again[places] = forms["bitmap"].arrays["value"][:-1]
-    assert np.array_equal(again.reshape(weight.shape), weight)
+    bits = forms["bitmap"].arrays["bit"].reshape(3, -1)
+    places = np.unpackbits(bits, axis=1, count=columns, bitorder="little").astype(bool)
+    again = np.zeros_like(weight)
+    again[places] = forms["bitmap"].arrays["value"][:count]
+    assert np.array_equal(again, weight)
     again, rows = np.zeros_like(weight), forms["rows"].arrays
     again[np.repeat(np.arange(3), rows["count"]), rows["column"][:count]] = rows["value"][:count]
     assert np.array_equal(again, weight)
     width = 1 if columns <= 256 else 2 if columns <= 65536 else 4
     most = 1 if (weight != 0).sum(1).max() < 256 else 2 if (weight != 0).sum(1).max() < 65536 else 4
     assert forms["dense"].size == weight.size * size
-    assert forms["bitmap"].size == -(-weight.size // 8) + (count + 1) * size
+    assert forms["bitmap"].size == 3 * -(-columns // 8) + max(1, count) * size
     assert forms["rows"].size == 3 * most + max(1, count) * (width + size)
     assert smallest_form(weight).size == min(form.size for form in forms.values())
 

@@ -149,7 +149,10 @@ def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, ca
         (["--env", "cartpole", "--latent", "[1.0]"], "--latent goes with --policy"),
         (["--env", "cartpole", "--activations", "true"], "--activations rounds"),
         (["--env", "cartpole", "--method", "prune", "--int8.per_channel", "true"], "--int8.per_channel goes with"),
-        (["--env", "cartpole", "--format", "lpz,onyx"], "--format expects one of lpz, onnx, c, but got 'onyx'. Did you mean 'onnx'"),
+        (
+            ["--env", "cartpole", "--format", "lpz,onyx"],
+            "--format expects one of lpz, onnx, c, but got 'onyx'. Did you mean 'onnx'",
+        ),
         (["--env", "cartpole", "--format", ""], "--format expects one of lpz, onnx, c, but got ''"),
         (["--env", "cartpole", "--format", "c,c"], "--format expects different formats joined by commas"),
         (["--env", "cartpole", "--low_rank.rank", "0"], "--low_rank.rank expects at least 1"),

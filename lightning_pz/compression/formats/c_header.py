@@ -28,6 +28,13 @@ static inline int8_t policy_round(float v)
     return (int8_t)((v + @MAGIC) - @MAGIC); /* to the nearest, ties to even */
 }
 """
+_LOWEST = """
+static inline int policy_lowest(unsigned bits)
+{
+    static const uint8_t place[8] = {0, 1, 2, 4, 7, 3, 6, 5}; /* of the only bit of a byte, by a de Bruijn sequence */
+    return place[(bits & (0u - bits)) * 0x17u >> 5 & 7u];
+}
+"""
 _TANH = """
 static inline float policy_tanh(float x)
 {
@@ -50,14 +57,14 @@ static inline float policy_tanh(float x)
 """
 _SUMS = {
     "dense": "for (int j = 0; j < {size}; ++j)\n    sum += {term};",
-    "bitmap": "for (int j = 0; j < {size}; ++j, ++place) {{\n"
-    "    int set = bit[place >> 3] >> (place & 7) & 1;\n    sum += {term};\n    weight += set;\n}}",
+    "bitmap": "for (int j = 0; j < {size}; j += 8)\n"
+    "    for (unsigned bits = *bit++; bits; bits &= bits - 1, ++weight)\n        sum += {term};",
     "rows": "for (int left = *count++; left > 0; --left, ++weight, ++column)\n    sum += {term};",
 }
 """The sum over a row, by form; `weight` goes through all rows."""
 _TERMS = {
     "dense": "{cast}*weight++ * x[j]",
-    "bitmap": "{cast}(*weight * set) * x[j]",
+    "bitmap": "{cast}*weight * x[j + policy_lowest(bits)]",
     "rows": "{cast}*weight * x[*column]",
 }
 
@@ -85,7 +92,8 @@ class _Header:
     def text(self, meta: dict[str, Any], choices: bool) -> str:
         """Return the whole file."""
         body = "\n".join(self.functions)
-        helpers = (_ROUND if "policy_round(" in body else "") + (_TANH if "policy_tanh(" in body else "")
+        known = {"policy_round(": _ROUND, "policy_lowest(": _LOWEST, "policy_tanh(": _TANH}
+        helpers = "".join(text for call, text in known.items() if call in body)
         for name, value in CONSTANTS.items():
             helpers = helpers.replace(f"@{name}", _literal(value) if np.ndim(value) == 0 else _horner(name, value))
         words = [f"{key}: {value}".replace("*/", "* /") for key, value in meta.items()]
@@ -155,12 +163,9 @@ class _Header:
             f"const {_ctype(form.arrays['value' if key == 'weight' else key])} *{key} = {name};"
             for key, name in names.items()
         ]
-        begin += ["uint32_t place = 0;"] if form.kind == "bitmap" else []
         levels = layer.weight.dtype == np.int8
         cast = "(float)" if levels and not layer.integer else ""
         term = _TERMS[form.kind].format(cast=cast)
-        if form.kind == "bitmap" and not levels:
-            term = term.replace("*weight * set", "*weight * (float)set")
         total = "int32_t sum = 0;" if layer.integer else "float sum = 0.0f;"
         loop = _SUMS[form.kind].format(size=layer.weight.shape[1], term=term)
         value = "(float)sum" if layer.integer else "sum"

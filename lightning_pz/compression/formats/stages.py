@@ -59,7 +59,9 @@ def stages_of(stored: StoredNetwork) -> list[Stage]:
         elif kind == "divide":
             stages[-1].operations.append((kind, {"by": np.array([step["by"]], np.float32)}))
         elif kind == "round":
-            stages[-1].operations.append((kind, {"step": np.array([step["largest"] or LEVELS], np.float32) / np.float32(LEVELS)}))
+            stages[-1].operations.append(
+                (kind, {"step": np.array([step["largest"] or LEVELS], np.float32) / np.float32(LEVELS)})
+            )
         else:
             stages[-1].operations.append((kind, arrays))
     return stages if stages[0].operations else stages[1:]

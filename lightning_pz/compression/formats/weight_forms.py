@@ -3,7 +3,7 @@
 | form | arrays | bytes |
 |---|---|---|
 | `dense` | every number | out * in * number |
-| `bitmap` | a bit per place, row after row, then the numbers and one 0 | out * in / 8 + (nonzero + 1) * number |
+| `bitmap` | a bit per place, rows of whole bytes, and the numbers | out * ceil(in / 8) + nonzero * number |
 | `rows` | how many numbers each row has, their columns, the numbers | out * count + nonzero * (column + number) |
 
 Counts and columns are of the narrowest unsigned type of C99 that holds them. In contrast to `codecs`, a chip can read these where
@@ -44,8 +44,7 @@ def forms_of(weight: np.ndarray) -> dict[FormKind, WeightForm]:
         where = np.zeros(1, np.int64)
     arrays: dict[FormKind, dict[str, np.ndarray]] = {
         "dense": {"value": weight.ravel()},
-        # The 0 is read, and multiplied by 0, behind the last number.
-        "bitmap": {"bit": np.packbits(places, bitorder="little"), "value": np.append(weight[places], weight.dtype.type(0))},
+        "bitmap": {"bit": np.packbits(places, axis=1, bitorder="little").ravel(), "value": numbers},
         "rows": {
             "count": counts.astype(np.min_scalar_type(int(counts.max()))),
             "column": where.astype(np.min_scalar_type(columns - 1)),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 _OFTEN = (
-    "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "seed", "seeds",
+    "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "format", "seed", "seeds",
     "on", "workers", "logs", "progress", "config", "help",
 )  # fmt: skip
 

@@ -149,11 +149,7 @@ def compress_once(
 
 
 def _run(
-    world: World,
-    original: nn.Sequential | None,
-    job: CompressJob,
-    folder: Path,
-    on_steps: Callable[[int], None],
+    world: World, original: nn.Sequential | None, job: CompressJob, folder: Path, on_steps: Callable[[int], None]
 ) -> dict[str, Any]:
     settings, begin = job.settings, time.process_time()
     done = _compressed(world, original, settings, folder, job.progress, on_steps)

@@ -8,6 +8,7 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
     policy.lpz        the compressed policy (lightning_pz.compression.read_network opens it); its size is the one reported
     formats/          the same in every format
     policy.onnx       float, and policy_int8.onnx (extra onnx)
+    policy.h          a C99 header that needs nothing else, with --format c
     model.zip         the model, for Stable-Baselines3's own loader; not with --policy
     figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
     events.*          for TensorBoard
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 _OFTEN = (
-    "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "seed", "seeds",
+    "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "format", "seed", "seeds",
     "on", "workers", "logs", "progress", "config", "help",
 )  # fmt: skip
 

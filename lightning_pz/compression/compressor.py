@@ -54,7 +54,9 @@ class Compressor:
         check_finite(network)
         self.network, self.settings, self.learning_rate, self.states = network, settings, learning_rate, states
         self.layers = layers_of(network)
-        self.stacks = {name: Stack(module.weight) for name, module in self.layers.items()}
+        self.stacks = {
+            name: Stack(module.weight, per_channel=settings.int8.per_channel) for name, module in self.layers.items()
+        }
         # Stored weights, before masks and rounding: the layers' own, until a `Shadow` keeps copies.
         self.weights: dict[str, Tensor] = {name: module.weight for name, module in self.layers.items()}
         self.gates_closed: float | None = None  # share of the gates that were closed when they became final

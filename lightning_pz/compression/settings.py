@@ -14,6 +14,7 @@ from lightning_pz.compression.seeds import MOST_MEASURED
 PARTS = ("prune", "int8", "l0", "low_rank")
 Sb3Algorithm = Literal["sac", "td3", "ppo", "dqn"]
 SB3_ALGORITHMS: tuple[str, ...] = get_args(Sb3Algorithm)
+FILE_FORMATS = ("lpz", "onnx", "c")
 RESUME = "resume"
 """Folder in a run's folder that holds the state of an unfinished training."""
 
@@ -29,6 +30,7 @@ class RunSettings(ChoosesEngine):
         workers: Runs side by side: as many as there are cores and runs if null, on `slurm` all of them; a Dask or Ray cluster
             with an address has workers of its own.
         slurm: What each run asks of Slurm; with --checkpoint_every, a run that is queued again goes on where it was.
+        format: Files of the policy, joined by commas: lpz, which is always there, onnx, and c, a C99 header.
         logs: Folder for runs, on a file system that all workers share.
         progress: Whether to draw a progress bar; on a terminal only if null.
     """
@@ -37,12 +39,22 @@ class RunSettings(ChoosesEngine):
     on: str = "local"
     workers: int | None = None
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    format: str = "lpz,onnx"
     logs: str = "logs"
     progress: bool | None = None
 
     def __post_init__(self) -> None:
         at_least(1, {"seeds": self.seeds})
+        for name in self.formats:
+            one_of("format", name, FILE_FORMATS)
+        if len(set(self.formats)) < len(self.formats):
+            raise UserError(f"--format expects different formats joined by commas, but got {self.format!r}")
         super().__post_init__()
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats, one by one."""
+        return tuple(self.format.split(","))
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,18 @@ class L0Settings:
     def __post_init__(self) -> None:
         positive({"l0.penalty": self.penalty, "l0.learning_rate": self.learning_rate})
         _inner_share("l0.start", self.start)
+
+
+@dataclass(frozen=True)
+class Int8Settings:
+    """Int8 of weights.
+
+    Args:
+        per_channel: Whether each output channel has a scale of its own; else each matrix has one, and convolutions have one
+            per channel all the same.
+    """
+
+    per_channel: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +165,7 @@ class CompressSettings:
         checkpoint_every: Environment steps between saved states, at which episodes begin anew; null for none.
         ramp: When pruning happens, and between which shares of the steps the L0 penalty is on.
         l0: Gates.
+        int8: Scales.
         low_rank: Ranks.
         distill: Used with --policy.
         model: Arguments of the Stable-Baselines3 class, by algorithm.
@@ -162,6 +187,7 @@ class CompressSettings:
     checkpoint_every: int | None = None
     ramp: Ramp = field(default_factory=Ramp)
     l0: L0Settings = field(default_factory=L0Settings)
+    int8: Int8Settings = field(default_factory=Int8Settings)
     low_rank: LowRankSettings = field(default_factory=LowRankSettings)
     distill: DistillSettings = field(default_factory=DistillSettings)
     model: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -206,6 +232,8 @@ class CompressSettings:
             raise UserError(f"--method expects none, or different parts joined by +, but got {self.method!r}")
         if {"prune", "l0"} <= set(names):
             raise UserError("--method expects prune or l0, not both, for each decides which weights go: drop one")
+        if self.int8.per_channel and not self.has("int8"):
+            raise UserError(f"--int8.per_channel goes with a --method that has int8, but got {self.method!r}")
         if self.activations and not (self.policy and self.has("int8")):
             raise UserError(
                 "--activations rounds what flows between layers, which a Stable-Baselines3 network cannot: it goes with "

@@ -16,7 +16,6 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
-from lightning_pz.common.checks import is_installed
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.event_writer import EventWriter
@@ -30,21 +29,23 @@ from lightning_pz.common.threads import one_thread
 from lightning_pz.compression import figures
 from lightning_pz.compression.compressor import Compressed
 from lightning_pz.compression.environments import World, find_world, play_world
+from lightning_pz.compression.formats.exports import ONNX_FILES, write_exports
 from lightning_pz.compression.formats.network_file import read_network, write_formats
+from lightning_pz.compression.formats.stages import check_linear
 from lightning_pz.compression.measures import compare_behavior, latencies, paper_ratio, sparsity
-from lightning_pz.compression.methods.quantize import to_int8
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.open_policy import open_policy
 from lightning_pz.compression.seeds import RETURN_SEEDS
-from lightning_pz.compression.settings import RESUME, CompressSettings, RunSettings
+from lightning_pz.compression.settings import RESUME, CompressSettings, Int8Settings, RunSettings
 from lightning_pz.compression.training.distill import distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.jobs.compress_words import show_compression, show_compressions
 from lightning_pz.jobs.spread_runs import spread_runs
-from lightning_pz.policy.onnx_file import write_onnx
 
 _BEHAVIOR_EPISODES = 5
+_CALIBRATED = "calibrated"
+"""How activations are rounded: their scales are calibrated once; they followed the largest number seen before."""
 _SOURCES = {"lightning_pz.compression.residual_cnn.ResidualCNN": "65e314598cfedc34"}
 """Source digests of this package's own classes, kept when an edit leaves their results alone, so that runs are found."""
 
@@ -57,6 +58,7 @@ class CompressJob:
     settings: CompressSettings
     logs: str
     progress: bool | None
+    formats: tuple[str, ...]  # of `lightning_pz.compression.settings.FILE_FORMATS`
 
     @property
     def world(self) -> World:
@@ -86,9 +88,12 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> li
     is_alone = run.seeds == 1 and run.on == "local"  # else one bar for all: several at once would overwrite each other
     every = range(settings.seed, settings.seed + run.seeds)
     progress = run.progress if is_alone else False
-    jobs = [CompressJob(env, replace(settings, seed=seed), run.logs, progress) for seed in every]
+    jobs = [CompressJob(env, replace(settings, seed=seed), run.logs, progress, run.formats) for seed in every]
     world = jobs[0].world
-    jobs[0].original(world)  # before anything is written
+    # Both before anything is written.
+    original = jobs[0].original(world)
+    if "c" in run.formats:
+        _check_c(world, original if settings.policy else None)
     finished = [job for job in jobs if job.folder(world, claims=False).summary is not None]
     folders = [compress_once(job) for job in finished]
     todo = [job for job in jobs if job not in finished]
@@ -121,10 +126,12 @@ def compress_once(
     config = {"env": dataclasses.asdict(job.env), **dataclasses.asdict(settings), "logs": job.logs}
     folder = job.folder(world)
     with folder.lock(on_locked), one_thread():
+        left = {*job.formats}
         if folder.summary is None:
+            left &= {"c"}  # the others are written before the policy is measured
             folder.begin(config)
             try:
-                summary = _run(world, original, settings, folder.path, job.progress, on_steps)
+                summary = _run(world, original, job, folder.path, on_steps)
             except UserError:
                 if not (folder.path / RESUME).exists():
                     folder.discard_if_empty()
@@ -132,6 +139,8 @@ def compress_once(
             folder.write_summary(summary)
             shutil.rmtree(folder.path / RESUME, ignore_errors=True)
         assert folder.summary is not None
+        if more := write_exports(folder.path, left, world.shape, choices=world.discrete):
+            folder.write_summary(folder.summary | more)
         # After the summary, so that no figure can cost a training; the last figure shows that all are there.
         if not (folder.path / "figures" / "trade_off.png").is_file():
             _draw(job.env, folder.summary, folder.path)
@@ -140,27 +149,25 @@ def compress_once(
 
 
 def _run(
-    world: World,
-    original: nn.Sequential | None,
-    settings: CompressSettings,
-    folder: Path,
-    progress: bool | None,
-    on_steps: Callable[[int], None],
+    world: World, original: nn.Sequential | None, job: CompressJob, folder: Path, on_steps: Callable[[int], None]
 ) -> dict[str, Any]:
-    begin = time.process_time()
-    done = _compressed(world, original, settings, folder, progress, on_steps)
+    settings, begin = job.settings, time.process_time()
+    done = _compressed(world, original, settings, folder, job.progress, on_steps)
     seconds = time.process_time() - begin
     # A reference may have other layers than what is trained here: it measures returns, not bytes.
     dense = done.whole if original is None or settings.policy is None else original
     own = "sparse_int8" if settings.has("int8") else "sparse"
-    sizes = write_formats(dense, done.final, own, folder, {"env": world.id, "method": settings.method})
-    onnx_files: dict[str, Path] = {}
-    if is_installed("onnx"):
-        for name, quantize in {"onnx": None, "onnx_int8": to_int8}.items():
-            onnx_files[name] = folder / f"{name.replace('onnx', 'policy')}.onnx"
-            write_onnx(*to_plan(done.final), world.shape, onnx_files[name], quantize)
-    else:
-        print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
+    sizes = write_formats(
+        dense,
+        done.final,
+        own,
+        folder,
+        {"env": world.id, "method": settings.method},
+        per_channel=settings.int8.per_channel,
+    )
+    # A header, which may be refused, comes when the summary is safe.
+    onnx_sizes = write_exports(folder, {*job.formats} - {"c"}, world.shape, choices=world.discrete)
+    onnx_files = {name: folder / file for name, file in ONNX_FILES.items() if f"bytes_{name}" in onnx_sizes}
     scalars, whole = done.compressor.scalars(), identity(world, settings)
     keys = ("policy", "latent", "normalization") if settings.policy else ("algorithm",)
     summary: dict[str, Any] = {
@@ -185,7 +192,7 @@ def _run(
         **{f"bytes_{name}": size for name, size in sizes.items()},
         "bytes_file": (folder / "policy.lpz").stat().st_size,
         "format": own,
-        **{f"bytes_{name}": path.stat().st_size for name, path in onnx_files.items()},
+        **onnx_sizes,
         "paper_ratio": paper_ratio(dense, done.final, 8 if settings.has("int8") else 32),
     }
     summary["file_ratio"] = summary["bytes_float32"] / summary["bytes_file"]
@@ -194,6 +201,14 @@ def _run(
     ways = {"torch": deployed, "torch_dense": dense}
     summary |= {f"latency_us_{name}": value for name, value in latencies(ways, onnx_files, world.shape).items()}
     return summary | _measure(deployed, original, world, settings)
+
+
+def _check_c(world: World, original: nn.Sequential | None) -> None:
+    """Raise `UserError` for a network that no C header can hold: here of the original, or of those that see images."""
+    if original is not None:
+        check_linear(to_plan(original)[0])
+    elif world.is_image:
+        check_linear([{"kind": "conv"}])
 
 
 def _compressed(
@@ -241,6 +256,10 @@ def _measure(
 def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
     """Return all that decides a result: environment, settings, content of the files and classes that they name."""
     plain = dataclasses.asdict(settings)
+    if settings.int8 == Int8Settings():
+        del plain["int8"]  # younger than many finished runs, which had no scale per channel
+    if settings.activations:
+        plain["activations"] = _CALIBRATED
     for key in ("policy", "reference", "normalization"):
         if plain[key] is not None:
             plain[key] = file_digest(Path(plain[key]))

@@ -46,6 +46,8 @@ def show_compression(summary: dict[str, Any], folder: Path) -> None:
         "latency": f"{summary['latency_us_torch']:.0f} us (dense {summary['latency_us_torch_dense']:.0f} us)",
         "CPU seconds": f"{summary['cpu_seconds']:.0f}",
     }
+    if "c_flash_bytes" in summary:
+        rows["compiled C"] = f"{summary['c_flash_bytes']:,} bytes of flash, {summary['c_ram_bytes']:,} of RAM"
     if summary["gates_closed"] is not None:
         rows["gates closed"] = f"{summary['gates_closed']:.1%}"
     show_end(rows, f"tensorboard --logdir {folder.parent}", folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from lightning_pz.policy.network_plan import NetworkPlan, Tensors, weight_names
 _OPSET, _IR_VERSION = 17, 8
 """Old enough for the runtimes of the last years, and all that these networks need."""
 _LEVELS = 127
-Quantize = Callable[[Tensor], tuple[Tensor, Tensor]]
+Levels = Mapping[str, tuple[Tensor, Tensor]]
+"""Int8 levels of weights and their scales, (1,) or one per output channel, by name."""
 HeadOutputs = Callable[["OnnxGraph", str], dict[str, tuple[type, int]]]
 """Adds outputs to a graph from the name of its last layer, and returns their NumPy type and length by name."""
 
@@ -27,20 +28,19 @@ def write_onnx(
     tensors: Tensors,
     shape: tuple[int, ...],
     path: Path,
-    quantize: Quantize | None = None,
+    levels: Levels | None = None,
     head: HeadOutputs | None = None,
 ) -> int:
     """Write the network of a plan, whose last weight belongs to its last layer, and return the file's size in bytes.
 
     The input is `observation` (batch, *shape), the output `action` (batch, A), float32, or what a head makes of the plan's.
-    `quantize` returns int8 levels and scales of a weight, to be stored in its place, or is None for float32. Raises
-    `UserError` without package `onnx`.
+    `levels` are stored in the place of float32 weights, if given. Raises `UserError` without package `onnx`.
     """
     check_extra("onnx", "onnx", "an ONNX file")
     import onnx
     from onnx import helper
 
-    graph = OnnxGraph(tensors, quantize)
+    graph = OnnxGraph(tensors, levels)
     last = graph.add(plan, "observation")
     if head is None:
         graph.node("Identity", [last], output="action")
@@ -63,9 +63,10 @@ def write_onnx(
 class OnnxGraph:
     """Nodes and constants of a graph under construction. Each method adds some and returns the name of its output."""
 
-    def __init__(self, tensors: Tensors, quantize: Quantize | None) -> None:
-        self.tensors, self.quantize = tensors, quantize
+    def __init__(self, tensors: Tensors, levels: Levels | None) -> None:
+        self.tensors, self.levels = tensors, levels
         self.nodes, self.constants = list[Any](), list[Any]()
+        self.rounded = set[str]()  # outputs that are int8 levels, dequantized
 
     def node(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         from onnx import helper
@@ -86,12 +87,14 @@ class OnnxGraph:
 
     def weight(self, name: str) -> str:
         """Add a weight, quantized if that is asked for; its output is float32."""
-        if self.quantize is None:
+        if self.levels is None:
             return self.tensor(name)
-        levels, scales = (part.numpy() for part in self.quantize(self.tensors[name]))
+        levels, scales = (part.numpy() for part in self.levels[name])
         more: dict[str, Any] = {"axis": 0} if len(scales) > 1 else {}
         scale = scales if more else scales[0]
-        return self.node("DequantizeLinear", [self.constant(levels, np.int8), self.constant(scale)], **more)
+        zero = np.zeros_like(scale, dtype=np.int8)
+        inputs = [self.constant(levels, np.int8), self.constant(scale), self.constant(zero, np.int8)]
+        return self.node("DequantizeLinear", inputs, **more)
 
     def add(self, plan: NetworkPlan, x: str) -> str:
         return functools.reduce(self._add, plan, x)
@@ -121,7 +124,13 @@ class OnnxGraph:
                 largest = step["largest"]
                 x = self.node("Clip", [x, self.constant(-largest), self.constant(largest)])
                 scale, zero = self.constant(largest / _LEVELS), self.constant(0, np.int8)
-                return self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, scale, zero]), scale, zero])
+                rounded = self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, scale, zero]), scale, zero])
+                self.rounded.add(rounded)
+                return rounded
+        if step["kind"] == "linear" and x in self.rounded and self.levels is not None:
+            # Without its bias, which has no levels, runtimes make one product of int8 and int32 sums of it.
+            x = self.node("Gemm", [x, self.weight(step["weight"])], transB=1)
+            return self.node("Add", [x, self.tensor(step["bias"])]) if step["bias"] else x
         inputs = [x, self.weight(step["weight"])] + ([self.tensor(step["bias"])] if step["bias"] else [])
         if step["kind"] == "linear":
             return self.node("Gemm", inputs, transB=1)

@@ -19,6 +19,7 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.network_file import FORMATS, read_network
+from lightning_pz.compression.formats.reference_forward import reference_forward
 from lightning_pz.compression.make_environment import register_providers
 from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.resolve import env_settings, expand
@@ -27,7 +28,9 @@ from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.envs.presets import conf_dir, preset_names
 from lightning_pz.jobs import compress as compressing
 from lightning_pz.policy import Layout
+from lightning_pz.policy.heads import Head
 from lightning_pz.policy.saved import SavedPolicy
+from tests.compression.test_c_header import compile_and_run, observations
 
 TINY = [
     "--distill.steps", "60", "--distill.episodes", "1", "--distill.held_out", "1", "--distill.rounds", "1",
@@ -145,6 +148,13 @@ def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, ca
         (["--env", "cartpole", "--reference", "nowhere.zip"], "--reference expects a policy file"),
         (["--env", "cartpole", "--latent", "[1.0]"], "--latent goes with --policy"),
         (["--env", "cartpole", "--activations", "true"], "--activations rounds"),
+        (["--env", "cartpole", "--method", "prune", "--int8.per_channel", "true"], "--int8.per_channel goes with"),
+        (
+            ["--env", "cartpole", "--format", "lpz,onyx"],
+            "--format expects one of lpz, onnx, c, but got 'onyx'. Did you mean 'onnx'",
+        ),
+        (["--env", "cartpole", "--format", ""], "--format expects one of lpz, onnx, c, but got ''"),
+        (["--env", "cartpole", "--format", "c,c"], "--format expects different formats joined by commas"),
         (["--env", "cartpole", "--low_rank.rank", "0"], "--low_rank.rank expects at least 1"),
         (["--env", "cartpole", "--low_rank.rank", "2", "--low_rank.error", "0.1"], "one rule for the rank"),
         (["--env", "cartpole", "--low_rank.energy", "1.5"], "--low_rank.energy expects a share"),
@@ -242,3 +252,44 @@ def test_every_shipped_setting_parses(name):
     assert merged["env"]["id"] == settings["env"]["id"]
     # By its id the same settings are found, or those of the plain network.
     assert env_settings(settings["env"]["id"])["env"]["name"] == name.removesuffix("-residual")
+
+
+def test_a_header_beside_the_file_does_what_the_file_does(policy_file, tmp_path, capsys):
+    command = ["--env", "Pendulum-v1", "--policy", policy_file, "--method", "prune+int8", "--sparsity", 0.6]
+    command += ["--logs", tmp_path / "logs"]
+    folder = run(capsys, *command, "--format", "c")
+    assert (folder / "policy.h").is_file() and not list(folder.glob("*.onnx"))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["c_flash_bytes"] > summary["c_ram_bytes"] > 0 and "bytes_onnx" not in summary
+    network, _ = read_network(folder / "policy.lpz")
+    seen = torch.from_numpy(observations(200, 3))
+    got = compile_and_run(folder, seen.numpy())
+    assert np.abs(got - outputs(network, seen).numpy()).max() < 1e-5
+    # A finished run gets the formats that it lacks, without being repeated, and keeps those that it has.
+    before = (folder / "policy.h").stat().st_mtime_ns
+    compress.main([*map(str, command), "--format", "onnx,c", *TINY])
+    printed = capsys.readouterr().out
+    assert Path(printed.strip().splitlines()[-1]) == folder and "bytes of flash" in printed
+    both = json.loads((folder / "summary.json").read_text())
+    assert both.pop("bytes_onnx") > both.pop("bytes_onnx_int8") > 0 and both == summary
+    assert (folder / "policy.h").stat().st_mtime_ns == before
+
+
+def test_choices_as_a_header(tmp_path, capsys):
+    torch.manual_seed(0)
+    layout = Layout(4, (8,), 1, head=Head("categorical", choices=(2,)))
+    box = torch.zeros(1), torch.ones(1)
+    SavedPolicy(layout, torch.randn(layout.num_params), torch.zeros(4), torch.ones(4), *box).save(tmp_path / "p.npz")
+    command = ["--env", "CartPole-v1", "--policy", tmp_path / "p.npz", "--method", "int8", "--activations", "true"]
+    folder = run(capsys, *command, "--format", "c,lpz", "--logs", tmp_path / "logs")
+    seen = observations(300, 4)
+    chosen = compile_and_run(folder, seen, "-DCHOICES", arguments=("choose",))[:, 0]
+    assert np.array_equal(chosen, reference_forward(folder / "policy.lpz", seen).argmax(1)) and set(chosen) == {0, 1}
+
+
+def test_networks_of_images_are_refused_as_headers_before_anything_is_written(tmp_path, monkeypatch):
+    pytest.importorskip("ale_py")
+    pytest.importorskip("cv2")
+    with pytest.raises(UserError, match="--format c writes networks of linear layers, but this one has convolutions"):
+        compress.main(["--env", "pong", "--format", "lpz,c", "--logs", str(tmp_path / "logs")])
+    assert not list(tmp_path.iterdir())

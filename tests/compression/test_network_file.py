@@ -21,6 +21,7 @@ from lightning_pz.compression.methods.low_rank import split_low_rank, truncate
 from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, to_int8
 from lightning_pz.compression.methods.stack import layers_of, magnitude_mask
 from lightning_pz.compression.modules import Divide, Residual, Standardize, ToBox, copy_of, from_plan, to_plan
+from lightning_pz.policy.network_plan import weight_names
 from lightning_pz.policy.onnx_file import write_onnx
 from tests.compression.conftest import zeros
 
@@ -179,7 +180,9 @@ def test_onnx_equals_torch(name, int8, request, tmp_path):
         rounding.largest.fill_(2.0)
         rounding.on = True
         network = nn.Sequential(*network[:3], rounding, *network[3:]).eval()
-    size = write_onnx(*to_plan(network), SHAPES[name], tmp_path / "x.onnx", to_int8 if int8 else None)
+    plan, tensors = to_plan(network)
+    levels = {key: to_int8(tensors[key]) for key in weight_names(plan)} if int8 else None
+    size = write_onnx(plan, tensors, SHAPES[name], tmp_path / "x.onnx", levels)
     assert size == (tmp_path / "x.onnx").stat().st_size
     x = observations(name)
     (got,) = onnxruntime.InferenceSession(tmp_path / "x.onnx").run(None, {"observation": x.numpy()})

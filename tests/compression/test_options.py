@@ -16,7 +16,7 @@ from lightning_pz.common.checks import is_installed
 from lightning_pz.common.errors import UserError
 from lightning_pz.compress import make_parser
 from lightning_pz.compression.environments import find_world
-from lightning_pz.compression.formats.network_file import read_network
+from lightning_pz.compression.formats.network_file import read_network, read_stored
 from lightning_pz.compression.resolve import env_settings
 from lightning_pz.envs.presets import conf_dir, merge, preset_names
 
@@ -28,6 +28,7 @@ TRAINED = {
 DISTILLED = {
     "--policy", "--sparsity", "--distribution", "--activations", "--distill.steps", "--distill.batch_size",
     "--distill.learning_rate", "--distill.episodes", "--distill.held_out", "--distill.rounds", "--low_rank.rank",
+    "--int8.per_channel", "--format",
 }  # fmt: skip
 SPREAD = {"--seeds", "--on", "--workers"}
 SLURM = {f"--slurm.{name}" for name in ("partition", "time", "memory", "account", "qos", "constraint")}
@@ -49,7 +50,7 @@ def run(capsys, *arguments, uses=frozenset()) -> tuple[Path, dict]:
 
 def test_no_option_is_left_out():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
-    groups = {"--env", "--ramp", "--l0", "--low_rank", "--distill", "--slurm"}
+    groups = {"--env", "--ramp", "--l0", "--int8", "--low_rank", "--distill", "--slurm"}
     own = {f for f in flags if f not in groups and not f.endswith(("+", ".help")) and f not in {"-h", "--help"}}
     # Whole groups by YAML, and what jsonargparse adds of its own.
     own -= {f for f in own if f.startswith("--print_")}
@@ -61,7 +62,7 @@ def test_no_option_is_left_out():
         for inner in (value if isinstance(value, dict) else (None,))
     }
     assert keys == own - SPREAD - SLURM - {
-        "--config", "--env.name", "--env.id", "--env.horizon", "--logs", "--progress",
+        "--config", "--env.name", "--env.id", "--env.horizon", "--format", "--logs", "--progress",
     }  # fmt: skip
 
 
@@ -113,8 +114,11 @@ def test_options_of_a_distillation(write_policy, tmp_path, capsys):
         "--sparsity", 0.4, "--distribution", "uniform", "--activations", "true", "--distill.steps", 50,
         "--distill.batch_size", 16, "--distill.learning_rate", 0.002, "--distill.episodes", 2, "--distill.held_out", 2,
         "--distill.rounds", 2, "--low_rank.rank", 1, "--episodes", 3, "--env.horizon", 20, "--logs", tmp_path,
+        "--int8.per_channel", "true", "--format", "c,onnx,lpz",
     ]  # fmt: skip
-    _, summary = run(capsys, *command, uses=DISTILLED)
+    folder, summary = run(capsys, *command, uses=DISTILLED)
+    assert {"policy.h", "policy.onnx", "policy.lpz"} <= {path.name for path in folder.iterdir()}
+    assert max(len(scale) for _, scale in read_stored(folder / "policy.lpz").levels().values()) > 1
     # 2 episodes of the policy and twice 2 of the compressed one, 2 held out, of 20 steps each.
     assert summary["env_steps"] == (2 + 2 * 2 + 2) * 20 and summary["episodes"] == 3
     ranks = [value for key, value in summary.items() if key.startswith("rank/")]

@@ -10,7 +10,13 @@ from torch import nn
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.methods.l0 import HardConcrete, gate, open_probability
 from lightning_pz.compression.methods.low_rank import Factors, rank_by_count, rank_by_energy, rank_by_error, truncate
-from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, from_int8, to_int8
+from lightning_pz.compression.methods.quantize import (
+    ActivationInt8,
+    calibrate_activations,
+    fake_int8,
+    from_int8,
+    to_int8,
+)
 from lightning_pz.compression.methods.stack import Mask, magnitude_mask
 
 
@@ -104,17 +110,49 @@ def test_zeros_stay_zeros_and_the_gradient_passes_straight_through(generator):
     assert torch.equal(leaf.grad, pull)
 
 
-def test_rounded_activations_follow_the_largest_seen(generator):
-    rounding = ActivationInt8(momentum=0.5)
-    x = torch.linspace(-2, 2, 9)
+def test_rounded_activations_have_the_scale_of_the_least_error(generator):
+    rounding = ActivationInt8()
+    x = torch.cat([torch.randn(100_000, generator=generator), torch.tensor([40.0])])
     assert torch.equal(rounding(x), x)
-    assert float(rounding.largest) == 2
-    rounding(4 * x)
-    assert float(rounding.largest) == pytest.approx(0.5 * 2 + 0.5 * 8)
+    rounding.calibrate(x)
     rounding.on = True
-    rounded = rounding.eval()(torch.tensor([0.0, 1.0, 9.0]))
+
+    def error(largest):
+        step = largest / 127
+        return float((np.clip(np.rint(x.numpy() / step), -127, 127) * step - x.numpy()).astype(float).__pow__(2).sum())
+
+    # By brute force; the outlier is not worth steps ten times coarser for all others, nor is it cut off for nothing.
+    best = min(np.linspace(0.2, 1, 33) * 40, key=error)
+    assert float(rounding.largest) == pytest.approx(best, rel=1e-5) and best < 40
+    rounding.largest.fill_(5)
+    leaf = torch.tensor([0.0, 1.0, 9.0], requires_grad=True)
     step = 5 / 127
+    rounded = rounding(leaf)
     assert rounded.tolist() == pytest.approx([0, round(1 / step) * step, 5], rel=1e-6)
+    rounded.sum().backward()
+    assert leaf.grad.tolist() == [1, 1, 0]
+
+
+def test_each_rounding_is_calibrated_on_what_reaches_it(generator):
+    network = nn.Sequential(nn.Linear(3, 4), ActivationInt8(), nn.Linear(4, 2), ActivationInt8())
+    states = torch.randn(50, 3, generator=generator)
+    for rounding in network[1::2]:
+        rounding.on = True
+    calibrate_activations(network, states)
+    twin = ActivationInt8()
+    twin.calibrate(network[0](states))
+    assert torch.equal(twin.largest, network[1].largest)
+    twin.calibrate(network[2](network[1](network[0](states))))
+    assert torch.equal(twin.largest, network[3].largest)
+
+
+def test_int8_per_channel_is_nearest_level_in_numpy(generator):
+    weight = torch.randn(6, 5, generator=generator) * torch.tensor([0.01, 1, 5, 0.3, 0, 2])[:, None]
+    largest = weight.abs().amax(1, keepdim=True).clamp_min(1e-30).numpy()
+    wanted = np.round(weight.numpy() / (largest / 127)) * (largest / 127)
+    assert fake_int8(weight, per_channel=True).numpy() == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+    levels, scale = to_int8(weight, per_channel=True)
+    assert scale.shape == (6,) and torch.equal(from_int8(levels, scale), fake_int8(weight, per_channel=True))
 
 
 def test_truncation_is_numpys_and_the_best(generator):

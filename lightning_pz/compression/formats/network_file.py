@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.methods.quantize import from_int8, to_int8
 from lightning_pz.compression.methods.stack import check_finite
 from lightning_pz.compression.modules import from_plan, to_plan
-from lightning_pz.policy.network_plan import Tensors, weight_names
+from lightning_pz.policy.network_plan import NetworkPlan, Tensors, weight_names
 
 _MAGIC, _VERSION = b"LPZC", 1
 FORMATS = {
@@ -42,8 +43,12 @@ float32; so are tensors that leave the range of float16. A factorized network ha
 """
 
 
-def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None) -> int:
+def write_network(
+    network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None, *, per_channel: bool = False
+) -> int:
     """Write a network in one of `FORMATS`, with plain data to keep, and return the size of the file in bytes.
+
+    With `per_channel` every output channel of an int8 weight has a scale, else only those of convolutions.
 
     Raises `UserError` for an unknown format, or weights that are not finite.
     """
@@ -52,7 +57,9 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
     check_finite(network)
     plan, tensors = to_plan(network)
     weights = weight_names(plan)
-    parts = [(key, *_write_tensor(tensor, *FORMATS[name], key in weights)) for key, tensor in tensors.items()]
+    parts = [
+        (key, *_write_tensor(tensor, *FORMATS[name], key in weights, per_channel)) for key, tensor in tensors.items()
+    ]
     heads, body = [[key, *head] for key, head, _ in parts], b"".join(content for *_, content in parts)
     header = {"plan": plan, "tensors": heads, "format": name, "meta": meta or {}, "crc": zlib.crc32(body)}
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
@@ -61,7 +68,13 @@ def write_network(network: nn.Sequential, path: Path, name: str, meta: dict[str,
 
 
 def write_formats(
-    dense: nn.Sequential, final: nn.Sequential, own: str, folder: Path, meta: dict[str, Any]
+    dense: nn.Sequential,
+    final: nn.Sequential,
+    own: str,
+    folder: Path,
+    meta: dict[str, Any],
+    *,
+    per_channel: bool = False,
 ) -> dict[str, int]:
     """Write `formats/<name>.lpz` in every format, and `policy.lpz`; return the sizes in bytes, by format.
 
@@ -69,9 +82,32 @@ def write_formats(
     layers split. `own` is the smallest that loses nothing of it, that of `policy.lpz`.
     """
     (folder / "formats").mkdir(parents=True, exist_ok=True)
-    write_network(final, folder / "policy.lpz", own, meta)
+    write_network(final, folder / "policy.lpz", own, meta, per_channel=per_channel)
     networks = {name: dense if name in ("float32", "float16") else final for name in FORMATS}
-    return {name: write_network(n, folder / "formats" / f"{name}.lpz", name, meta) for name, n in networks.items()}
+    return {
+        name: write_network(n, folder / "formats" / f"{name}.lpz", name, meta, per_channel=per_channel)
+        for name, n in networks.items()
+    }
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A file as it lies on disk: the plan, and by name the numbers (int8 levels or float32) and the scales of levels."""
+
+    plan: NetworkPlan
+    numbers: Tensors
+    scales: dict[str, Tensor | None]  # (1,) or one per output channel
+    meta: dict[str, Any]
+
+    def tensors(self) -> Tensors:
+        """Return the values that the numbers stand for, float32."""
+        pairs = ((name, numbers, self.scales[name]) for name, numbers in self.numbers.items())
+        return {name: n.float() if scale is None else from_int8(n, scale) for name, n, scale in pairs}
+
+    def levels(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return int8 levels and scales of every weight, by name; of weights that are stored as floats the nearest."""
+        stored = ((name, self.numbers[name], self.scales[name]) for name in weight_names(self.plan))
+        return {name: to_int8(n) if scale is None else (n, scale) for name, n, scale in stored}
 
 
 def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
@@ -80,6 +116,15 @@ def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
     Raises:
         UserError: No file, another kind of file, a newer version, or a damaged one.
     """
+    return _opened(path)[1:]
+
+
+def read_stored(path: str | Path) -> StoredNetwork:
+    """Return a file's content as it is stored; raise as `read_network`."""
+    return _opened(path)[0]
+
+
+def _opened(path: str | Path) -> tuple[StoredNetwork, nn.Sequential, dict[str, Any]]:
     if not Path(path).is_file():
         raise UserError(f"expected a compressed policy, but there is no file at {path}")
     content = Path(path).read_bytes()
@@ -93,16 +138,22 @@ def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:
         body = content[9 + length :]
         if zlib.crc32(body) != header["crc"]:
             raise ValueError("the checksum is wrong")
-        tensors: Tensors = {}
-        for name, shape, dtype, codec, scales, size in header["tensors"]:
-            tensors[name], body = _read_tensor(body[:size], tuple(shape), dtype, codec, scales), body[size:]
-        network = from_plan(header["plan"], tensors)
+        numbers: Tensors = {}
+        scales: dict[str, Tensor | None] = {}
+        for name, shape, dtype, codec, count, size in header["tensors"]:
+            numbers[name], scales[name] = _read_tensor(body[:size], tuple(shape), dtype, codec, count)
+            body = body[size:]
+        meta = header["meta"] | {"format": header["format"]}
+        stored = StoredNetwork(header["plan"], numbers, scales, meta)
+        network = from_plan(stored.plan, stored.tensors())
     except (ValueError, KeyError, TypeError, struct.error, zlib.error, RuntimeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): make it again") from error
-    return network, header["meta"] | {"format": header["format"]}
+    return stored, network, meta
 
 
-def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> tuple[list[Any], bytes]:
+def _write_tensor(
+    tensor: Tensor, dtype: str, sparse: bool, is_weight: bool, per_channel: bool
+) -> tuple[list[Any], bytes]:
     """Return (shape, type, codec, number of scales, bytes) and the bytes."""
     shape = list(tensor.shape)
     # Half of a precision has too short a range for some observations: a deviation of 1e-9 would become 0.
@@ -114,7 +165,7 @@ def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> 
         return [shape, kind, "dense", 0, len(content)], content
     scales = b""
     if dtype == "i1":
-        levels, scale = to_int8(tensor)
+        levels, scale = to_int8(tensor, per_channel=per_channel)
         matrix, scales = levels.flatten(1).numpy(), scale.numpy().astype("<f4").tobytes()
     else:
         matrix = tensor.flatten(1).numpy().astype(kind)
@@ -123,10 +174,12 @@ def _write_tensor(tensor: Tensor, dtype: str, sparse: bool, is_weight: bool) -> 
     return [shape, kind, codec, len(scales) // 4, len(content)], content
 
 
-def _read_tensor(content: bytes, shape: tuple[int, ...], dtype: str, codec: str, scales: int) -> Tensor:
+def _read_tensor(
+    content: bytes, shape: tuple[int, ...], dtype: str, codec: str, scales: int
+) -> tuple[Tensor, Tensor | None]:
     rows = shape[0] if shape else 1
     matrix_shape = (rows, int(np.prod(shape)) // rows)
     matrix = torch.from_numpy(decode(content[4 * scales :], codec, matrix_shape, np.dtype(dtype))).view(shape)
     if not scales:
-        return matrix.float()
-    return from_int8(matrix, torch.from_numpy(np.frombuffer(content, "<f4", scales).copy()))
+        return matrix.float(), None
+    return matrix, torch.from_numpy(np.frombuffer(content, "<f4", scales).copy())

@@ -26,11 +26,14 @@ class Factors(nn.Module):
     def __init__(self, weight: Float[Tensor, "out ..."], rank: int) -> None:
         super().__init__()
         self.left, self.right = map(nn.Parameter, truncate(weight.detach().flatten(1), rank))
-        self.shape, self.int8 = weight.shape, False
+        self.shape, self.int8, self.per_channel = weight.shape, False, False
 
     def values(self) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
         """Return the factors, rounded to int8 if `int8` is set."""
-        return (fake_int8(self.left), fake_int8(self.right)) if self.int8 else (self.left, self.right)
+        if not self.int8:
+            return self.left, self.right
+        left, right = (fake_int8(factor, per_channel=self.per_channel) for factor in (self.left, self.right))
+        return left, right
 
     def forward(self, weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
         left, right = self.values()

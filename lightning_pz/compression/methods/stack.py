@@ -52,8 +52,9 @@ def magnitude_mask(weight: Float[Tensor, "..."], keep: Bool[Tensor, "..."], kept
 class Stack(nn.Module):
     """`w = int8(mask(gates(theta)))`, each part where it is switched on; or `int8(left) @ int8(right)`."""
 
-    def __init__(self, weight: Float[Tensor, "out ..."]) -> None:
+    def __init__(self, weight: Float[Tensor, "out ..."], *, per_channel: bool = False) -> None:
         super().__init__()
+        self.per_channel = per_channel  # whether int8 has a scale per output channel
         self.mask = Mask(tuple(weight.shape)).to(weight.device)
         self.gates: HardConcrete | None = None
         self.factors: Factors | None = None
@@ -62,12 +63,12 @@ class Stack(nn.Module):
     def forward(self, weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
         """Return the weight that the layer works with."""
         if self.factors is not None:
-            self.factors.int8 = self.int8
+            self.factors.int8, self.factors.per_channel = self.int8, self.per_channel
             return self.factors(weight)
         if self.gates is not None:
             weight = self.gates(weight)
         weight = self.mask(weight)
-        return fake_int8(weight) if self.int8 else weight
+        return fake_int8(weight, per_channel=self.per_channel) if self.int8 else weight
 
     def add_gates(self, start: float) -> None:
         """Put a gate on every weight, open with this probability."""

@@ -13,7 +13,7 @@ from lightning_pz.common.console import tqdm_disable
 from lightning_pz.compression.compressor import Compressed, Compressor
 from lightning_pz.compression.environments import World, play_world
 from lightning_pz.compression.measures import compare_behavior, outputs
-from lightning_pz.compression.methods.quantize import ActivationInt8
+from lightning_pz.compression.methods.quantize import ActivationInt8, calibrate_activations
 from lightning_pz.compression.methods.shadow import Shadow
 from lightning_pz.compression.modules import Residual, ToBox, copy_of
 from lightning_pz.compression.seeds import HELD_OUT_SEEDS, visit_seeds
@@ -22,7 +22,7 @@ from lightning_pz.compression.settings import CompressSettings
 _INT8_RATE = 0.3
 """Learning rate of int8 training, as a share of the one before: levels are near, and only have to be chosen."""
 RANK_STATES = 2000
-"""States on which a rank by behavior error is chosen, at most."""
+"""States on which a rank by behavior error is chosen, at most, and on which activations are calibrated."""
 Log = Callable[[dict[str, float], int], None]
 
 
@@ -56,6 +56,13 @@ def distill(
     shadow = Shadow(compressor, optimizer)
     base, total = settings.base_steps(), settings.total_steps()
     every = max(1, base // (options.rounds + 1))
+
+    def calibrate() -> None:
+        # Roundings are on: each layer's scale is chosen on what the rounded layers before it give.
+        if settings.activations:
+            some = torch.randint(len(states), (RANK_STATES,), generator=generator)
+            calibrate_activations(student, states[some].float())
+
     student.train()
     for step in tqdm(range(total), unit="step", disable=tqdm_disable(progress)):
         begin, end, peak = (0, base, 1.0) if step < base else (base, total, _INT8_RATE)
@@ -63,6 +70,8 @@ def distill(
         _set_rates(optimizer, compressor, rate)
         if compressor.advance(step):
             shadow.write()
+        if step == base:
+            calibrate()
         if step and step % every == 0 and step < base and step // every <= options.rounds:
             seeds = visit_seeds(settings.seed, step // every, options.episodes)
             again = play_world(compressor.finished()[0], world, seeds, keep=True)
@@ -82,6 +91,8 @@ def distill(
             found = compare_behavior(compressor.finished()[0], teacher, held_out, discrete=world.discrete)
             log({"behavior_fvu": found["fvu"]}, step)
     compressor.advance(total)
+    if total == base:
+        calibrate()
     return Compressed(*compressor.finished(), compressor, env_steps)
 
 

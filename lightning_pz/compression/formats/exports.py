@@ -1,0 +1,63 @@
+"""Files of other formats, made from a run's `policy.lpz`, and what compiled C takes of a chip's memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning_pz.common.checks import is_installed
+from lightning_pz.compression.formats.c_header import write_header
+from lightning_pz.compression.formats.network_file import read_stored
+from lightning_pz.policy.onnx_file import write_onnx
+
+ONNX_FILES = {"onnx": "policy.onnx", "onnx_int8": "policy_int8.onnx"}
+HEADER = "policy.h"
+_FIRST = {"onnx": ONNX_FILES["onnx"], "c": HEADER}
+_COMPILE = ("-std=c99", "-Os", "-fno-asynchronous-unwind-tables", "-c")
+
+
+def write_exports(folder: Path, formats: Iterable[str], shape: tuple[int, ...], *, choices: bool) -> dict[str, Any]:
+    """Write the formats that a run's folder lacks, from its `policy.lpz`, and return their sizes in bytes for its summary.
+
+    Without the package `onnx` there is a note in place of ONNX files; without a C compiler no size of the header. The
+    shape is that of an observation; with `choices` outputs are scores. Raises `UserError` as `write_header`.
+    """
+    missing = [name for name in formats if name in _FIRST and not (folder / _FIRST[name]).is_file()]
+    values: dict[str, Any] = {}
+    if "onnx" in missing and not is_installed("onnx"):
+        print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
+    elif "onnx" in missing:
+        stored = read_stored(folder / "policy.lpz")
+        for name, file in ONNX_FILES.items():
+            levels = stored.levels() if name == "onnx_int8" else None
+            values[f"bytes_{name}"] = write_onnx(stored.plan, stored.tensors(), shape, folder / file, levels)
+    if "c" in missing:
+        write_header(folder / "policy.lpz", folder / HEADER, choices=choices)
+        values |= compiled_size(folder / HEADER)
+    return values
+
+
+def compiled_size(header: Path) -> dict[str, int]:
+    """Return `c_flash_bytes` and `c_ram_bytes` of a header's compiled `policy_act`; nothing without `cc` and `size`.
+
+    Flash is code, constants and initialized data, RAM is data; the stack, some dozen bytes, is not counted.
+    """
+    if shutil.which("cc") is None or shutil.which("size") is None:
+        return {}
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place) / "policy.c"
+        call = "void act(const float *observation, float *action);\n"
+        call += "void act(const float *observation, float *action) { policy_act(observation, action); }\n"
+        source.write_text(f'#include "{header.resolve()}"\n{call}')
+        try:
+            subprocess.run(["cc", *_COMPILE, "policy.c"], cwd=place, check=True, capture_output=True)
+            found = subprocess.run(["size", "policy.o"], cwd=place, check=True, capture_output=True, text=True).stdout
+            text, data, zeros = map(int, found.splitlines()[1].split()[:3])
+        # Another compiler's own ways are no reason to stop: the header is there.
+        except (OSError, subprocess.CalledProcessError, ValueError, IndexError):
+            return {}
+    return {"c_flash_bytes": text + data, "c_ram_bytes": data + zeros}

@@ -48,6 +48,10 @@ class Layout:
         if self.head.choices and len(self.head.choices) != self.action_size:
             raise ValueError(f"actions of {self.action_size} numbers need as many choices, but got {self.head.choices}")
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # States of searches from before heads hold none.
+        self.__dict__.update({"head": Head()} | state)
+
     @cached_property
     def feature_size(self) -> int:
         """Behavior features on a state, as many as the last layer has numbers."""

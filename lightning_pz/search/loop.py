@@ -19,7 +19,7 @@ from lightning_pz.common.processes import ignore_interrupts
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import mean_interval
 from lightning_pz.envs.episode_seeds import EVALUATION_SEEDS, TEST_SEEDS
-from lightning_pz.policy import Layout
+from lightning_pz.policy import Head, Layout
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.answers import Answer, due_answers, write_answers
 from lightning_pz.search.generation import Generation, Search
@@ -85,7 +85,7 @@ def search_until_done(
     is not pure is saved only if none of its generations was under way, else the last state that was saved counts.
     `on_steps` is called with the environment steps so far after each generation, and may raise it.
     """
-    types = (*search.state_types, Answer, Layout, SavedPolicy)
+    types = (*search.state_types, Answer, Head, Layout, SavedPolicy)
     # Version 0.1 defined the optimizers' states in search/clipup.py, cmaes.py, ..., under whose names torch wrote them.
     names = {t: f"{t.__module__}.{t.__name__}".replace("clipup_adam", "clipup") for t in types}
     former = [(t, name.replace(".optimizers.", ".")) for t, name in names.items() if ".optimizers." in name]

@@ -56,3 +56,9 @@ def test_bad_layout_is_refused(hidden, activation):
 def test_unknown_activation_suggests_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'tanh'"):
         Layout(2, (4,), 1, "tahn")
+
+
+def test_a_layout_pickled_before_heads_has_the_head_of_then():
+    old = Layout.__new__(Layout)
+    old.__setstate__({"observation_size": 3, "hidden": (8,), "action_size": 2, "activation": "relu"})
+    assert old == Layout(3, (8,), 2, "relu") and old.feature_size == 2

@@ -146,3 +146,10 @@ def test_a_copy_shares_nothing():
     two = copy_of(one)
     next(iter(layers_of(two).values())).weight.data.zero_()
     assert next(iter(layers_of(one).values())).weight.any()
+
+
+def test_activations_are_calibrated_also_where_no_step_of_int8_is_left(pendulum):
+    settings = CompressSettings(**(vars(SETTINGS) | {"activations": True, "int8_share": 1e-6}))
+    done = distill(policy(), pendulum, settings, log)
+    rounded = [module for module in done.final.modules() if isinstance(module, ActivationInt8)]
+    assert rounded and all(module.on and float(module.largest) > 0 for module in rounded)

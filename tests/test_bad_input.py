@@ -27,12 +27,25 @@ class _Unbounded(gymnasium.Env):
     action_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
 
 
+class _Parts(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)])
+
+
+class _Alone(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(1)
+
+
+ENTRIES = {"Image": _Image, "Dict": _Dict, "Unbounded": _Unbounded, "Parts": _Parts, "Alone": _Alone}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def environments():
-    for name, entry in (("Image", _Image), ("Dict", _Dict), ("Unbounded", _Unbounded)):
+    for name, entry in ENTRIES.items():
         gymnasium.register(f"{name}-v0", entry_point=entry, disable_env_checker=True)
     yield
-    for name in ("Image", "Dict", "Unbounded"):
+    for name in ENTRIES:
         del gymnasium.registry[f"{name}-v0"]
 
 
@@ -42,7 +55,11 @@ def environments():
     [
         (["--env", "halfcheeta"], "Did you mean 'halfcheetah'"),
         (["--env", "HalfCheetha-v5"], "Did you mean 'HalfCheetah-v5'"),
-        (["--env", "CartPole-v1"], "actions are a flat Box.*has Discrete actions"),
+        (["--env", "Parts-v0"], "actions are a flat Box.*has Tuple actions"),
+        (["--env", "Alone-v0"], "factor 0 is always 0, which leaves nothing to choose"),
+        (["--env", "CartPole-v1", "--policy.head", "gaussian"], "head gaussian does not fit CartPole-v1"),
+        (["--env", "mountaincar", "--policy.head", "categorical"], "head categorical does not fit Mountain"),
+        (["--env", "mountaincar", "--policy.sample", "true"], "a tanh head gives one action"),
         (["--env", "Image-v0"], "observations are a flat Box.*shape"),
         (["--env", "Dict-v0"], "observations are a flat Box.*has Dict"),
         (["--env", "Unbounded-v0"], "unbounded action box"),

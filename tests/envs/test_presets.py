@@ -54,6 +54,9 @@ def test_every_policy_preset_runs_a_step(policy, tmp_path):
     assert result.summary["policy"] == policy
 
 
+SHORT = {"acrobot": ["--env.horizon", "100"]}  # none of its random policies ends an episode
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "env", [pytest.param(env, marks=[pytest.mark.slow] * (env in GROWN[1:])) for env in preset_names("env")]
@@ -62,14 +65,27 @@ def test_every_environment_preset_makes_a_pool_of_its_own_recipe(env, tmp_path, 
     small = TINY_GROWTH if env in GROWN else flags("")
     if env == "mountaincar-discrete":  # in six steps a push moves a car no further than where it began
         small = [*TINY_GROWTH, "--horizon", "40", "--steps", "2000"]
-    collect.main(["--env", env, "--policy", "small", *small, "--logs", str(tmp_path)])
+    collect.main(["--env", env, "--policy", "small", *small, *SHORT.get(env, []), "--logs", str(tmp_path)])
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
     assert json.loads((folder / "pool.json").read_text())["recipe"] == ("grown" if env in GROWN else "random")
 
 
 @pytest.mark.parametrize("env", preset_names("env"))
 def test_every_environment_preset_makes_a_random_pool(env, tmp_path, capsys):
-    collect.main(["--env", env, "--recipe", "random", "--policy", "small", *flags(""), "--logs", str(tmp_path)])
+    collect.main(
+        [
+            "--env",
+            env,
+            "--recipe",
+            "random",
+            "--policy",
+            "small",
+            *flags(""),
+            *SHORT.get(env, []),
+            "--logs",
+            str(tmp_path),
+        ]
+    )
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
     assert json.loads((folder / "pool.json").read_text())["recipe"] == "random"
 

@@ -14,10 +14,10 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.specs import EnvSpec, env_spec
 from lightning_pz.envs.tasks import find_task
-from lightning_pz.policy import Head, Layout, PolicyNetwork, Prior
+from lightning_pz.policy import Head, Layout, PolicyNetwork, Prior, acting
 from lightning_pz.search.algorithm_settings import GradientSettings
 from lightning_pz.search.algorithms import make_search
-from lightning_pz.search.gradient import GradientSearch, drawing, likelihood_gradient, log_likelihood
+from lightning_pz.search.gradient import GradientSearch, likelihood_gradient, log_likelihood
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import parameter_space
@@ -182,14 +182,14 @@ def test_the_played_gradient_is_that_of_the_expected_return(kind: str) -> None:
 def test_actions_are_drawn_whatever_the_policies_do_elsewhere() -> None:
     problem = problem_of("Bandit-number-v0")
     search = search_of(problem, episodes=200)
-    assert not problem.network.layout.head.sample and drawing(problem.network).layout.head.sample
+    assert not problem.network.layout.head.sample and acting(problem.network, True).layout.head.sample
     params = torch.zeros(2, problem.network.layout.num_params)
     played = search._play(params, 1).actions.reshape(2, 200)
     assert set(played[0]) == {4.0, 5.0, 6.0}
     assert np.array_equal(played[0], played[1])  # the same noise for policies of one generation
     assert not np.array_equal(played, search._play(params, 2).actions.reshape(2, 200))
     sampled = dataclasses.replace(
-        problem, network=drawing(problem.network)
+        problem, network=acting(problem.network, True)
     )  # `policy.sample` changes the episodes that judge, not these
     assert np.array_equal(search_of(sampled, episodes=200)._play(params, 1).actions.reshape(2, 200), played)
 

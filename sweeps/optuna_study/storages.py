@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.storages._rdb import models
 from optuna.storages.journal import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -78,6 +80,28 @@ class ProxyStorage(GrpcStorageProxy, BaseHeartbeat):
         return [trial_id for trial_id, (_, since) in self._seen.items() if now - since > GRACE_SECONDS]
 
 
+class DatabaseStorage(RDBStorage):
+    """Optuna's database, in which a trial whose process died before its first heartbeat is stale as well.
+
+    Optuna knows no other sign of life, so that such a trial would be waited for without end. It is stale once the process that
+    looks has seen it run without any for the time of grace.
+    """
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._silent: dict[int, float] = {}
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+        numbers, now = [trial._trial_id for trial in running], time.monotonic()
+        beat = models.TrialHeartbeatModel.trial_id
+        with self.engine.connect() as connection:
+            known = set(connection.execute(sqlalchemy.select(beat).where(beat.in_(numbers))).scalars())
+        self._silent = {number: self._silent.get(number, now) for number in numbers if number not in known}
+        silent = [number for number, since in self._silent.items() if now - since > GRACE_SECONDS]
+        return [*super()._get_stale_trial_ids(study_id), *silent]
+
+
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
     """Return the journal file in a folder, or what a URL names; a `UserError` says why it cannot be opened."""
     if url is None:
@@ -90,7 +114,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
                 proxy.wait_server_ready(ANSWER_SECONDS)
                 proxy.get_all_studies()  # what answers may be no proxy
                 return proxy
-            return RDBStorage(
+            return DatabaseStorage(
                 url,
                 engine_kwargs=_postgres_settings() if url.startswith("postgresql") else None,
                 heartbeat_interval=HEARTBEAT_SECONDS,

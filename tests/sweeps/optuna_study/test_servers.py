@@ -100,3 +100,17 @@ def test_what_listens_but_is_no_proxy_is_refused_in_time(tmp_path, monkeypatch):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         storages.open_storage(tmp_path, f"grpc://127.0.0.1:{silent.getsockname()[1]}")
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_trial_whose_process_died_before_its_first_heartbeat_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(storages, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(storages, "GRACE_SECONDS", 1)
+    shared = SharedStudy("s", tmp_path, f"sqlite:///{tmp_path}/studies.db", "minimize")
+    shared.enqueue([{"x": 3}])
+    lost = shared.study.ask()  # as by a process that is killed here
+    assert shared.trials(TrialState.RUNNING)
+    assert shared.wait_for_others(every=0.2)
+    shared.work(x)
+    (trial,) = shared.trials()
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 3) and trial.number != lost.number

@@ -255,14 +255,8 @@ def test_a_pool_is_collected_and_given_to_fit(recipe: str, tmp_path: Path, monke
 
 
 def test_options_of_evaluate(short: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (
-        missing(
-            options_of(evaluate.main, [f"--checkpoint={short.summary['checkpoint']}"], monkeypatch),
-            EVALUATE,
-            OF_EVALUATE_ELSEWHERE,
-        )
-        == []
-    )
+    known = options_of(evaluate.main, [f"--checkpoint={short.summary['checkpoint']}"], monkeypatch)
+    assert missing(known, EVALUATE, OF_EVALUATE_ELSEWHERE) == []
     place = {"checkpoint": short.summary["checkpoint"], "logs": str(tmp_path)}
     evaluate.main(words(place | EVALUATE | {"pool": short.summary["pool"]}))
     (summary,) = (tmp_path / "evaluate").rglob("summary.json")

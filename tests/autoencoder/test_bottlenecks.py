@@ -19,6 +19,7 @@ from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.store import read_pool
 from lightning_pz.search.spaces import latent_space
 from tests.conftest import TINY_FIT
+from tests.killed import killed_in_step
 
 
 def generator():
@@ -141,21 +142,10 @@ def test_prefixes_and_kl_spectrum_are_logged(fits):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nested", "variational"])
-def test_resumed_equals_straight(fits, logs, name, monkeypatch):
-    step, chosen = BehaviorAutoencoder.training_step, ["--model.bottleneck", name]
-
-    class Killed(Exception):
-        pass
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == 25:
-            raise Killed
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(BehaviorAutoencoder, "training_step", dies)
-    with pytest.raises(Killed):
+def test_resumed_equals_straight(fits, logs, name):
+    chosen = ["--model.bottleneck", name]
+    with killed_in_step(25):
         run(logs, *chosen, "--run_name", f"killed-{name}")
-    monkeypatch.undo()
     last = logs / "fit" / "mountaincar" / f"killed-{name}" / "checkpoints" / "last.ckpt"
     resumed = run(logs, *chosen, "--ckpt_path", str(last))
     straight, other = (

@@ -21,6 +21,7 @@ from lightning_pz.fit import main
 from lightning_pz.jobs.fit import prepare_fit
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.store import read_pool
+from tests.killed import killed_in_step
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -130,22 +131,9 @@ def test_a_fresh_pool_gives_the_same_result_as_a_found_one(tmp_path, done):
     assert_same_weights(weights(done.folder), weights(fresh.folder))
 
 
-class Killed(Exception):
-    pass
-
-
-def test_resumed_equals_straight(logs, done, monkeypatch):
-    straight_step = BehaviorAutoencoder.training_step
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == 25:
-            raise Killed
-        return straight_step(self, batch, batch_idx)
-
-    monkeypatch.setattr(BehaviorAutoencoder, "training_step", dies)
-    with pytest.raises(Killed):
+def test_resumed_equals_straight(logs, done):
+    with killed_in_step(25):
         run(logs, "--model.dropout", "0.1", "--run_name", "small-k2-seed0-900")
-    monkeypatch.undo()
     resumed = run(logs, "--model.dropout", "0.1", "--ckpt_path", "last")
     assert resumed.folder.name == "small-k2-seed0-900"
     assert_same_weights(weights(done.folder), weights(resumed.folder))

@@ -12,11 +12,11 @@ import pytest
 import torch
 import yaml
 
-from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.jobs.fit_cli import new_run_folder
 from tests.conftest import TINY_FIT
+from tests.killed import killed_in_step
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,26 +25,13 @@ def run(logs, *arguments, env="mountaincar"):
     return main(["--env", env, *TINY_FIT, "--logs", str(logs), *arguments])
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.fixture
-def killed(monkeypatch):
+def killed():
     """Returns a function that begins a fit and kills it at step 25 of 30, and the run folder it leaves."""
 
     def begin(logs, *arguments):
-        straight = BehaviorAutoencoder.training_step
-
-        def dies(self, batch, batch_idx):
-            if self.global_step == 25:
-                raise Killed
-            return straight(self, batch, batch_idx)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(BehaviorAutoencoder, "training_step", dies)
-            with pytest.raises(Killed):
-                run(logs, *arguments)
+        with killed_in_step(25):
+            run(logs, *arguments)
         return max((logs / "fit" / "mountaincar").glob("*/config.yaml"), key=lambda path: path.stat().st_mtime).parent
 
     return begin

@@ -9,12 +9,12 @@ import torch
 
 from lightning_pz import collect, evaluate, finetune, fit
 from lightning_pz.autoencoder.load import load_autoencoder
-from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.store import read_pool
 from tests.jobs.conftest import PLAYED, STATES, TINY_SIZES
+from tests.killed import killed_in_step
 
 
 def fvu(model, pool, source, target, part, states):
@@ -74,23 +74,11 @@ def weights(folder):
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.slow
-def test_resumed_is_as_straight_and_other_sizes_are_another_run(fitted_sizes, two_pools, tmp_path, monkeypatch):
-    same, straight_step = [*TINY_SIZES, "--data.pool", two_pools], BehaviorAutoencoder.training_step
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == 25:
-            raise Killed
-        return straight_step(self, batch, batch_idx)
-
-    monkeypatch.setattr(BehaviorAutoencoder, "training_step", dies)
-    with pytest.raises(Killed):
+def test_resumed_is_as_straight_and_other_sizes_are_another_run(fitted_sizes, two_pools, tmp_path):
+    same = [*TINY_SIZES, "--data.pool", two_pools]
+    with killed_in_step(25):
         fit.main([*same, "--logs", str(tmp_path)])
-    monkeypatch.undo()
     whole = fit.main([*same, "--logs", str(tmp_path), "--ckpt_path", "last"])
     assert len(list(tmp_path.rglob("config.yaml"))) == 1
     one, other = weights(fitted_sizes.folder), weights(whole.folder)

@@ -11,14 +11,14 @@ from typing import Any
 
 import gymnasium
 
-from odd_environments import faults, habits
+from odd_environments import acts, faults, habits
 from odd_environments.faults import TakesArguments
 from odd_environments.habits import STEPS, Faster, PointMass, bounded
 
 
 def _register() -> None:
     kinds: list[type] = [
-        kind for kind in (*vars(habits).values(), *vars(faults).values())
+        kind for kind in (*vars(habits).values(), *vars(acts).values(), *vars(faults).values())
         if isinstance(kind, type) and issubclass(kind, PointMass)
     ]  # fmt: skip
     for kind in kinds:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 
 import gymnasium
 import numpy as np
@@ -34,6 +33,7 @@ from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import parameter_space
+from tests.search.rivals.straight import run_to_the_end, same, straight_and_resumed
 
 BUDGET = 320
 SPACES = {"number": Discrete(3, start=4), "pair": MultiDiscrete([3, 2], start=[0, 5]), "bits": MultiBinary(3)}
@@ -95,16 +95,6 @@ def make(algorithm: str, problem: Problem, zoo: bool = False, seed: int = 0) -> 
     return BaselineSearch(algorithm, given, problem, seed=seed, budget=BUDGET, chunk=1)
 
 
-def run_to_the_end(search: BaselineSearch, state):
-    while state.learner.steps + search.cost(state) <= search.budget:
-        state, _ = search.step(state)
-    return state
-
-
-def same(a, b) -> bool:
-    return torch.equal(a.params, b.params) and torch.equal(a.observation_mean, b.observation_mean)
-
-
 CASES = [
     ("ppo", "CartPole-v1", True),
     ("ppo", "Acrobot-v1", True),  # sixteen environments, whose observations are normalized
@@ -120,20 +110,7 @@ CASES = [
 @pytest.mark.parametrize(("algorithm", "env_id", "zoo"), CASES)
 def test_resumed_equals_straight_to_the_last_bit(algorithm: str, env_id: str, zoo: bool) -> None:
     problem = problem_of(env_id, horizon=8 if env_id == "Acrobot-v1" else 25)
-    search = make(algorithm, problem, zoo)
-    state, packed = search.begin(), io.BytesIO()
-    while state.learner.steps < BUDGET // 2:
-        state, _ = search.step(state)
-    torch.save(search.pack(state), packed)
-    end = run_to_the_end(search, state)
-    np.random.seed(5)
-    torch.manual_seed(6)  # what others draw changes nothing
-    packed.seek(0)
-    again = make(algorithm, problem, zoo).unpack(torch.load(packed, weights_only=True))
-    assert BUDGET // 2 <= again.learner.steps < BUDGET
-    again = run_to_the_end(search, again)
-    assert same(search.incumbent(again), search.incumbent(end))
-    assert again.learner.returns.tolist() == end.learner.returns.tolist()
+    end, again = straight_and_resumed(lambda: make(algorithm, problem, zoo=zoo))
     if algorithm == "dqn":
         ours, others = again.learner.model, end.learner.model
         assert ours._n_calls == others._n_calls == BUDGET
@@ -141,7 +118,7 @@ def test_resumed_equals_straight_to_the_last_bit(algorithm: str, env_id: str, zo
         for a, b in zip(ours.q_net_target.parameters(), others.q_net_target.parameters(), strict=True):
             assert torch.equal(a, b)
     other = make(algorithm, problem, zoo, seed=1)
-    assert not same(other.incumbent(run_to_the_end(other, other.begin())), search.incumbent(end))
+    assert not same(other.incumbent(run_to_the_end(other, other.begin())), other.incumbent(end))
 
 
 @pytest.mark.parametrize(

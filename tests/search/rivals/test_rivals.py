@@ -1,7 +1,6 @@
 """Learners learn as the library's own loop does, resume to the last bit, and leave as files that act as they do."""
 
 import dataclasses
-import io
 
 import gymnasium
 import numpy as np
@@ -19,6 +18,7 @@ from lightning_pz.search.rivals.hyperparameters import default_hyperparameters, 
 from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import BASELINES, check_algorithm_package
+from tests.search.rivals.straight import run_to_the_end, same, straight_and_resumed
 
 BOXES = [name for name in BASELINES if name != "dqn"]
 BUDGET = 160
@@ -51,16 +51,6 @@ def make(algorithm, problem, seed=0, zoo=False, chunk=1, budget=BUDGET):
     return BaselineSearch(algorithm, smaller(given, algorithm), problem, seed=seed, budget=budget, chunk=chunk)
 
 
-def run_to_the_end(search, state):
-    while state.learner.steps + search.cost(state) <= search.budget:
-        state, _ = search.step(state)
-    return state
-
-
-def same(a, b):
-    return torch.equal(a.params, b.params) and torch.equal(a.observation_mean, b.observation_mean)
-
-
 def of_mountain_car(short_problem):
     return dataclasses.replace(short_problem, spec=dataclasses.replace(short_problem.spec, horizon=25))
 
@@ -74,22 +64,9 @@ CASES = [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) fo
 @pytest.mark.parametrize("algorithm, zoo, name", CASES)
 def test_resumed_equals_straight_to_the_last_bit(algorithm, zoo, name, short_problem, pendulum):
     problem = pendulum if name == "pendulum" else of_mountain_car(short_problem)
-    search = make(algorithm, problem, zoo=zoo)
-    state, packed = search.begin(), io.BytesIO()
-    while state.learner.steps < BUDGET // 2:
-        state, _ = search.step(state)
-    torch.save(search.pack(state), packed)
-    end = run_to_the_end(search, state)
-    np.random.seed(5)
-    torch.manual_seed(6)  # what others draw changes nothing
-    packed.seek(0)
-    again = make(algorithm, problem, zoo=zoo).unpack(torch.load(packed, weights_only=True))
-    assert again.learner.steps >= BUDGET // 2
-    again = run_to_the_end(search, again)
-    assert same(search.incumbent(again), search.incumbent(end))
-    assert again.learner.returns.tolist() == end.learner.returns.tolist()
+    end, _ = straight_and_resumed(lambda: make(algorithm, problem, zoo=zoo))
     other = make(algorithm, problem, seed=1, zoo=zoo)
-    assert not same(other.incumbent(run_to_the_end(other, other.begin())), search.incumbent(end))
+    assert not same(other.incumbent(run_to_the_end(other, other.begin())), other.incumbent(end))
 
 
 @pytest.mark.parametrize(

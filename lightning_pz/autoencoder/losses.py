@@ -1,5 +1,7 @@
 """Losses, and the measure that is reported. Pure functions: tensors in, tensors out.
 
+Behavior is compared by features, of which actions are those of a `tanh` head; see `lightning_pz.policy.heads`.
+
 `LOSSES` names what `--model.loss` can be; each takes a `Reconstruction` and returns a scalar.
 """
 
@@ -12,16 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_Actions = Float[Tensor, "policies states action"]
+_Actions = Float[Tensor, "policies states feature"]
 _NONE = torch.empty(0)
 
 
 class Reconstruction(NamedTuple):
     """A batch of policies, and what the decoder makes of them."""
 
-    actions: _Actions  # Reconstructed actions on the states of the batch, (N, M, A), in -1..1
-    target: _Actions  # The policies' own actions there
-    variance: float  # Mean variance of an action over policies, in the same unit squared
+    actions: _Actions  # Reconstructed features on the states of the batch, (N, M, F)
+    target: _Actions  # The policies' own there
+    variance: float  # Mean variance of a feature over policies, in the same unit squared
     params: Tensor = _NONE  # Decoded weights, (N, P)
     # The policies' own, (N, P); empty unless `--model.loss parameters` or the encoder asks for them
     target_params: Tensor = _NONE

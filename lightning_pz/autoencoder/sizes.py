@@ -48,8 +48,8 @@ class PolicySize(nn.Module):
         params: Float[Tensor, "policies params"],
         states: Float[Tensor, "*each states observation"],
         shown_by: PolicyNetwork,
-    ) -> Float[Tensor, "policies states action"]:
-        """Return actions of these weights, (N, P), on states, (S, O) or (N, S, O), that `shown_by` has standardized.
+    ) -> Float[Tensor, "policies states feature"]:
+        """Return behavior features of these weights, (N, P), on states, (S, O) or (N, S, O), that `shown_by` has standardized.
 
         Policies of a pool standardize by its statistics, which may differ from those of the first pool's.
         """

@@ -12,12 +12,14 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from lightning_pz.envs.action_noise import ActionNoise
 from lightning_pz.policy import PolicyNetwork
+from lightning_pz.policy.saved import SavedPolicy
 
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From raw observations of all slots, (S, ...), and the slots that still play, (n,), to their actions, (n, A): float32, or
@@ -136,6 +138,13 @@ class BatchForward:
             x += bias
             x = self._activation(x) if number < len(self._layers) else x
         return x if len(needed) == len(self._loaded) else x[np.searchsorted(self._loaded, needed)]
+
+
+def saved_act(policy: SavedPolicy, seeds: Sequence[int]) -> Act:
+    """Return the actions of one saved policy in episodes of these seeds: drawn ones, if that is its way."""
+    if policy.is_plain:
+        return BatchForward(policy.network(), policy.params[None], len(seeds), seeds)
+    return lambda observations, active: policy.act(torch.from_numpy(observations[active].astype(np.float32))).numpy()
 
 
 def noisy(forward: BatchForward, noise: np.ndarray, generator: np.random.Generator) -> Act:

@@ -14,7 +14,7 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.autoencoder.sizes import PolicySize
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.episodes import TaskReturns, VisitedStates, play_episodes
-from lightning_pz.envs.forward import Act
+from lightning_pz.envs.forward import saved_act
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
@@ -85,7 +85,7 @@ def _play(
 ) -> tuple[dict[str, np.ndarray], Tensor]:
     """Return the returns of all tasks, (episodes,) each, and the states visited, (V, O) raw."""
     returns, visited = TaskReturns(tasks, len(seeds)), VisitedStates((spec.observation_size,))
-    act: Act = lambda x, active: policy.act(torch.from_numpy(x[active].astype(np.float32))).numpy()  # noqa: E731
-    ends = play_episodes(act, make_simulator(spec, len(seeds), threads), seeds, spec.horizon, [returns, visited])
+    simulator = make_simulator(spec, len(seeds), threads)
+    ends = play_episodes(saved_act(policy, seeds), simulator, seeds, spec.horizon, [returns, visited])
     each = np.where(ends.valid, returns.totals, np.nan)
     return dict(zip(tasks, each, strict=True)), torch.from_numpy(visited.by_episode())

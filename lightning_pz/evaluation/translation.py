@@ -149,6 +149,6 @@ def translate(
     return found
 
 
-def actions(size: PolicySize, params: Tensor, states: Tensor) -> Float[Tensor, "policies states action"]:
-    """Return the actions of policies of a size, (N, P), on raw states, (S, O), in units of the action box."""
+def actions(size: PolicySize, params: Tensor, states: Tensor) -> Float[Tensor, "policies states feature"]:
+    """Return the behavior features of policies of a size, (N, P), on raw states, (S, O)."""
     return act_shared(size.layout, params, size.policy.standardize(states))

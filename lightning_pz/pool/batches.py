@@ -19,15 +19,15 @@ _EVAL_BATCH = 256
 
 
 class PolicyBatch(NamedTuple):
-    """Policies with their actions, in -1..1, on the states of a step."""
+    """Policies with their behavior features on the states of a step: of a `tanh` head actions in -1..1, and A is F."""
 
-    fingerprints: Tensor  # actions on the probe states, (N, M, A)
+    fingerprints: Tensor  # features on the probe states, (N, M, F)
     states: Tensor  # standardized, on which behavior is compared, (S', O)
-    actions: Tensor  # the policies' own there, (N, S', A)
-    mean_actions: Tensor  # the mean policy's there, (S', A)
+    actions: Tensor  # the policies' own there, (N, S', F)
+    mean_actions: Tensor  # the mean policy's there, (S', F)
     params: Tensor  # flat weights, (N, P); (N, 0) where they are not needed
     visited: Tensor  # standardized states that each policy visited itself, (N, m, O); (N, 0, O) where not needed
-    visited_actions: Tensor  # what it did there, (N, m, A)
+    visited_actions: Tensor  # its features there, (N, m, F)
 
 
 class Part(Dataset[PolicyBatch]):

@@ -35,8 +35,8 @@ _REMAKE = "delete the folder and run the command again to make it anew"
 class Pool:
     """Kept policies, their behavior on the state sample, and the recipe that made them: the contents of `pool.json`.
 
-    `arrays` are read-only memory maps: `indices` (N,) of the kept candidates, `states` (S, O) raw, `fingerprints` (N, M, A)
-    float32, `actions` (N, S - M, A) float16 on the states that are not probe states, `novelty` (N,), and `params` (N, P)
+    `arrays` are read-only memory maps: `indices` (N,) of the kept candidates, `states` (S, O) raw, `fingerprints` (N, M, F)
+    float32, behavior features on the probe states, `actions` (N, S - M, F) float16 on the states that are not probe states, `novelty` (N,), and `params` (N, P)
     float32 where they are stored. A grown pool holds also `outcomes` (N, D), `visited` (N, m, O) raw states of each policy's
     own episode, `origins`, `directions`, `rounds`, `lengths` (N,), `returns` (N, T) of its tasks in that episode, and
     `functionals` (K, D).

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.envs.episodes import Episodes, record_episodes
-from lightning_pz.envs.forward import Act
+from lightning_pz.envs.forward import Act, saved_act
 from lightning_pz.envs.rollout import rollout
 from lightning_pz.envs.simulators import Simulator, make_simulator
 from lightning_pz.envs.specs import EnvSpec
@@ -60,10 +59,7 @@ class Objective:
         """Play one episode per seed with one policy, whatever its statistics and last layer."""
         if policy.is_plain:
             return self._returns(policy.network(), policy.params[None], seeds)
-
-        episodes = self.play(
-            lambda x, active: policy.act(torch.from_numpy(x[active].astype(np.float32))).numpy(), seeds
-        )
+        episodes = self.play(saved_act(policy, seeds), seeds)
         each = episodes.returns()[None]
         return PolicyReturns(each.mean(1), each, episodes.steps)
 

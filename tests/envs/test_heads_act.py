@@ -11,7 +11,7 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.envs.forward import BatchForward
+from lightning_pz.envs.forward import BatchForward, saved_act
 from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.presets import PolicyConfig
 from lightning_pz.envs.rollout import rollout
@@ -19,6 +19,7 @@ from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.policy import Head, Layout, PolicyNetwork, Prior, act_each, draw_params
+from lightning_pz.policy.saved import SavedPolicy
 
 SPACES = {"three": Discrete(3, start=2), "factors": MultiDiscrete([3, 2], start=[0, 5]), "bits": MultiBinary(3)}
 
@@ -196,3 +197,11 @@ def test_actions_that_no_head_fits_are_refused_in_a_sentence(space: gymnasium.Sp
             env_spec("Odd-v0")
     finally:
         del gymnasium.registry["Odd-v0"]
+
+
+def test_a_saved_policy_draws_as_it_did_among_others() -> None:
+    network, params = network_of("CartPole-v1", sample=True)
+    seeds, seen = [5, 6, 7], np.zeros((3, 4))
+    alone, among = saved_act(SavedPolicy.of(network, params[2]), seeds), BatchForward(network, params[2:3], 3, seeds)
+    for _ in range(40):
+        np.testing.assert_array_equal(alone(seen, np.arange(3)), among(seen, np.arange(3)))

@@ -49,21 +49,18 @@ def test_a_horizon_below_one_is_refused(main, horizon, tmp_path, monkeypatch):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_the_advice_for_unbounded_actions_works_as_it_is_written():
+def test_the_advice_for_unbounded_actions_works_as_it_is_written(monkeypatch):
     """Its very words, with names filled in."""
     with pytest.raises(UserError) as told:
         env_spec("odd_environments:UnboundedActions-v0")
     code = "gymnasium.register" + str(told.value).partition("gymnasium.register")[2]
     code = code.replace("ACTIONS", "2").replace("STEPS", "30")
-    del gymnasium.registry["Bounded-v0"]  # one of the odd ones, which does the same in a class of its own
-    exec(code, {"gymnasium": gymnasium, "MyEnv": odd_environments.habits.UnboundedActions})
-    try:
-        spec = env_spec("Bounded-v0")
-        assert (spec.action_low, spec.action_high, spec.horizon) == ((-1, -1), (1, 1), 30)
-        assert make_env("Bounded-v0").reset(seed=0)[0].shape == (3,)
-    finally:
-        del gymnasium.registry["Bounded-v0"]
-        odd_environments._register()
+    # One of the odd ones, which does the same in a class of its own; it is back after the test, however that ends.
+    monkeypatch.delitem(gymnasium.registry, "Bounded-v0")
+    exec(code, {"gymnasium": gymnasium, "MyEnv": odd_environments.acts.UnboundedActions})
+    spec = env_spec("Bounded-v0")
+    assert (spec.action_low, spec.action_high, spec.horizon) == ((-1, -1), (1, 1), 30)
+    assert make_env("Bounded-v0").reset(seed=0)[0].shape == (3,)
 
 
 def test_tasks_of_shipped_environments_stay_with_them():

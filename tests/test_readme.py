@@ -129,7 +129,7 @@ def tiny(name, arguments):
     pool = [word for key, value in POOLS[kind].items() for word in (prefix.format(kind) + key, value)]
     if any(word.endswith("paper.yaml") for word in arguments):  # which keeps a tenth
         pool += ["--data.random.candidates", "400"]
-    return TINY.get(name, []) + pool
+    return [*TINY.get(name, []), *pool, "--env.horizon", "60"]
 
 
 def policy_of_hopper():

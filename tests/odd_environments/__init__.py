@@ -12,8 +12,9 @@ from typing import Any
 import gymnasium
 
 from odd_environments import acts, faults, habits
+from odd_environments.acts import bounded
 from odd_environments.faults import TakesArguments
-from odd_environments.habits import STEPS, Faster, PointMass, bounded
+from odd_environments.habits import STEPS, Faster, PointMass
 
 
 def _register() -> None:

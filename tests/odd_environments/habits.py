@@ -245,19 +245,3 @@ class Large(PointMass):
 
     def observe(self):
         return (1e12 * self.state).astype(np.float32)
-
-
-class BoundedByHand(gymnasium.ActionWrapper):
-    """What `lightning_pz` advises for an unbounded action box: a finite box, declared."""
-
-    def __init__(self, env):
-        super().__init__(env)
-        self.action_space = Box(-1, 1, env.action_space.shape, np.float32)
-
-    def action(self, action):
-        return action
-
-
-def bounded():
-    """Make the environment that stands behind `Bounded-v0`."""
-    return BoundedByHand(UnboundedActions())

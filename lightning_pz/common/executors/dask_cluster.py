@@ -41,17 +41,7 @@ def open_dask(engine: Engine, folder: Path) -> Iterator[Executor]:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         address: Any = engine.address
         if not address:
-            with ignore_interrupts():  # workers look for the stop of a command themselves
-                address = stack.enter_context(
-                    LocalCluster(
-                        n_workers=engine.workers or available_cores(),
-                        threads_per_worker=1,
-                        processes=True,
-                        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-                        memory_limit=0,
-                        silence_logs=logging.CRITICAL,
-                    )
-                )
+            address = stack.enter_context(_own_cluster(engine.workers or available_cores()))
         client = stack.enter_context(_connected(engine, address))
         executor = RelayedExecutor(
             lambda call, end: _start(client, call, end), lambda left: client.cancel(left, force=True)
@@ -63,6 +53,25 @@ def open_dask(engine: Engine, folder: Path) -> Iterator[Executor]:
                 executor.shutdown(wait=False, cancel_futures=True)
             raise
         executor.shutdown(wait=True)
+
+
+@contextlib.contextmanager
+def _own_cluster(workers: int) -> Iterator[LocalCluster]:
+    with ignore_interrupts():  # workers look for the stop of a command themselves
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
+    try:
+        yield cluster
+    finally:
+        # Dask cannot join the process that takes a dead worker's place while it begins; it ends with this one.
+        with contextlib.suppress(AssertionError):
+            cluster.close()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""Pieces in processes of this machine, one thread each."""
+"""Pieces in processes of this machine, one thread each.
+
+Processes are forked from a server that has imported the heavy libraries and done nothing else, so that a worker begins
+in a moment and shares their memory. The command itself is never forked: it may have threads.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,20 @@ from typing import Any
 from lightning_pz.common.executors.settings import Engine
 from lightning_pz.common.processes import available_cores, ignore_interrupts
 
+_IMPORTED = ["lightning", "gymnasium", "mujoco", "scipy.stats", "matplotlib.figure"]
+"""What the server imports: libraries alone, since a piece's own modules may have been edited since it began."""
 _LAST = 60  # seconds that a piece has to save its state once the command is dead
 
 
 @contextlib.contextmanager
 def open_local(engine: Engine, folder: Path) -> Iterator[Executor]:
-    """Give a pool of spawned processes, which end with this one."""
+    """Give a pool of processes, which end with this one."""
     interruptible = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # the server's is that of the day when it began
     pool = _Pool(
-        engine.workers or available_cores(),
-        multiprocessing.get_context("spawn"),
-        initializer=_begin,
-        initargs=(interruptible,),
+        engine.workers or available_cores(), context, initializer=_begin, initargs=(interruptible, environment)
     )
     try:
         yield pool
@@ -41,7 +47,7 @@ def open_local(engine: Engine, folder: Path) -> Iterator[Executor]:
 
 class _Pool(ProcessPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Submit; a process begins here, ignores Ctrl-C while it imports, and reads how many threads it may use."""
+        """Submit; the server and a process begin here, ignore Ctrl-C, and read how many threads they may use."""
         before = os.environ.get("OMP_NUM_THREADS")
         os.environ["OMP_NUM_THREADS"] = "1"
         try:
@@ -54,7 +60,9 @@ class _Pool(ProcessPoolExecutor):
                 os.environ["OMP_NUM_THREADS"] = before
 
 
-def _begin(interruptible: bool) -> None:
+def _begin(interruptible: bool, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
     # Between pieces there is nothing to interrupt; a piece looks whether the command ignores Ctrl-C.
     signal.signal(signal.SIGINT, _pass if interruptible else signal.SIG_IGN)
     threading.Thread(target=_end_with_command, daemon=True).start()

@@ -1,7 +1,9 @@
 """Pieces in processes of this machine: values, errors as values, signals, dead workers."""
 
+import importlib
 import os
 import signal
+import sys
 import time
 from concurrent.futures import CancelledError
 from functools import partial
@@ -89,3 +91,18 @@ def test_a_cluster_that_lacks_the_package_and_one_that_is_gone_are_sentences():
     assert "the cluster is gone" in str(as_user_error(CancelledError()))
     own = ModuleNotFoundError("No module named 'mine'", name="mine")
     assert as_user_error(own) is own
+
+
+def test_a_later_pool_knows_today_s_environment_and_modules_as_they_are_now(tmp_path, monkeypatch):
+    """Workers are forked from a server that began with the first pool; nothing of that day may show."""
+    written = tmp_path / "edited_between_pools.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    for word in ("before", "after"):
+        monkeypatch.setenv("WORD_FOR_TESTS", word)
+        written.write_text(f"import os\n\ndef tell(_):\n    return '{word}', os.environ['WORD_FOR_TESTS']\n")
+        importlib.invalidate_caches()
+        sys.modules.pop("edited_between_pools", None)
+        tell = importlib.import_module("edited_between_pools").tell
+        with open_executor(Engine("local", workers=1), tmp_path) as executor:
+            ((_, told),) = run_pieces(executor, tell, [None])
+        assert told.get() == (word, word)

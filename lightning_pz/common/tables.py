@@ -14,6 +14,7 @@ from lightning_pz.common.statistics import Estimate
 
 _WIDTH = 110  # characters of a line where the output is no terminal
 _SHORTEST = 8  # characters that a cut cell keeps at least
+_LEGIBLE = 22  # characters below which a name is cut only where a single column does not fit beside it
 _ENDS = ("", "_low", "_high", "_interval")
 
 
@@ -56,11 +57,18 @@ class Table:
         """Return the table for a terminal, two spaces between columns.
 
         The first `names` columns are flush left, and cut in the middle where lines are wider than the terminal; the
-        others are flush right and stay whole.
+        others are flush right and stay whole. Those that do not fit beside legible names follow below, with the names again.
         """
         lines = self._lines()
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        excess = sum(widths) + 2 * len(widths) - shutil.get_terminal_size((_WIDTH, 24)).columns
+        room = shutil.get_terminal_size((_WIDTH, 24)).columns
+        blocks = _blocks(widths, names, room)
+        return "\n\n".join(self._block(lines, widths, names, block, room) for block in blocks)
+
+    def _block(self, lines: list[list[str]], widths: list[int], names: int, columns: list[int], room: int) -> str:
+        lines = [[line[column] for column in columns] for line in lines]
+        widths = [widths[column] for column in columns]
+        excess = sum(widths) + 2 * len(widths) - room
         while excess > 0 and max(widths[:names]) > _SHORTEST:
             widths[widths.index(max(widths[:names]))] -= 1
             excess -= 1
@@ -103,6 +111,20 @@ def _text(cell: Any, form: str) -> str:
     if isinstance(cell, float) and not math.isfinite(cell):
         return "none"
     return format(cell, form or (".4g" if isinstance(cell, float) else ""))
+
+
+def _blocks(widths: list[int], names: int, room: int) -> list[list[int]]:
+    """Return the columns of each block of a table: the names, and as many of the others as fit, at least one."""
+    left = room - sum(min(width, _LEGIBLE) + 2 for width in widths[:names])
+    blocks: list[list[int]] = [[]]
+    taken = 0
+    for column in range(names, len(widths)):
+        if blocks[-1] and taken + widths[column] + 2 > left:
+            blocks.append([])
+            taken = 0
+        blocks[-1].append(column)
+        taken += widths[column] + 2
+    return [[*range(names), *block] for block in blocks]
 
 
 def _cut(word: str, width: int) -> str:

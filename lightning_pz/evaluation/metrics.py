@@ -28,6 +28,14 @@ RECOVERY_METRICS = (
     "wasserstein_reconstructed", "best_in_pool", "best_latent", "best_random",
 )  # fmt: skip
 """Names of what `recovery` returns, in the order of tables."""
+METRIC_LABELS = {
+    "recovery_best": "recovery of the best", "recovery_range": "recovery of the range",
+    "reconstruction_gap": "gap by encode-decode", "best_own_return": "  return before it",
+    "wasserstein": "Wasserstein, latents", "wasserstein_reconstructed": "Wasserstein, decoded",
+    "best_in_pool": "best in pool", "best_latent": "best latent", "best_random": "best random",
+    "best_in_pool_fresh": "best in pool, fresh", "best_latent_fresh": "best latent, fresh",
+}  # fmt: skip
+"""What readers call each metric, those on fresh episodes included."""
 _RESAMPLED = ("pool", "latents", "random")
 
 

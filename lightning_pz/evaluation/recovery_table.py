@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_pz.common.statistics import FEWEST, Estimate
 from lightning_pz.common.tables import Table
-from lightning_pz.evaluation.metrics import RECOVERY_METRICS, over_seeds
+from lightning_pz.evaluation.metrics import METRIC_LABELS, RECOVERY_METRICS, over_seeds
 from lightning_pz.evaluation.run import Evaluation
 
 RECOVERY_ENDS = f"[95 % interval] over seeds and policies; below {FEWEST} seeds (lowest to highest), their range; of one seed neither"
@@ -62,5 +62,6 @@ def short_recovery_table(found: Sequence[Recovery], published: Mapping[str, Mapp
     theirs = [(published or {}).get(r.task, {}).get(r.policy, {}).get(r.latent_dim) for r in found]
     ours = [[r.task, r.policy, r.latent_dim, len(r.seeds), *map(r.values.get, _SHOWN)] for r in found]
     rows = [[*row, number] for row, number in zip(ours, theirs, strict=True)] if published else ours
-    header = ["task", "policy", "k", "seeds", *_SHOWN, *(["published"] if published else [])]
+    shown = [METRIC_LABELS[metric] for metric in _SHOWN]
+    header = ["task", "policy", "k", "seeds", *shown, *(["published"] if published else [])]
     return Table(header, rows, {"published": ".2f"})

@@ -20,7 +20,7 @@ from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluation.elsewhere import POLICIES, transfer_fvu
 from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.groups import EvaluateConfig, read_returns
-from lightning_pz.evaluation.metrics import RECOVERY_METRICS
+from lightning_pz.evaluation.metrics import METRIC_LABELS, RECOVERY_METRICS
 from lightning_pz.evaluation.recovery_table import RECOVERY_ENDS, average_recovery, short_recovery_table
 from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
 from lightning_pz.evaluation.video import film
@@ -56,7 +56,7 @@ def print_evaluations(done: Sequence[Evaluation]) -> None:
     if len(done) == 1:
         metrics, tasks = (*RECOVERY_METRICS, *FRESH.values()), list(first.draws)
         found = [[read_estimate(first.summary, f"{task}/{metric}") or UNKNOWN for task in tasks] for metric in metrics]
-        rows = [[metric, *row] for metric, row in zip(metrics, found, strict=True)]
+        rows = [[METRIC_LABELS[metric], *row] for metric, row in zip(metrics, found, strict=True)]
         print(f"\n{Table(['', *tasks], rows).console()}")
     else:
         print(f"\n{short_recovery_table(average_recovery(done)).console()}\n\n  {RECOVERY_ENDS}")

@@ -115,7 +115,7 @@ def _timed(work: Callable[[], _Result]) -> tuple[_Result, float]:
 def _start(options: ExchangeOptions) -> tuple[Callable[[int], Grower], Growth]:
     """Return a function from the number of pieces to a grower, and the growth after its first policies."""
     env, policy = resolve_env(options.env)["env"], load_preset("policy", options.policy)["policy"]
-    spec = env_spec(env["id"], env.get("horizon"))
+    spec = env_spec(env["id"], env.get("horizon"), env.get("kwargs"))
     layout = Layout(spec.observation_size, tuple(policy["hidden"]), spec.action_size)
     recipe = GrownRecipe(
         first=options.first, generations=options.generations, horizon=options.horizon, seed=options.seed,

@@ -22,7 +22,7 @@ from lightning_pz.common.errors import UserError
 STATES = {"probe": 16, "train": 24, "val": 12, "test": 12, "episodes": 4, "source": "uniform"}
 PRIOR = {"initializer": "uniform", "gain": 1.5, "bias_scale": 0.5}
 SMALL = {
-    "env.name": "mycar", "env.id": "MountainCarContinuous-v0", "env.horizon": 30,
+    "env.name": "mycar", "env.id": "MountainCarContinuous-v0", "env.horizon": 30, "env.kwargs": {"goal_velocity": 0.01},
     "policy.name": "tiny", "policy.hidden": [5, 4], "policy.activation": "relu",
     "seed_everything": 3, "run_name": "mine", "data.batch_size": 16, "data.steps_per_epoch": 4, "data.states_per_step": 6,
     "data.val_share": 0.1, "data.test_share": 0.2, "data.split_seed": 1,

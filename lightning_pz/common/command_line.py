@@ -21,7 +21,10 @@ from lightning_pz.common.errors import UserError, nearest
 
 _WIDTH, _INDENT = 79, 24
 _METAVARS = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
-_WANTED = {"INT": "a whole number", "NUMBER": "a number", "true|false": "true or false", "LIST": "a list"}
+_WANTED = {
+    "INT": "a whole number", "NUMBER": "a number", "true|false": "true or false", "LIST": "a list",
+    "MAPPING": "a mapping, such as {name: value}",
+}  # fmt: skip
 _Settings = TypeVar("_Settings")
 
 
@@ -175,6 +178,8 @@ def _type_words(hint: Any) -> tuple[str, list[str]]:
         return "NAME", list(dict.fromkeys(str(word) for one in options for word in typing.get_args(one)))
     if typing.get_origin(hint) in (list, tuple) or any(typing.get_origin(one) is list for one in options):
         return "LIST", []
+    if typing.get_origin(hint) is dict or any(typing.get_origin(one) is dict for one in options):
+        return "MAPPING", []
     return (_METAVARS.get(options[0], "VALUE") if len(options) == 1 else "VALUE"), []
 
 

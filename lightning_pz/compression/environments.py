@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.make_environment import make_world_env, own_limit
+from lightning_pz.envs.arguments import by_content
 from lightning_pz.envs.content import env_content
 from lightning_pz.envs.episodes import Ends, Observer, TaskReturns, VisitedStates, play_episodes, record_episodes
 from lightning_pz.envs.simulators import Transition, make_simulator
@@ -44,6 +46,12 @@ class World:
     action_high: tuple[float, ...] = ()
     # All else of the environment that decides a result, as plain data; see `env_content`.
     content: dict[str, Any] = field(default_factory=dict, compare=False)
+    # What a user gives the constructor beside its registered arguments.
+    given: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def make(self, *, reward_clip: bool, flatten: bool = True) -> gymnasium.Env:
+        """Make the environment, cut at the horizon; see `make_world_env`."""
+        return make_world_env(self.id, reward_clip=reward_clip, flatten=flatten, horizon=self.horizon, given=self.given)
 
     @property
     def is_image(self) -> bool:
@@ -65,19 +73,20 @@ class Played:
     observations: torch.Tensor  # all that were acted on, (V, ...), raw; empty unless asked for
 
 
-def find_world(env_id: str, horizon: int | None = None) -> World:
-    """Return an environment; `UserError` if it is unknown, lacks a package or has spaces that no policy here fits."""
-    with contextlib.closing(make_world_env(env_id, reward_clip=False)) as env:
+def find_world(env_id: str, horizon: int | None = None, given: Mapping[str, Any] | None = None) -> World:
+    """Return an environment, with some arguments of its constructor; `UserError` if it is unknown, lacks a package or has spaces that no policy here fits."""
+    arguments = dict(given or {})
+    with contextlib.closing(make_world_env(env_id, reward_clip=False, given=arguments)) as env:
         seen, acts = env.observation_space, env.action_space
-        limit, content = own_limit(env_id, env), env_content(env)
+        limit, content = own_limit(env_id, env), env_content(env, by_content(env, arguments))
     if not isinstance(seen, spaces.Box) or len(seen.shape) not in (1, 3):
         raise UserError(f"--env expects observations that are vectors or images, but {env_id} has {seen}")
     steps = int(horizon or limit or (_IMAGE_STEPS if len(seen.shape) == 3 else UNLIMITED_HORIZON))
     if isinstance(acts, spaces.Discrete) and acts.start == 0:
-        return World(env_id, steps, seen.shape, int(acts.n), True, content=content)
+        return World(env_id, steps, seen.shape, int(acts.n), True, content=content, given=arguments)
     if isinstance(acts, spaces.Box) and len(acts.shape) == 1 and acts.is_bounded() and acts.dtype.kind == "f":
         low, high = (tuple(map(float, corner)) for corner in (acts.low, acts.high))
-        return World(env_id, steps, seen.shape, int(acts.shape[0]), False, low, high, content)
+        return World(env_id, steps, seen.shape, int(acts.shape[0]), False, low, high, content, arguments)
     raise UserError(
         f"--env expects discrete actions that begin at 0, or a finite box of real ones, but {env_id} has {acts}"
     )
@@ -90,7 +99,7 @@ class WorldSimulator(GymnasiumSimulator):
         free = [(-math.inf,) * world.actions, (math.inf,) * world.actions]
         low, high = free if world.discrete else (world.action_low, world.action_high)
         spec = EnvSpec(world.id, world.horizon, math.prod(world.shape), world.actions, (), (), low, high)
-        make = functools.partial(make_world_env, world.id, reward_clip=False, horizon=world.horizon)
+        make = functools.partial(world.make, reward_clip=False)
         super().__init__(spec, size, make, physics=False)
         self._discrete = world.discrete
         # Of one type from the start: a first observation of whole numbers must not cut the others down to such.
@@ -113,7 +122,7 @@ def play_world(
         return network(torch.from_numpy(observations[active]).float()).numpy()
 
     if world.id in MUJOCO_FORMULAS and not world.discrete:
-        simulator = make_simulator(env_spec(world.id, world.horizon), len(seeds))
+        simulator = make_simulator(env_spec(world.id, world.horizon, world.given), len(seeds))
         done = record_episodes(act, simulator, seeds, standard, world.horizon)
         _check_finite(done, world, seeds)
         seen = done.observations[done.mask()] if keep else done.observations[:0, 0]

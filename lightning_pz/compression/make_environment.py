@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -51,7 +52,12 @@ def register_providers(env_id: str) -> None:
 
 
 def make_world_env(
-    env_id: str, *, reward_clip: bool, flatten: bool = True, horizon: int | None = None
+    env_id: str,
+    *,
+    reward_clip: bool,
+    flatten: bool = True,
+    horizon: int | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> gymnasium.Env:
     """Make one environment as policies here see it.
 
@@ -64,6 +70,7 @@ def make_world_env(
         reward_clip: Atari: whether rewards are cut to their sign and a lost life ends an episode, as for training.
         flatten: Whether dictionaries become vectors; hindsight needs them whole.
         horizon: Steps of the policy after which an episode is cut off, in the place of the environment's own limit.
+        given: Arguments of its constructor beside those of its registration.
 
     Raises:
         UserError: There is no such environment, a package is missing, or its images are not of three colors.
@@ -71,6 +78,7 @@ def make_world_env(
     register_providers(env_id)
     atari = provider_of(env_id) == "ale_py"
     more: dict[str, Any] = {"frameskip": 1, "repeat_action_probability": 0.0} if atari else {}
+    more = {**(given or {}), **more}
     if horizon is not None:
         # The registered limit would count before the one below, and in frames.
         more["max_episode_steps"] = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -14,23 +14,29 @@ import numpy as np
 from lightning_pz.common.identity import digest, is_users_own, source_digest
 
 
-def env_content(env: gymnasium.Env) -> dict[str, Any]:
-    """Return plain data that changes when an environment, with its wrappers, is edited under its old id."""
+def env_content(env: gymnasium.Env, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return plain data that changes when an environment, with its wrappers, is edited under its old id.
+
+    `given` are arguments of a user's, by their content.
+    """
     return {
         "observation": _space(env.observation_space),
         "action": _space(env.action_space),
-        "kwargs": registered_kwargs(env),
+        "kwargs": registered_kwargs(env, given),
         "source": own_source(env),
     }
 
 
-def registered_kwargs(env: gymnasium.Env) -> str:
-    """Return keyword arguments and additional wrappers of an environment's registration as canonical JSON, if any."""
+def registered_kwargs(env: gymnasium.Env, given: Mapping[str, Any] | None = None) -> str:
+    """Return keyword arguments and additional wrappers of an environment as canonical JSON, if any.
+
+    `given` are those of its arguments that a user gave, by their content.
+    """
     spec = env.spec
     if spec is None or not (spec.kwargs or spec.additional_wrappers):
         return ""
     wrappers = [[w.name, w.entry_point, w.kwargs] for w in spec.additional_wrappers]
-    return json.dumps([spec.kwargs, wrappers], sort_keys=True, default=_plain)
+    return json.dumps([{**spec.kwargs, **(given or {})}, wrappers], sort_keys=True, default=_plain)
 
 
 def own_source(env: gymnasium.Env) -> str:

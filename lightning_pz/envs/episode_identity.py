@@ -7,11 +7,12 @@ import importlib.metadata
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest, first_difference, source_digest
-from lightning_pz.envs.specs import env_spec
+from lightning_pz.envs.specs import EnvSpec, env_spec, without_paths
 from lightning_pz.envs.tasks import find_task
 
 
@@ -20,8 +21,9 @@ def environment_now(made_for: Mapping[str, Any], path: object) -> dict[str, Any]
 
     Raises `UserError` if it is gone, or has other boxes, sizes or arguments, so that its policies cannot act in it.
     """
-    now = env_spec(made_for["id"], made_for["horizon"]).to_dict()
-    difference = first_difference(made_for, now, ignore=["source"], known_only=True)
+    before = EnvSpec.from_dict(dict(made_for))
+    now = env_spec(before.id, before.horizon, _there(before, path)).to_dict()
+    difference = first_difference(without_paths(made_for), without_paths(now), ignore=["source"], known_only=True)
     if difference is not None:
         raise UserError(
             f"{path} was made for {made_for['id']} as it was then, which has changed since ({difference}): restore the "
@@ -30,10 +32,25 @@ def environment_now(made_for: Mapping[str, Any], path: object) -> dict[str, Any]
     return now
 
 
+def environment_identity(made_for: Mapping[str, Any], path: object) -> dict[str, Any]:
+    """Return what decides results of the environment of a checkpoint as it is now; raises as `environment_now` does."""
+    return without_paths(environment_now(made_for, path))
+
+
+def _there(spec: EnvSpec, path: object) -> dict[str, Any]:
+    """Return the arguments of an environment whose files must be where they were."""
+    for name, value in spec.arguments.items():
+        if isinstance(value, str) and Path(value).is_absolute() and not Path(value).exists():
+            raise UserError(
+                f"{path} was made for {spec.id} with --env.kwargs.{name} {value}, which is not there any more: restore the file"
+            )
+    return spec.arguments
+
+
 def is_as_it_was(made_for: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Return whether an environment is surely the one of a checkpoint, though an earlier version kept less of it."""
     known = all(key in made_for or not now[key] for key in ("kwargs", "source"))
-    return known and first_difference(made_for, now, known_only=True) is None
+    return known and first_difference(without_paths(made_for), without_paths(now), known_only=True) is None
 
 
 def task_sources(env_id: str, names: Iterable[str]) -> dict[str, str]:

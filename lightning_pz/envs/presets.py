@@ -13,6 +13,7 @@ import yaml
 from lightning_pz.common.checks import check_choices, check_horizon, plain_name, positive
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import safe_name, slug
+from lightning_pz.envs.arguments import check_arguments, located
 
 
 @dataclass
@@ -23,14 +24,19 @@ class EnvConfig:
         name: Short name, used in folder names.
         id: Registered Gymnasium id with its version.
         horizon: Steps after which an episode is cut; the environment's own limit if null.
+        kwargs: Arguments of its constructor, such as `--env.kwargs.xml_file robot.xml --env.kwargs.frame_skip 4`; files are
+            looked up from the current folder.
     """
 
     name: str
     id: str
     horizon: int | None = None
+    kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         plain_name("env.name", self.name)
+        check_arguments(self.kwargs)
+        self.kwargs = located(self.kwargs)
         check_horizon(self.horizon)
 
 
@@ -85,8 +91,11 @@ def load_preset(kind: str, name: str) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
 
 
-def resolve_env(name: str) -> dict[str, Any]:
-    """Return the configuration of a preset or of a registered Gymnasium id, checked to be usable; see `env_spec`."""
+def resolve_env(name: str, *, check: bool = True) -> dict[str, Any]:
+    """Return the configuration of a preset or of a registered Gymnasium id, checked to be usable; see `env_spec`.
+
+    Without `check` nothing is made of an id, for arguments of its constructor are still to come.
+    """
     presets = preset_names("env")
     if name in presets:
         return load_preset("env", name)
@@ -99,7 +108,8 @@ def resolve_env(name: str) -> dict[str, Any]:
             f"--env expects a preset ({', '.join(presets)}) or a registered Gymnasium id, but got {name!r}."
             + nearest(name, [*presets, *gymnasium.registry])
         )
-    env_spec(name)
+    if check:
+        env_spec(name)
     return {"env": {"name": short_name(name), "id": name}}
 
 
@@ -232,7 +242,9 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
         names = ", ".join(preset_names("env"))
         raise UserError(f"which environment? Give --env with a preset ({names}) or a Gymnasium id")
     settings = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text()) or {}
-    presets = [resolve_env(env)] if env else []
+    # Arguments of the constructor may stand there or in a file.
+    is_whole = not configs and not any(word.startswith("--env.kwargs") for word in rest)
+    presets = [resolve_env(env, check=is_whole)] if env else []
     if policy or not configs:
         presets.append(load_preset("policy", policy or "medium"))
     named = {key: value for preset in presets for key, value in preset.items() if key in ("env", "policy")}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -15,6 +17,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from lightning_pz.common.checks import check_horizon
 from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.envs.arguments import advice_on_arguments, by_content
 from lightning_pz.envs.content import own_source, registered_kwargs
 from lightning_pz.envs.guarded import Guarded, one_line
 
@@ -46,9 +49,10 @@ class EnvSpec:
     observation_high: tuple[float, ...]
     action_low: tuple[float, ...]  # corner of the box, or the smallest number of each factor
     action_high: tuple[float, ...]
-    kwargs: str = ""  # what the registration passes to the constructor, with further wrappers, as canonical JSON
+    kwargs: str = ""  # what the constructor gets, files by their content, with further wrappers, as canonical JSON
     source: str = ""  # digest of the source of a user's own environment, wrappers and entry point
     choices: tuple[int, ...] = ()  # of each factor, (A,); empty for a box
+    given: str = ""  # the arguments of a user among `kwargs`, files by their path, as canonical JSON
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> EnvSpec:
@@ -57,13 +61,38 @@ class EnvSpec:
         return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON and checkpoints; without choices if there are none, as ever."""
-        return {key: value for key, value in asdict(self).items() if (key, value) != ("choices", ())}
+        """Return plain data for JSON and checkpoints; without choices and given arguments if there are none, as ever."""
+        return {key: value for key, value in asdict(self).items() if value or key not in ("choices", "given")}
+
+    def identity(self) -> dict[str, Any]:
+        """Return plain data that is the same wherever files of arguments lie; see `without_paths`."""
+        return without_paths(self.to_dict())
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What a user gives the constructor beside its registered arguments."""
+        return json.loads(self.given or "{}")
+
+    def make(self, **more: Any) -> gymnasium.Env:
+        """Make the environment, with its given arguments; see `make_env`."""
+        return make_env(self.id, **self.arguments, **more)
 
     @property
     def has_finite_observations(self) -> bool:
         """Whether the observation box has a volume to sample uniformly from."""
         return bool(np.all(np.abs([self.observation_low, self.observation_high]) < LARGEST_BOX))
+
+
+def without_paths(env: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain data of an environment without the part that may differ between equal ones."""
+    return {key: value for key, value in env.items() if key != "given"}
+
+
+def env_words(env: Mapping[str, Any]) -> str:
+    """Return how readers are told of an environment in its plain data: its id, and what else its constructor is given."""
+    given = json.loads(env.get("given") or "{}")
+    words = [f"{name} {Path(value).name if isinstance(value, str) else value}" for name, value in given.items()]
+    return f"{env['id']} ({', '.join(words)})" if words else str(env["id"])
 
 
 def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
@@ -90,8 +119,7 @@ def make_env(env_id: str, **kwargs: Any) -> gymnasium.Env:
         hint = "" if newest.version == entry.version else f" Did you mean {newest.id!r}?"
         raise UserError(f"--env {env_id} needs a package that is not installed: {error}{hint}") from error
     except Exception as error:
-        arguments = "pass its constructor's arguments by gymnasium.register(id, entry_point, kwargs={...})"
-        advice = arguments if isinstance(error, TypeError) else "mend its constructor"
+        advice = advice_on_arguments(entry.entry_point, kwargs, is_type_error=isinstance(error, TypeError))
         raise UserError(f"--env {env_id} cannot be made: it raised {one_line(error)}; {advice}") from error
 
 
@@ -129,21 +157,24 @@ def _quiet_model_compiler(spec: gymnasium.envs.registration.EnvSpec) -> Iterator
         mujoco.set_mju_user_warning(before)
 
 
-def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
+def env_spec(env_id: str, horizon: int | None = None, given: Mapping[str, Any] | None = None) -> EnvSpec:
     """Look an environment up and check that it can be used; the horizon is its own limit, or 1,000, if not given.
+
+    `given` are arguments of its constructor beside those of its registration; files by their full path, see `located`.
 
     Raises:
         UserError: Unknown id; observations that are not a flat Box; actions that are neither a flat, finite Box of real
             numbers nor a vector of choices, or of which one cannot vary; a horizon below 1.
     """
     check_horizon(horizon)
-    env = make_env(env_id)
+    arguments = dict(given or {})
+    env = make_env(env_id, **arguments)
     try:
         spaces = [getattr(env.unwrapped, f"{what}_space", None) for what in ("observation", "action")]
         if None not in spaces:  # a wrapper below the guard may change them
             spaces = [env.observation_space, env.action_space]
         limit = env.spec.max_episode_steps if env.spec else None
-        kwargs, source = registered_kwargs(env), own_source(env)
+        kwargs, source = registered_kwargs(env, by_content(env, arguments)), own_source(env)
     finally:
         env.close()
     observations = _observations(env_id, spaces[0])
@@ -152,7 +183,10 @@ def env_spec(env_id: str, horizon: int | None = None) -> EnvSpec:
     low, high, least, most = (
         tuple(map(float, corner)) for corner in (observations.low, observations.high, least, most)
     )
-    return EnvSpec(env_id, horizon, observations.shape[0], len(least), low, high, least, most, kwargs, source, choices)
+    told = json.dumps(arguments, sort_keys=True) if arguments else ""
+    return EnvSpec(
+        env_id, horizon, observations.shape[0], len(least), low, high, least, most, kwargs, source, choices, told
+    )
 
 
 def _observations(env_id: str, space: gymnasium.Space | None) -> Box:

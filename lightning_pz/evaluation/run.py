@@ -20,7 +20,7 @@ from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, find
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import BOOTSTRAP, NONE, Estimate, mean_interval, percentiles
-from lightning_pz.envs.episode_identity import environment_now, is_as_it_was, task_sources, versions
+from lightning_pz.envs.episode_identity import environment_identity, is_as_it_was, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.evaluation.figures import evaluation_figures
@@ -128,7 +128,7 @@ def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict
     An earlier version named the folder by checkpoint and settings, and kept the pool's episodes by the numbers of its
     policies alone: where all candidates were kept, those are the same for every pool.
     """
-    env, fingerprint = environment_now(model.env, path), file_digest(path)
+    env, fingerprint = environment_identity(model.env, path), file_digest(path)
     sources = task_sources(env["id"], settings["tasks"])
     own = {key: value for key, value in settings.items() if key not in ("checkpoint", "tasks", "threads")}
     content = {"checkpoint": fingerprint, "pool": pool.digest, "env": env, "tasks": sources, "settings": own}

@@ -22,7 +22,7 @@ from lightning_pz.common.files import alone, file_digest, new_folder, safe_name,
 from lightning_pz.common.known_folders import Identity, find
 from lightning_pz.common.plotting import BLUE, GRAY, panels, save_figure
 from lightning_pz.common.statistics import Estimate
-from lightning_pz.envs.episode_identity import environment_now, task_sources, versions
+from lightning_pz.envs.episode_identity import environment_identity, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.evaluation.groups import EvaluateConfig
@@ -78,7 +78,7 @@ def translate_checkpoint(
     first, names = model.sizes[0].description, list(find_tasks(model.env["id"], tasks))
     pools = {size.name: _pool_of(size, pool) for size in model.sizes if size.has_pool}
     settings = {key: value for key, value in config.plain().items() if key not in _UNUSED}
-    env, sources = environment_now(model.env, path), task_sources(model.env["id"], names)
+    env, sources = environment_identity(model.env, path), task_sources(model.env["id"], names)
     identity = Identity({
         "translate": [(source.name, target.name) for source, target in pairs], "checkpoint": file_digest(path),
         "pools": {name: one.digest for name, one in pools.items()}, "env": env, "tasks": sources, "settings": settings,

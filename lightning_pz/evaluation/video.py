@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_pz.envs.episodes import Step, play_episodes
 from lightning_pz.envs.forward import BatchForward
 from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
-from lightning_pz.envs.specs import EnvSpec, make_env
+from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import PolicyNetwork
 
 _FRAMES = 300
@@ -31,7 +31,7 @@ def film(
     if "DISPLAY" not in os.environ:
         os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own first choice needs a screen
     try:
-        env: gymnasium.Env = make_env(spec.id, max_episode_steps=spec.horizon, render_mode="rgb_array")
+        env: gymnasium.Env = spec.make(max_episode_steps=spec.horizon, render_mode="rgb_array")
         env.reset(seed=seed)
         if np.asarray(env.render()).ndim != 3:
             return None, f"{spec.id} draws no pictures"

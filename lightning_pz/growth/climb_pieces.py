@@ -144,7 +144,8 @@ def play_alone(piece: GrowthPiece, player: GenerationPlayer) -> FoundRows:
 
 @functools.lru_cache(maxsize=8)
 def _check_environment(spec: EnvSpec) -> None:
-    told = first_difference({"env": spec.to_dict()}, {"env": env_spec(spec.id, spec.horizon).to_dict()})
+    here = env_spec(spec.id, spec.horizon, spec.arguments)
+    told = first_difference({"env": spec.identity()}, {"env": here.identity()})
     if told is not None:
         raise UserError(
             f"the environment {spec.id} of this worker is not the one of the command: {told}. Install the same on both"

@@ -13,7 +13,7 @@ from lightning_pz.common.executors import Engine, open_executor
 from lightning_pz.common.processes import available_cores, interrupted_by_signals
 from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
-from lightning_pz.envs.specs import env_spec
+from lightning_pz.envs.specs import env_spec, env_words
 from lightning_pz.growth.loop import grow
 from lightning_pz.pool.entropies import entropy_words, mean_entropies
 from lightning_pz.pool.grown_recipe import GrownRecipe
@@ -35,7 +35,7 @@ def collect_pool(
 
     The work is done in this process if `engine` is local and names no number of workers.
     """
-    spec = env_spec(env.id, env.horizon)
+    spec = env_spec(env.id, env.horizon, env.kwargs)
     layout = policy_layout(spec, policy)
     folder = Path(pool) if pool else pool_folder(Path(logs) / "pools", env.name, policy.name, spec, layout, recipe)
     found = folder.exists()
@@ -53,7 +53,7 @@ def collect_pool(
             "kept": f"{made.meta['kept']:,}",
             "novelty contrast": "none" if (contrast := made.meta["novelty_contrast"]) is None else f"{contrast:.3f}",
         }
-    rows = {"environment": spec.id, "weights per policy": f"{layout.num_params:,}", **rows}
+    rows = {"environment": env_words(spec.to_dict()), "weights per policy": f"{layout.num_params:,}", **rows}
     rows |= entropy_words(mean_entropies(made))
     rows["seconds"] = "was there already" if found else f"{made.meta['collect_seconds']:.0f}"
     show_end(rows, fit_command(env, policy, logs, made), folder)

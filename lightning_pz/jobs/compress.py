@@ -63,7 +63,7 @@ class CompressJob:
     @property
     def world(self) -> World:
         """The environment."""
-        return find_world(self.env.id, self.env.horizon)
+        return find_world(self.env.id, self.env.horizon, self.env.kwargs)
 
     def original(self, world: World) -> nn.Sequential | None:
         """Open the policy that is compressed, or measured against; None if there is none."""
@@ -272,7 +272,8 @@ def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
             if isinstance(path := inner.get(key), str):
                 named = class_of(f"model.{settings.algorithm}.policy_kwargs.{key}", path)
                 sources[key] = _SOURCES.get(path) or source_digest(named)
-    return {"world": dataclasses.asdict(world), "settings": plain, "sources": sources}
+    seen = {key: value for key, value in dataclasses.asdict(world).items() if key != "given"}  # by content in `content`
+    return {"world": seen, "settings": plain, "sources": sources}
 
 
 def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from lightning_pz.common.processes import available_cores
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import env_name
+from lightning_pz.envs.specs import env_words
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.jobs.finetune_run import SearchJob, SearchResult, build_search, place_of, run_search
 from lightning_pz.jobs.finetune_settings import JobSettings, check_env, check_task
@@ -71,11 +72,11 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
             told = {result.folder for result in results}
             more = filter(None, (_finished(job, model)[1] for job in todo))
             results += [replace(result, found=False) for result in more if result.folder not in told]
-            _show(results, jobs, search, env_id, tasks)
+            _show(results, jobs, search, model.env, tasks)
             raise
     if not is_installed("onnx"):
         print("note: no policy.onnx was written: it needs the package onnx, pip install 'lightning_pz[onnx]'")
-    _show(results, jobs, search, env_id, tasks)
+    _show(results, jobs, search, model.env, tasks)
     return results
 
 
@@ -115,7 +116,7 @@ def _finished(job: SearchJob, model: BehaviorAutoencoder) -> tuple[str | None, S
 
 
 def _show(
-    results: list[SearchResult], jobs: JobSettings, search: SearchSettings, env_id: str, tasks: Sequence[str]
+    results: list[SearchResult], jobs: JobSettings, search: SearchSettings, env: Mapping[str, Any], tasks: Sequence[str]
 ) -> None:
     """Print a row per task, and last the folder that holds the runs."""
     count = len(tasks) * jobs.seeds
@@ -134,11 +135,11 @@ def _show(
             print(f"\nnote: {result.folder} ended before its budget: {summary['ended']}")
     if len(ended) < count:
         print(f"\n{count - len(ended)} of {count} runs are unfinished; the same command resumes them", file=sys.stderr)
-    parent = Path(jobs.logs) / "finetune" / env_name(env_id)
+    parent = Path(jobs.logs) / "finetune" / env_name(env["id"])
     folder = parent if len(tasks) > 1 else parent / safe_name(tasks[0])
     if count == 1 and ended:
         folder = ended[0][0].folder
-    values = {"environment": env_id, "algorithm": search.algorithm, "budget": f"{search.budget:,} steps"}
+    values = {"environment": env_words(env), "algorithm": search.algorithm, "budget": f"{search.budget:,} steps"}
     show_end(values, f"tensorboard --logdir {folder}", folder)
 
 

@@ -22,7 +22,7 @@ from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, claim
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.threads import one_thread
-from lightning_pz.envs.episode_identity import environment_now, is_as_it_was, task_sources, versions
+from lightning_pz.envs.episode_identity import environment_identity, is_as_it_was, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import find_task
@@ -177,7 +177,7 @@ def place_of(job: SearchJob, model: BehaviorAutoencoder) -> tuple[list[Path], st
 def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     """Return everything that decides a run's result, by its content, or raise `UserError` where some is gone."""
     settings = job.settings
-    env = environment_now(model.env, job.checkpoint)
+    env = environment_identity(model.env, job.checkpoint)
     source = task_sources(env["id"], [settings.task])[settings.task]
     own, start = settings.identity(), None
     if settings.start not in STARTS:

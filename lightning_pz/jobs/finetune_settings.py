@@ -65,11 +65,11 @@ def check_command(jobs: JobSettings, search: SearchSettings) -> None:
         )
     if not Path(jobs.checkpoint).is_file():
         raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {jobs.checkpoint}")
-    env_id = _env_beside(Path(jobs.checkpoint))
+    env_id, is_plain = _env_beside(Path(jobs.checkpoint))
     if env_id is not None:
         check_env(env_id, jobs)
         check_task(env_id, search.task)
-        if search.algorithm in BASELINES:
+        if search.algorithm in BASELINES and is_plain:
             from lightning_pz.envs.specs import env_spec
 
             check_actions(search.algorithm, env_id, env_spec(env_id).choices)
@@ -101,10 +101,10 @@ def check_task(env_id: str, task: str) -> None:
             )
 
 
-def _env_beside(checkpoint: Path) -> str | None:
-    """Return the environment id in the config.yaml of the checkpoint's own run, or None."""
+def _env_beside(checkpoint: Path) -> tuple[str | None, bool]:
+    """Return the environment id in the config.yaml of the checkpoint's own run, or None, and whether it is made without arguments."""
     try:
         config: Any = yaml.safe_load((checkpoint.parent.parent / "config.yaml").read_text())
-        return str(config["env"]["id"])
+        return str(config["env"]["id"]), not config["env"].get("kwargs")
     except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return None
+        return None, True

@@ -149,7 +149,7 @@ class FitCLI(LightningCLI):
     def identity(self) -> dict[str, Any]:
         """Return everything that decides the result, before there is a pool."""
         settings, data = dict(yaml.safe_load(self.parser.dump(self.config, skip_none=False))), self.datamodule
-        return fit_identity(settings, data.spec.to_dict(), data.pool_identity(), self.trainer.world_size)
+        return fit_identity(settings, data.spec.identity(), data.pool_identity(), self.trainer.world_size)
 
     def find_run(self) -> None:
         """Find the run to resume, if any; refuse one of other settings, and a new run's name that is taken."""
@@ -184,6 +184,7 @@ class FitCLI(LightningCLI):
         if not path.exists():
             config = self.config.clone()
             config.ckpt_path = config.run_name = config.trainer.enable_progress_bar = None
+            config.env.kwargs = self.datamodule.spec.arguments  # files by their full path
             write_text(path, self.parser.dump(config, skip_none=False))
 
 

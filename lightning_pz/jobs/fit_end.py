@@ -14,6 +14,7 @@ from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.processes import available_cores
 from lightning_pz.common.tables import Table
+from lightning_pz.envs.specs import env_words
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.evaluation.pool_starts import START_EPISODES, pool_starts
 from lightning_pz.pool.entropies import entropy_words
@@ -99,7 +100,7 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
     kind = summary["recipe"]
     growth = f"grown in {summary['growth_steps']:,} steps" if kind == "grown" else kind
     rows = {
-        "environment": summary["env"],
+        "environment": env_words(pool.meta["env"]),
         "pool": growth,
         "policies": f"{summary['pool_size']:,} of {summary['params_per_policy']:,} weights",
         **entropy_words(summary),

@@ -17,7 +17,7 @@ from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.tables import Table
 from lightning_pz.envs.presets import env_name
-from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.envs.specs import EnvSpec, env_words
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.evaluation.ranking_figure import ranking_figure
 from lightning_pz.evaluation.video import film
@@ -48,7 +48,7 @@ def rank_and_show(
     table = Table(header, rows, {"return": ".2f", "expected": ".2f"})
     start = shlex.join(["--start", "pool_best", "--task", ",".join(r.task for r in rankings)])
     values = {
-        "environment": env_id, "pool": f"{len(pool):,} policies, {folder}",
+        "environment": env_words(pool.meta["env"]), "pool": f"{len(pool):,} policies, {folder}",
         "replayed": ", ".join(f"{r.replayed:,} for {r.task}" if r.replayed else f"none for {r.task}" for r in rankings),
         "environment steps": "0: all was seen in the growth",
     }  # fmt: skip

@@ -17,7 +17,7 @@ from lightning_pz.common.known_folders import Identity, find
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate
 from lightning_pz.common.tables import Table
 from lightning_pz.common.threads import torch_threads
-from lightning_pz.envs.episode_identity import environment_now, task_sources, versions
+from lightning_pz.envs.episode_identity import environment_identity, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.evaluation.distillation import distill_saved
@@ -92,7 +92,7 @@ def _distill(
     functions, seeds = find_tasks(model.env["id"], tasks), fresh_seeds(config)
     identity = Identity({
         "distill": saved.digest(), "to": target.name, "checkpoint": file_digest(path), "seeds": seeds,
-        "env": environment_now(model.env, path), "tasks": task_sources(model.env["id"], functions), "versions": versions(),
+        "env": environment_identity(model.env, path), "tasks": task_sources(model.env["id"], functions), "versions": versions(),
     })  # fmt: skip
     parent = logs / "evaluate" / env_name(model.env["id"])
     base = f"distill-{safe_name(Path(file).stem)}-to-{safe_name(target.name)}-{identity.digest[:8]}"

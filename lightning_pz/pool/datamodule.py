@@ -100,7 +100,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         self.decoded, self.further = sizes_named(decodes, policy), list[Path]()
         self.given = pool is not None
         self.own = grown if recipe == "grown" else random
-        self.spec = env_spec(env.id, env.horizon)
+        self.spec = env_spec(env.id, env.horizon, env.kwargs)
         self.layout = policy_layout(self.spec, policy)
         if pool is None:
             self.own.states.check_source(self.spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import yaml
@@ -38,6 +39,8 @@ def _env_words(env: EnvConfig, pool: Pool) -> list[str]:
     known = load_preset("env", env.name)["env"] if env.name in preset_names("env") else {"id": None}
     shipped, horizon = known["id"] == env.id, pool.meta["env"]["horizon"]
     words = ["--env", env.name] if shipped else ["--env", env.id, "--env.name", env.name]
+    if env.kwargs:
+        words += ["--env.kwargs", json.dumps(env.kwargs)]
     return words if shipped and known["horizon"] == horizon else [*words, "--env.horizon", str(horizon)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import first_difference
-from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.envs.specs import EnvSpec, without_paths
 from lightning_pz.pool.store import Pool, read_pool
 
 REPEATED = ("env", "layout", "prior", "observation_mean", "observation_std")
@@ -82,5 +82,5 @@ def open_pool_of(description: Mapping[str, Any], given: str | None = None, *, ve
 
 def _repeated(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `pool.json` and a description have in common, the environment with all its fields."""
-    env = dataclasses.asdict(EnvSpec.from_dict(plain["env"]))
+    env = without_paths(dataclasses.asdict(EnvSpec.from_dict(plain["env"])))
     return {key: plain[key] for key in REPEATED} | {"env": env}

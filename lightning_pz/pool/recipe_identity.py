@@ -15,7 +15,7 @@ import torch
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest, first_difference
-from lightning_pz.envs.specs import EnvSpec
+from lightning_pz.envs.specs import EnvSpec, without_paths
 from lightning_pz.policy import Layout
 from lightning_pz.pool.states import StateSample
 from lightning_pz.pool.store import Pool
@@ -37,7 +37,7 @@ class PoolRecipe(Protocol):
 def pool_identity(spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> dict[str, Any]:
     """Return everything that decides a pool, as plain data; `pool.json` keeps it under `identity`."""
     settings = {"kind": recipe.kind, **recipe.identity()}
-    return {"env": spec.to_dict(), "layout": layout.to_dict(), "recipe": settings}
+    return {"env": spec.identity(), "layout": layout.to_dict(), "recipe": settings}
 
 
 def common_meta(
@@ -48,7 +48,7 @@ def common_meta(
     return {
         "recipe": recipe.kind,
         "identity": identity,
-        "env": identity["env"],
+        "env": spec.to_dict(),
         "layout": identity["layout"],
         **{key: settings[key] for key in ("prior", "seed", "neighbors")},
         "state_source": sample.source,
@@ -126,7 +126,7 @@ def check_pool(pool: Pool, spec: EnvSpec, layout: Layout) -> None:
             f"{pool.folder} holds policies of widths {pool.layout.sizes} ({pool.layout.activation}), but --policy asks "
             f"for {layout.sizes} ({layout.activation}): give a pool of that layout, or leave --data.pool out"
         )
-    told = first_difference({"env": pool.meta["env"]}, {"env": spec.to_dict()}, known_only=True)
+    told = first_difference({"env": without_paths(pool.meta["env"])}, {"env": spec.identity()}, known_only=True)
     if told is not None:
         horizon = pool.meta["env"]["horizon"]
         ask = f"ask for --env.horizon {horizon}" if told.startswith("env.horizon") else "the environment was changed"

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.files import alone, replacing, safe_name
 from lightning_pz.common.identity import digest
-from lightning_pz.envs.episode_identity import environment_now, task_sources, versions
+from lightning_pz.envs.episode_identity import environment_identity, task_sources, versions
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.store import Pool
@@ -127,7 +127,7 @@ def needs_replay(pool: Pool, task: str) -> bool:
 
 def ranking_identity(pool: Pool, task: str) -> dict[str, Any]:
     """Return all that decides the ranking of a pool on a task, as plain data."""
-    env = environment_now(pool.meta["env"], pool.folder)
+    env = environment_identity(pool.meta["env"], pool.folder)
     return {
         "pool": pool.digest, "env": env, "task": {task: task_sources(env["id"], [task])[task]}, "versions": versions(),
         "settings": ranking_settings(),

@@ -148,7 +148,7 @@ def _still(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str
     found = {}
     for env, task in sorted(places):
         plain = resolve_env(env)["env"]
-        spec = env_spec(plain["id"], plain.get("horizon"))
+        spec = env_spec(plain["id"], plain.get("horizon"), plain.get("kwargs"))
         if spec.choices:  # none of which need be rest
             found[env, task] = -math.inf
             continue

@@ -67,7 +67,7 @@ _zoo_entry = functools.cache(zoo_entry)
 @functools.cache
 def _env(name: str) -> dict[str, Any]:
     plain = resolve_env(name)["env"]
-    return env_spec(plain["id"], plain.get("horizon")).to_dict()
+    return env_spec(plain["id"], plain.get("horizon"), plain.get("kwargs")).identity()
 
 
 @functools.cache

@@ -21,8 +21,8 @@ from lightning_pz.compression.resolve import env_settings
 from lightning_pz.envs.presets import conf_dir, merge, preset_names
 
 TRAINED = {
-    "--config", "--env.name", "--env.id", "--env.horizon", "--algorithm", "--method", "--steps", "--int8_share", "--seed",
-    "--episodes", "--checkpoint_every", "--ramp.begin", "--ramp.end", "--ramp.events", "--l0.penalty", "--l0.learning_rate",
+    "--config", "--env.name", "--env.id", "--env.horizon", "--env.kwargs", "--algorithm", "--method", "--steps", "--int8_share",
+    "--seed", "--episodes", "--checkpoint_every", "--ramp.begin", "--ramp.end", "--ramp.events", "--l0.penalty", "--l0.learning_rate",
     "--l0.start", "--low_rank.energy", "--model", "--logs", "--progress",
 }  # fmt: skip
 DISTILLED = {
@@ -62,7 +62,7 @@ def test_no_option_is_left_out():
         for inner in (value if isinstance(value, dict) else (None,))
     }
     assert keys == own - SPREAD - SLURM - {
-        "--config", "--env.name", "--env.id", "--env.horizon", "--format", "--logs", "--progress",
+        "--config", "--env.name", "--env.id", "--env.horizon", "--env.kwargs", "--format", "--logs", "--progress",
     }  # fmt: skip
 
 
@@ -95,6 +95,7 @@ def test_options_of_a_training(tmp_path, capsys):
     model = json.dumps({"ppo": SMALL_PPO | {"n_envs": 2}})
     folder, summary = run(
         capsys, "--config", settings, "--env", "cartpole", "--env.name", "pole", "--env.id", "CartPole-v1", "--env.horizon", 9,
+        "--env.kwargs", "{sutton_barto_reward: false}",
         "--algorithm", "ppo", "--method", "l0+low_rank+int8", "--steps", 256, "--int8_share", 0.5, "--seed", 3,
         "--episodes", 4, "--checkpoint_every", 128, "--ramp.begin", 0.1, "--ramp.end", 0.6, "--ramp.events", 7,
         "--l0.penalty", 0.2, "--l0.learning_rate", 0.05, "--l0.start", 0.7, "--low_rank.energy", 0.5, "--model", model,

@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_pz import compress
 from lightning_pz.common.errors import UserError
+from lightning_pz.compression import environments
 from lightning_pz.compression.compressor import Compressor
 from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.network_file import read_network
@@ -104,7 +105,7 @@ def test_no_episode_that_trains_is_one_that_judges(seed, point_mass, tmp_path, m
     monkeypatch.undo()
 
     reset = []
-    make = training.make_world_env
+    make = environments.make_world_env
 
     def spied(*arguments, **more):
         env = make(*arguments, **more)
@@ -112,7 +113,7 @@ def test_no_episode_that_trains_is_one_that_judges(seed, point_mass, tmp_path, m
         env.reset = lambda **given: reset.append(given.get("seed")) or begin(**given)
         return env
 
-    monkeypatch.setattr(training, "make_world_env", spied)
+    monkeypatch.setattr(environments, "make_world_env", spied)
     model = {"ppo": PPO_TINY["ppo"] | {"n_envs": 2}}
     train_sb3(world, CompressSettings(algorithm="ppo", method="none", seed=seed, steps=100, model=model), tmp_path)
     trained |= set(reset) - {None}

@@ -28,7 +28,6 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing
 from lightning_pz.compression.compressor import Compressed, Compressor
 from lightning_pz.compression.environments import World
-from lightning_pz.compression.make_environment import make_world_env
 from lightning_pz.compression.methods.shadow import Shadow
 from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.seeds import segment_seed
@@ -65,7 +64,7 @@ def train_sb3(
     envs, hindsight = options.pop("n_envs", 1), options.pop("hindsight", False)
 
     def make_env() -> Monitor:
-        return Monitor(make_world_env(world.id, reward_clip=True, flatten=not hindsight, horizon=world.horizon))
+        return Monitor(world.make(reward_clip=True, flatten=not hindsight))
 
     env = DummyVecEnv([make_env for _ in range(envs)])
     if hindsight:

@@ -15,7 +15,7 @@ from gymnasium.spaces import Box, Discrete
 
 from lightning_pz.envs.simulators.classic_choices import CHOICE_FORMULAS
 from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds
-from lightning_pz.envs.specs import EnvSpec, make_env
+from lightning_pz.envs.specs import EnvSpec
 
 _STATES = {"MountainCarContinuous-v0": ((0,), (1,)), "Pendulum-v1": ((0,), (1,))} | {
     env_id: (formulas.positions, formulas.velocities) for env_id, formulas in CHOICE_FORMULAS.items()
@@ -37,7 +37,7 @@ class GymnasiumSimulator:
     ) -> None:
         self.spec, self.size, self._reads_physics = spec, size, physics
         # The loop counts steps itself, up to a horizon that need not be the registered one.
-        self._make = make or (lambda: make_env(spec.id, max_episode_steps=-1))
+        self._make = make or (lambda: spec.make(max_episode_steps=-1))
         self._envs: list[gymnasium.Env] = []
         self._observations = np.zeros((size, spec.observation_size))
         self._dt = 1.0

@@ -10,7 +10,7 @@ from mujoco.batch import Batch, SimulationError
 
 from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
 from lightning_pz.envs.simulators.protocol import Physics, Transition, check_seeds, draw_starts, put_rows, take_rows
-from lightning_pz.envs.specs import EnvSpec, make_env
+from lightning_pz.envs.specs import EnvSpec
 
 
 class MujocoSimulator:
@@ -22,9 +22,9 @@ class MujocoSimulator:
 
     def __init__(self, spec: EnvSpec, size: int, threads: int = 1) -> None:
         self.spec, self.size = spec, size
-        self._formulas = MUJOCO_FORMULAS[spec.id]
-        env = make_env(spec.id)
+        env = spec.make()
         source = env.unwrapped
+        self._formulas = MUJOCO_FORMULAS[spec.id](source)
         # The model that Gymnasium itself loaded, and its way of cutting control steps into substeps.
         self._model: mujoco.MjModel = source.model  # type: ignore[attr-defined]
         self._substeps: int = source.frame_skip  # type: ignore[attr-defined]

@@ -13,7 +13,6 @@ import torch
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.guarded import FiniteOnly
-from lightning_pz.envs.specs import make_env
 from lightning_pz.envs.tasks import TaskWrapper
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.objective import Problem
@@ -177,7 +176,7 @@ class Learner:
 
     def _episodes(self, seed: int, index: int, count: int) -> ReplayableEpisodes:
         p = self.problem
-        env: gymnasium.Env = TaskWrapper(make_env(p.spec.id, max_episode_steps=p.spec.horizon), p.reward)
+        env: gymnasium.Env = TaskWrapper(p.spec.make(max_episode_steps=p.spec.horizon), p.reward)
         env = NumberedChoices(env, p.spec) if p.spec.choices else env
         where = f"--algorithm {self.algorithm} learns from finite numbers, but {p.spec.id}, task {p.task!r},"
         advice = "find what overflows, or use a search that ranks such policies last (--algorithm pgpe)"

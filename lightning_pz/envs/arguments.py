@@ -1,0 +1,113 @@
+"""Arguments that a user gives an environment's constructor (`--env.kwargs`), and what they are by their content.
+
+A file, such as a robot's model, is told by where it is when the environment is made, and by what it says when results are
+compared: a model that moves is the same, one that is edited is another. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from lightning_pz.common.errors import UserError, nearest
+from lightning_pz.common.files import file_digest
+from lightning_pz.common.identity import digest
+
+_OWN = {
+    "max_episode_steps": "--env.horizon sets the steps of an episode",
+    "render_mode": "--video true films episodes",
+    "id": "--env names the environment",
+    "disable_env_checker": "this package has checks of its own",
+    "vectorization_mode": "this package plays many episodes at once by itself",
+}
+"""Arguments of `gymnasium.make` itself that are not for a user to give, and why."""
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Raise `UserError` for an argument that is no constructor's, or a value that JSON cannot keep."""
+    for name, value in given.items():
+        if name in _OWN:
+            raise UserError(f"--env.kwargs.{name} is not for the environment's constructor: {_OWN[name]}")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"--env.kwargs.{name} expects a number, text, true, false, null, or a list or mapping of those, but got "
+                f"{value!r} ({error})"
+            ) from error
+
+
+def located(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with the full path of every file that is there, as seen from the current folder."""
+    return {
+        name: str(Path(value).resolve()) if isinstance(value, str) and Path(value).is_file() else value
+        for name, value in given.items()
+    }
+
+
+def by_content(env: gymnasium.Env, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with what every file says in place of its path: of a model, all that MuJoCo compiled into it."""
+    model = getattr(env.unwrapped, "model", None)
+    return {
+        name: {"content": _model_digest(model) if _is_model(value, model) else file_digest(Path(value))[:16]}
+        if _is_file(value)
+        else value
+        for name, value in given.items()
+    }
+
+
+def advice_on_arguments(entry: Any, given: Mapping[str, Any], *, is_type_error: bool) -> str:
+    """Return what to do about an environment that cannot be made with these arguments."""
+    own = [name for name in given if name not in _OWN]
+    takes = _parameters(entry)
+    if unknown := [name for name in own if takes and name not in takes]:
+        return f"--env.kwargs: its constructor takes {', '.join(takes)}." + nearest(unknown[0], takes)
+    if own:
+        return f"check --env.kwargs.{', --env.kwargs.'.join(own)}"
+    if is_type_error:
+        return (
+            "give its constructor's arguments by --env.kwargs.NAME VALUE, or by gymnasium.register(..., kwargs={...})"
+        )
+    return "mend its constructor"
+
+
+def _parameters(entry: Any) -> list[str]:
+    """Return the names that a constructor takes, with those of its bases if it hands others on; empty if unknown."""
+    try:
+        made = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    except Exception:  # whatever the import of a user's module raises
+        return []
+    names: dict[str, None] = {}
+    for layer in inspect.getmro(made) if inspect.isclass(made) else (made,):
+        function = vars(layer).get("__init__") if inspect.isclass(layer) else layer
+        if function is None or layer is object:
+            continue
+        parameters = inspect.signature(function).parameters.values()
+        names |= {one.name: None for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return [name for name in names if name not in ("self", *_OWN)]
+
+
+def _is_file(value: Any) -> bool:
+    # A bare name is one of Gymnasium's own files, whatever the current folder holds; `located` made the user's whole.
+    return isinstance(value, str) and Path(value).is_absolute() and Path(value).is_file()
+
+
+def _is_model(value: Any, model: Any) -> bool:
+    return type(model).__name__ == "MjModel" and Path(value).suffix in (".xml", ".mjcf")
+
+
+def _model_digest(model: Any) -> str:
+    """Return a digest of a compiled model, its meshes and included files with it."""
+    import mujoco
+    import numpy as np
+
+    compiled = np.empty(mujoco.mj_sizeModel(model), dtype=np.uint8)
+    mujoco.mj_saveModel(model, None, compiled)
+    return digest(compiled.tobytes().hex())[:16]

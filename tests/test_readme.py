@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 import yaml
@@ -83,6 +84,9 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         at = words.index("--on") + 1
         words[at] = "slurm:local" if words[at] == "slurm" else words[at].partition(":")[0]
         words += ["--workers", "1", "--seeds", "1"]
+    if "robot.xml" in words:
+        shipped = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "half_cheetah.xml"
+        (tmp_path / "robot.xml").write_text(shipped.read_text())
     name, arguments = words[2].removeprefix("lightning_pz."), words[3:]
     if name == "sweeps":
         study(arguments)

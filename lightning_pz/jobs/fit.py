@@ -27,7 +27,7 @@ from lightning_pz.growth.loop import grow
 from lightning_pz.jobs import fit_figures
 from lightning_pz.jobs.fit_callbacks import LetInterrupts, tensorboard
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
-from lightning_pz.jobs.fit_end import fit_notes, measure_starts, search_command, show_fit
+from lightning_pz.jobs.fit_end import fit_notes, lucky_tasks, measure_starts, search_command, show_fit
 from lightning_pz.jobs.fit_settings import check_recipe_words, check_weights_unread
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
@@ -192,7 +192,8 @@ def _summarize(
         **measure_starts(model, data.pool),
         **{key: value for key, value in tested.items() if key != "test_fvu"},
     }
-    summary["next_command"] = search_command(summary["checkpoint"], data.pool, cli.config.logs)
+    lucky = lucky_tasks(summary, data.pool)
+    summary["next_command"] = search_command(summary["checkpoint"], data.pool, cli.config.logs, lucky)
     if model.hparams["bottleneck"] != "plain":
         summary["bottleneck"] = model.hparams["bottleneck"]
         curve = cli.model.sums.curve()
@@ -201,7 +202,7 @@ def _summarize(
             summary["test_kl"] = float(torch.cat(cli.model.sums.kl).mean(0).sum())
     _draw(cli, data, model, summary)
     write_json(cli.run_folder / "summary.json", summary)
-    show_fit(summary, fit_notes(summary, cli.history.rows), data.pool, cli.run_folder)
+    show_fit(summary, fit_notes(summary, cli.history.rows, lucky), data.pool, cli.run_folder)
     return FitResult(cli.run_folder, summary)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.console import show_end
 from lightning_pz.common.errors import UserError
@@ -22,6 +24,7 @@ from lightning_pz.pool.store import Pool
 
 _EPISODES, _STEPS = {"grown": 100, "random": 200}, 1000
 """Whole episodes that the next command pays for, by the kind of the pool, and the least steps that they count for."""
+_TRIED = 20  # policies of the pool that the next command tries where the best was lucky
 _FALLING = 0.02  # share by which held-out FVU falls in the last fifth of a training that was too short
 _APART = 0.9  # training FVU as a share of held-out FVU below which the two lie apart
 
@@ -46,22 +49,40 @@ def measure_starts(model: BehaviorAutoencoder, pool: Pool) -> dict[str, Any]:
     return {"growth_steps": pool.meta["growth"]["steps"], "pool_best_episodes": START_EPISODES, **plain}
 
 
-def search_command(checkpoint: str, pool: Pool, logs: str) -> str:
+def lucky_tasks(summary: Mapping[str, Any], pool: Pool) -> list[str]:
+    """Return the tasks whose best policy of the pool, played again, keeps less than half of its lead over the median one."""
+    lucky = []
+    for number, task in enumerate(pool.meta["growth"]["tasks"] if "pool_best_episodes" in summary else ()):
+        found, own = summary[f"{task}/pool_best_found"], summary[f"{task}/pool_best"]
+        middle = float(np.nanmedian(pool.arrays["returns"][:, number]))
+        if found is None or own is None or own - middle < 0.5 * (found - middle):
+            lucky.append(task)
+    return lucky
+
+
+def search_command(checkpoint: str, pool: Pool, logs: str, lucky: Sequence[str] = ()) -> str:
     """Return the `finetune` command that searches the decoder for one task: the first that is not Gymnasium's own.
 
-    It begins at the best policy of a grown pool, or at draws, and takes seconds where the simulator is a fast one.
+    It begins at the best policy of a grown pool, at the best of several where that one was `lucky`, or at draws, and takes
+    seconds where the simulator is a fast one.
     """
     env, kind = pool.meta["env"], pool.meta.get("recipe", "random")
     names = pool.meta["growth"]["tasks"] if kind == "grown" else task_names(env["id"])
     task = next((name for name in names if name != "standard"), "standard")
     words = ["python", "-m", "lightning_pz.finetune", "--checkpoint", checkpoint, "--task", task]
-    words += ["--start", "pool_best"] if kind == "grown" else []
+    if kind == "grown":
+        words += ["--start", "pool_top", "--starts", str(_TRIED)] if task in lucky else ["--start", "pool_best"]
     words += ["--budget", str(_EPISODES[kind] * max(_STEPS, env["horizon"]))]
     return shlex.join(words + (["--logs", logs] if logs != "logs" else []))
 
 
-def fit_notes(summary: Mapping[str, Any], history: Sequence[tuple[int, float, float]]) -> list[str]:
-    """Return what numbers alone would not say, in sentences; `history` has (step, held-out FVU, training FVU) in order."""
+def fit_notes(
+    summary: Mapping[str, Any], history: Sequence[tuple[int, float, float]], lucky: Sequence[str] = ()
+) -> list[str]:
+    """Return what numbers alone would not say, in sentences.
+
+    `history` has (step, held-out FVU, training FVU) in order; `lucky` are tasks, see `lucky_tasks`.
+    """
     notes = []
     # Of several sizes of policy, the mean over all pairs is no match for what PCA makes of one pool.
     if summary["val_fvu"] > summary["pca_fvu"] and not any(key.startswith("test_fvu/") for key in summary):
@@ -73,6 +94,12 @@ def fit_notes(summary: Mapping[str, Any], history: Sequence[tuple[int, float, fl
         notes.append(
             "note: held-out policies of a grown pool descend from the same searches as its training policies. To measure "
             "less related ones, fit with --data.held_out climbs, or give evaluate --elsewhere a pool grown from another seed."
+        )
+    if lucky:
+        notes.append(
+            f"note: on {', '.join(lucky)} the best policy of the pool was lucky in its one episode of the growth: from other "
+            "starts, or in longer episodes, it keeps less than half of its lead. --start pool_top tries several, and counts "
+            "their steps."
         )
     return notes
 

@@ -15,7 +15,7 @@ from lightning_pz import finetune, fit, load_autoencoder, read_pool
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.tasks import TaskWrapper, find_task
 from lightning_pz.evaluation.fresh import FRESH_SEED
-from lightning_pz.jobs.fit_end import fit_notes, search_command
+from lightning_pz.jobs.fit_end import fit_notes, lucky_tasks, search_command
 from lightning_pz.policy.saved import SavedPolicy
 from tests.conftest import TINY_FIT
 
@@ -161,3 +161,19 @@ def test_more_training_is_advised_where_it_was_still_gaining(history, train, rec
     assert wanted in note and unwanted not in note
     assert "descend" in "".join(fit_notes(summary, rows)[1:]) or recipe == "random"
     assert not [note for note in fit_notes(summary | {"pca_fvu": 0.9}, rows) if "PCA" in note]
+
+
+def test_a_best_policy_that_was_lucky_is_told_and_not_begun_at(done):
+    summary, said = done
+    pool = read_pool(Path(summary["pool"]))
+    middles = dict(zip(TASKS, np.median(pool.arrays["returns"], axis=0), strict=True))
+    for task in TASKS:
+        lead = summary[f"{task}/pool_best_found"] - middles[task]
+        for share, is_told in ((0.4, True), (0.6, False)):
+            changed = summary | {f"{task}/pool_best": middles[task] + share * lead}
+            assert (task in lucky_tasks(changed, pool)) is is_told
+    assert lucky_tasks(summary | {f"{TASKS[1]}/pool_best": None}, pool).count(TASKS[1]) == 1
+    told = lucky_tasks(summary, pool)
+    assert bool(told) == ("was lucky in its one episode" in " ".join(said.split()))
+    assert "--start pool_top --starts 20" in search_command("best.ckpt", pool, "logs", ["left"])
+    assert "--start pool_best" in search_command("best.ckpt", pool, "logs", ["speed"])

@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from lightning_pz import collect, compress, evaluate, finetune, fit, report
+from lightning_pz import collect, compress, evaluate, export, finetune, fit, report
 from lightning_pz.common.command_line import CommandParser
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
@@ -14,6 +14,7 @@ from lightning_pz.envs.presets import conf_dir
 COMMANDS = {
     "fit": (fit, []), "collect": (collect, []), "collect grown": (collect, ["--recipe", "grown"]),
     "evaluate": (evaluate, []), "finetune": (finetune, []), "compress": (compress, []), "report": (report, []),
+    "export": (export, []),
 }  # fmt: skip
 CHOICES = {
     "fit": {"model.loss": "behavior_visited", "data.held_out": "climbs", "data.grown.emitter": "iso_line"},
@@ -68,7 +69,7 @@ def test_a_section_a_shipped_default_and_a_section_that_there_is_not(capsys):
         fit.main(["--help", "trainr"])
 
 
-@pytest.mark.parametrize("module", ["finetune", "compress", "report"])
+@pytest.mark.parametrize("module", ["finetune", "compress", "report", "export"])
 def test_help_and_a_mistake_need_no_torch(module):
     script = (
         f"import sys\nfrom lightning_pz.{module} import main\nfrom lightning_pz.common.errors import UserError\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {"fit", "collect", "evaluate", "finetune", "compress", "report"}
+COMMANDS = {"fit", "collect", "evaluate", "finetune", "compress", "report", "export"}
 REPEATED = {"main", "run"}
 """Names of entry points: `main` of a command and of the studies, `run` of a study."""
 SHARED_FILES = COMMANDS | {"__init__", "__main__", "command", "figures", "loop", "protocol", "settings"}

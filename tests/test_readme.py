@@ -11,7 +11,7 @@ import torch
 import yaml
 
 import sweeps.__main__ as sweeps
-from lightning_pz import collect, compress, evaluate, finetune, fit, report
+from lightning_pz import collect, compress, evaluate, export, finetune, fit, report
 from lightning_pz.envs.presets import default_recipe, given_keys, take_option
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
@@ -23,15 +23,7 @@ GUIDES = [
     *sorted((ROOT / ".github").glob("*.md")), *sorted((ROOT / "sweeps" / "results").glob("*.md")),
 ]  # fmt: skip
 README = "\n\n".join(path.read_text() for path in GUIDES)
-COMMANDS = sorted(
-    set(
-        re.findall(
-            r"^python -m (?:lightning_pz\.(?:fit|collect|evaluate|finetune|report|compress)|sweeps) .*$",
-            README,
-            re.MULTILINE,
-        )
-    )
-)
+COMMANDS = sorted(set(re.findall(r"^python -m (?:lightning_pz\.\w+|sweeps) .*$", README, re.MULTILINE)))
 STATES = "{probe: 16, train: 16, val: 8, test: 8, episodes: 2}"
 GROWN = {
     "steps": "4000", "first": "40", "size": "60", "horizon": "20", "directions": "4", "population": "4", "generations": "4",
@@ -109,6 +101,15 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         return
     if name == "compress":
         small(arguments)
+        return
+    if name == "export":
+        saved = str(policy_of_hopper().rename("saved.npz"))
+        arguments = [checkpoint if word.endswith(".ckpt") else word for word in arguments]
+        if arguments[1] == "model.zip":
+            export.main(["--policy", saved, "--to", "model.zip", "--env", "hopper"])
+        else:
+            arguments = [saved if word == "policy.npz" else word for word in arguments]
+        export.main(arguments)
         return
     if name in ("evaluate", "finetune"):
         pool = fitted.summary["pool"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning_pz.autoencoder.loose import read_loose
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
 
@@ -11,9 +12,14 @@ from lightning_pz.common.errors import UserError
 def load_autoencoder(path: str | Path, policy: str | None = None) -> BehaviorAutoencoder:
     """Load a trained autoencoder on the CPU, in evaluation mode, or raise `UserError` with what is wrong.
 
+    It is a checkpoint, or a folder that `python -m lightning_pz.export` wrote.
     Of one that decodes to several sizes of policy, `policy` names the one that its decoder, layout, statistics and pool are
     to be of: that of the first pool if None.
     """
+    if Path(path).is_dir():
+        model = read_loose(Path(path))
+        model.use(policy)
+        return model.eval()
     if not Path(path).is_file():
         raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
     try:

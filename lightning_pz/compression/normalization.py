@@ -23,7 +23,7 @@ def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.S
     Raises:
         UserError: Another kind of file, statistics of another size, or observations that were not normalized.
     """
-    found = _load(path)
+    found = load_statistics(path)
     if not found.norm_obs:
         raise UserError(f"--normalization {path} did not normalize observations (norm_obs is False): leave it out")
     mean, variance, bound = map(np.concatenate, zip(*_parts(found), strict=True))
@@ -60,7 +60,8 @@ def was_normalized(model: Any) -> bool | None:
     return True if inside(original) and not inside(last) else None
 
 
-def _load(path: str | Path) -> Any:
+def load_statistics(path: str | Path) -> Any:
+    """Return the `VecNormalize` in a file that its `save` wrote; `UserError` for anything else."""
     from stable_baselines3.common.vec_env import VecNormalize
 
     advice = "give the file that VecNormalize.save wrote"

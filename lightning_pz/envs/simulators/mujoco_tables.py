@@ -22,7 +22,7 @@ _Outcome = tuple[np.ndarray, np.ndarray]
 OutcomeFunction = Callable[[Fields, Fields, np.ndarray, float], _Outcome]
 """From fields before and after a step, actions (n, A) and the seconds of a control step."""
 
-Noise = Callable[[np.random.Generator, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+_Noise = Callable[[np.random.Generator, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class MujocoFormulas:
 
     observe: Callable[[Fields], np.ndarray]  # to observations, (n, O)
     outcome: OutcomeFunction
-    noise: Noise
+    noise: _Noise
     outputs: tuple[str, ...] = ()  # derived MjData fields that observe and outcome read
     contact_forces: bool = False  # whether they also read `cfrc_ext`, which MuJoCo computes only on request
 
@@ -44,7 +44,7 @@ def _control_cost(env: Any, actions: np.ndarray) -> np.ndarray:
     return env._ctrl_cost_weight * np.square(actions).sum(axis=-1)
 
 
-def _noise(env: Any, normal: bool = False) -> Noise:
+def _noise(env: Any, normal: bool = False) -> _Noise:
     """Uniform noise on positions; uniform or normal noise on velocities."""
     scale = env._reset_noise_scale
 
@@ -58,7 +58,7 @@ def _noise(env: Any, normal: bool = False) -> Noise:
 
 
 def _reacher_noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Noise on the arm, and a target drawn from the disk of 0.2 m by rejection."""
+    """_Noise on the arm, and a target drawn from the disk of 0.2 m by rejection."""
     positions = generator.uniform(low=-0.1, high=0.1, size=len(qpos)) + qpos
     goal = np.full(2, np.inf)
     while not np.linalg.norm(goal) < 0.2:

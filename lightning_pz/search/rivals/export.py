@@ -15,11 +15,11 @@ from lightning_pz.policy.saved import SavedPolicy
 _ACTIVATIONS = {module: name for name, module in ACTIVATION_MODULES.items() if name != "linear"}
 
 
-def to_policy(model: Any, network: PolicyNetwork) -> SavedPolicy:
+def to_policy(model: Any, network: PolicyNetwork, normal: Any = None) -> SavedPolicy:
     """Return the policy by which a learner acts without noise, in the action box of `network`, on raw observations.
 
     PPO's logits are those of a `categorical` head. DQN's values of the actions stand for logits: the most likely choice is the
-    best one, but their softmax is nothing that DQN acts by.
+    best one, but their softmax is nothing that DQN acts by. `normal` is the model's `VecNormalize` where it has none with it.
 
     Raises `TypeError` for a module that no policy here has.
     """
@@ -33,7 +33,7 @@ def to_policy(model: Any, network: PolicyNetwork) -> SavedPolicy:
     modules = [module for part in parts for module in part.modules() if not isinstance(module, nn.Sequential)]
     layers, activation, limit = _layers(modules)
     sizes = [layers[0][0].shape[1], *(weight.shape[0] for weight, _ in layers)]
-    mean, std, clip = _statistics(model, sizes[0])
+    mean, std, clip = _statistics(normal or model.get_vec_normalize_env(), sizes[0])
     head = Head("categorical", choices) if choices else Head()
     return SavedPolicy(
         layout=Layout(sizes[0], tuple(sizes[1:-1]), network.layout.action_size, activation, head),
@@ -42,7 +42,7 @@ def to_policy(model: Any, network: PolicyNetwork) -> SavedPolicy:
         observation_std=std,
         action_low=network.action_low.cpu(),
         action_high=network.action_high.cpu(),
-        squash="clip" if kind == "PPO" and not choices else "tanh",
+        squash="clip" if kind == "PPO" and not choices and not policy.squash_output else "tanh",
         observation_clip=clip,
         limit=limit,
     )
@@ -78,9 +78,8 @@ def _layers(modules: list[nn.Module]) -> tuple[list[tuple[Tensor, Tensor]], str,
     return layers, activation, limit
 
 
-def _statistics(model: Any, size: int) -> tuple[Tensor, Tensor, float]:
+def _statistics(normal: Any, size: int) -> tuple[Tensor, Tensor, float]:
     """Return mean, standard deviation and bound of the normalized observation."""
-    normal = model.get_vec_normalize_env()
     if normal is None or not normal.norm_obs:
         return torch.zeros(size), torch.ones(size), float("inf")
     std = np.sqrt(normal.obs_rms.var + normal.epsilon)

@@ -120,7 +120,8 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         first = fit.main(["--env", "halfcheetah", *tiny("fit", ["--env", "halfcheetah"])])
         arguments = [str(first.folder / "config.yaml") if word.endswith("config.yaml") else word for word in arguments]
     commands = {"fit": fit, "collect": collect, "evaluate": evaluate, "finetune": finetune}
-    commands[name].main(arguments + tiny(name, arguments))
+    few = ["--budget", "600"] if "--space" in words else []  # it learns at every step
+    commands[name].main([*arguments, *tiny(name, arguments), *few])
 
 
 def tiny(name, arguments):

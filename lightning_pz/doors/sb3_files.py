@@ -71,6 +71,9 @@ def to_sb3(policy: SavedPolicy, env: gymnasium.Env, path: Path) -> str:
     weight, bias = layers[-1]
     if layout.head.choices:
         layers[-1] = weight / layout.head.temperature, bias / layout.head.temperature
+        if isinstance(env.action_space, spaces.MultiBinary):  # there a number's logit is that of 1 against 0
+            weight, bias = layers[-1]
+            layers[-1] = weight[1::2] - weight[::2], bias[1::2] - bias[::2]
     elif layout.head.kind == "gaussian":
         layers[-1] = weight[: layout.action_size], bias[: layout.action_size]
     name = "PPO" if layout.head.choices or policy.squash == "clip" else "TD3"
@@ -121,6 +124,10 @@ def _box_of(model: Any, path: str | Path) -> PolicyNetwork:
 
 
 def _check_fits(policy: SavedPolicy, env: gymnasium.Env, path: Path) -> None:
+    if policy.layout.head.choices and policy.action_low.any():
+        raise UserError(
+            f"--to {path}: choices of Stable-Baselines3 count from 0, but this policy's begin at {policy.action_low.tolist()}"
+        )
     if np.isfinite(policy.observation_clip) or np.isfinite(policy.limit):
         raise UserError(
             f"--to {path}: this policy bounds its standardized observations or its last layer, which no network of "
@@ -135,7 +142,9 @@ def _check_fits(policy: SavedPolicy, env: gymnasium.Env, path: Path) -> None:
         )
         found = seen.shape, ()
     else:
-        counts = [acts.n] if isinstance(acts, spaces.Discrete) else getattr(acts, "nvec", [])
+        counts: Any = getattr(acts, "nvec", [])
+        if isinstance(acts, spaces.Discrete | spaces.MultiBinary):
+            counts = [acts.n] if isinstance(acts, spaces.Discrete) else [2] * len(policy.action_low)
         same, found = True, (seen.shape, tuple(map(int, counts)))
     if not same or found != wanted:
         raise UserError(

@@ -25,6 +25,7 @@ KINDS = {
     "gaussian": ("Hopper-v5", Head("gaussian", sample=True)),
     "categorical": ("Acrobot-v1", Head("categorical", (3,), temperature=0.2)),
     "clip": ("Hopper-v5", Head()),
+    "binary": ("odd_environments:BinaryActions-v0", Head("categorical", (2, 2), temperature=0.5)),
 }
 
 
@@ -50,7 +51,7 @@ def test_a_policy_goes_to_stable_baselines3_and_back(kind, hidden, tmp_path, cap
     policy.save(tmp_path / "policy.npz")
     export.main(["--policy", str(tmp_path / "policy.npz"), "--to", str(tmp_path / "model.zip"), "--env", env_id])
     name = re.search(r"sb3\.(\w+)\.load", capsys.readouterr().out).group(1)
-    assert name == ("PPO" if kind in ("categorical", "clip") else "TD3")
+    assert name == ("PPO" if kind in ("categorical", "clip", "binary") else "TD3")
     env = gymnasium.make(env_id)
     model = getattr(sb3, name).load(tmp_path / "model.zip", env=env, device="cpu")
     states = np.random.default_rng(1).normal(size=(200, policy.layout.observation_size)).astype(np.float32)
@@ -61,7 +62,12 @@ def test_a_policy_goes_to_stable_baselines3_and_back(kind, hidden, tmp_path, cap
         network, inputs = policy.network(), torch.from_numpy(states)
         roots = network.layout.head.features(_last(policy, inputs))
         torch.testing.assert_close(given, roots.square(), atol=1e-5, rtol=1e-4)
-    export.main(["--policy", str(tmp_path / "model.zip"), "--to", str(tmp_path / "back.npz")])
+    words = ["--policy", str(tmp_path / "model.zip"), "--to", str(tmp_path / "back.npz")]
+    if kind == "binary":
+        with pytest.raises(UserError, match=r"gives MultiBinary\(2\), but a policy file holds actions of"):
+            export.main(words)
+        return
+    export.main(words)
     back = load_policy(tmp_path / "back.npz")
     np.testing.assert_allclose(back.act(torch.from_numpy(states)).numpy(), wanted, atol=1e-5)
     env.close()
@@ -165,6 +171,13 @@ def test_a_hub_folder_opens_and_its_example_runs(fitted, tmp_path, monkeypatch, 
     Path("mine/config.json").unlink()
     with pytest.raises(UserError, match=r"holds no config\.json"):
         load_autoencoder("mine")
+
+
+def test_choices_that_do_not_count_from_0_are_refused(tmp_path):
+    policy = drawn("categorical")[1]
+    replace(policy, action_low=policy.action_low - 1, action_high=policy.action_high - 1).save(tmp_path / "policy.npz")
+    with pytest.raises(UserError, match=r"count from 0, but this policy's begin at \[-1\.0\]"):
+        export.main(["--policy", str(tmp_path / "policy.npz"), "--to", str(tmp_path / "x.zip"), "--env", "acrobot"])
 
 
 @pytest.mark.parametrize(

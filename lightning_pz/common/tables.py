@@ -14,7 +14,7 @@ from lightning_pz.common.statistics import Estimate
 
 _WIDTH = 110  # characters of a line where the output is no terminal
 _SHORTEST = 8  # characters that a cut cell keeps at least
-_LEGIBLE = 22  # characters below which a name is cut only where a single column does not fit beside it
+_LEGIBLE = 12  # characters below which a name is cut only where a single column does not fit beside it
 _ENDS = ("", "_low", "_high", "_interval")
 
 
@@ -53,16 +53,17 @@ class Table:
             writer.writerow([None if isinstance(x, float) and not math.isfinite(x) else x for x in numbers])
         return file.getvalue()
 
-    def console(self, names: int = 1) -> str:
+    def console(self, names: int = 1, *, whole: bool = False) -> str:
         """Return the table for a terminal, two spaces between columns.
 
         The first `names` columns are flush left, and cut in the middle where lines are wider than the terminal; the
-        others are flush right and stay whole. Those that do not fit beside legible names follow below, with the names again.
+        others are flush right and stay whole. Those that do not fit beside legible names follow below, with the names again;
+        `whole` names are cut only where a single column does not fit beside them.
         """
         lines = self._lines()
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         room = shutil.get_terminal_size((_WIDTH, 24)).columns
-        blocks = _blocks(widths, names, room)
+        blocks = _blocks(widths, names, room, max(widths) if whole else _LEGIBLE)
         return "\n\n".join(self._block(lines, widths, names, block, room) for block in blocks)
 
     def _block(self, lines: list[list[str]], widths: list[int], names: int, columns: list[int], room: int) -> str:
@@ -113,9 +114,9 @@ def _text(cell: Any, form: str) -> str:
     return format(cell, form or (".4g" if isinstance(cell, float) else ""))
 
 
-def _blocks(widths: list[int], names: int, room: int) -> list[list[int]]:
+def _blocks(widths: list[int], names: int, room: int, legible: int) -> list[list[int]]:
     """Return the columns of each block of a table: the names, and as many of the others as fit, at least one."""
-    left = room - sum(min(width, _LEGIBLE) + 2 for width in widths[:names])
+    left = room - sum(min(width, legible) + 2 for width in widths[:names])
     blocks: list[list[int]] = [[]]
     taken = 0
     for column in range(names, len(widths)):

@@ -57,7 +57,7 @@ def print_evaluations(done: Sequence[Evaluation]) -> None:
         metrics, tasks = (*RECOVERY_METRICS, *FRESH.values()), list(first.draws)
         found = [[read_estimate(first.summary, f"{task}/{metric}") or UNKNOWN for task in tasks] for metric in metrics]
         rows = [[METRIC_LABELS[metric], *row] for metric, row in zip(metrics, found, strict=True)]
-        print(f"\n{Table(['', *tasks], rows).console()}")
+        print(f"\n{Table(['', *tasks], rows).console(whole=True)}")
     else:
         print(f"\n{short_recovery_table(average_recovery(done)).console()}\n\n  {RECOVERY_ENDS}")
     if invalid := sum(evaluation.summary["invalid_policies"] for evaluation in done):

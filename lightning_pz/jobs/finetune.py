@@ -128,7 +128,7 @@ def _show(
             found = sum(result.found for result, summary in ended if summary["task"] == task)
             rows.append([*_row(task, own), str(found) if found else "-"])
     if rows:
-        header = ["task", "runs", "return", "lowest", "highest", "steps", "seconds", "invalid", "there already"]
+        header = ["task", "runs", "return", "lowest", "highest", "steps", "seconds", "invalid", "reused"]
         print(f"\n{Table(header, rows).console()}")
     for result, summary in ended:
         if "ended" in summary:

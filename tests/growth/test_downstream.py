@@ -27,6 +27,7 @@ from lightning_pz.replay import ranking as ranking_module
 from lightning_pz.replay.replay_episodes import replayed_returns
 from lightning_pz.search.bayesian import ANCHORED
 from lightning_pz.search.settings import BoSettings, SearchSettings
+from tests.said import reused
 
 STATES = "{probe: 16, train: 24, val: 12, test: 12}"
 GROWN = {
@@ -211,7 +212,7 @@ def test_runs_from_the_pool_with_release_resume_and_keep_apart(done, tmp_path, c
     first = Path(capsys.readouterr().out.strip().splitlines()[-1])
     assert first.name == "pgpe-small-k2-seed0-pool_best-release6000-seed0"
     finetune.main([*command, *more])
-    assert "there already" in capsys.readouterr().out
+    assert reused(capsys.readouterr().out) == "1"
     finetune.main([*command, "--start", "pool_best", "--anchor", "false", "--logs", str(tmp_path)])
     assert (
         Path(capsys.readouterr().out.strip().splitlines()[-1]).name == "pgpe-small-k2-seed0-pool_best-unanchored-seed0"

@@ -31,6 +31,7 @@ from lightning_pz.jobs import finetune as finetuning
 from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.settings import ALGORITHMS, BASELINES, SearchSettings
+from tests.said import reused
 
 TINY = [
     "--budget", "1200", "--starts", "2", "--pgpe.population", "4", "--random_latent.population", "4",
@@ -95,7 +96,7 @@ def test_a_finished_run_is_not_repeated_and_other_settings_get_a_number(checkpoi
     # Its own config names the same run, and settings that change nothing do not matter.
     finetune.main(["--config", str(folder / "config.yaml"), "--checkpoint_seconds", "3", "--cmaes.sigma", "2"])
     output = capsys.readouterr().out
-    assert Path(output.strip().splitlines()[-1]) == folder and "there already" in output
+    assert Path(output.strip().splitlines()[-1]) == folder and reused(output) == "1"
     assert (folder / "summary.json").stat().st_mtime_ns == before
     monkeypatch.undo()
     finetune.main([*command, "--pgpe.sigma", "0.4"])
@@ -271,7 +272,7 @@ def test_rivals_with_published_settings_say_which_entry_they_take(checkpoint, tm
         assert [row["episodes"] for row in csv.DictReader(file)] == ["0", "1", "1"]
     # Another checkpoint of the same environment makes no other run of it.
     finetune.main(["--config", str(folder / "config.yaml")])
-    assert "there already" in capsys.readouterr().out
+    assert reused(capsys.readouterr().out) == "1"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from lightning_pz.envs.episode_identity import is_as_it_was
 from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings
+from tests.said import reused
 
 TINY = [
     "--budget", "900", "--starts", "2", "--pgpe.population", "4", "--evaluation_episodes", "2", "--test_episodes", "2",
@@ -37,10 +38,7 @@ def run(checkpoint, tmp_path, capsys):
         finetune.main(["--checkpoint", checkpoint, *TINY, "--logs", str(tmp_path / logs), *arguments])
         output = capsys.readouterr().out
         folder = Path(output.strip().splitlines()[-1])
-        lines = output.splitlines()
-        # The row of the one task stands below the rule; a long name is cut in it.
-        row = lines[next(place for place, line in enumerate(lines) if line.strip().startswith("---")) + 1]
-        return folder, not row.rstrip().endswith("-")
+        return folder, reused(output) != "-"
 
     return go
 

@@ -42,7 +42,7 @@ def said_of(
     if who != CHOSEN:
         return verdict_by(one, ours if who == BEST else [who], rivals, value)
     runs = of_shared_seeds(one, ours, value)
-    return decide_at({CHOSEN: cross_chosen(runs)} if runs else {}, one.values(rivals, value), one.still)
+    return decide_at({CHOSEN: cross_chosen(runs)} if runs else {}, one.values(rivals, value, least=1), one.still)
 
 
 def count_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
@@ -92,7 +92,7 @@ def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
                 continue
             strongest = verdict.rivals[0]
             own = cross_chosen(of_shared_seeds(one, ours, after(count)))
-            theirs = one.values([strongest.name], after(count))[strongest.name]
+            theirs = one.values([strongest.name], after(count), least=1)[strongest.name]
             rows.append([
                 one.env, one.task, count, verdict.mean, strongest.name, strongest.mean, strongest.lead, strongest.p,
                 improvement_interval(own, theirs), verdict.still,

@@ -27,7 +27,7 @@ _LEADS = (
 )
 _NOTES = {
     "counts": _LEADS,
-    "leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours or rivals have fewer than two runs so far",
+    "leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours have fewer than two runs so far, or rivals none",
     "claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
     "claim": "mean return of the answer over the first episodes",
 }

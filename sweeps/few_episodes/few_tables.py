@@ -42,17 +42,17 @@ class TaskAnswers:
         """Name of the task in tables."""
         return f"{self.env} {self.task}"
 
-    def by_seed(self, names: Sequence[str], value: Value) -> dict[str, dict[int, float]]:
-        """Return what each contender's runs are compared by, by seed, without contenders that have fewer than two."""
+    def by_seed(self, names: Sequence[str], value: Value, least: int = 2) -> dict[str, dict[int, float]]:
+        """Return what each contender's runs are compared by, by seed, without contenders that have fewer than `least`."""
         found = {
             name: {row.seed: number for row in self.runs.get(name, []) if (number := value(row)) is not None}
             for name in names
         }
-        return {name: dict(sorted(values.items())) for name, values in found.items() if len(values) > 1}
+        return {name: dict(sorted(values.items())) for name, values in found.items() if len(values) >= least}
 
-    def values(self, names: Sequence[str], value: Value) -> dict[str, np.ndarray]:
+    def values(self, names: Sequence[str], value: Value, least: int = 2) -> dict[str, np.ndarray]:
         """Return the same as arrays, (runs,), in order of the seeds."""
-        return {name: np.array(list(values.values())) for name, values in self.by_seed(names, value).items()}
+        return {name: np.array(list(values.values())) for name, values in self.by_seed(names, value, least).items()}
 
 
 def after(count: int) -> Value:
@@ -103,8 +103,11 @@ def names_of(grid: FewGrid, *kinds: str) -> list[str]:
 
 
 def verdict_by(one: TaskAnswers, ours: Sequence[str], rivals: Sequence[str], value: Value) -> Verdict | None:
-    """Return how the best of ours stands on a task, or None where one side has fewer than two runs."""
-    return decide_at(one.values(ours, value), one.values(rivals, value), one.still)
+    """Return how the best of ours stands on a task, or None where ours have fewer than two runs, or rivals none.
+
+    A single run of a rival's can take a lead from us; no test lets us lead it significantly.
+    """
+    return decide_at(one.values(ours, value), one.values(rivals, value, least=1), one.still)
 
 
 def verdict_at(grid: FewGrid, one: TaskAnswers, count: int) -> Verdict | None:

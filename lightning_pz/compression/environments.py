@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.make_environment import make_world_env, own_limit
-from lightning_pz.envs.arguments import by_content
+from lightning_pz.envs.arguments import by_content, check_unchanged
 from lightning_pz.envs.content import env_content
 from lightning_pz.envs.episodes import Ends, Observer, TaskReturns, VisitedStates, play_episodes, record_episodes
 from lightning_pz.envs.simulators import Transition, make_simulator
@@ -50,8 +50,11 @@ class World:
     given: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def make(self, *, reward_clip: bool, flatten: bool = True) -> gymnasium.Env:
-        """Make the environment, cut at the horizon; see `make_world_env`."""
-        return make_world_env(self.id, reward_clip=reward_clip, flatten=flatten, horizon=self.horizon, given=self.given)
+        """Make the environment, cut at the horizon; see `make_world_env`, and `check_unchanged` for files of arguments."""
+        env = make_world_env(self.id, reward_clip=reward_clip, flatten=flatten, horizon=self.horizon, given=self.given)
+        if self.given:
+            check_unchanged(env, self.given, self.content["kwargs"])
+        return env
 
     @property
     def is_image(self) -> bool:

@@ -19,7 +19,7 @@ from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.stack import check_finite, layers_of
 from lightning_pz.compression.modules import ToBox, copy_of, from_plan
 from lightning_pz.compression.normalization import was_normalized, with_statistics
-from lightning_pz.compression.training.sb3_networks import algorithm_of, load_model, network_of
+from lightning_pz.compression.training.sb3_networks import network_of, open_to_act
 from lightning_pz.policy.saved import SavedPolicy, load_policy
 
 _TRIALS = 16
@@ -89,10 +89,7 @@ def _decoded(path: str, latent: Sequence[float], world: World) -> nn.Sequential:
 
 
 def _from_zip(path: str, world: World, normalization: str | None) -> nn.Sequential:
-    # To act, not to learn: without a replay buffer, which may take gigabytes, or need an environment.
-    buffer: dict[str, Any] = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
-    algorithm = algorithm_of(path)
-    model = load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
+    model = open_to_act(path)
     network = network_of(model)
     _check_same(network, model, path)
     if normalization is not None:

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.normalization import load_statistics, was_normalized
-from lightning_pz.compression.training.sb3_networks import algorithm_class, algorithm_of, load_model
+from lightning_pz.compression.training.sb3_networks import algorithm_class, open_to_act
 from lightning_pz.policy import Head, Layout, PolicyNetwork
 from lightning_pz.policy.layout import ACTIVATION_MODULES
 from lightning_pz.policy.saved import SavedPolicy
@@ -27,10 +27,7 @@ def read_sb3(path: str | Path, normalization: str | Path | None = None) -> Saved
     Raises:
         UserError: Another kind of file, a policy of images or dictionaries, or one that acts otherwise than its layers say.
     """
-    algorithm = algorithm_of(path)
-    # To act, not to learn: without a replay buffer, which may take gigabytes.
-    buffer: dict[str, Any] = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
-    model = load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
+    model = open_to_act(path)
     normal = None if normalization is None else load_statistics(normalization)
     if normal is None and was_normalized(model):
         raise UserError(

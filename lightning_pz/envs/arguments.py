@@ -6,9 +6,10 @@ compared: a model that moves is the same, one that is edited is another. Imports
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import gymnasium
 
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import file_digest
-from lightning_pz.common.identity import digest
 
 _OWN = {
     "max_episode_steps": "--env.horizon sets the steps of an episode",
@@ -43,22 +43,43 @@ def check_arguments(given: Mapping[str, Any]) -> None:
 
 
 def located(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with the full path of every file that is there, as seen from the current folder."""
-    return {
-        name: str(Path(value).resolve()) if isinstance(value, str) and Path(value).is_file() else value
-        for name, value in given.items()
-    }
+    """Return arguments with the full path of every file that is there, in lists too, as seen from the current folder."""
+    return _each_text(given, lambda text: str(Path(text).resolve()) if Path(text).is_file() else text)
 
 
 def by_content(env: gymnasium.Env, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments with what every file says in place of its path: of a model, all that MuJoCo compiled into it."""
     model = getattr(env.unwrapped, "model", None)
-    return {
-        name: {"content": _model_digest(model) if _is_model(value, model) else file_digest(Path(value))[:16]}
-        if _is_file(value)
-        else value
-        for name, value in given.items()
-    }
+
+    def content(text: str) -> Any:
+        # A bare name is one of Gymnasium's own files, whatever the current folder holds; `located` made the user's whole.
+        if not (Path(text).is_absolute() and Path(text).is_file()):
+            return text
+        is_model = type(model).__name__ == "MjModel" and Path(text).suffix in (".xml", ".mjcf")
+        return {"content": _model_digest(model) if is_model else file_digest(Path(text))[:16]}
+
+    return _each_text(given, content)
+
+
+def check_unchanged(env: gymnasium.Env, given: Mapping[str, Any], kwargs: str) -> None:
+    """Raise `UserError` if a file of an environment that was just made says something else than when it was looked up.
+
+    `kwargs` are those of its specification. Else a run would go on with what was edited meanwhile, under its old identity.
+    """
+    known = json.loads(kwargs)[0]
+    if changed := [name for name, now in by_content(env, given).items() if known[name] != now]:
+        raise UserError(
+            f"--env.kwargs.{changed[0]} {given[changed[0]]} was edited since this run began: begin another run, or restore the file"
+        )
+
+
+def _each_text(value: Any, change: Callable[[str], Any]) -> Any:
+    """Return plain data with every text in it changed; keys stay."""
+    if isinstance(value, Mapping):
+        return {key: _each_text(inner, change) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each_text(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def advice_on_arguments(entry: Any, given: Mapping[str, Any], *, is_type_error: bool) -> str:
@@ -94,15 +115,6 @@ def _parameters(entry: Any) -> list[str]:
     return [name for name in names if name not in ("self", *_OWN)]
 
 
-def _is_file(value: Any) -> bool:
-    # A bare name is one of Gymnasium's own files, whatever the current folder holds; `located` made the user's whole.
-    return isinstance(value, str) and Path(value).is_absolute() and Path(value).is_file()
-
-
-def _is_model(value: Any, model: Any) -> bool:
-    return type(model).__name__ == "MjModel" and Path(value).suffix in (".xml", ".mjcf")
-
-
 def _model_digest(model: Any) -> str:
     """Return a digest of a compiled model, its meshes and included files with it."""
     import mujoco
@@ -110,4 +122,4 @@ def _model_digest(model: Any) -> str:
 
     compiled = np.empty(mujoco.mj_sizeModel(model), dtype=np.uint8)
     mujoco.mj_saveModel(model, None, compiled)
-    return digest(compiled.tobytes().hex())[:16]
+    return hashlib.sha256(compiled.data).hexdigest()[:16]

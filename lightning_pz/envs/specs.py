@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from lightning_pz.common.checks import check_horizon
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.envs.arguments import advice_on_arguments, by_content
+from lightning_pz.envs.arguments import advice_on_arguments, by_content, check_unchanged
 from lightning_pz.envs.content import own_source, registered_kwargs
 from lightning_pz.envs.guarded import Guarded, one_line
 
@@ -74,8 +74,11 @@ class EnvSpec:
         return json.loads(self.given or "{}")
 
     def make(self, **more: Any) -> gymnasium.Env:
-        """Make the environment, with its given arguments; see `make_env`."""
-        return make_env(self.id, **self.arguments, **more)
+        """Make the environment, with its given arguments; see `make_env`, and `check_unchanged` for their files."""
+        env = make_env(self.id, **self.arguments, **more)
+        if self.given:
+            check_unchanged(env, self.arguments, self.kwargs)
+        return env
 
     @property
     def has_finite_observations(self) -> bool:

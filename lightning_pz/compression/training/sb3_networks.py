@@ -48,6 +48,14 @@ def load_model(path: str | Path, algorithm: str, **more: Any) -> Any:
         raise UserError(f"{path} cannot be opened as {algorithm} ({type(error).__name__}: {error})") from error
 
 
+def open_to_act(path: str | Path) -> Any:
+    """Return a model that is to act and not to learn; `UserError` for another kind of file."""
+    algorithm = algorithm_of(path)
+    # Without a replay buffer, which may take gigabytes, or need an environment.
+    buffer: dict[str, Any] = {"buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}}
+    return load_model(path, algorithm, custom_objects={} if algorithm == "ppo" else buffer)
+
+
 def network_of(model: Any) -> nn.Sequential:
     """Return the deterministic policy of a model: raw observation in; action in the box, or scores of actions, out.
 

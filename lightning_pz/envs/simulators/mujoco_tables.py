@@ -58,7 +58,7 @@ def _noise(env: Any, normal: bool = False) -> _Noise:
 
 
 def _reacher_noise(generator: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """_Noise on the arm, and a target drawn from the disk of 0.2 m by rejection."""
+    """Noise on the arm, and a target drawn from the disk of 0.2 m by rejection."""
     positions = generator.uniform(low=-0.1, high=0.1, size=len(qpos)) + qpos
     goal = np.full(2, np.inf)
     while not np.linalg.norm(goal) < 0.2:

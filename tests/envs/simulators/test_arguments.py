@@ -6,6 +6,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.arguments import by_content, located
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.envs.simulators import make_simulator
 from lightning_pz.envs.simulators.gymnasium_loop import GymnasiumSimulator
@@ -112,6 +114,10 @@ def test_an_environment_is_known_by_what_its_files_say(tmp_path, monkeypatch):
     )
     assert named == one and named.make().unwrapped.fullpath == here
     edited(tmp_path, "half_cheetah.xml", (old, '="0.046 .2"'))
+    # What began with the old one does not go on with the new one, whichever way it makes its environment.
+    for make in (one.make, lambda: make_simulator(one, 2), lambda: GymnasiumSimulator(one, 2).reset([0])):
+        with pytest.raises(UserError, match=r"xml_file .*half_cheetah\.xml was edited since this run began"):
+            make()
     assert env_spec("HalfCheetah-v5", None, one.arguments).identity() != one.identity()
     # Gymnasium's own files are known by their names.
     assert "content" not in env_spec("HalfCheetah-v5", None, {"xml_file": "half_cheetah.xml"}).kwargs
@@ -124,3 +130,15 @@ def test_other_environments_take_arguments_too():
     simulator.reset([0, 1])
     assert simulator._envs[1].unwrapped.goal_velocity == 0.01
     assert spec.identity() != env_spec("MountainCarContinuous-v0").identity()
+
+
+def test_files_in_lists_count_by_what_they_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("one")
+    env = gymnasium.make("MountainCarContinuous-v0")
+    found = located({"tables": [{"first": "a.txt"}, "b.txt", 3]})
+    assert found == {"tables": [{"first": str(tmp_path / "a.txt")}, "b.txt", 3]}
+    before = by_content(env, found)
+    (tmp_path / "a.txt").write_text("two")
+    assert by_content(env, found) != before and str(tmp_path) not in str(before)
+    env.close()

@@ -13,7 +13,7 @@ Either writes a pool folder, `logs/pools/<name>`; equal settings find it again, 
     pool.json        recipe, counts, versions, digests
     *.npy            policies, states and actions, read without copying
     figures/         growth over the rounds (grown pools)
-    events.*         the same for TensorBoard (grown pools)
+    events.*         the same for TensorBoard, or what else --logger names (grown pools)
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> None:
     from lightning_pz.common.command_line import CommandParser, pick
     from lightning_pz.common.executors.opening import check_engine
     from lightning_pz.common.executors.settings import Engine
+    from lightning_pz.common.tracking.settings import LOGGER_HELP, Loggers, check_loggers, read_loggers
     from lightning_pz.pool.grown_recipe import GrownRecipe
     from lightning_pz.pool.recipe import RandomRecipe
 
@@ -72,6 +73,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--recipe", type=RecipeKind, default=chosen, help="How policies are found.")
     parser.add_argument("--pool", type=str | None, default=None, help="Folder to make; named by its recipe if null.")
     parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
+    if chosen == "grown":
+        parser.add_argument("--logger", type=str, default="tensorboard", help=LOGGER_HELP)
     parser.add_class_arguments(kind)
     parser.add_class_arguments(Engine)
     parser.explain({"workers": _WORKERS, **({"threads": _THREADS} if chosen == "grown" else {})})
@@ -84,12 +87,14 @@ def main(arguments: list[str]) -> None:
             f"--recipe {chosen} contradicts the --config file, which asks for {config.recipe}: leave one out"
         )
 
-    engine = pick(Engine, config)
+    engine, loggers = pick(Engine, config), Loggers()
     check_engine(engine)
+    if chosen == "grown":
+        check_loggers(loggers := read_loggers(config.logger, config.logs))
 
     from lightning_pz.jobs.collect import collect_pool
 
-    collect_pool(config.env, config.policy, pick(kind, config), config.logs, config.pool, engine)
+    collect_pool(config.env, config.policy, pick(kind, config), config.logs, config.pool, engine, loggers)
 
 
 def _check_belongs(arguments: list[str], chosen: str, kinds: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
     policy.h          a C99 header that needs nothing else, with --format c
     model.zip         the model, for Stable-Baselines3's own loader; not with --policy
     figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
-    events.*          for TensorBoard
+    events.*          for TensorBoard, or what else --logger names
 
 A finished run is never repeated; with `--checkpoint_every` an interrupted one resumes where it stopped. `--seeds` makes
 several, side by side on the cores, or with `--on` on Dask, Slurm or Ray.
@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> None:
     from lightning_pz.common.checks import seeds
     from lightning_pz.common.command_line import pick
     from lightning_pz.common.executors import check_engine
+    from lightning_pz.common.tracking.settings import check_loggers
     from lightning_pz.compression.resolve import check_files, expand
     from lightning_pz.compression.settings import CompressSettings, RunSettings
 
@@ -62,6 +63,7 @@ def main(arguments: list[str]) -> None:
     check_files(settings)
     seeds({"seed": settings.seed}, run.seeds)
     check_engine(run.engine)
+    check_loggers(run.loggers)
     # The heavy imports come after all errors in the arguments.
     from lightning_pz.jobs.compress import compress
 

@@ -10,7 +10,7 @@ leaves `logs/evaluate/<env>/<policy>-k<k>-seed<s>-<digest>`, which an equal eval
     returns.csv    every episode of every policy
     latents.npz    latents of the groups `reconstructed` and `latents`, row by row
     figures/       return over the latent grid, distributions of returns, returns against coordinates
-    events.*       for TensorBoard
+    events.*       for TensorBoard, or what else --logger names
 
 `--pool POOL --task NAME [NAME ...]`, without a checkpoint, ranks the policies of a grown pool on any task by episodes of its
 growth, which takes no environment step: table, figure and best policy in `logs/evaluate/<env>/ranking-<task>-<digest>`.
@@ -70,6 +70,7 @@ def main(arguments: list[str]) -> None:
             if not (Path(path) / "pool.json").is_file():
                 raise UserError(f"--elsewhere expects folders of pools, but there is no pool.json in {path}")
     from lightning_pz.common.command_line import CommandParser, pick
+    from lightning_pz.common.tracking.settings import LOGGER_HELP, check_loggers, read_loggers
     from lightning_pz.evaluation.groups import EvaluateConfig
 
     parser = CommandParser(
@@ -91,9 +92,11 @@ def main(arguments: list[str]) -> None:
         "--policy", type=str | None, default=None,
         help="Size of policy to decode to, of a checkpoint of several sizes; that of its first pool if null.",
     )  # fmt: skip
+    parser.add_argument("--logger", type=str, default="tensorboard", help=LOGGER_HELP)
     parser.add_argument("--video", type=bool, default=False, help="Film the best policy of each task.")
     config = parser.parse_args(rest)
-    settings = pick(EvaluateConfig, config)
+    settings, loggers = pick(EvaluateConfig, config), read_loggers(config.logger, config.logs)
+    check_loggers(loggers)
 
     if only_ranks:
         from lightning_pz.jobs.pool_ranking import rank_and_show
@@ -122,7 +125,9 @@ def main(arguments: list[str]) -> None:
             config.pool,
             config.policy,
             video=config.video,
-        )
+            loggers=loggers,
+        ),
+        loggers,
     )
 
 

@@ -73,7 +73,7 @@ FIT = {
     "pool and network": {"decodes": "small,3-2"},
     "model": MODEL | {"trainer.benchmark": True, "trainer.max_steps": 4, "trainer.enable_model_summary": True},
     "callbacks": CALLBACKS,
-    "trainer": TRAINER,
+    "trainer": TRAINER | {"logger": "csv"},
     "grown": {"data.recipe": "grown", **{f"data.grown.{key}": value for key, value in GROWN_PLAIN.items()}},
     "gaussian": {"policy.head": "gaussian", "policy.initial_std": 0.2, "policy.sample": True},
     "categorical": {
@@ -112,7 +112,7 @@ SEARCH = {
     "env": "mountaincar", "seeds": 2, "on": "local", "workers": 1, "progress": False, "task": "left", "budget": 600, "seed": 5,
     "starts": 2, "start_share": 0.5, "start_episodes": 2, "evaluate_every": 100, "evaluation_episodes": 2,
     "test_episodes": 3, "patience": 50, "checkpoint_seconds": 0.5, "episodes": 8, "answers_at": [0, 200],
-    "answer_episodes": 2, "answers_by": "steps",
+    "answer_episodes": 2, "answers_by": "steps", "logger": "csv",
 }  # fmt: skip
 ALGORITHMS = {
     "pgpe": {
@@ -159,7 +159,7 @@ ENGINE = {
 }  # fmt: skip
 EVALUATE = {
     "env": "mountaincar", "policies": 8, "episodes": 2, "episode_seed": 77, "latent_seed": 3, "best": 4, "draws": 20,
-    "fresh_episodes": 3, "threads": 1, "latents": "gaussian", "tasks": ["left", "standard"], "video": True, "sample": False,
+    "fresh_episodes": 3, "threads": 1, "latents": "gaussian", "tasks": ["left", "standard"], "video": True, "sample": False, "logger": "csv",
 }  # fmt: skip
 OF_EVALUATE_ELSEWHERE = {
     "checkpoint": "every run here", "logs": "every run here", "pool": "test_options_of_evaluate",
@@ -246,6 +246,7 @@ def test_a_pool_is_collected_and_given_to_fit(recipe: str, tmp_path: Path, monke
     own = {key.removeprefix(prefix): value for key, value in table.items() if key.startswith(prefix)}
     shared = {key: value for key, value in SMALL.items() if key.startswith(("env.", "policy."))} | FIT["gaussian"]
     options = {"recipe": recipe, "pool": "mypool", "logs": "mine", "policy.temperature": 0.2} | shared | own | ENGINE
+    options |= {"logger": "csv"} if recipe == "grown" else {}
     known = options_of(collect.main, words({"recipe": recipe, "env.id": "MountainCarContinuous-v0"}), monkeypatch)
     assert missing(known, options) == []
     collect.main(words(options))

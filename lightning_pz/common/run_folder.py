@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -18,13 +18,23 @@ import yaml
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, replacing, write_json, write_text
 from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.tracking.settings import Loggers
+
+if TYPE_CHECKING:
+    from lightning_pz.common.tracking.tracker import Tracker
 
 
 class RunFolder:
-    """One run on disk: its folder, and all that decides its result."""
+    """One run on disk: its folder, all that decides its result, and where its numbers go meanwhile."""
 
-    def __init__(self, path: Path, identity: Identity) -> None:
-        self.path, self.identity = path, identity
+    def __init__(self, path: Path, identity: Identity, loggers: Loggers = Loggers()) -> None:  # noqa: B008  frozen
+        self.path, self.identity, self.loggers = path, identity, loggers
+
+    def tracker(self, purge_step: int | None = None) -> Tracker:
+        """Return what takes the run's numbers; what an interrupted sitting logged from `purge_step` on does not count."""
+        from lightning_pz.common.tracking.tracker import Tracker
+
+        return Tracker.of(self.loggers, self.path, purge_step)
 
     def note(self, name: str) -> str | None:
         """Return why a new run is not in the folder of its plain name, if another run has that; None otherwise."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from lightning_pz.common.checks import at_least, one_of, positive, seeds, shares
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
+from lightning_pz.common.tracking.settings import ChoosesLoggers
 from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
 from lightning_pz.compression.seeds import MOST_MEASURED
 
@@ -20,7 +21,7 @@ RESUME = "resume"
 
 
 @dataclass(frozen=True)
-class RunSettings(ChoosesEngine):
+class RunSettings(ChoosesEngine, ChoosesLoggers):
     """How many runs, where they are done, and where they go.
 
     Args:
@@ -32,6 +33,7 @@ class RunSettings(ChoosesEngine):
         slurm: What each run asks of Slurm; with --checkpoint_every, a run that is queued again goes on where it was.
         format: Files of the policy, joined by commas: lpz, which is always there, onnx, and c, a C99 header.
         logs: Folder for runs, on a file system that all workers share.
+        logger: Where numbers go while a run runs, joined by commas: tensorboard, csv, wandb, mlflow.
         progress: Whether to draw a progress bar; on a terminal only if null.
     """
 
@@ -41,6 +43,7 @@ class RunSettings(ChoosesEngine):
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     format: str = "lpz,onnx"
     logs: str = "logs"
+    logger: str = "tensorboard"
     progress: bool | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +52,7 @@ class RunSettings(ChoosesEngine):
             one_of("format", name, FILE_FORMATS)
         if len(set(self.formats)) < len(self.formats):
             raise UserError(f"--format expects different formats joined by commas, but got {self.format!r}")
+        _ = self.loggers
         super().__post_init__()
 
     @property

@@ -20,6 +20,8 @@ from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, find
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import BOOTSTRAP, NONE, Estimate, mean_interval, percentiles
+from lightning_pz.common.tracking.settings import Loggers
+from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.envs.episode_identity import environment_identity, is_as_it_was, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
@@ -69,12 +71,13 @@ def load_checkpoints(
 
 def evaluate(
     path: Path, model: BehaviorAutoencoder, tasks: Sequence[str] | None, config: EvaluateConfig, logs: Path,
-    pool: str | None = None, *, progress: bool = False,
+    pool: str | None = None, *, progress: bool = False, loggers: Loggers = Loggers(),  # noqa: B008  frozen
 ) -> Evaluation:  # fmt: skip
     """Evaluate one checkpoint, or read what an equal evaluation left behind in `<logs>/evaluate/<env>`.
 
     It is found again by the content of all that decides it; the place of the checkpoint and the number of threads do not
-    matter. All known tasks of the environment are played if `tasks` is None; `pool` is the pool's folder if it was moved.
+    matter. All known tasks of the environment are played if `tasks` is None; `pool` is the pool's folder if it was moved;
+    `loggers` get numbers and figures of a new one.
     `UserError`: an unknown task, a missing or wrong pool, a changed environment, or too few valid policies.
     """
     description = model.hparams["description"]
@@ -117,7 +120,8 @@ def evaluate(
             (temporary / "best_in_pool").mkdir()
             for task, champion in best["pool"].items():
                 champion.policy.save(temporary / "best_in_pool" / policy_file(task))
-            _write_plays(temporary, played, summary, title)
+            with Tracker.of(loggers, temporary, final=folder) as tracker:
+                _write_plays(temporary, played, summary, title, tracker)
             _write_measures(temporary, summary, draws)
         return Evaluation(folder, summary, draws, found=False)
 
@@ -185,16 +189,11 @@ def _write_measures(folder: Path, summary: dict[str, Any], draws: dict[str, dict
     write_json(folder / "summary.json", summary)
 
 
-def _write_plays(folder: Path, played: Plays, summary: dict[str, Any], title: str) -> None:
-    """Write episodes, latents, figures, and the events for TensorBoard."""
-    from lightning_pz.common.event_writer import EventWriter
-
+def _write_plays(folder: Path, played: Plays, summary: dict[str, Any], title: str, tracker: Tracker) -> None:
+    """Write episodes, latents and figures, and log numbers and figures."""
     write_returns(played, folder / "returns.csv")
     np.savez(folder / "latents.npz", allow_pickle=False, **played.latents)
-    with EventWriter(str(folder)) as writer:
-        for key, value in summary.items():
-            if "/" in key and isinstance(value, float):
-                writer.add_scalar(key, value, summary["env_steps"])
-        for name, figure in evaluation_figures(played, title).items():
-            save_figure(figure, folder / "figures" / name)
-            writer.add_figure(name, figure, summary["env_steps"])
+    tracker.log({k: v for k, v in summary.items() if "/" in k and isinstance(v, float)}, summary["env_steps"])
+    for name, figure in evaluation_figures(played, title).items():
+        save_figure(figure, folder / "figures" / name)
+        tracker.figure(name, figure, summary["env_steps"])

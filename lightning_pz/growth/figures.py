@@ -13,10 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lightning_pz.common.plotting import legend, look, panels, save_figure, single
+from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.growth.directions import random_directions
 from lightning_pz.growth.outcomes import Outcomes, effective_dimension, fit_whitening
 from lightning_pz.growth.rounds import Growth
 
+LOGGED = "events"
+"""Folder in that of an unfinished growth for what its loggers write."""
 _RAYS = 256
 
 
@@ -46,28 +49,26 @@ def history_row(growth: Growth, tasks: list[str], scales: np.ndarray) -> dict[st
     return row | {f"ceiling/{task}": float(value) for task, value in zip(tasks, best, strict=True)}
 
 
-def log_round(
-    folder: Path, growth: Growth, row: dict[str, Any], history: list[dict[str, Any]], scales: np.ndarray
-) -> None:
-    """Add a round to the TensorBoard events in a folder, over what a killed run wrote of this round."""
-    from lightning_pz.common.event_writer import EventWriter
-
+def log_round(tracker: Tracker, growth: Growth, row: dict[str, Any], scales: np.ndarray) -> None:
+    """Log a round; all of it is written when this returns, for the round is saved next."""
     steps = row["steps"]
-    before = history[-2]["steps"] if len(history) > 1 else -1
-    with EventWriter(str(folder / "events"), purge_step=before + 1) as writer:
-        for name, value in row.items():
-            if name not in ("round", "steps") and np.isfinite(value):
-                writer.add_scalar(name, value, steps)
-        writer.add_figure("outcomes", outcome_scatter(growth, scales), steps)
+    tracker.log({name: value for name, value in row.items() if name not in ("round", "steps")}, steps)
+    tracker.figure("outcomes", outcome_scatter(growth, scales), steps)
+    tracker.flush()
 
 
 def write_figures(
     working: Path, pool: Path, growth: Growth, history: list[dict[str, Any]], env_id: str, scales: np.ndarray
 ) -> None:
-    """Copy events to the folder of the finished pool and draw its figures."""
+    """Copy what was logged to the folder of the finished pool and draw its figures."""
+    events = set((working / LOGGED).glob("events.*"))
+    for path in set((working / LOGGED).iterdir()) - events:
+        if path.is_dir():
+            shutil.copytree(path, pool / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, pool / path.name)
     # TensorBoard reads files in the order of their names, which end in second, process and an unpadded count.
-    written = sorted((working / "events").glob("events.*"), key=lambda path: [*map(int, re.findall(r"\d+", path.name))])
-    for place, path in enumerate(written):
+    for place, path in enumerate(sorted(events, key=lambda path: [*map(int, re.findall(r"\d+", path.name))])):
         shutil.copy2(path, pool / f"events.out.tfevents.{place:06d}.growth")
     save_figure(outcome_scatter(growth, scales), pool / "figures" / "outcomes")
     save_figure(growth_curves(history, env_id), pool / "figures" / "growth")

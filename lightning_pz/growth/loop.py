@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
 from lightning_pz.common.threads import one_thread
+from lightning_pz.common.tracking.settings import Loggers
+from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction, find_tasks
 from lightning_pz.growth import figures as report
@@ -45,11 +48,13 @@ def grow(
     progress: bool | None = None,
     executor: Executor | None = None,
     groups: int = 1,
+    loggers: Loggers = Loggers(),  # noqa: B008  frozen
 ) -> Pool:
     """Grow the pool unless it is there already, and open it; an unfinished growth is kept beside its folder.
 
     Returns in `tasks`, all named ones of the environment if None, are recorded for the report alone. Progress is shown by
-    default only on a terminal. An executor runs so many groups of each round side by side; the pool is the same.
+    default only on a terminal. An executor runs so many groups of each round side by side; the pool is the same. Each round
+    goes to `loggers`.
 
     Raises:
         UserError: Too few steps, outcomes that are all the same, an unfinished growth of other settings, a full disk.
@@ -60,7 +65,7 @@ def grow(
         if not folder.exists():
             with one_thread():
                 named = find_tasks(spec.id) if tasks is None else tasks
-                _make(folder, spec, layout, recipe, named, progress, executor, groups)
+                _make(folder, spec, layout, recipe, named, progress, executor, groups, loggers)
         shutil.rmtree(working_folder(folder), ignore_errors=True)
     pool = read_pool(folder)
     check_made_by(pool, spec, layout, recipe)
@@ -88,6 +93,7 @@ def _make(
     progress: bool | None,
     executor: Executor | None,
     groups: int,
+    loggers: Loggers,
 ) -> None:
     started = time.perf_counter()
     sample = sample_states(spec, recipe.states, layout, recipe.prior, recipe.seed, progress=progress)
@@ -95,20 +101,28 @@ def _make(
     working = working_folder(folder)
     identity = {**pool_identity(spec, layout, recipe), "tasks": list(tasks)}
     history: list[dict[str, Any]] = []
-    with tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar:
+    found = load_growth(working, identity)
+    if found is not None:
+        history = found[1]["history"]
+        started -= found[1]["seconds"]
+    purge_step = history[-1]["steps"] + 1 if history else None
+    settings = {"env": spec.id, "params_per_policy": layout.num_params, **asdict(recipe)}
+    with (
+        tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar,
+        Tracker.of(loggers, working / report.LOGGED, purge_step, settings, folder) as tracker,
+    ):
         grower = Grower(spec, network, recipe, sample, tasks, bar.update, executor, groups)
         scales = grower.embedding.scales
 
         def keep(growth: Growth) -> Growth:
             history.append(report.history_row(growth, list(tasks), scales))
-            report.log_round(working, growth, history[-1], history, scales)
+            report.log_round(tracker, growth, history[-1], scales)
             seconds = round(time.perf_counter() - started, 2)
             save_growth(working, growth, {"history": history, "seconds": seconds}, identity)
             return growth
 
-        if found := load_growth(working, identity):
-            growth, before = found
-            history, started = before["history"], started - before["seconds"]
+        if found is not None:
+            growth = found[0]
             bar.update(growth.steps)
         else:
             growth = keep(grower.begin())

@@ -11,6 +11,7 @@ from typing import Any
 from lightning_pz.common.console import show_end
 from lightning_pz.common.executors import Engine, open_executor
 from lightning_pz.common.processes import available_cores, interrupted_by_signals
+from lightning_pz.common.tracking.settings import Loggers
 from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec, env_words
@@ -30,6 +31,7 @@ def collect_pool(
     logs: str,
     pool: str | None = None,
     engine: Engine = Engine(),  # noqa: B008  frozen
+    loggers: Loggers = Loggers(),  # noqa: B008  frozen
 ) -> Pool:
     """Make the pool (named by its recipe if no folder is given) unless it is there, and print its numbers and what to do next.
 
@@ -41,7 +43,8 @@ def collect_pool(
     found = folder.exists()
     with _workers(None if found else engine, Path(logs)) as executor:
         if isinstance(recipe, GrownRecipe):
-            made = grow(folder, spec, layout, recipe, executor=executor, groups=_groups(engine, recipe.directions))
+            groups = _groups(engine, recipe.directions)
+            made = grow(folder, spec, layout, recipe, executor=executor, groups=groups, loggers=loggers)
         else:
             made = collect(folder, spec, layout, recipe, executor=executor)
     if isinstance(recipe, GrownRecipe):

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.event_writer import EventWriter
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity, claim, find
@@ -26,6 +25,7 @@ from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, share
 from lightning_pz.common.threads import one_thread
+from lightning_pz.common.tracking.settings import Loggers
 from lightning_pz.compression import figures
 from lightning_pz.compression.compressor import Compressed
 from lightning_pz.compression.environments import World, find_world, play_world
@@ -38,7 +38,7 @@ from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.open_policy import open_policy
 from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.compression.settings import RESUME, CompressSettings, Int8Settings, RunSettings
-from lightning_pz.compression.training.distill import distill
+from lightning_pz.compression.training.distill import Log, distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.jobs.compress_words import show_compression, show_compressions
 from lightning_pz.jobs.spread_runs import spread_runs
@@ -59,6 +59,7 @@ class CompressJob:
     logs: str
     progress: bool | None
     formats: tuple[str, ...]  # of `lightning_pz.compression.settings.FILE_FORMATS`
+    loggers: Loggers = Loggers()  # noqa: RUF009  frozen
 
     @property
     def world(self) -> World:
@@ -77,7 +78,7 @@ class CompressJob:
         level = f"-{settings.sparsity:g}" if settings.has("prune") else ""
         name = f"{what}-{settings.method.replace('+', '-')}{level}-seed{settings.seed}"
         parents = [Path(self.logs) / "compress" / self.env.name]
-        return RunFolder((claim if claims else find)(parents, name, own), own)
+        return RunFolder((claim if claims else find)(parents, name, own), own, self.loggers)
 
 
 def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> list[Path]:
@@ -88,7 +89,9 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> li
     is_alone = run.seeds == 1 and run.on == "local"  # else one bar for all: several at once would overwrite each other
     every = range(settings.seed, settings.seed + run.seeds)
     progress = run.progress if is_alone else False
-    jobs = [CompressJob(env, replace(settings, seed=seed), run.logs, progress, run.formats) for seed in every]
+    jobs = [
+        CompressJob(env, replace(settings, seed=seed), run.logs, progress, run.formats, run.loggers) for seed in every
+    ]
     world = jobs[0].world
     # Both before anything is written.
     original = jobs[0].original(world)
@@ -106,9 +109,9 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> li
     found = [(json.loads((folder / "summary.json").read_text()), folder) for folder in folders]
     found.sort(key=lambda one: one[0]["seed"])
     if run.seeds == 1:
-        show_compression(*found[0])
+        show_compression(*found[0], run.loggers)
     else:
-        show_compressions([summary for summary, _ in found], found[0][1].parent)
+        show_compressions([summary for summary, _ in found], found[0][1].parent, run.loggers)
     return [folder for _, folder in found]
 
 
@@ -131,7 +134,7 @@ def compress_once(
             left &= {"c"}  # the others are written before the policy is measured
             folder.begin(config)
             try:
-                summary = _run(world, original, job, folder.path, on_steps)
+                summary = _run(world, original, job, folder, on_steps)
             except UserError:
                 if not (folder.path / RESUME).exists():
                     folder.discard_if_empty()
@@ -149,10 +152,10 @@ def compress_once(
 
 
 def _run(
-    world: World, original: nn.Sequential | None, job: CompressJob, folder: Path, on_steps: Callable[[int], None]
+    world: World, original: nn.Sequential | None, job: CompressJob, run: RunFolder, on_steps: Callable[[int], None]
 ) -> dict[str, Any]:
-    settings, begin = job.settings, time.process_time()
-    done = _compressed(world, original, settings, folder, job.progress, on_steps)
+    settings, folder, begin = job.settings, run.path, time.process_time()
+    done = _compressed(world, original, settings, run, job.progress, on_steps)
     seconds = time.process_time() - begin
     # A reference may have other layers than what is trained here: it measures returns, not bytes.
     dense = done.whole if original is None or settings.policy is None else original
@@ -215,25 +218,24 @@ def _compressed(
     world: World,
     original: nn.Sequential | None,
     settings: CompressSettings,
-    folder: Path,
+    run: RunFolder,
     progress: bool | None,
     on_steps: Callable[[int], None],
 ) -> Compressed:
-    if settings.policy is None:
+    with contextlib.ExitStack() as stack:
+
+        def begin_log(steps: int) -> Log:
+            return stack.enter_context(run.tracker(purge_step=steps + 1)).log
+
+        if settings.policy is not None:
+            assert original is not None
+            return distill(original, world, settings, begin_log(0), progress=progress, on_steps=on_steps)
         from lightning_pz.compression.training.sb3_run import train_sb3
 
-        done = train_sb3(world, settings, folder, progress=progress, on_steps=on_steps)
-        assert done is not None
-        done.model.save(folder / "model.zip")
-        return done
-    assert original is not None
-    with EventWriter(str(folder)) as writer:
-
-        def log(values: dict[str, float], step: int) -> None:
-            for key, value in values.items():
-                writer.add_scalar(key, value, step)
-
-        return distill(original, world, settings, log, progress=progress, on_steps=on_steps)
+        done = train_sb3(world, settings, run.path, progress=progress, on_steps=on_steps, begin_log=begin_log)
+    assert done is not None
+    done.model.save(run.path / "model.zip")
+    return done
 
 
 def _measure(

@@ -8,9 +8,10 @@ from typing import Any
 from lightning_pz.common.console import show_end
 from lightning_pz.common.statistics import read_estimate
 from lightning_pz.common.tables import Table
+from lightning_pz.common.tracking.settings import Loggers, look_command
 
 
-def show_compressions(summaries: list[dict[str, Any]], folder: Path) -> None:
+def show_compressions(summaries: list[dict[str, Any]], folder: Path, loggers: Loggers) -> None:
     """Print a row per run, and last the folder that holds them."""
 
     def cells(summary: dict[str, Any]) -> list[str]:
@@ -22,10 +23,10 @@ def show_compressions(summaries: list[dict[str, Any]], folder: Path) -> None:
 
     rows = Table(["seed", "return", "sparsity", "bytes", "CPU seconds"], [cells(summary) for summary in summaries])
     values = {"environment": summaries[0]["env"], "method": summaries[0]["method"], "runs": str(len(summaries))}
-    show_end(values, f"tensorboard --logdir {folder}", folder, tables=[rows])
+    show_end(values, look_command(loggers, folder), folder, tables=[rows])
 
 
-def show_compression(summary: dict[str, Any], folder: Path) -> None:
+def show_compression(summary: dict[str, Any], folder: Path, loggers: Loggers) -> None:
     """Print the closing table of a run, and last its folder."""
 
     def span(key: str, form: str) -> str:
@@ -50,4 +51,4 @@ def show_compression(summary: dict[str, Any], folder: Path) -> None:
         rows["compiled C"] = f"{summary['c_flash_bytes']:,} bytes of flash, {summary['c_ram_bytes']:,} of RAM"
     if summary["gates_closed"] is not None:
         rows["gates closed"] = f"{summary['gates_closed']:.1%}"
-    show_end(rows, f"tensorboard --logdir {folder.parent}", folder)
+    show_end(rows, look_command(loggers, folder.parent), folder)

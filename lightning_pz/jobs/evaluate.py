@@ -15,6 +15,7 @@ from lightning_pz.common.identity import digest
 from lightning_pz.common.statistics import UNKNOWN, read_estimate
 from lightning_pz.common.tables import Table
 from lightning_pz.common.threads import torch_threads
+from lightning_pz.common.tracking.settings import Loggers, look_command
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.evaluation.elsewhere import POLICIES, transfer_fvu
@@ -32,7 +33,7 @@ _SIZES_SHOWN = 6
 
 def evaluate_all(
     checkpoints: Sequence[str], env_id: str | None, config: EvaluateConfig, tasks: Sequence[str] | None, logs: Path,
-    pool: str | None = None, policy: str | None = None, *, video: bool = False,
+    pool: str | None = None, policy: str | None = None, *, video: bool = False, loggers: Loggers = Loggers(),  # noqa: B008  frozen
 ) -> list[Evaluation]:  # fmt: skip
     """Evaluate checkpoints one after another and print how long each took; see `evaluate` for the arguments and errors.
 
@@ -41,7 +42,7 @@ def evaluate_all(
     done = []
     with torch_threads(config.threads):
         for path, model in load_checkpoints(checkpoints, env_id, policy):
-            evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal())
+            evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal(), loggers=loggers)
             done.append(evaluation)
             seconds = "was there already" if evaluation.found else f"{evaluation.summary['evaluate_seconds']:.0f} s"
             print(f"{path}: {seconds}", flush=True)
@@ -50,7 +51,7 @@ def evaluate_all(
     return done
 
 
-def print_evaluations(done: Sequence[Evaluation]) -> None:
+def print_evaluations(done: Sequence[Evaluation], loggers: Loggers = Loggers()) -> None:  # noqa: B008  frozen
     """Print one checkpoint's metrics, or one table of several, and last the folder."""
     first = done[0]
     if len(done) == 1:
@@ -64,7 +65,7 @@ def print_evaluations(done: Sequence[Evaluation]) -> None:
         print(f"\n  note: {invalid} policies had an episode that turned non-finite and are left out")
     if any(evaluation.summary[f"{task}/recovery_best"] is None for evaluation in done for task in evaluation.draws):
         print("\n  note: `none` is a ratio without a range: all held-out policies of the pool earn the same")
-    print(f"\n  next: tensorboard --logdir {first.folder.parent}\n")
+    print(f"\n  next: {look_command(loggers, first.folder.parent)}\n")
     print(first.folder if len(done) == 1 else first.folder.parent)
 
 

@@ -19,6 +19,7 @@ from lightning_pz.common.known_folders import claim, find
 from lightning_pz.common.processes import available_cores
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.tables import Table
+from lightning_pz.common.tracking.settings import look_command
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import env_words
 from lightning_pz.envs.tasks import task_names
@@ -54,6 +55,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
             threads,
             jobs.pool,
             jobs.policy,
+            jobs.loggers,
         )
         for task in tasks
         for seed in range(search.seed, search.seed + jobs.seeds)
@@ -140,7 +142,7 @@ def _show(
     if count == 1 and ended:
         folder = ended[0][0].folder
     values = {"environment": env_words(env), "algorithm": search.algorithm, "budget": f"{search.budget:,} steps"}
-    show_end(values, f"tensorboard --logdir {folder}", folder)
+    show_end(values, look_command(jobs.loggers, folder), folder)
 
 
 def _row(task: str, summaries: list[dict[str, Any]]) -> list[str]:

@@ -22,6 +22,7 @@ from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, claim
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.threads import one_thread
+from lightning_pz.common.tracking.settings import Loggers
 from lightning_pz.envs.episode_identity import environment_identity, is_as_it_was, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
@@ -54,6 +55,7 @@ class SearchJob:
     threads: int  # Threads that step physics
     pool: str | None = None  # Where the checkpoint's pool lies, if it was moved
     policy: str | None = None  # Size to decode to, of a checkpoint of several; that of the first pool if None
+    loggers: Loggers = Loggers()  # noqa: RUF009  frozen
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def run_search(
     """
     model = load_autoencoder(job.checkpoint, job.policy)
     parents, name, identity = place_of(job, model)
-    folder = RunFolder(claim(parents, name, identity), identity)
+    folder = RunFolder(claim(parents, name, identity), identity, job.loggers)
     try:
         with folder.lock(on_locked), one_thread():
             if found := folder.summary is not None:

@@ -12,6 +12,7 @@ from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.executors.opening import check_engine
 from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
+from lightning_pz.common.tracking.settings import ChoosesLoggers, check_loggers
 from lightning_pz.envs.presets import resolve_env
 from lightning_pz.search.action_checks import check_actions
 from lightning_pz.search.rivals.zoo import zoo_entry
@@ -19,7 +20,7 @@ from lightning_pz.search.settings import BASELINES, SearchSettings, check_algori
 
 
 @dataclass(frozen=True)
-class JobSettings(ChoosesEngine):
+class JobSettings(ChoosesEngine, ChoosesLoggers):
     """Which decoder, how many runs, and where they go.
 
     Args:
@@ -32,6 +33,7 @@ class JobSettings(ChoosesEngine):
             with an address has workers of its own.
         slurm: What each run asks of Slurm.
         logs: Folder for runs, on a file system that all workers share.
+        logger: Where numbers go while a run runs, joined by commas: tensorboard, csv, wandb, mlflow.
         progress: Whether to draw a progress bar; on a terminal only if null.
         pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` and `pool_top` read it.
         policy: Size of policy to decode to, of a checkpoint of several sizes; that of its first pool if null.
@@ -44,12 +46,14 @@ class JobSettings(ChoosesEngine):
     workers: int | None = None
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     logs: str = "logs"
+    logger: str = "tensorboard"
     progress: bool | None = None
     pool: str | None = None
     policy: str | None = None
 
     def __post_init__(self) -> None:
         at_least(1, {"seeds": self.seeds})
+        _ = self.loggers
         super().__post_init__()
 
 
@@ -58,6 +62,7 @@ def check_command(jobs: JobSettings, search: SearchSettings) -> None:
     seeds({"seed": search.seed}, jobs.seeds)
     check_algorithm_package(search.algorithm)
     check_engine(jobs.engine)
+    check_loggers(jobs.loggers)
     if jobs.checkpoint is None:
         raise UserError(
             "which decoder? Give --checkpoint with a checkpoint that python -m lightning_pz.fit wrote, such as "

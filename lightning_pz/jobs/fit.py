@@ -23,9 +23,11 @@ from lightning_pz.common.files import alone, check_writable, replacing, write_js
 from lightning_pz.common.held_interrupts import held_interrupts
 from lightning_pz.common.identity import first_difference
 from lightning_pz.common.plotting import save_figure
+from lightning_pz.common.tracking.settings import look_command
+from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.growth.loop import grow
 from lightning_pz.jobs import fit_figures
-from lightning_pz.jobs.fit_callbacks import LetInterrupts, tensorboard
+from lightning_pz.jobs.fit_callbacks import LetInterrupts
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
 from lightning_pz.jobs.fit_end import fit_notes, lucky_tasks, measure_starts, search_command, show_fit
 from lightning_pz.jobs.fit_settings import check_recipe_words, check_weights_unread
@@ -54,7 +56,7 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
     if not data.given:
         check_recipe_words(arguments, data.recipe)
     if data.recipe == "grown":
-        data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown)
+        data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown, loggers=cli.loggers)
     check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.feature_size)
     data.check_sizes()
     if data.further or data.decoded:
@@ -114,6 +116,11 @@ def _interruptible() -> Iterator[None]:
 def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
     if cli.trainer.is_global_zero:
         cli.save_config()
+    with cli.begin_loggers() as tracker:
+        return _train_and_measure(cli, data, tracker)
+
+
+def _train_and_measure(cli: FitCLI, data: PolicyPoolDataModule, tracker: Tracker) -> FitResult | None:
     start = time.perf_counter()
     with held_interrupts() as let_in:
         cli.trainer.callbacks.append(LetInterrupts(let_in))  # type: ignore[attr-defined]
@@ -133,7 +140,7 @@ def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
     # `ErrorSums.policy_errors` of the test, and the policies' rows in the pool, (N,).
     with replacing(cli.run_folder / "policy_errors.npz") as path, path.open("wb") as file:
         np.savez(file, allow_pickle=False, rows=data.test.rows, **cli.model.sums.policy_errors())
-    return _summarize(cli, data, best, cli.model.sums.fvu(), seconds)
+    return _summarize(cli, data, best, cli.model.sums.fvu(), seconds, tracker)
 
 
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
@@ -158,7 +165,12 @@ def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, fl
 
 @torch.no_grad()
 def _summarize(
-    cli: FitCLI, data: PolicyPoolDataModule, best: Path, tested: Mapping[str, float], seconds: float
+    cli: FitCLI,
+    data: PolicyPoolDataModule,
+    best: Path,
+    tested: Mapping[str, float],
+    seconds: float,
+    tracker: Tracker,
 ) -> FitResult:
     model = load_autoencoder(best)
     step = torch.load(best, map_location="cpu", weights_only=True)["global_step"]
@@ -200,9 +212,10 @@ def _summarize(
         summary |= {f"test_fvu_k{size}": curve[size] for size in model.bottleneck.prefixes() if len(curve) > 1}
         if cli.model.sums.kl:
             summary["test_kl"] = float(torch.cat(cli.model.sums.kl).mean(0).sum())
-    _draw(cli, data, model, summary)
+    _draw(cli, data, model, summary, tracker)
     write_json(cli.run_folder / "summary.json", summary)
-    show_fit(summary, fit_notes(summary, cli.history.rows, lucky), data.pool, cli.run_folder)
+    curves = look_command(cli.loggers, cli.run_folder.parent)
+    show_fit(summary, fit_notes(summary, cli.history.rows, lucky), data.pool, cli.run_folder, curves)
     return FitResult(cli.run_folder, summary)
 
 
@@ -220,8 +233,10 @@ def _parts_of_gaussians(model: BehaviorAutoencoder, data: PolicyPoolDataModule) 
     }
 
 
-def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, summary: dict[str, Any]) -> None:
-    """Draw the figures of a fit, to disk and to TensorBoard, and log the references there."""
+def _draw(
+    cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, summary: dict[str, Any], tracker: Tracker
+) -> None:
+    """Draw the figures of a fit, to disk and to the loggers, and log the references there."""
     title = f"{cli.config.env.name}, {cli.config.policy.name} policies, k = {summary['latent_dim']}"
     batch = data.val[(np.arange(min(1000, len(data.val))), np.arange(len(data.val.states)))]
     latents = model._encode_batch(batch)
@@ -238,12 +253,7 @@ def _draw(cli: FitCLI, data: PolicyPoolDataModule, model: BehaviorAutoencoder, s
     if len(curve := cli.model.sums.curve()) > 1:
         pca = {size: summary[f"pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
         figures["prefixes"] = fit_figures.prefix_curve(curve, pca, title)
-    writer = tensorboard(cli.trainer)
     for name, figure in figures.items():
         save_figure(figure, cli.run_folder / "figures" / name)
-        if writer is not None:
-            writer.add_figure(name, figure, summary["steps"])
-    if writer is not None:
-        for key in ("pca_fvu", "params_pca_fvu", "affine_fvu"):
-            writer.add_scalar(key, summary[key], summary["steps"])
-        writer.flush()
+        tracker.figure(name, figure, summary["steps"])
+    tracker.log({key: summary[key] for key in ("pca_fvu", "params_pca_fvu", "affine_fvu")}, summary["steps"])

@@ -13,19 +13,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 
-def tensorboard(trainer: L.Trainer) -> Any | None:
-    """Return TensorBoard's writer on the process that logs, or None."""
-    logger = next((log for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
-    return logger.experiment if logger is not None and trainer.is_global_zero else None
-
-
 class LogHyperparameters(L.Callback):
     """Fills TensorBoard's HPARAMS tab: the settings, with the metric `val_fvu`, which training logs."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the settings with the name of their metric; the metric's own curve stays untouched."""
-        writer = tensorboard(trainer)
-        if writer is None:
+        logger = next((log for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
+        if logger is None or not trainer.is_global_zero:
             return
         from torch.utils.tensorboard.summary import hparams
 
@@ -36,7 +30,7 @@ class LogHyperparameters(L.Callback):
         }  # fmt: skip
         plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
         for summary in hparams(plain, {"val_fvu": 0.0}):
-            writer.file_writer.add_summary(summary)
+            logger.experiment.file_writer.add_summary(summary)
 
 
 class LetInterrupts(L.Callback):

@@ -12,11 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -25,6 +25,9 @@ from lightning_pz.common.command_line import CommandParser
 from lightning_pz.common.console import is_terminal
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import claim_folder, write_text
+from lightning_pz.common.tracking.run_loggers import make_loggers
+from lightning_pz.common.tracking.settings import LOGGER_HELP, Loggers, check_loggers, read_loggers
+from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir, explain_presets
 from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, LogHyperparameters
 from lightning_pz.jobs.fit_identity import fit_identity, run_difference, write_identity
@@ -77,6 +80,7 @@ class FitCLI(LightningCLI):
         )
         parser.add_argument("--decodes", type=str | None, default=None, help=decodes)
         parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
+        parser.add_argument("--logger", type=str, default="tensorboard", help=LOGGER_HELP)
         parser.add_argument(
             "--run_name", type=str | None, default=None, help="Name of the run folder; numbered if null."
         )
@@ -84,7 +88,7 @@ class FitCLI(LightningCLI):
             "Resume from this checkpoint in its run folder; `last` finds the newest run of these settings. A run of other "
             "settings, environment or pool is refused, for best.ckpt would become a mixture of two; only trainer.max_time "
             "and settings that do not change the result may differ (trainer.accelerator, trainer.enable_progress_bar, "
-            "trainer.log_every_n_steps, logs, threads)."
+            "trainer.log_every_n_steps, logger, logs, threads)."
         )
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=resume)
         for kind, key in ((BestCheckpoint, "checkpoint"), (EarlyStopping, "early_stopping"), (ProbeCallback, "probes")):
@@ -117,6 +121,7 @@ class FitCLI(LightningCLI):
         """Parse, and refuse what a fit cannot honor before anything is seeded or made."""
         super().parse_arguments(parser, args)
         check_fit_settings(self.config)
+        check_loggers(self.loggers)
 
     def before_instantiate_classes(self) -> None:
         """Show a progress bar on a terminal, unless the settings say."""
@@ -161,7 +166,7 @@ class FitCLI(LightningCLI):
             _check_free(self.parent / config.run_name)
 
     def claim_run(self) -> None:
-        """Make the folder of a new run, which no other run shares, and point logger and checkpoints to it.
+        """Make the folder of a new run, which no other run shares, and point checkpoints to it.
 
         Only the first process of several makes one; those that it starts read its name from the environment, and
         Lightning sends any others the folder of the checkpoints.
@@ -174,8 +179,22 @@ class FitCLI(LightningCLI):
         if self.trainer.is_global_zero:
             os.environ[_RUN_VARIABLE] = str(self.run_folder)
         self.trainer.checkpoint_callback.dirpath = os.path.realpath(self.run_folder / "checkpoints")  # type: ignore[union-attr]
-        folder = self.run_folder
-        self.trainer.logger = TensorBoardLogger(folder.parent, name="", version=folder.name, default_hp_metric=False)
+
+    def begin_loggers(self) -> Tracker:
+        """Give the trainer the loggers of the run folder, which holds its settings by now; only the first process logs."""
+        # Lightning's TensorBoardLogger writes nothing on other processes, and makes nothing there either.
+        names = self.loggers.names if self.trainer.is_global_zero else ("tensorboard",)
+        purge_step = None
+        if self.resume_from is not None:
+            purge_step = torch.load(self.resume_from, map_location="cpu", weights_only=True)["global_step"]
+        made = make_loggers(Loggers(names, self.config.logs), self.run_folder, purge_step)
+        self.trainer.loggers = made
+        return Tracker(made)
+
+    @property
+    def loggers(self) -> Loggers:
+        """Where numbers go."""
+        return read_loggers(self.config.logger, self.config.logs)
 
     def save_config(self) -> None:
         """Write config.yaml, from which the run can be repeated, and identity.json, unless they are there."""

@@ -122,8 +122,8 @@ def _advice(summary: Mapping[str, Any], history: Sequence[tuple[int, float, floa
     )
 
 
-def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folder: Path) -> None:
-    """Print the notes, the closing tables and the next command, all of it from the summary, and last the folder."""
+def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folder: Path, curves: str) -> None:
+    """Print the notes, the closing tables, the next command and what shows curves, and last the folder."""
     kind = summary["recipe"]
     growth = f"grown in {summary['growth_steps']:,} steps" if kind == "grown" else kind
     rows = {
@@ -153,7 +153,6 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
     for note in notes:
         print("\n" + textwrap.fill(note, 110, break_on_hyphens=False, break_long_words=False))
     tables = [_starts_table(summary, pool)] if "pool_best_episodes" in summary else []
-    curves = shlex.join(["tensorboard", "--logdir", str(folder.parent)])
     show_end(rows, summary["next_command"], folder, tables=tables, curves=curves)
 
 

@@ -14,7 +14,7 @@ from lightning_pz.common.identity import first_difference
 from lightning_pz.common.known_folders import WHOLE
 
 _VOLATILE = (
-    "logs", "run_name", "ckpt_path", "config", "checkpoint.dirpath", "data.grown.threads", "trainer.accelerator",
+    "logs", "logger", "run_name", "ckpt_path", "config", "checkpoint.dirpath", "data.grown.threads", "trainer.accelerator",
     "trainer.default_root_dir", "trainer.detect_anomaly", "trainer.enable_model_summary", "trainer.enable_progress_bar",
     "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip

@@ -21,7 +21,7 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "trainer.limit_test_batches": ((None, 1.0), f"{_WHOLE}; --data.test_share says how large they are"),
     "trainer.barebones": ((False,), "nothing would be measured"),
     "trainer.enable_checkpointing": ((None, True), "the result of a fit is its checkpoint"),
-    "trainer.logger": ((None, True), "a fit logs to TensorBoard in its run folder"),
+    "trainer.logger": ((None, True), "--logger says where numbers go"),
     "checkpoint.dirpath": ((None,), "checkpoints lie in the run folder; --logs and --run_name say where that is"),
     "checkpoint.monitor": (("val_fvu",), _CHOSEN),
     "checkpoint.mode": (("min",), _CHOSEN),

@@ -10,7 +10,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightning_pz.common.checks import at_least, seeds
@@ -75,10 +74,11 @@ class ProbeCallback(L.Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure the best checkpoint, each estimate beside its surrogate, and write probes.json."""
-        logger = next((log for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
-        if not self.enabled or not trainer.is_global_zero or logger is None:
+        if not self.enabled or not trainer.is_global_zero:
             return
-        write_report(self.measure(pl_module, self._held_out(trainer), final=True), Path(logger.log_dir))
+        # Checkpoints lie in a folder of their own in that of the run.
+        folder = Path(str(trainer.checkpoint_callback.dirpath)).parent  # type: ignore[union-attr]
+        write_report(self.measure(pl_module, self._held_out(trainer), final=True), folder)
 
     def _held_out(self, trainer: L.Trainer) -> Any:
         part = trainer.datamodule.val  # type: ignore[attr-defined]

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.event_writer import EventWriter
 from lightning_pz.common.files import write_text
 from lightning_pz.common.processes import ignore_interrupts
 from lightning_pz.common.run_folder import RunFolder
@@ -97,7 +96,7 @@ def search_until_done(
     is_whole = True  # Whether `progress` can be saved: a search that is not pure changes during a generation
     on_steps(progress.env_steps)
     # Rows after the purge step belong to generations that the resumed run will take again.
-    with EventWriter(str(folder.path), purge_step=progress.env_steps + 1) as writer:
+    with folder.tracker(purge_step=progress.env_steps + 1) as tracker:
         try:
             while _has_next(progress, search, settings):
                 # A pure search can be asked afterwards, which spares it most of the times.
@@ -126,7 +125,7 @@ def search_until_done(
                     is_same = policy.digest() == progress.evaluated
                     value = progress.rows[-1][2] if is_same else float(objective.measure(policy, seeds).mean[0])
                     following = _evaluated(following, policy, value, generation, time.perf_counter() - start)
-                    _log(writer, following.rows[-1])
+                    tracker.log(dict(zip(COLUMNS, following.rows[-1], strict=True)), int(following.rows[-1][0]))
                 # Only now, so that an interruption at any point leaves a generation either whole or undone.
                 progress, is_whole = replace(following, seconds=time.perf_counter() - start), True
                 if time.perf_counter() - saved_at >= settings.checkpoint_seconds:
@@ -214,12 +213,6 @@ def _evaluated(
         best=policy if better else progress.best,
         best_return=value if better and math.isfinite(value) else progress.best_return,
     )
-
-
-def _log(writer: EventWriter, row: list[float]) -> None:
-    for name, value in zip(COLUMNS[1:], row[1:], strict=True):
-        if math.isfinite(value):
-            writer.add_scalar(name, value, int(row[0]))
 
 
 def _save(folder: RunFolder, progress: Progress, search: Search) -> None:

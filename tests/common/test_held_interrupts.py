@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from lightning_pz.common.event_writer import EventWriter
 from lightning_pz.common.held_interrupts import held_interrupts
+from lightning_pz.common.tracking.settings import Loggers
+from lightning_pz.common.tracking.tracker import Tracker
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +92,8 @@ def test_other_threads_hold_nothing():
 
 def test_a_writer_is_interrupted_between_its_writes(tmp_path, monkeypatch):
     """The signal comes in the queue to the writer's thread, where it used to leave a waiting thread behind."""
-    with EventWriter(str(tmp_path)) as writer:
-        queue = writer.file_writer.event_writer._async_writer._byte_queue
+    with Tracker.of(Loggers(), tmp_path) as tracker:
+        queue = tracker._loggers[0].experiment._get_file_writer().event_writer._async_writer._byte_queue
         put, whole = queue.put, []
 
         def pressed(item):
@@ -102,6 +103,6 @@ def test_a_writer_is_interrupted_between_its_writes(tmp_path, monkeypatch):
 
         monkeypatch.setattr(queue, "put", pressed)
         with pytest.raises(KeyboardInterrupt):
-            writer.add_scalar("value", 1.0, 1)
+            tracker.log({"value": 1.0}, 1)
         monkeypatch.undo()
     assert len(whole) == 1

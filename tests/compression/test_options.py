@@ -23,7 +23,7 @@ from lightning_pz.envs.presets import conf_dir, merge, preset_names
 TRAINED = {
     "--config", "--env.name", "--env.id", "--env.horizon", "--env.kwargs", "--algorithm", "--method", "--steps", "--int8_share",
     "--seed", "--episodes", "--checkpoint_every", "--ramp.begin", "--ramp.end", "--ramp.events", "--l0.penalty", "--l0.learning_rate",
-    "--l0.start", "--low_rank.energy", "--model", "--logs", "--progress",
+    "--l0.start", "--low_rank.energy", "--model", "--logs", "--progress", "--logger",
 }  # fmt: skip
 DISTILLED = {
     "--policy", "--sparsity", "--distribution", "--activations", "--distill.steps", "--distill.batch_size",
@@ -62,7 +62,7 @@ def test_no_option_is_left_out():
         for inner in (value if isinstance(value, dict) else (None,))
     }
     assert keys == own - SPREAD - SLURM - {
-        "--config", "--env.name", "--env.id", "--env.horizon", "--env.kwargs", "--format", "--logs", "--progress",
+        "--config", "--env.name", "--env.id", "--env.horizon", "--env.kwargs", "--format", "--logs", "--progress", "--logger",
     }  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_options_of_a_training(tmp_path, capsys):
         "--algorithm", "ppo", "--method", "l0+low_rank+int8", "--steps", 256, "--int8_share", 0.5, "--seed", 3,
         "--episodes", 4, "--checkpoint_every", 128, "--ramp.begin", 0.1, "--ramp.end", 0.6, "--ramp.events", 7,
         "--l0.penalty", 0.2, "--l0.learning_rate", 0.05, "--l0.start", 0.7, "--low_rank.energy", 0.5, "--model", model,
-        "--logs", tmp_path / "logs", "--progress", "true", uses=TRAINED,
+        "--logs", tmp_path / "logs", "--progress", "true", "--logger", "csv", uses=TRAINED,
     )  # fmt: skip
     assert folder == tmp_path / "logs" / "compress" / "pole" / "ppo-l0-low_rank-int8-seed3"
     assert (summary["env_steps"], summary["episodes"], summary["return"]) == (384, 4, 9)

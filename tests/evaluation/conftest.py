@@ -10,7 +10,7 @@ def evaluate(checkpoint, logs, *arguments):
     """Run the command on one checkpoint or more; return what it found."""
     results = []
     original = command.print_evaluations
-    command.print_evaluations = lambda done: (results.extend(done), original(done))
+    command.print_evaluations = lambda done, *more: (results.extend(done), original(done, *more))
     try:
         main(["--checkpoint", str(checkpoint), *SMALL, "--logs", str(logs), *arguments])
     finally:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.her import HerReplayBuffer
@@ -32,7 +32,7 @@ from lightning_pz.compression.methods.shadow import Shadow
 from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.seeds import segment_seed
 from lightning_pz.compression.settings import RESUME, CompressSettings
-from lightning_pz.compression.training.distill import RANK_STATES
+from lightning_pz.compression.training.distill import RANK_STATES, Log
 from lightning_pz.compression.training.sb3_networks import algorithm_class, load_model, network_of, optimizer_of
 
 CLASS_ARGUMENTS = ("features_extractor_class", "activation_fn")
@@ -46,12 +46,14 @@ def train_sb3(
     progress: bool | None = False,
     stop_after: int | None = None,
     on_steps: Callable[[int], None] = lambda steps: None,
+    begin_log: Callable[[int], Log] = lambda steps: lambda values, step: None,
 ) -> Compressed | None:
     """Train from scratch, or resume an interrupted training in this folder.
 
-    It takes TensorBoard events and, between segments, the state in `RESUME`, which the caller removes once the result
-    is safe. After `stop_after` segments the training returns None, as if killed. `on_steps` is called with the
-    environment steps so far; what it raises ends the training.
+    Between segments the folder takes the state in `RESUME`, which the caller removes once the result is safe. After
+    `stop_after` segments the training returns None, as if killed. `on_steps` is called with the environment steps so
+    far; what it raises ends the training. `begin_log` is called with the steps at which the training begins, and gives
+    what takes Stable-Baselines3's numbers and the compressor's.
 
     Raises:
         UserError: The algorithm does not fit the actions, or a setting that it does not know.
@@ -81,7 +83,8 @@ def train_sb3(
         if (replay := place / f"replay-{number}.pkl").is_file():
             with _explained(replay):
                 model.load_replay_buffer(replay)
-    model.set_logger(configure(str(folder), ["tensorboard"]))
+    steps = 0 if saved is None else model.num_timesteps
+    model.set_logger(Logger(None, [_Numbers(begin_log(steps))]))
 
     optimizer, network = optimizer_of(model), network_of(model)
     to_plan(network)  # Refuses now, not after the training, what no file can hold.
@@ -97,7 +100,6 @@ def train_sb3(
             recent.extend(saved["recent"].numpy())
     total = settings.total_steps()
     segment = settings.checkpoint_every or total
-    steps = 0 if saved is None else model.num_timesteps
     with tqdm(total=total, initial=steps, unit="step", disable=tqdm_disable(progress)) as bar:
         while model.num_timesteps < total:
             model.set_env(env)
@@ -114,6 +116,21 @@ def train_sb3(
     shadow.remove()
     env.close()
     return Compressed(*compressor.finished(), compressor, model.num_timesteps, model)
+
+
+class _Numbers(KVWriter):
+    """Passes on what Stable-Baselines3 logs."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Log the numbers among what was recorded, and leave out what is not for curves."""
+        told = {key: value for key, value in key_values.items() if "tensorboard" not in (key_excluded.get(key) or ())}
+        self.log({key: float(value) for key, value in told.items() if isinstance(value, int | float | np.number)}, step)
+
+    def close(self) -> None:
+        """Do nothing: whoever gave the log closes it."""
 
 
 class CompressionCallback(BaseCallback):

@@ -14,7 +14,7 @@ from lightning_pz.compression.formats.network_file import read_network, write_ne
 from lightning_pz.compression.formats.reference_forward import reference_forward
 from lightning_pz.compression.formats.weight_forms import forms_of, smallest_form
 from lightning_pz.compression.methods.low_rank import split_low_rank, truncate
-from lightning_pz.compression.methods.quantize import ActivationInt8, calibrate_activations, fake_int8
+from lightning_pz.compression.methods.quantize import ActivationInt8, calibrate_activations, fake_levels
 from lightning_pz.compression.methods.stack import layers_of, magnitude_mask
 from lightning_pz.compression.modules import Divide, Residual, Standardize, ToBox
 
@@ -62,7 +62,7 @@ def make_network(activation="tanh", share=0.9, squash="tanh", rounds=False, per_
             mask = magnitude_mask(layer.weight, keep, max(1, round((1 - share) * keep.numel())))
             layer.weight.mul_(2 * mask)
             if int8:
-                layer.weight.copy_(fake_int8(layer.weight, per_channel=per_channel))
+                layer.weight.copy_(fake_levels(layer.weight, per_channel=per_channel))
     for module in network.modules():
         if isinstance(module, ActivationInt8):
             module.on = True
@@ -216,7 +216,7 @@ def test_an_actor_of_71424_weights_at_95_percent_takes_less_than_12_kb(tmp_path)
             mask = magnitude_mask(
                 layer.weight, torch.ones_like(layer.weight, dtype=torch.bool), round(0.05 * layer.weight.numel())
             )
-            layer.weight.copy_(fake_int8(layer.weight * mask))
+            layer.weight.copy_(fake_levels(layer.weight * mask))
             count += layer.weight.numel()
     assert count == 71_424
     write_network(network, tmp_path / "x.lpz", "sparse_int8")

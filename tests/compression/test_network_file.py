@@ -18,7 +18,7 @@ from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.formats.network_file import FORMATS, read_network, write_network
 from lightning_pz.compression.measures import paper_ratio, sparsity
 from lightning_pz.compression.methods.low_rank import split_low_rank, truncate
-from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, to_int8
+from lightning_pz.compression.methods.quantize import ActivationInt8, fake_levels, to_levels
 from lightning_pz.compression.methods.stack import layers_of, magnitude_mask
 from lightning_pz.compression.modules import Divide, Residual, Standardize, ToBox, copy_of, from_plan, to_plan
 from lightning_pz.policy.network_plan import weight_names
@@ -59,7 +59,7 @@ def prune(network, share=0.9, int8=True):
         )
         weight.mul_(mask)
         if int8:
-            weight.copy_(fake_int8(weight))
+            weight.copy_(fake_levels(weight))
     return network
 
 
@@ -132,7 +132,7 @@ def test_a_sparse_file_is_smaller_and_counts_its_indices(tmp_path):
     # Not less than theory allows: the entropies of masks and of surviving levels, and the biases whole.
     least = 4 * biases
     for layer in layers_of(network).values():
-        levels = to_int8(layer.weight.detach())[0].numpy().ravel()
+        levels = to_levels(layer.weight.detach())[0].numpy().ravel()
         for symbols in (levels != 0, levels[levels != 0]):
             counts = np.unique(symbols, return_counts=True)[1]
             least += symbols.size * entropy(counts, base=2) / 8
@@ -181,7 +181,7 @@ def test_onnx_equals_torch(name, int8, request, tmp_path):
         rounding.on = True
         network = nn.Sequential(*network[:3], rounding, *network[3:]).eval()
     plan, tensors = to_plan(network)
-    levels = {key: to_int8(tensors[key]) for key in weight_names(plan)} if int8 else None
+    levels = {key: to_levels(tensors[key]) for key in weight_names(plan)} if int8 else None
     size = write_onnx(plan, tensors, SHAPES[name], tmp_path / "x.onnx", levels)
     assert size == (tmp_path / "x.onnx").stat().st_size
     x = observations(name)

@@ -13,9 +13,9 @@ from lightning_pz.compression.methods.low_rank import Factors, rank_by_count, ra
 from lightning_pz.compression.methods.quantize import (
     ActivationInt8,
     calibrate_activations,
-    fake_int8,
-    from_int8,
-    to_int8,
+    fake_levels,
+    from_levels,
+    to_levels,
 )
 from lightning_pz.compression.methods.stack import Mask, magnitude_mask
 
@@ -92,21 +92,21 @@ def test_int8_is_nearest_level_in_numpy(shape, generator):
     flat = weight.numpy().reshape(shape[0], -1)
     largest = np.abs(flat).max(axis=1, keepdims=True) if len(shape) > 2 else np.abs(flat).max(keepdims=True)
     wanted = np.round(flat / (largest / 127)) * (largest / 127)
-    assert fake_int8(weight).numpy().reshape(shape[0], -1) == pytest.approx(wanted, rel=1e-5, abs=1e-7)
-    levels, scale = to_int8(weight)
+    assert fake_levels(weight).numpy().reshape(shape[0], -1) == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+    levels, scale = to_levels(weight)
     assert len(scale) == (shape[0] if len(shape) > 2 else 1)
-    assert torch.equal(from_int8(levels, scale), fake_int8(weight))
-    assert float((fake_int8(weight) - weight).abs().max()) <= float(scale.max()) / 2 * 1.0001
+    assert torch.equal(from_levels(levels, scale), fake_levels(weight))
+    assert float((fake_levels(weight) - weight).abs().max()) <= float(scale.max()) / 2 * 1.0001
 
 
 def test_zeros_stay_zeros_and_the_gradient_passes_straight_through(generator):
     weight = torch.randn(8, 8, generator=generator)
     weight[weight.abs() < 0.8] = 0
-    assert torch.equal(fake_int8(weight)[weight == 0], torch.zeros(int((weight == 0).sum())))
-    assert torch.equal(fake_int8(torch.zeros(3, 3)), torch.zeros(3, 3))
+    assert torch.equal(fake_levels(weight)[weight == 0], torch.zeros(int((weight == 0).sum())))
+    assert torch.equal(fake_levels(torch.zeros(3, 3)), torch.zeros(3, 3))
     leaf = weight.clone().requires_grad_()
     pull = torch.randn(8, 8, generator=generator)
-    (fake_int8(leaf) * pull).sum().backward()
+    (fake_levels(leaf) * pull).sum().backward()
     assert torch.equal(leaf.grad, pull)
 
 
@@ -150,9 +150,9 @@ def test_int8_per_channel_is_nearest_level_in_numpy(generator):
     weight = torch.randn(6, 5, generator=generator) * torch.tensor([0.01, 1, 5, 0.3, 0, 2])[:, None]
     largest = weight.abs().amax(1, keepdim=True).clamp_min(1e-30).numpy()
     wanted = np.round(weight.numpy() / (largest / 127)) * (largest / 127)
-    assert fake_int8(weight, per_channel=True).numpy() == pytest.approx(wanted, rel=1e-5, abs=1e-7)
-    levels, scale = to_int8(weight, per_channel=True)
-    assert scale.shape == (6,) and torch.equal(from_int8(levels, scale), fake_int8(weight, per_channel=True))
+    assert fake_levels(weight, per_channel=True).numpy() == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+    levels, scale = to_levels(weight, per_channel=True)
+    assert scale.shape == (6,) and torch.equal(from_levels(levels, scale), fake_levels(weight, per_channel=True))
 
 
 def test_truncation_is_numpys_and_the_best(generator):

@@ -35,6 +35,12 @@ static inline int policy_lowest(unsigned bits)
     return place[(bits & (0u - bits)) * 0x17u >> 5 & 7u];
 }
 """
+_LEVEL = """
+static inline int policy_level(const uint8_t *packed, uint32_t place)
+{
+    return (int)((packed[place >> 1] >> ((place & 1u) * 4u)) & 15u) - 8; /* the first of a byte in its low half */
+}
+"""
 _TANH = """
 static inline float policy_tanh(float x)
 {
@@ -58,14 +64,14 @@ static inline float policy_tanh(float x)
 _SUMS = {
     "dense": "for (int j = 0; j < {size}; ++j)\n    sum += {term};",
     "bitmap": "for (int j = 0; j < {size}; j += 8)\n"
-    "    for (unsigned bits = *bit++; bits; bits &= bits - 1, ++weight)\n        sum += {term};",
-    "rows": "for (int left = *count++; left > 0; --left, ++weight, ++column)\n    sum += {term};",
+    "    for (unsigned bits = *bit++; bits; bits &= bits - 1, ++{at})\n        sum += {term};",
+    "rows": "for (int left = *count++; left > 0; --left, ++{at}, ++column)\n    sum += {term};",
 }
-"""The sum over a row, by form; `weight` goes through all rows."""
+"""The sum over a row, by form; `at` goes through the weights of all rows: a pointer, or the place of a level of 4 bits."""
 _TERMS = {
-    "dense": "{cast}*weight++ * x[j]",
-    "bitmap": "{cast}*weight * x[j + policy_lowest(bits)]",
-    "rows": "{cast}*weight * x[*column]",
+    "dense": "{weight} * x[j]",
+    "bitmap": "{weight} * x[j + policy_lowest(bits)]",
+    "rows": "{weight} * x[*column]",
 }
 
 
@@ -92,7 +98,7 @@ class _Header:
     def text(self, meta: dict[str, Any], choices: bool) -> str:
         """Return the whole file."""
         body = "\n".join(self.functions)
-        known = {"policy_round(": _ROUND, "policy_lowest(": _LOWEST, "policy_tanh(": _TANH}
+        known = {"policy_round(": _ROUND, "policy_lowest(": _LOWEST, "policy_level(": _LEVEL, "policy_tanh(": _TANH}
         helpers = "".join(text for call, text in known.items() if call in body)
         for name, value in CONSTANTS.items():
             helpers = helpers.replace(f"@{name}", _literal(value) if np.ndim(value) == 0 else _horner(name, value))
@@ -137,10 +143,9 @@ class _Header:
         lines = ["float v = x[i];"] if layer is None else []
         begin: list[str] = []
         if layer is not None:
-            form = smallest_form(layer.weight)
-            self.rows.append(
-                f"layer {number}: {' x '.join(map(str, layer.weight.shape))} as {form.kind}, {form.size} bytes"
-            )
+            form = smallest_form(layer.weight, packed=layer.bits == 4)
+            shape, levels = " x ".join(map(str, layer.weight.shape)), " of 4 bits" if layer.bits == 4 else ""
+            self.rows.append(f"layer {number}: {shape} as {form.kind}{levels}, {form.size} bytes")
             begin, lines = self._linear(number, layer, form)
         for place, (kind, arrays) in enumerate(stage.operations):
             names = {key: self._value(f"{key}_{number}_{place}", value) for key, value in arrays.items()}
@@ -163,11 +168,13 @@ class _Header:
             f"const {_ctype(form.arrays['value' if key == 'weight' else key])} *{key} = {name};"
             for key, name in names.items()
         ]
-        levels = layer.weight.dtype == np.int8
-        cast = "(float)" if levels and not layer.integer else ""
-        term = _TERMS[form.kind].format(cast=cast)
+        at, weight = ("place", "policy_level(weight, {})") if layer.bits == 4 else ("weight", "*{}")
+        if layer.bits == 4:
+            begin.append("uint32_t place = 0;")
+        cast = "(float)" if layer.bits and not layer.integer else ""
+        term = _TERMS[form.kind].format(weight=cast + weight.format(f"{at}++" if form.kind == "dense" else at))
         total = "int32_t sum = 0;" if layer.integer else "float sum = 0.0f;"
-        loop = _SUMS[form.kind].format(size=layer.weight.shape[1], term=term)
+        loop = _SUMS[form.kind].format(size=layer.weight.shape[1], term=term, at=at)
         value = "(float)sum" if layer.integer else "sum"
         if layer.scale is not None:
             value += f" * {self._value(f'scale_{number}', layer.scale)}"

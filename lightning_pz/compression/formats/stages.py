@@ -8,7 +8,7 @@ int8 levels, which the next layer sums as integers. The order of every operation
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,10 @@ _WORDS = {"conv": "convolutions", "maxpool": "pooling", "residual": "residual bl
 class LinearLayer:
     """`y = x W^T`, scaled, plus the bias."""
 
-    weight: np.ndarray  # (out, in), int8 levels or float32
+    weight: np.ndarray  # (out, in), levels in int8, or float32
     scale: np.ndarray | None  # by which a sum of levels is multiplied, (1,) or (out,) float32; None for float weights
     bias: np.ndarray | None  # (out,) float32
+    bits: int | None = None  # of a level, 8 or 4
     integer: bool = False  # whether x holds int8 levels too; its step is part of the scale then
 
 
@@ -52,7 +53,7 @@ def stages_of(stored: StoredNetwork) -> list[Stage]:
         if kind == "linear":
             scale = stored.scales[step["weight"]]
             weight = stored.numbers[step["weight"]].numpy()
-            layer = LinearLayer(weight, None if scale is None else scale.numpy(), arrays.get("bias"))
+            layer = LinearLayer(weight, None if scale is None else scale.numpy(), arrays.get("bias"), stored.bits)
             stages.append(Stage(_after_levels(stages[-1], layer)))
         elif kind == "box":
             stages[-1].operations.append((step["squash"] + "_box", arrays))
@@ -80,7 +81,7 @@ def _after_levels(before: Stage, layer: LinearLayer) -> LinearLayer:
     if not before.operations or before.operations[-1][0] != "round" or layer.scale is None:
         return layer
     before.step = before.operations.pop()[1]["step"][0]
-    return LinearLayer(layer.weight, layer.scale * before.step, layer.bias, integer=True)
+    return replace(layer, scale=layer.scale * before.step, integer=True)
 
 
 def _flat(plan: NetworkPlan) -> Iterator[dict[str, Any]]:

@@ -90,29 +90,21 @@ class OnnxGraph:
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
         return name
 
-    def levels_constant(self, levels: Any, bits: int) -> str:
-        """Add levels, an int8 array, in 8 or 4 bits each."""
-        if bits == 8:
-            return self.constant(levels, np.int8)
-        from onnx import TensorProto, helper
-
-        name = f"c{len(self.constants)}"
-        self.constants.append(helper.make_tensor(name, TensorProto.INT4, levels.shape, levels.ravel()))
-        return name
-
     def tensor(self, name: str) -> str:
         return self.constant(self.tensors[name].numpy())
 
     def weight(self, name: str, *, integer: bool = False) -> str:
         """Add a weight, as levels if there are some; its output is float32. With `integer` levels are int8 at any bits."""
+        from onnx import TensorProto, helper
+
         if self.levels is None:
             return self.tensor(name)
         levels, scales = (part.numpy() for part in self.levels[name])
         more: dict[str, Any] = {"axis": 0} if len(scales) > 1 else {}
         scale = scales if more else scales[0]
-        bits = 8 if integer else self.bits
-        zero = np.zeros_like(scale, dtype=np.int8)
-        inputs = [self.levels_constant(levels, bits), self.constant(scale), self.levels_constant(zero, bits)]
+        packed = self.bits == 4 and not integer
+        kind = helper.tensor_dtype_to_np_dtype(TensorProto.INT4 if packed else TensorProto.INT8)
+        inputs = [self.constant(levels, kind), self.constant(scale), self.constant(np.zeros_like(scale), kind)]
         return self.node("DequantizeLinear", inputs, **more)
 
     def add(self, plan: NetworkPlan, x: str) -> str:

@@ -14,6 +14,7 @@ from scipy.stats import entropy
 from torch import nn
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.compression.formats import network_file, nibbles
 from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.formats.network_file import FORMATS, read_network, write_network
 from lightning_pz.compression.measures import paper_ratio, sparsity
@@ -51,15 +52,15 @@ def observations(name, count=7):
 
 
 @torch.no_grad()
-def prune(network, share=0.9, int8=True):
+def prune(network, share=0.9, bits=8, per_channel=False):
     for layer in layers_of(network).values():
         weight = layer.weight
         mask = magnitude_mask(
             weight, torch.ones_like(weight, dtype=torch.bool), max(1, int((1 - share) * weight.numel()))
         )
         weight.mul_(mask)
-        if int8:
-            weight.copy_(fake_levels(weight))
+        if bits:
+            weight.copy_(fake_levels(weight, bits, per_channel=per_channel))
     return network
 
 
@@ -68,14 +69,29 @@ def prune(network, share=0.9, int8=True):
     st.integers(1, 40),
     st.integers(1, 700),
     st.floats(0, 1),
-    st.sampled_from(["i1", "<f2", "<f4"]),
+    st.sampled_from([("i1", False), ("<f2", False), ("<f4", False), ("i1", True)]),
     st.integers(0, 9999),
 )
-def test_every_codec_gives_back_every_matrix(rows, columns, density, dtype, seed):
-    random = np.random.default_rng(seed)
-    matrix = (random.integers(-127, 128, (rows, columns)) * (random.random((rows, columns)) < density)).astype(dtype)
+def test_every_codec_gives_back_every_matrix(rows, columns, density, kind, seed):
+    (dtype, packed), random = kind, np.random.default_rng(seed)
+    most = 7 if packed else 127
+    numbers = random.integers(-most, most + 1, (rows, columns))
+    matrix = (numbers * (random.random((rows, columns)) < density)).astype(dtype)
     for codec in ("dense", *SPARSE):
-        assert np.array_equal(decode(encode(matrix, codec), codec, matrix.shape, np.dtype(dtype)), matrix)
+        content = encode(matrix, codec, packed=packed)
+        assert np.array_equal(decode(content, codec, matrix.shape, np.dtype(dtype), packed=packed), matrix)
+
+
+@given(st.lists(st.integers(-7, 7), max_size=50))
+def test_levels_of_4_bits_are_two_to_a_byte(levels):
+    packed = nibbles.pack(np.array(levels, np.int8))
+    assert len(packed) == -(-len(levels) // 2)
+    assert [int(byte) >> 4 * (place % 2) & 15 for place, byte in enumerate(np.repeat(packed, 2))][: len(levels)] == [
+        level + 8 for level in levels
+    ]
+    assert nibbles.unpack(packed, len(levels)).tolist() == levels
+    with pytest.raises(ValueError, match=f"expected {len(packed) + 1} bytes of {2 * len(packed) + 1} levels"):
+        nibbles.unpack(packed, 2 * len(packed) + 1)
 
 
 def test_sizes_of_codecs_are_what_theory_says():
@@ -86,6 +102,10 @@ def test_sizes_of_codecs_are_what_theory_says():
     assert len(encode(matrix, "bitmap")) == 256 * 256 // 8 + found.nnz
     density = found.nnz / matrix.size
     places = entropy([density, 1 - density], base=2) * matrix.size / 8
+    levels = np.sign(matrix)
+    assert len(encode(levels, "dense", packed=True)) == 256 * 256 // 2
+    assert len(encode(levels, "csr", packed=True)) == 257 * 4 + found.nnz * 2 + -(-found.nnz // 2)
+    assert len(encode(levels, "bitmap", packed=True)) == 256 * 256 // 8 + -(-found.nnz // 2)
     # The places near their entropy; the values are uniform on 127 levels, 7 bits each.
     assert places + found.nnz * 6.9 / 8 <= len(encode(matrix, "entropy")) <= 1.1 * (places + found.nnz)
 
@@ -103,9 +123,10 @@ def test_a_plan_builds_the_same_network(name, request):
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 @pytest.mark.parametrize("form", FORMATS)
 def test_files_hold_the_network(name, form, request, tmp_path):
-    network = prune(request.getfixturevalue(name), int8="int8" in form)
+    network = prune(request.getfixturevalue(name), bits=4 if "int4" in form else 8 if "int8" in form else None)
     path = tmp_path / "x.lpz"
     size = write_network(network, path, form, {"note": 3})
+    assert path.read_bytes()[4] == (2 if "int4" in form else 1)
     found, meta = read_network(path)
     assert size == path.stat().st_size and meta == {"note": 3, "format": form}
     tolerance = 2e-3 if "16" in form else 1e-6
@@ -128,6 +149,7 @@ def test_a_sparse_file_is_smaller_and_counts_its_indices(tmp_path):
     weights, biases = 17 * 256 + 256 * 256 + 256 * 6, 518
     assert sizes["float32"] - 4 * (weights + biases) < 600
     assert sizes["int8"] - (weights + 4 * biases) < 600
+    assert 0 < sizes["int4"] - (weights / 2 + 4 * biases) < 600
     survive = sum(int(layer.weight.count_nonzero()) for layer in layers_of(network).values())
     # Not less than theory allows: the entropies of masks and of surviving levels, and the biases whole.
     least = 4 * biases
@@ -140,6 +162,32 @@ def test_a_sparse_file_is_smaller_and_counts_its_indices(tmp_path):
     assert sizes["float32"] / sizes["sparse_int8"] > 25
     assert paper_ratio(network, network, 8) == pytest.approx(4 * weights / survive)
     assert sparsity(network) == pytest.approx(1 - survive / weights)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_four_bits_take_what_their_levels_and_places_are_worth(per_channel, tmp_path):
+    torch.manual_seed(0)
+    network = prune(nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 8)), 0.9, 4, per_channel)
+    size = write_network(network, tmp_path / "x.lpz", "sparse_int4", per_channel=per_channel)
+    least = 4 * (256 + 8) + 2 * (264 if per_channel else 2)
+    for layer in layers_of(network).values():
+        levels = to_levels(layer.weight.detach(), 4, per_channel=per_channel)[0].numpy().ravel()
+        for symbols in (levels != 0, levels[levels != 0]):
+            least += symbols.size * entropy(np.unique(symbols, return_counts=True)[1], base=2) / 8
+    assert least < size < 1.1 * least + 300
+    wide = write_network(network, tmp_path / "y.lpz", "sparse_int8", per_channel=per_channel)
+    assert size < wide if per_channel else size <= wide
+    stored = network_file.read_stored(tmp_path / "x.lpz")
+    assert stored.bits == 4 and torch.equal(read_network(tmp_path / "x.lpz")[0][0].weight, network[0].weight)
+
+
+def test_a_reader_that_knows_no_four_bits_asks_for_an_update(mlp, tmp_path, monkeypatch):
+    for form in ("int8", "sparse_int4"):
+        write_network(mlp, tmp_path / form, form)
+    monkeypatch.setattr(network_file, "_VERSION", 1)
+    assert read_network(tmp_path / "int8")[1]["format"] == "int8"
+    with pytest.raises(UserError, match="has format 2, and this version reads 1: update lightning_pz"):
+        read_network(tmp_path / "sparse_int4")
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
@@ -172,22 +220,22 @@ def test_a_fresh_process_runs_the_file(mlp, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
-@pytest.mark.parametrize("int8", [False, True])
-def test_onnx_equals_torch(name, int8, request, tmp_path):
-    network = prune(request.getfixturevalue(name))
+@pytest.mark.parametrize("bits", [None, 8, 4])
+def test_onnx_equals_torch(name, bits, request, tmp_path):
+    network = prune(request.getfixturevalue(name), bits=bits)
     if name == "mlp":
         rounding = ActivationInt8()
         rounding.largest.fill_(2.0)
         rounding.on = True
         network = nn.Sequential(*network[:3], rounding, *network[3:]).eval()
     plan, tensors = to_plan(network)
-    levels = {key: to_levels(tensors[key]) for key in weight_names(plan)} if int8 else None
-    size = write_onnx(plan, tensors, SHAPES[name], tmp_path / "x.onnx", levels)
+    levels = {key: to_levels(tensors[key], bits) for key in weight_names(plan)} if bits else None
+    size = write_onnx(plan, tensors, SHAPES[name], tmp_path / "x.onnx", levels, bits=bits or 8)
     assert size == (tmp_path / "x.onnx").stat().st_size
     x = observations(name)
     (got,) = onnxruntime.InferenceSession(tmp_path / "x.onnx").run(None, {"observation": x.numpy()})
     assert np.abs(got - network(x).detach().numpy()).max() < 1e-4
-    if int8:
+    if bits:
         assert size < write_onnx(*to_plan(network), SHAPES[name], tmp_path / "y.onnx")
 
 

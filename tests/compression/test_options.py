@@ -30,6 +30,7 @@ DISTILLED = {
     "--distill.learning_rate", "--distill.episodes", "--distill.held_out", "--distill.rounds", "--low_rank.rank",
     "--int8.per_channel", "--format",
 }  # fmt: skip
+OF_4_BITS = {"--int4.per_channel"}
 SPREAD = {"--seeds", "--on", "--workers"}
 SLURM = {f"--slurm.{name}" for name in ("partition", "time", "memory", "account", "qos", "constraint")}
 """Given to Slurm's own commands in tests/common/executors/test_slurm.py."""
@@ -50,11 +51,11 @@ def run(capsys, *arguments, uses=frozenset()) -> tuple[Path, dict]:
 
 def test_no_option_is_left_out():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
-    groups = {"--env", "--ramp", "--l0", "--int8", "--low_rank", "--distill", "--slurm"}
+    groups = {"--env", "--ramp", "--l0", "--int8", "--int4", "--low_rank", "--distill", "--slurm"}
     own = {f for f in flags if f not in groups and not f.endswith(("+", ".help")) and f not in {"-h", "--help"}}
     # Whole groups by YAML, and what jsonargparse adds of its own.
     own -= {f for f in own if f.startswith("--print_")}
-    assert own == TRAINED | DISTILLED | LATENT | MEASURED | SPREAD | SLURM
+    assert own == TRAINED | DISTILLED | OF_4_BITS | LATENT | MEASURED | SPREAD | SLURM
     shipped = yaml.safe_load((conf_dir() / "compress.yaml").read_text())
     keys = {
         f"--{key}" if not isinstance(value, dict) or key == "model" else f"--{key}.{inner}"
@@ -126,6 +127,17 @@ def test_options_of_a_distillation(write_policy, tmp_path, capsys):
     assert ranks and set(ranks) == {1}
     whole = [value for key, value in summary.items() if key.startswith("sparsity/") and value > 0]
     assert whole and all(value == pytest.approx(0.4, abs=0.03) for value in whole)
+
+
+@pytest.mark.parametrize("per_channel", ["false", "true"])
+def test_options_of_4_bits(per_channel, write_policy, tmp_path, capsys):
+    folder, _ = run(
+        capsys, "--env", "Pendulum-v1", "--policy", write_policy(3, 1, high=2.0), "--method", "prune+int4",
+        "--sparsity", 0.4, "--int4.per_channel", per_channel, "--distill.steps", 20, "--distill.episodes", 1,
+        "--distill.held_out", 1, "--episodes", 2, "--env.horizon", 20, "--logs", tmp_path, "--format", "lpz", uses=OF_4_BITS,
+    )  # fmt: skip
+    scales = read_stored(folder / "policy.lpz").scales
+    assert {len(scale) for scale in scales.values() if scale is not None} == ({24, 1} if per_channel == "true" else {1})
 
 
 def test_options_of_a_latent(fitted, tmp_path, capsys):

@@ -44,7 +44,7 @@ FORMATS = {
 }
 """By name, the type of the weights (NumPy's, or `int4`), and whether each takes the smallest of the codecs or all its numbers.
 
-Levels of 8 or 4 bits come with one float32 scale per matrix or channel. Biases and statistics are dense, float16 where
+Levels come with one scale per matrix or channel, float32 of 8 bits and bfloat16 of 4. Biases and statistics are dense, float16 where
 weights are, else float32; so are tensors that leave the range of float16. A factorized network has low-rank factors in all
 formats but `float32` and `float16`.
 """
@@ -174,16 +174,19 @@ def _write_tensor(
     if not is_weight:
         content = tensor.numpy().astype(kind).tobytes()
         return [shape, kind, "dense", 0, len(content)], content
-    scales, packed = b"", dtype == "int4"
+    packed, scale = dtype == "int4", torch.zeros(0)
     if dtype in _BITS:
         levels, scale = to_levels(tensor, _BITS[dtype], per_channel=per_channel)
-        matrix, scales = levels.flatten(1).numpy(), scale.numpy().astype("<f4").tobytes()
+        matrix = levels.flatten(1).numpy()
     else:
         matrix = tensor.flatten(1).numpy().astype(kind)
+    scales = scale.numpy().astype("<f4")
+    # The upper half of a float32 is a bfloat16.
+    before = (scales.view("<u4") >> 16).astype("<u2").tobytes() if packed else scales.tobytes()
     codecs = ("dense", *SPARSE) if sparse else ("dense",)
-    ways = {codec: scales + encode(matrix, codec, packed=packed) for codec in codecs}
+    ways = {codec: before + encode(matrix, codec, packed=packed) for codec in codecs}
     codec, content = min(ways.items(), key=lambda way: len(way[1]))
-    return [shape, kind, codec, len(scales) // 4, len(content)], content
+    return [shape, kind, codec, len(scales), len(content)], content
 
 
 def _read_tensor(
@@ -192,8 +195,12 @@ def _read_tensor(
     rows = shape[0] if shape else 1
     matrix_shape = (rows, int(np.prod(shape)) // rows)
     packed = dtype == "int4"
-    number = np.dtype("i1" if packed else dtype)
-    matrix = torch.from_numpy(decode(content[4 * scales :], codec, matrix_shape, number, packed=packed)).view(shape)
+    number, size = np.dtype("i1" if packed else dtype), 2 if packed else 4
+    matrix = torch.from_numpy(decode(content[size * scales :], codec, matrix_shape, number, packed=packed)).view(shape)
     if not scales:
         return matrix.float(), None
-    return matrix, torch.from_numpy(np.frombuffer(content, "<f4", scales).copy())
+    if packed:
+        scale = (np.frombuffer(content, "<u2", scales).astype("<u4") << 16).view("<f4")
+    else:
+        scale = np.frombuffer(content, "<f4", scales).copy()
+    return matrix, torch.from_numpy(scale)

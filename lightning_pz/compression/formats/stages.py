@@ -49,7 +49,7 @@ def stages_of(stored: StoredNetwork) -> list[Stage]:
     """Return the stages of a network; `UserError` for one that has other layers than linear ones."""
     stages = [Stage(None)]
     for step in _flat(stored.plan):
-        kind, arrays = step["kind"], {key: _array(stored, step[key]) for key in _NAMED & step.keys() if step[key]}
+        kind, arrays = step["kind"], {key: _array(stored, step[key]) for key in _NAMED if step.get(key)}
         if kind == "linear":
             scale = stored.scales[step["weight"]]
             weight = stored.numbers[step["weight"]].numpy()
@@ -73,7 +73,7 @@ def check_linear(plan: NetworkPlan) -> None:
     list(_flat(plan))
 
 
-_NAMED = {"bias", "mean", "std", "low", "high"}
+_NAMED = ("bias", "mean", "std", "low", "high")
 
 
 def _after_levels(before: Stage, layer: LinearLayer) -> LinearLayer:

@@ -2,7 +2,8 @@
 
 A weight is `q * scale`, its level q a whole number within -L..L and `scale = max |w| / L` of the tensor, or of each output
 channel: for convolutions, as in arXiv 2405.07748, and for all weights where that is asked for (`per_channel`). L is 127 of 8
-bits, 7 of 4. Zero is a level, so pruned weights stay zero.
+bits, 7 of 4. Zero is a level, so pruned weights stay zero. Scales of 4 bits are bfloat16, as a row of few weights pays for
+each byte of its own.
 
 References:
     Straight-through gradient: Bengio, Leonard and Courville, 2013 (arXiv 1308.3432).
@@ -30,8 +31,11 @@ def weight_scale(weight: Float[Tensor, "out ..."], bits: int = 8, *, per_channel
     """Return the step between two levels: (1,) for a matrix, one per output channel for a convolution or if asked for."""
     size = weight.detach().abs()
     largest = size.flatten(1).amax(1) if per_channel or weight.ndim > 2 else size.amax().reshape(1)
+    scale = largest / largest_level(bits)
+    if bits == 4:
+        scale = scale.bfloat16().float()
     # A tensor of zeros may have any scale; 1 keeps the division harmless.
-    return torch.where(largest > 0, largest / largest_level(bits), 1.0)
+    return torch.where(scale > 0, scale, 1.0)
 
 
 def fake_levels(

@@ -18,7 +18,7 @@ from lightning_pz import compress
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import find_world, play_world
-from lightning_pz.compression.formats.network_file import FORMATS, read_network, read_stored
+from lightning_pz.compression.formats.network_file import FORMATS, read_network
 from lightning_pz.compression.formats.reference_forward import reference_forward
 from lightning_pz.compression.make_environment import register_providers
 from lightning_pz.compression.measures import outputs
@@ -276,35 +276,6 @@ def test_a_header_beside_the_file_does_what_the_file_does(policy_file, tmp_path,
     both = json.loads((folder / "summary.json").read_text())
     assert both.pop("bytes_onnx") > both.pop("bytes_onnx_int8") > 0 and both == summary
     assert (folder / "policy.h").stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize("activations", ["false", "true"])
-def test_weights_of_4_bits_go_through_the_whole_command(activations, policy_file, tmp_path, capsys):
-    command = ["--env", "Pendulum-v1", "--policy", policy_file, "--method", "prune+int4", "--sparsity", 0.5]
-    folder = run(capsys, *command, "--activations", activations, "--format", "c,onnx,lpz", "--logs", tmp_path / "logs")
-    assert folder.name == "distill-prune-int4-0.5-seed0"
-    summary = json.loads((folder / "summary.json").read_text())
-    path = folder / "policy.lpz"
-    assert summary["format"] == "sparse_int4" and summary["bytes_file"] == summary["bytes_sparse_int4"]
-    assert summary["bytes_sparse_int4"] < summary["bytes_sparse_int8"] and summary["sparsity"] == pytest.approx(
-        0.5, abs=1e-3
-    )
-    assert summary["file_ratio"] == pytest.approx(summary["bytes_float32"] / path.stat().st_size)
-    assert summary["paper_ratio"] == pytest.approx(8 / (1 - summary["zeros"]))
-    assert summary["bytes_onnx_int4"] == (folder / "policy_int4.onnx").stat().st_size
-    assert "bytes_onnx_int8" not in summary and summary["latency_us_onnx_int4"] > 0 and summary["c_flash_bytes"] > 0
-    # Each output channel of every layer uses its 15 levels, up to the largest.
-    stored = read_stored(path)
-    for name, (levels, scale) in stored.levels().items():
-        assert len(scale) == len(levels) == len(stored.numbers[name])
-        assert set(levels.abs().amax(1).tolist()) <= {0, 7}
-    seen = observations(500, 3)
-    wanted = reference_forward(path, seen)
-    assert np.array_equal(compile_and_run(folder, seen), wanted)
-    tolerance = 0.1 if activations == "true" else 1e-5  # a number between two levels may be rounded to either
-    assert np.abs(outputs(read_network(path)[0], torch.from_numpy(seen)).numpy() - wanted).max() < tolerance
-    (actions,) = onnxruntime.InferenceSession(folder / "policy_int4.onnx").run(None, {"observation": seen})
-    assert np.abs(actions - wanted).max() < tolerance
 
 
 def test_choices_as_a_header(tmp_path, capsys):

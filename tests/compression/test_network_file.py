@@ -14,7 +14,6 @@ from scipy.stats import entropy
 from torch import nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.formats import network_file, nibbles
 from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.formats.network_file import FORMATS, read_network, write_network
 from lightning_pz.compression.measures import paper_ratio, sparsity
@@ -80,18 +79,6 @@ def test_every_codec_gives_back_every_matrix(rows, columns, density, kind, seed)
     for codec in ("dense", *SPARSE):
         content = encode(matrix, codec, packed=packed)
         assert np.array_equal(decode(content, codec, matrix.shape, np.dtype(dtype), packed=packed), matrix)
-
-
-@given(st.lists(st.integers(-7, 7), max_size=50))
-def test_levels_of_4_bits_are_two_to_a_byte(levels):
-    packed = nibbles.pack(np.array(levels, np.int8))
-    assert len(packed) == -(-len(levels) // 2)
-    assert [int(byte) >> 4 * (place % 2) & 15 for place, byte in enumerate(np.repeat(packed, 2))][: len(levels)] == [
-        level + 8 for level in levels
-    ]
-    assert nibbles.unpack(packed, len(levels)).tolist() == levels
-    with pytest.raises(ValueError, match=f"expected {len(packed) + 1} bytes of {2 * len(packed) + 1} levels"):
-        nibbles.unpack(packed, 2 * len(packed) + 1)
 
 
 def test_sizes_of_codecs_are_what_theory_says():
@@ -162,32 +149,6 @@ def test_a_sparse_file_is_smaller_and_counts_its_indices(tmp_path):
     assert sizes["float32"] / sizes["sparse_int8"] > 25
     assert paper_ratio(network, network, 8) == pytest.approx(4 * weights / survive)
     assert sparsity(network) == pytest.approx(1 - survive / weights)
-
-
-@pytest.mark.parametrize("per_channel", [False, True])
-def test_four_bits_take_what_their_levels_and_places_are_worth(per_channel, tmp_path):
-    torch.manual_seed(0)
-    network = prune(nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 8)), 0.9, 4, per_channel)
-    size = write_network(network, tmp_path / "x.lpz", "sparse_int4", per_channel=per_channel)
-    least = 4 * (256 + 8) + 2 * (264 if per_channel else 2)
-    for layer in layers_of(network).values():
-        levels = to_levels(layer.weight.detach(), 4, per_channel=per_channel)[0].numpy().ravel()
-        for symbols in (levels != 0, levels[levels != 0]):
-            least += symbols.size * entropy(np.unique(symbols, return_counts=True)[1], base=2) / 8
-    assert least < size < 1.1 * least + 300
-    wide = write_network(network, tmp_path / "y.lpz", "sparse_int8", per_channel=per_channel)
-    assert size < wide if per_channel else size <= wide
-    stored = network_file.read_stored(tmp_path / "x.lpz")
-    assert stored.bits == 4 and torch.equal(read_network(tmp_path / "x.lpz")[0][0].weight, network[0].weight)
-
-
-def test_a_reader_that_knows_no_four_bits_asks_for_an_update(mlp, tmp_path, monkeypatch):
-    for form in ("int8", "sparse_int4"):
-        write_network(mlp, tmp_path / form, form)
-    monkeypatch.setattr(network_file, "_VERSION", 1)
-    assert read_network(tmp_path / "int8")[1]["format"] == "int8"
-    with pytest.raises(UserError, match="has format 2, and this version reads 1: update lightning_pz"):
-        read_network(tmp_path / "sparse_int4")
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])

@@ -30,11 +30,10 @@ DISTILLED = {
     "--distill.learning_rate", "--distill.episodes", "--distill.held_out", "--distill.rounds", "--low_rank.rank",
     "--int8.per_channel", "--format",
 }  # fmt: skip
-OF_4_BITS = {"--int4.per_channel"}
 SPREAD = {"--seeds", "--on", "--workers"}
 SLURM = {f"--slurm.{name}" for name in ("partition", "time", "memory", "account", "qos", "constraint")}
 """Given to Slurm's own commands in tests/common/executors/test_slurm.py."""
-LATENT = {"--latent", "--low_rank.params"}
+LATENT = {"--latent", "--low_rank.params", "--int4.per_channel"}
 MEASURED = {"--reference", "--normalization", "--low_rank.error"}
 ARCH = {"net_arch": [16, 16]}
 SMALL_PPO = {"n_steps": 32, "batch_size": 32, "n_epochs": 1, "policy_kwargs": ARCH}
@@ -55,7 +54,7 @@ def test_no_option_is_left_out():
     own = {f for f in flags if f not in groups and not f.endswith(("+", ".help")) and f not in {"-h", "--help"}}
     # Whole groups by YAML, and what jsonargparse adds of its own.
     own -= {f for f in own if f.startswith("--print_")}
-    assert own == TRAINED | DISTILLED | OF_4_BITS | LATENT | MEASURED | SPREAD | SLURM
+    assert own == TRAINED | DISTILLED | LATENT | MEASURED | SPREAD | SLURM
     shipped = yaml.safe_load((conf_dir() / "compress.yaml").read_text())
     keys = {
         f"--{key}" if not isinstance(value, dict) or key == "model" else f"--{key}.{inner}"
@@ -129,26 +128,16 @@ def test_options_of_a_distillation(write_policy, tmp_path, capsys):
     assert whole and all(value == pytest.approx(0.4, abs=0.03) for value in whole)
 
 
-@pytest.mark.parametrize("per_channel", ["false", "true"])
-def test_options_of_4_bits(per_channel, write_policy, tmp_path, capsys):
-    folder, _ = run(
-        capsys, "--env", "Pendulum-v1", "--policy", write_policy(3, 1, high=2.0), "--method", "prune+int4",
-        "--sparsity", 0.4, "--int4.per_channel", per_channel, "--distill.steps", 20, "--distill.episodes", 1,
-        "--distill.held_out", 1, "--episodes", 2, "--env.horizon", 20, "--logs", tmp_path, "--format", "lpz", uses=OF_4_BITS,
-    )  # fmt: skip
-    scales = read_stored(folder / "policy.lpz").scales
-    assert {len(scale) for scale in scales.values() if scale is not None} == ({24, 1} if per_channel == "true" else {1})
-
-
 def test_options_of_a_latent(fitted, tmp_path, capsys):
-    _, summary = run(
+    folder, summary = run(
         capsys, "--env", "mountaincar", "--policy", fitted.summary["checkpoint"], "--latent", "[0.5, -1.0]",
-        "--method", "low_rank", "--low_rank.params", 0.5, "--distill.steps", 20, "--distill.episodes", 1,
+        "--method", "low_rank+int4", "--int4.per_channel", "false", "--low_rank.params", 0.5, "--distill.steps", 20, "--distill.episodes", 1,
         "--distill.held_out", 1, "--env.horizon", 20, "--episodes", 2, "--logs", tmp_path, uses=LATENT,
     )  # fmt: skip
     ranks = {key: value for key, value in summary.items() if key.startswith("rank/")}
     # A layer of 32 x 32 weights in factors of a rank r has 64 r, at most half of 1,024.
     assert all(value <= 8 for value in ranks.values())
+    assert all(len(scale) == 1 for _, scale in read_stored(folder / "policy.lpz").levels().values())
 
 
 def test_options_of_a_measure(tmp_path, capsys):

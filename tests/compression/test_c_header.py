@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.formats import nibbles
+from lightning_pz.compression.formats import narrow
 from lightning_pz.compression.formats.c_header import write_header
 from lightning_pz.compression.formats.exports import HEADER, compiled_size, write_exports
 from lightning_pz.compression.formats.network_file import read_network, write_network
@@ -211,7 +211,7 @@ def test_every_form_gives_back_the_matrix_and_the_smallest_is_taken(columns, sha
     forms, count = forms_of(weight, packed=packed), int((weight != 0).sum())
 
     def numbers(kind, count):
-        return nibbles.unpack(forms[kind].arrays["value"], count) if packed else forms[kind].arrays["value"][:count]
+        return narrow.unpack(forms[kind].arrays["value"], count) if packed else forms[kind].arrays["value"][:count]
 
     def size(count):
         return -(-count // 2) if packed else count * weight.itemsize

@@ -10,7 +10,7 @@ from scipy.stats import entropy
 from torch import nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.formats import network_file, nibbles
+from lightning_pz.compression.formats import narrow, network_file
 from lightning_pz.compression.formats.network_file import read_network, read_stored, write_network
 from lightning_pz.compression.formats.reference_forward import reference_forward
 from lightning_pz.compression.measures import outputs
@@ -23,14 +23,14 @@ from tests.compression.test_network_file import prune
 
 @given(st.lists(st.integers(-7, 7), max_size=50))
 def test_levels_of_4_bits_are_two_to_a_byte(levels):
-    packed = nibbles.pack(np.array(levels, np.int8))
+    packed = narrow.pack(np.array(levels, np.int8))
     assert len(packed) == -(-len(levels) // 2)
     assert [int(byte) >> 4 * (place % 2) & 15 for place, byte in enumerate(np.repeat(packed, 2))][: len(levels)] == [
         level + 8 for level in levels
     ]
-    assert nibbles.unpack(packed, len(levels)).tolist() == levels
+    assert narrow.unpack(packed, len(levels)).tolist() == levels
     with pytest.raises(ValueError, match=f"expected {len(packed) + 1} bytes of {2 * len(packed) + 1} levels"):
-        nibbles.unpack(packed, 2 * len(packed) + 1)
+        narrow.unpack(packed, 2 * len(packed) + 1)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

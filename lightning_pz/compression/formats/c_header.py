@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lightning_pz.common.files import write_text
+from lightning_pz.compression.formats import narrow
 from lightning_pz.compression.formats.network_file import read_stored
 from lightning_pz.compression.formats.reference_forward import CONSTANTS
 from lightning_pz.compression.formats.stages import LinearLayer, Stage, stages_of
@@ -39,6 +40,14 @@ _LEVEL = """
 static inline int policy_level(const uint8_t *packed, uint32_t place)
 {
     return (int)((packed[place >> 1] >> ((place & 1u) * 4u)) & 15u) - 8; /* the first of a byte in its low half */
+}
+"""
+_WIDE = """
+static inline float policy_wide(uint16_t upper)
+{
+    union { uint32_t bits; float number; } value;
+    value.bits = (uint32_t)upper << 16; /* a bfloat16 is the upper half of a float */
+    return value.number;
 }
 """
 _TANH = """
@@ -98,7 +107,10 @@ class _Header:
     def text(self, meta: dict[str, Any], choices: bool) -> str:
         """Return the whole file."""
         body = "\n".join(self.functions)
-        known = {"policy_round(": _ROUND, "policy_lowest(": _LOWEST, "policy_level(": _LEVEL, "policy_tanh(": _TANH}
+        known = {
+            "policy_round(": _ROUND, "policy_lowest(": _LOWEST, "policy_level(": _LEVEL, "policy_wide(": _WIDE,
+            "policy_tanh(": _TANH,
+        }  # fmt: skip
         helpers = "".join(text for call, text in known.items() if call in body)
         for name, value in CONSTANTS.items():
             helpers = helpers.replace(f"@{name}", _literal(value) if np.ndim(value) == 0 else _horner(name, value))
@@ -171,16 +183,26 @@ class _Header:
         at, weight = ("place", "policy_level(weight, {})") if layer.bits == 4 else ("weight", "*{}")
         if layer.bits == 4:
             begin.append("uint32_t place = 0;")
-        cast = "(float)" if layer.bits and not layer.integer else ""
+        integer = layer.step is not None
+        cast = "(float)" if layer.bits and not integer else ""
         term = _TERMS[form.kind].format(weight=cast + weight.format(f"{at}++" if form.kind == "dense" else at))
-        total = "int32_t sum = 0;" if layer.integer else "float sum = 0.0f;"
+        total = "int32_t sum = 0;" if integer else "float sum = 0.0f;"
         loop = _SUMS[form.kind].format(size=layer.weight.shape[1], term=term, at=at)
-        value = "(float)sum" if layer.integer else "sum"
+        value = "(float)sum" if integer else "sum"
         if layer.scale is not None:
-            value += f" * {self._value(f'scale_{number}', layer.scale)}"
+            value += f" * {self._factor(number, layer)}"
         if layer.bias is not None:
             value += f" + {self._value(f'bias_{number}', layer.bias)}"
         return begin, [total, "float v;", loop, f"v = {value};"]
+
+    def _factor(self, number: int, layer: LinearLayer) -> str:
+        """Return an expression for what the sum of row i is multiplied by; many scales of 4 bits stay bfloat16."""
+        scale, factor = layer.scale, layer.factor
+        assert scale is not None and factor is not None
+        if layer.bits != 4 or np.all(scale == scale[0]):
+            return self._value(f"scale_{number}", factor)
+        wide = f"policy_wide({self._array(f'scale_{number}', narrow.upper_halves(scale))}[i])"
+        return wide if layer.step is None else f"({wide} * {_literal(layer.step)})"
 
     def _operation(self, kind: str, names: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
         clip = "v = v > {low} ? (v < {high} ? v : {high}) : {low};"

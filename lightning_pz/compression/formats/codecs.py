@@ -18,7 +18,7 @@ import zlib
 
 import numpy as np
 
-from lightning_pz.compression.formats import nibbles
+from lightning_pz.compression.formats import narrow
 
 SPARSE = ("csr", "bitmap", "entropy")
 _LONG = 255
@@ -31,7 +31,7 @@ def encode(array: np.ndarray, codec: str, *, packed: bool = False) -> bytes:
     If `packed`, the numbers are levels from -7 to 7 and take half a byte each.
     """
     array = np.ascontiguousarray(array)
-    whole = nibbles.pack if packed else np.ravel
+    whole = narrow.pack if packed else np.ravel
     if codec == "dense":
         return whole(array.ravel()).tobytes()
     places = np.flatnonzero(flat := array.ravel())
@@ -54,7 +54,7 @@ def decode(content: bytes, codec: str, shape: tuple[int, int], dtype: np.dtype, 
     """Return the matrix that `encode` wrote; raise `ValueError` if the bytes do not fit the shape."""
 
     def numbers(content: bytes, count: int) -> np.ndarray:
-        return nibbles.unpack(np.frombuffer(content, np.uint8), count) if packed else np.frombuffer(content, dtype)
+        return narrow.unpack(np.frombuffer(content, np.uint8), count) if packed else np.frombuffer(content, dtype)
 
     flat = np.zeros(shape[0] * shape[1], dtype)
     if codec == "dense":

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import write_bytes
+from lightning_pz.compression.formats import narrow
 from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.methods.quantize import from_levels, to_levels
 from lightning_pz.compression.methods.stack import check_finite
@@ -180,13 +181,11 @@ def _write_tensor(
         matrix = levels.flatten(1).numpy()
     else:
         matrix = tensor.flatten(1).numpy().astype(kind)
-    scales = scale.numpy().astype("<f4")
-    # The upper half of a float32 is a bfloat16.
-    before = (scales.view("<u4") >> 16).astype("<u2").tobytes() if packed else scales.tobytes()
+    before = (narrow.upper_halves(scale.numpy()) if packed else scale.numpy().astype("<f4")).tobytes()
     codecs = ("dense", *SPARSE) if sparse else ("dense",)
     ways = {codec: before + encode(matrix, codec, packed=packed) for codec in codecs}
     codec, content = min(ways.items(), key=lambda way: len(way[1]))
-    return [shape, kind, codec, len(scales), len(content)], content
+    return [shape, kind, codec, len(scale), len(content)], content
 
 
 def _read_tensor(
@@ -199,8 +198,5 @@ def _read_tensor(
     matrix = torch.from_numpy(decode(content[size * scales :], codec, matrix_shape, number, packed=packed)).view(shape)
     if not scales:
         return matrix.float(), None
-    if packed:
-        scale = (np.frombuffer(content, "<u2", scales).astype("<u4") << 16).view("<f4")
-    else:
-        scale = np.frombuffer(content, "<f4", scales).copy()
-    return matrix, torch.from_numpy(scale)
+    found = np.frombuffer(content, "<u2" if packed else "<f4", scales)
+    return matrix, torch.from_numpy(narrow.from_upper_halves(found) if packed else found.copy())

@@ -26,10 +26,15 @@ class LinearLayer:
     """`y = x W^T`, scaled, plus the bias."""
 
     weight: np.ndarray  # (out, in), levels in int8, or float32
-    scale: np.ndarray | None  # by which a sum of levels is multiplied, (1,) or (out,) float32; None for float weights
+    scale: np.ndarray | None  # of the levels, (1,) or (out,) float32; None for float weights
     bias: np.ndarray | None  # (out,) float32
     bits: int | None = None  # of a level, 8 or 4
-    integer: bool = False  # whether x holds int8 levels too; its step is part of the scale then
+    step: np.float32 | None = None  # of x, if that holds int8 levels too
+
+    @property
+    def factor(self) -> np.ndarray | None:
+        """By what a sum of products of levels is multiplied: the scale, times the step where there is one."""
+        return self.scale if self.scale is None or self.step is None else self.scale * self.step
 
 
 @dataclass
@@ -81,7 +86,7 @@ def _after_levels(before: Stage, layer: LinearLayer) -> LinearLayer:
     if not before.operations or before.operations[-1][0] != "round" or layer.scale is None:
         return layer
     before.step = before.operations.pop()[1]["step"][0]
-    return replace(layer, scale=layer.scale * before.step, integer=True)
+    return replace(layer, step=before.step)
 
 
 def _flat(plan: NetworkPlan) -> Iterator[dict[str, Any]]:

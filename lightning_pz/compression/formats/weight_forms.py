@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from lightning_pz.compression.formats import nibbles
+from lightning_pz.compression.formats import narrow
 
 FormKind = Literal["dense", "bitmap", "rows"]
 
@@ -36,8 +36,8 @@ class WeightForm:
 
 
 def forms_of(weight: np.ndarray, *, packed: bool = False) -> dict[FormKind, WeightForm]:
-    """Return a matrix (out, in) of int8 or float32 in every form; if `packed`, its levels from -7 to 7 as `nibbles`."""
-    whole = nibbles.pack if packed else np.ravel
+    """Return a matrix (out, in) of int8 or float32 in every form; if `packed`, its levels from -7 to 7 two to a byte."""
+    whole = narrow.pack if packed else np.ravel
     places, columns = weight != 0, weight.shape[1]
     numbers = weight[places]
     if not len(numbers):

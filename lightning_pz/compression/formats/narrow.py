@@ -1,9 +1,12 @@
-"""Levels of 4 bits, two to a byte: the first in the low half, each as level + 8. Files and C headers hold them alike."""
+"""Numbers in few bits, the same in files and C headers: levels of 4 bits two to a byte, and bfloat16 scales.
+
+The first level of a byte is in its low half, each as level + 8. A bfloat16 is the upper half of a float32.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int8, UInt8
+from jaxtyping import Float, Int8, UInt8, UInt16
 
 _ZERO = 8
 
@@ -20,3 +23,13 @@ def unpack(packed: UInt8[np.ndarray, " bytes"], count: int) -> Int8[np.ndarray, 
         raise ValueError(f"expected {-(-count // 2)} bytes of {count} levels, but got {len(packed)}")
     halves = np.stack([packed & 15, packed >> 4], axis=1).ravel()[:count]
     return halves.astype(np.int8) - np.int8(_ZERO)
+
+
+def upper_halves(numbers: Float[np.ndarray, " count"]) -> UInt16[np.ndarray, " count"]:
+    """Return float32 numbers, whose lower halves are zero, as bfloat16."""
+    return (np.ascontiguousarray(numbers, "<f4").view("<u4") >> 16).astype("<u2")
+
+
+def from_upper_halves(halves: UInt16[np.ndarray, " count"]) -> Float[np.ndarray, " count"]:
+    """Return the float32 numbers that `upper_halves` was given."""
+    return (halves.astype("<u4") << 16).view("<f4")

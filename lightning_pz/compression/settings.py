@@ -93,7 +93,8 @@ class Int4Settings:
     """4 bits of weights.
 
     Args:
-        per_channel: Whether each output channel has a scale of its own; else each matrix has one, which 15 levels bear badly.
+        per_channel: Whether each output channel has a scale of its own; else each matrix has one, for a smaller file whose
+            behavior is further off.
     """
 
     per_channel: bool = True

@@ -77,8 +77,14 @@ _SUMS = {
     "rows": "for (int left = *count++; left > 0; --left, ++{at}, ++column)\n    sum += {term};",
 }
 """The sum over a row, by form; `at` goes through the weights of all rows: a pointer, or the place of a level of 4 bits."""
+_PAIRS = (
+    "for (int j = 0; j < {even}; j += 2, ++weight) {{\n"
+    "    sum += {cast}((*weight & 15) - 8) * x[j];\n    sum += {cast}((*weight >> 4) - 8) * x[j + 1];\n}}"
+)
+_LAST = "\nsum += {cast}((*weight++ & 15) - 8) * x[{even}];"
+"""The sum over a dense row of levels of 4 bits, both of a byte in a step, and over the last one of an odd number."""
 _TERMS = {
-    "dense": "{weight} * x[j]",
+    "dense": "{weight}++ * x[j]",
     "bitmap": "{weight} * x[j + policy_lowest(bits)]",
     "rows": "{weight} * x[*column]",
 }
@@ -180,20 +186,16 @@ class _Header:
             f"const {_ctype(form.arrays['value' if key == 'weight' else key])} *{key} = {name};"
             for key, name in names.items()
         ]
-        at, weight = ("place", "policy_level(weight, {})") if layer.bits == 4 else ("weight", "*{}")
-        if layer.bits == 4:
-            begin.append("uint32_t place = 0;")
         integer = layer.step is not None
         cast = "(float)" if layer.bits and not integer else ""
-        term = _TERMS[form.kind].format(weight=cast + weight.format(f"{at}++" if form.kind == "dense" else at))
         total = "int32_t sum = 0;" if integer else "float sum = 0.0f;"
-        loop = _SUMS[form.kind].format(size=layer.weight.shape[1], term=term, at=at)
+        more, loop = _sum(form.kind, layer.weight.shape[1], cast, packed=layer.bits == 4)
         value = "(float)sum" if integer else "sum"
         if layer.scale is not None:
             value += f" * {self._factor(number, layer)}"
         if layer.bias is not None:
             value += f" + {self._value(f'bias_{number}', layer.bias)}"
-        return begin, [total, "float v;", loop, f"v = {value};"]
+        return begin + more, [total, "float v;", loop, f"v = {value};"]
 
     def _factor(self, number: int, layer: LinearLayer) -> str:
         """Return an expression for what the sum of row i is multiplied by; many scales of 4 bits stay bfloat16."""
@@ -231,6 +233,15 @@ class _Header:
         text = textwrap.fill(", ".join(numbers), 116, initial_indent="    ", subsequent_indent="    ")
         self.arrays.append(f"static const {_ctype(array)} policy_{name}[{len(array)}] = {{\n{text}\n}};")
         return f"policy_{name}"
+
+
+def _sum(kind: str, columns: int, cast: str, *, packed: bool) -> tuple[list[str], str]:
+    """Return the lines before the rows, and the sum over a row; if `packed`, of levels of 4 bits."""
+    if packed and kind == "dense":
+        return [], (_PAIRS + _LAST * (columns % 2)).format(even=columns - columns % 2, cast=cast)
+    at, weight = ("place", "policy_level(weight, place)") if packed else ("weight", "*weight")
+    loop = _SUMS[kind].format(size=columns, term=_TERMS[kind].format(weight=cast + weight), at=at)
+    return ["uint32_t place = 0;"] * packed, loop
 
 
 def _choose() -> str:

@@ -6,7 +6,7 @@
 | `bitmap` | a bit per place, rows of whole bytes, and the numbers | out * ceil(in / 8) + nonzero * number |
 | `rows` | how many numbers each row has, their columns, the numbers | out * count + nonzero * (column + number) |
 
-A number is 4 bytes, 1 or, of 4 bits, half of one, for levels of 4 bits are packed. Counts and columns are of the narrowest
+A number is 4 bytes or 1; levels of 4 bits are two to a byte, dense ones in rows of whole bytes. Counts and columns are of the narrowest
 unsigned type of C99 that holds them. In contrast to `codecs`, a chip can read these where they lie.
 """
 
@@ -46,7 +46,8 @@ def forms_of(weight: np.ndarray, *, packed: bool = False) -> dict[FormKind, Weig
     if not len(where):
         where = np.zeros(1, np.int64)
     arrays: dict[FormKind, dict[str, np.ndarray]] = {
-        "dense": {"value": whole(weight.ravel())},
+        # Rows of whole bytes, so that a chip can take both levels of a byte in one step.
+        "dense": {"value": whole(np.pad(weight, ((0, 0), (0, columns % 2 if packed else 0))).ravel())},
         "bitmap": {"bit": np.packbits(places, axis=1, bitorder="little").ravel(), "value": whole(numbers)},
         "rows": {
             "count": counts.astype(np.min_scalar_type(int(counts.max()))),

@@ -6,8 +6,8 @@
 | `bitmap` | a bit per place, rows of whole bytes, and the numbers | out * ceil(in / 8) + nonzero * number |
 | `rows` | how many numbers each row has, their columns, the numbers | out * count + nonzero * (column + number) |
 
-A number is 4 bytes or 1; levels of 4 bits are two to a byte, dense ones in rows of whole bytes. Counts and columns are of the narrowest
-unsigned type of C99 that holds them. In contrast to `codecs`, a chip can read these where they lie.
+A number is 4 bytes or 1; levels of 4 bits are two to a byte, dense ones in rows of whole bytes. Counts and columns are of
+the narrowest unsigned type of C99 that holds them. In contrast to `codecs`, a chip can read these where they lie.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes one trained network small: pruning, int8, L0 gates, low rank; by training, or by distillation of its behavior."""
+"""Makes one trained network small: pruning, int8 or int4, L0 gates, low rank; by training, or by distilling its behavior."""
 
 from typing import TYPE_CHECKING
 

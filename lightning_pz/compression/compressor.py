@@ -1,4 +1,4 @@
-"""Applies a compression to a network's weights during training: gates, masks, factors and int8, each in its time."""
+"""Applies a compression to a network's weights during training: gates, masks, factors and levels, each in its time."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Compressed:
 class Compressor:
     """Compresses the layers of a network during a training that is run elsewhere.
 
-    A training has N steps, with int8 N `int8_share` more. Between `ramp.begin` and `ramp.end` weights are pruned; gates
+    A training has N steps, with int8 or int4 N `int8_share` more. Between `ramp.begin` and `ramp.end` weights are pruned; gates
     exist from the start, their penalty between the same shares. At `ramp.end` gates become final and factors replace
-    layers. From N on, weights are rounded to int8.
+    layers. From N on, weights are rounded to levels.
 
     Factors learn at Adam's `learning_rate`, that of the weights that they replace. `states` makes observations,
     (S, ...), on which a rank by behavior error is chosen.
@@ -54,8 +54,10 @@ class Compressor:
         check_finite(network)
         self.network, self.settings, self.learning_rate, self.states = network, settings, learning_rate, states
         self.layers = layers_of(network)
+        bits = settings.bits or 8
         self.stacks = {
-            name: Stack(module.weight, per_channel=settings.int8.per_channel) for name, module in self.layers.items()
+            name: Stack(module.weight, bits, per_channel=settings.per_channel(bits))
+            for name, module in self.layers.items()
         }
         # Stored weights, before masks and rounding: the layers' own, until a `Shadow` keeps copies.
         self.weights: dict[str, Tensor] = {name: module.weight for name, module in self.layers.items()}
@@ -105,10 +107,10 @@ class Compressor:
         if step >= settings.ramp.end * base and not self.settled:
             self._settle()
             changed = True
-        if step >= base and settings.has("int8") and not self._rounds:
+        if step >= base and settings.bits and not self._rounds:
             self._rounds = changed = True
             for stack in self.stacks.values():
-                stack.int8 = True
+                stack.rounds = True
             for module in self.network.modules():
                 if isinstance(module, ActivationInt8):
                     module.on = True
@@ -136,7 +138,7 @@ class Compressor:
 
     @torch.no_grad()
     def scalars(self) -> dict[str, float]:
-        """Return numbers to log: sparsity in all and by layer, the sparsity aimed at, gates, ranks, int8."""
+        """Return numbers to log: sparsity in all and by layer, the sparsity aimed at, gates, ranks, rounding."""
         values, zeros, count = {}, 0, 0
         for name, stack in self.stacks.items():
             keep = stack.mask.keep if stack.gates is None else stack.mask.keep & stack.gates.open()
@@ -152,7 +154,7 @@ class Compressor:
             values["sparsity_target"] = self.settings.sparsity * reached
         if self.gates:
             values["expected_open"] = float(sum(gates.expected_open() for gates in self.gates)) / count
-        values["int8"] = float(any(stack.int8 for stack in self.stacks.values()))
+        values[f"int{self.settings.bits or 8}"] = float(self._rounds)
         return values
 
     def state(self) -> dict[str, Any]:
@@ -174,7 +176,7 @@ class Compressor:
             stack.restore(state["stacks"][name])
             self.weights[name].copy_(state["weights"][name])
         self._step, self.settled, self.gates_closed = state["step"], state["settled"], state["gates_closed"]
-        self._rounds = any(stack.int8 for stack in self.stacks.values())
+        self._rounds = any(stack.rounds for stack in self.stacks.values())
         self._generator.set_state(state["generator"])
         self.extra = None
         if state["extra"] is not None:

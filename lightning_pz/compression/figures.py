@@ -12,10 +12,10 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from lightning_pz.common.plotting import BLUE, GRAY, GREEN, legend, look, single
 from lightning_pz.common.statistics import UNKNOWN, ends_are, read_estimate
 
-_FORMATS = {kind: f"dense {kind}" for kind in ("float32", "float16", "int8")} | {
-    kind: kind.replace("_", " ") for kind in ("sparse_float16", "sparse_int8")
+_FORMATS = {kind: f"dense {kind}" for kind in ("float32", "float16", "int8", "int4")} | {
+    kind: kind.replace("_", " ") for kind in ("sparse_float16", "sparse_int8", "sparse_int4")
 }
-_FORMATS |= {"sparse": "sparse float32", "onnx": "ONNX float32", "onnx_int8": "ONNX int8"}
+_FORMATS |= {"sparse": "sparse float32", "onnx": "ONNX float32", "onnx_int8": "ONNX int8", "onnx_int4": "ONNX int4"}
 _PARTS = {"prune": "pruning", "l0": "L0 gates", "low_rank": "low rank", "none": "uncompressed"}
 
 

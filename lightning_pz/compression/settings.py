@@ -12,7 +12,7 @@ from lightning_pz.common.tracking.settings import ChoosesLoggers
 from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
 from lightning_pz.compression.seeds import MOST_MEASURED
 
-PARTS = ("prune", "int8", "l0", "low_rank")
+PARTS = ("prune", "int8", "int4", "l0", "low_rank")
 Sb3Algorithm = Literal["sac", "td3", "ppo", "dqn"]
 SB3_ALGORITHMS: tuple[str, ...] = get_args(Sb3Algorithm)
 FILE_FORMATS = ("lpz", "onnx", "c")
@@ -93,6 +93,18 @@ class Int8Settings:
 
 
 @dataclass(frozen=True)
+class Int4Settings:
+    """4 bits of weights.
+
+    Args:
+        per_channel: Whether each output channel has a scale of its own; else each matrix has one, for a smaller file whose
+            behavior is further off.
+    """
+
+    per_channel: bool = True
+
+
+@dataclass(frozen=True)
 class LowRankSettings:
     """Truncated singular value decomposition, its rank by one of four rules. A layer whose factors would be no smaller
     stays as it is.
@@ -125,9 +137,9 @@ class DistillSettings:
     """Fine-tuning on a policy's own behavior, without reward.
 
     Args:
-        steps: Gradient steps before those of int8.
+        steps: Gradient steps before those of int8 or int4.
         batch_size: Visited states per step.
-        learning_rate: Adam's, falling to 0 by a cosine over the training and again over that of int8.
+        learning_rate: Adam's, falling to 0 by a cosine over the training and again over that of int8 or int4.
         episodes: Episodes that the policy plays to visit states.
         held_out: More of them, on whose states the behavior FVU is measured.
         rounds: How often the compressed policy plays as many episodes and the policy says what it would have done.
@@ -153,12 +165,12 @@ class CompressSettings:
 
     Args:
         algorithm: Stable-Baselines3's; read from the file with --policy.
-        method: `none`, or parts joined by +: prune, int8, l0, low_rank.
+        method: `none`, or parts joined by +: prune, int8 or int4, l0, low_rank.
         sparsity: Share of the weights that pruning removes, 0 <= sparsity < 1.
         distribution: How pruned layers share it.
-        steps: Environment steps of the training, those of int8 apart; not used with --policy.
-        int8_share: Steps of int8 training, as a share of the others.
-        activations: Whether int8 rounds activations too; with --policy only.
+        steps: Environment steps of the training, those of int8 or int4 apart; not used with --policy.
+        int8_share: Steps of int8 or int4 training, as a share of the others.
+        activations: Whether activations are rounded too, to int8; with --policy and int8 or int4 only.
         policy: A file with a policy to compress: policy.npz, a Stable-Baselines3 zip, or a checkpoint with --latent.
         latent: The latent to decode, k numbers, if --policy is a checkpoint.
         normalization: The file of `VecNormalize` statistics that belongs to the zip in --policy or --reference: a pickle,
@@ -170,6 +182,7 @@ class CompressSettings:
         ramp: When pruning happens, and between which shares of the steps the L0 penalty is on.
         l0: Gates.
         int8: Scales.
+        int4: Scales.
         low_rank: Ranks.
         distill: Used with --policy.
         model: Arguments of the Stable-Baselines3 class, by algorithm.
@@ -192,6 +205,7 @@ class CompressSettings:
     ramp: Ramp = field(default_factory=Ramp)
     l0: L0Settings = field(default_factory=L0Settings)
     int8: Int8Settings = field(default_factory=Int8Settings)
+    int4: Int4Settings = field(default_factory=Int4Settings)
     low_rank: LowRankSettings = field(default_factory=LowRankSettings)
     distill: DistillSettings = field(default_factory=DistillSettings)
     model: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -200,13 +214,22 @@ class CompressSettings:
         """Return whether the method has a part."""
         return part in self.method.split("+")
 
+    @property
+    def bits(self) -> int | None:
+        """Bits of a weight's level, 8 or 4; None where weights stay floats."""
+        return 8 if self.has("int8") else 4 if self.has("int4") else None
+
+    def per_channel(self, bits: int) -> bool:
+        """Return whether each output channel has a scale of its own where weights have 8 or 4 bits."""
+        return self.int4.per_channel if bits == 4 else self.int8.per_channel
+
     def base_steps(self) -> int:
-        """Return the steps before those of int8: environment steps, with --policy gradient steps."""
+        """Return the steps before those of int8 or int4: environment steps, with --policy gradient steps."""
         return self.distill.steps if self.policy else self.steps
 
     def total_steps(self) -> int:
-        """Return all steps, those of int8 included."""
-        return self.base_steps() + (round(self.int8_share * self.base_steps()) if self.has("int8") else 0)
+        """Return all steps, those of int8 or int4 included."""
+        return self.base_steps() + (round(self.int8_share * self.base_steps()) if self.bits else 0)
 
     def __post_init__(self) -> None:
         one_of("algorithm", self.algorithm, SB3_ALGORITHMS)
@@ -236,12 +259,15 @@ class CompressSettings:
             raise UserError(f"--method expects none, or different parts joined by +, but got {self.method!r}")
         if {"prune", "l0"} <= set(names):
             raise UserError("--method expects prune or l0, not both, for each decides which weights go: drop one")
-        if self.int8.per_channel and not self.has("int8"):
-            raise UserError(f"--int8.per_channel goes with a --method that has int8, but got {self.method!r}")
-        if self.activations and not (self.policy and self.has("int8")):
+        if {"int8", "int4"} <= set(names):
+            raise UserError("--method expects int8 or int4, not both, for a weight has 8 bits or 4: drop one")
+        for part, is_default in (("int8", self.int8 == Int8Settings()), ("int4", self.int4 == Int4Settings())):
+            if not is_default and not self.has(part):
+                raise UserError(f"--{part}.per_channel goes with a --method that has {part}, but got {self.method!r}")
+        if self.activations and not (self.policy and self.bits):
             raise UserError(
                 "--activations rounds what flows between layers, which a Stable-Baselines3 network cannot: it goes with "
-                "--policy and a --method that has int8"
+                "--policy and a --method that has int8 or int4"
             )
 
     def _check_files(self) -> None:

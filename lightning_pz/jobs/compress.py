@@ -37,7 +37,7 @@ from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.open_policy import open_policy
 from lightning_pz.compression.seeds import RETURN_SEEDS
-from lightning_pz.compression.settings import RESUME, CompressSettings, Int8Settings, RunSettings
+from lightning_pz.compression.settings import RESUME, CompressSettings, Int4Settings, Int8Settings, RunSettings
 from lightning_pz.compression.training.distill import Log, distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.jobs.compress_words import show_compression, show_compressions
@@ -159,15 +159,9 @@ def _run(
     seconds = time.process_time() - begin
     # A reference may have other layers than what is trained here: it measures returns, not bytes.
     dense = done.whole if original is None or settings.policy is None else original
-    own = "sparse_int8" if settings.has("int8") else "sparse"
-    sizes = write_formats(
-        dense,
-        done.final,
-        own,
-        folder,
-        {"env": world.id, "method": settings.method},
-        per_channel=settings.int8.per_channel,
-    )
+    own = f"sparse_int{settings.bits}" if settings.bits else "sparse"
+    meta = {"env": world.id, "method": settings.method}
+    sizes = write_formats(dense, done.final, own, folder, meta, per_channel=settings.per_channel)
     # A header, which may be refused, comes when the summary is safe.
     onnx_sizes = write_exports(folder, {*job.formats} - {"c"}, world.shape, choices=world.discrete)
     onnx_files = {name: folder / file for name, file in ONNX_FILES.items() if f"bytes_{name}" in onnx_sizes}
@@ -196,7 +190,7 @@ def _run(
         "bytes_file": (folder / "policy.lpz").stat().st_size,
         "format": own,
         **onnx_sizes,
-        "paper_ratio": paper_ratio(dense, done.final, 8 if settings.has("int8") else 32),
+        "paper_ratio": paper_ratio(dense, done.final, settings.bits or 32),
     }
     summary["file_ratio"] = summary["bytes_float32"] / summary["bytes_file"]
     # From the file, as a fresh process reads it: the policy measured is the policy delivered.
@@ -258,8 +252,9 @@ def _measure(
 def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
     """Return all that decides a result: environment, settings, content of the files and classes that they name."""
     plain = dataclasses.asdict(settings)
-    if settings.int8 == Int8Settings():
-        del plain["int8"]  # younger than many finished runs, which had no scale per channel
+    for part, default in (("int8", Int8Settings()), ("int4", Int4Settings())):
+        if getattr(settings, part) == default:
+            del plain[part]  # younger than many finished runs, which had no choice of scales
     if settings.activations:
         plain["activations"] = _CALIBRATED
     for key in ("policy", "reference", "normalization"):

@@ -16,9 +16,11 @@ from lightning_pz.policy.network_plan import NetworkPlan, Tensors, weight_names
 
 _OPSET, _IR_VERSION = 17, 8
 """Old enough for the runtimes of the last years, and all that these networks need."""
+_OPSET_INT4, _IR_VERSION_INT4 = 21, 10
+"""The first with numbers of 4 bits."""
 _LEVELS = 127
 Levels = Mapping[str, tuple[Tensor, Tensor]]
-"""Int8 levels of weights and their scales, (1,) or one per output channel, by name."""
+"""Levels of weights in int8 and their scales, (1,) or one per output channel, by name."""
 HeadOutputs = Callable[["OnnxGraph", str], dict[str, tuple[type, int]]]
 """Adds outputs to a graph from the name of its last layer, and returns their NumPy type and length by name."""
 
@@ -30,17 +32,21 @@ def write_onnx(
     path: Path,
     levels: Levels | None = None,
     head: HeadOutputs | None = None,
+    *,
+    bits: int = 8,
 ) -> int:
     """Write the network of a plan, whose last weight belongs to its last layer, and return the file's size in bytes.
 
     The input is `observation` (batch, *shape), the output `action` (batch, A), float32, or what a head makes of the plan's.
-    `levels` are stored in the place of float32 weights, if given. Raises `UserError` without package `onnx`.
+    `levels` are stored in the place of float32 weights, if given, in 8 or 4 `bits`. With 4 the file is of opset 21, and a
+    layer whose input is rounded keeps its levels in int8, for which runtimes have integer kernels. Raises `UserError` without
+    package `onnx`.
     """
     check_extra("onnx", "onnx", "an ONNX file")
     import onnx
     from onnx import helper
 
-    graph = OnnxGraph(tensors, levels)
+    graph = OnnxGraph(tensors, levels, bits)
     last = graph.add(plan, "observation")
     if head is None:
         graph.node("Identity", [last], output="action")
@@ -53,8 +59,10 @@ def write_onnx(
 
     ends = [value(name, dtype, size) for name, (dtype, size) in outputs.items()]
     whole = helper.make_graph(graph.nodes, "policy", [value("observation", np.float32, *shape)], ends, graph.constants)
-    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="lightning_pz")
-    model.ir_version = _IR_VERSION
+    narrow = any(constant.data_type == onnx.TensorProto.INT4 for constant in graph.constants)
+    opset, ir_version = (_OPSET_INT4, _IR_VERSION_INT4) if narrow else (_OPSET, _IR_VERSION)
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", opset)], producer_name="lightning_pz")
+    model.ir_version = ir_version
     onnx.checker.check_model(model)
     write_bytes(path, model.SerializeToString())
     return path.stat().st_size
@@ -63,8 +71,8 @@ def write_onnx(
 class OnnxGraph:
     """Nodes and constants of a graph under construction. Each method adds some and returns the name of its output."""
 
-    def __init__(self, tensors: Tensors, levels: Levels | None) -> None:
-        self.tensors, self.levels = tensors, levels
+    def __init__(self, tensors: Tensors, levels: Levels | None, bits: int = 8) -> None:
+        self.tensors, self.levels, self.bits = tensors, levels, bits
         self.nodes, self.constants = list[Any](), list[Any]()
         self.rounded = set[str]()  # outputs that are int8 levels, dequantized
 
@@ -85,15 +93,18 @@ class OnnxGraph:
     def tensor(self, name: str) -> str:
         return self.constant(self.tensors[name].numpy())
 
-    def weight(self, name: str) -> str:
-        """Add a weight, quantized if that is asked for; its output is float32."""
+    def weight(self, name: str, *, integer: bool = False) -> str:
+        """Add a weight, as levels if there are some; its output is float32. With `integer` levels are int8 at any bits."""
+        from onnx import TensorProto, helper
+
         if self.levels is None:
             return self.tensor(name)
         levels, scales = (part.numpy() for part in self.levels[name])
         more: dict[str, Any] = {"axis": 0} if len(scales) > 1 else {}
         scale = scales if more else scales[0]
-        zero = np.zeros_like(scale, dtype=np.int8)
-        inputs = [self.constant(levels, np.int8), self.constant(scale), self.constant(zero, np.int8)]
+        packed = self.bits == 4 and not integer
+        kind = helper.tensor_dtype_to_np_dtype(TensorProto.INT4 if packed else TensorProto.INT8)
+        inputs = [self.constant(levels, kind), self.constant(scale), self.constant(np.zeros_like(scale), kind)]
         return self.node("DequantizeLinear", inputs, **more)
 
     def add(self, plan: NetworkPlan, x: str) -> str:
@@ -129,7 +140,7 @@ class OnnxGraph:
                 return rounded
         if step["kind"] == "linear" and x in self.rounded and self.levels is not None:
             # Without its bias, which has no levels, runtimes make one product of int8 and int32 sums of it.
-            x = self.node("Gemm", [x, self.weight(step["weight"])], transB=1)
+            x = self.node("Gemm", [x, self.weight(step["weight"], integer=True)], transB=1)
             return self.node("Add", [x, self.tensor(step["bias"])]) if step["bias"] else x
         inputs = [x, self.weight(step["weight"])] + ([self.tensor(step["bias"])] if step["bias"] else [])
         if step["kind"] == "linear":

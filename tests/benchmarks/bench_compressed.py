@@ -18,7 +18,7 @@ from lightning_pz.compression.formats.c_header import write_header
 from lightning_pz.compression.formats.exports import HEADER, ONNX_FILES, compiled_size, write_exports
 from lightning_pz.compression.formats.network_file import read_network, write_network
 from lightning_pz.compression.measures import latencies
-from lightning_pz.compression.methods.quantize import ActivationInt8, calibrate_activations, fake_int8
+from lightning_pz.compression.methods.quantize import ActivationInt8, calibrate_activations, fake_levels
 from lightning_pz.compression.methods.stack import layers_of, magnitude_mask
 from lightning_pz.compression.modules import Standardize, ToBox, copy_of
 
@@ -64,7 +64,7 @@ def actor(share, activation):
             layer.weight.mul_(magnitude_mask(layer.weight, keep, round((1 - share) * keep.numel())))
         weights = copy_of(network)
         for layer in layers_of(weights).values():
-            layer.weight.copy_(fake_int8(layer.weight))
+            layer.weight.copy_(fake_levels(layer.weight))
     both = copy_of(weights)
     for place in (2, 4):
         both[place] = nn.Sequential(both[place], ActivationInt8())

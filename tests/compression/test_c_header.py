@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.compression.formats import narrow
 from lightning_pz.compression.formats.c_header import write_header
 from lightning_pz.compression.formats.exports import HEADER, compiled_size, write_exports
 from lightning_pz.compression.formats.network_file import read_network, write_network
 from lightning_pz.compression.formats.reference_forward import reference_forward
 from lightning_pz.compression.formats.weight_forms import forms_of, smallest_form
 from lightning_pz.compression.methods.low_rank import split_low_rank, truncate
-from lightning_pz.compression.methods.quantize import ActivationInt8, calibrate_activations, fake_int8
+from lightning_pz.compression.methods.quantize import ActivationInt8, calibrate_activations, fake_levels
 from lightning_pz.compression.methods.stack import layers_of, magnitude_mask
 from lightning_pz.compression.modules import Divide, Residual, Standardize, ToBox
 
@@ -41,7 +42,7 @@ int main(int argc, char **argv)
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU, "identity": nn.Identity}
 
 
-def make_network(activation="tanh", share=0.9, squash="tanh", rounds=False, per_channel=False, int8=True, wide=40):
+def make_network(activation="tanh", share=0.9, squash="tanh", rounds=False, per_channel=False, bits=8, wide=40):
     """Return a network of 5 observations and 3 outputs, pruned, rounded and calibrated."""
     torch.manual_seed(0)
 
@@ -61,8 +62,8 @@ def make_network(activation="tanh", share=0.9, squash="tanh", rounds=False, per_
             keep = torch.ones_like(layer.weight, dtype=torch.bool)
             mask = magnitude_mask(layer.weight, keep, max(1, round((1 - share) * keep.numel())))
             layer.weight.mul_(2 * mask)
-            if int8:
-                layer.weight.copy_(fake_int8(layer.weight, per_channel=per_channel))
+            if bits:
+                layer.weight.copy_(fake_levels(layer.weight, bits, per_channel=per_channel))
     for module in network.modules():
         if isinstance(module, ActivationInt8):
             module.on = True
@@ -87,30 +88,37 @@ def same_bits(one, other):
 
 
 CASES = [
-    {"activation": name, "share": share, "squash": squash, "rounds": rounds, "per_channel": per_channel}
-    for name, share, squash, rounds, per_channel in [
-        ("tanh", 0.0, "tanh", False, False), ("relu", 0.7, "clip", False, True), ("silu", 0.95, None, False, False),
-        ("identity", 0.9, "tanh", False, True), ("tanh", 0.95, "clip", True, True), ("relu", 0.0, None, True, False),
-        ("silu", 0.7, "tanh", True, True),
+    {"activation": name, "share": share, "squash": squash, "rounds": rounds, "per_channel": per_channel, "bits": bits}
+    for name, share, squash, rounds, per_channel, bits in [
+        ("tanh", 0.0, "tanh", False, False, 8), ("relu", 0.7, "clip", False, True, 8), ("silu", 0.95, None, False, False, 8),
+        ("identity", 0.9, "tanh", False, True, 8), ("tanh", 0.95, "clip", True, True, 8), ("relu", 0.0, None, True, False, 8),
+        ("silu", 0.7, "tanh", True, True, 8), ("relu", 0.0, "tanh", False, True, 4), ("silu", 0.7, None, False, False, 4),
+        ("tanh", 0.95, "clip", False, True, 4), ("relu", 0.0, "tanh", True, True, 4), ("tanh", 0.6, "clip", True, False, 4),
+        ("relu", 0.97, None, True, True, 4),
     ]
 ]  # fmt: skip
+
+
+def form_of(bits):
+    return f"sparse_int{bits}" if bits else "sparse"
 
 
 @pytest.mark.parametrize(
     "case",
     [
         *CASES,
-        {"int8": False, "share": 0.7, "rounds": True},
-        {"int8": False, "share": 0.0},
-        {"int8": False, "share": 0.7},
-        {"int8": False},
+        {"bits": None, "share": 0.7, "rounds": True},
+        {"bits": None, "share": 0.0},
+        {"bits": None, "share": 0.7},
+        {"bits": None},
     ],
 )
 def test_bits_are_those_of_the_reference_on_ten_thousand_observations(case, tmp_path):
     network = make_network(**case)
-    form = "sparse_int8" if case.get("int8", True) else "sparse"
     path = tmp_path / "policy.lpz"
-    write_network(network, path, form, {"env": "X */ y"}, per_channel=case.get("per_channel", False))
+    write_network(
+        network, path, form_of(case.get("bits", 8)), {"env": "X */ y"}, per_channel=case.get("per_channel", False)
+    )
     write_header(path, tmp_path / HEADER, choices=False)
     seen = observations(10_000)
     wanted = reference_forward(path, seen)
@@ -129,10 +137,10 @@ def test_bits_are_those_of_the_reference_on_ten_thousand_observations(case, tmp_
 def test_sanitizers_find_nothing_and_levels_of_optimization_change_no_bit(flags, tmp_path):
     seen = observations(500)
     seen[0], seen[1], seen[2, 0], seen[3, 1] = np.float32(3e38), -np.float32(3e38), np.inf, np.nan
-    for number, case in enumerate([*CASES, {"int8": False, "share": 0.7}]):
+    for number, case in enumerate([*CASES, {"bits": None, "share": 0.7}]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        form = "sparse_int8" if case.get("int8", True) else "sparse"
+        form = form_of(case.get("bits", 8))
         write_network(make_network(**case), folder / "x.lpz", form, per_channel=case.get("per_channel", False))
         write_header(folder / "x.lpz", folder / HEADER, choices=False)
         with np.errstate(all="ignore"):
@@ -142,6 +150,19 @@ def test_sanitizers_find_nothing_and_levels_of_optimization_change_no_bit(flags,
         assert same_bits(got[4:], wanted)
         if case.get("squash") == "tanh":  # also where observations are no numbers
             assert (got >= np.float32([-2, -1, 0])).all() and (got <= np.float32([1, 1, 0.5])).all()
+
+
+def test_each_form_of_4_bits_is_at_work_and_the_text_is_in_a_fixed_order(tmp_path):
+    kinds = set()
+    for number, share in enumerate((0.0, 0.6, 0.97)):
+        network = make_network(share=share, bits=4, wide=120)
+        write_network(network, tmp_path / f"{number}.lpz", "sparse_int4")
+        write_header(tmp_path / f"{number}.lpz", tmp_path / HEADER, choices=False)
+        text = (tmp_path / HEADER).read_text()
+        kinds |= {word for word in ("dense", "bitmap", "rows") if f"as {word} of 4 bits, " in text}
+        names = ("policy_mean_", "policy_std_", "policy_bias_", "policy_low_", "policy_high_")
+        assert sorted(names, key=text.index) == list(names)
+    assert kinds == {"dense", "bitmap", "rows"}
 
 
 def test_choices_are_those_of_the_largest_score(tmp_path):
@@ -154,7 +175,7 @@ def test_choices_are_those_of_the_largest_score(tmp_path):
 
 
 def test_low_rank_layers_division_and_nested_parts(tmp_path):
-    network = make_network(int8=False, share=0.0, squash=None)
+    network = make_network(bits=None, share=0.0, squash=None)
     factors = {}
     with torch.no_grad():
         name, layer = list(layers_of(network).items())[1]
@@ -182,29 +203,39 @@ def test_layers_without_any_weight_and_bounds_without_an_end(tmp_path):
 
 @pytest.mark.parametrize("columns", [17, 256, 257, 70_000])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.6, 1.0])
-@pytest.mark.parametrize("dtype", [np.int8, np.float32])
-def test_every_form_gives_back_the_matrix_and_the_smallest_is_taken(columns, share, dtype):
+@pytest.mark.parametrize(("dtype", "packed"), [(np.int8, False), (np.float32, False), (np.int8, True)])
+def test_every_form_gives_back_the_matrix_and_the_smallest_is_taken(columns, share, dtype, packed):
     random = np.random.default_rng(0)
-    weight = (random.integers(1, 127, (3, columns)) * (random.random((3, columns)) < share)).astype(dtype)
-    forms, count, size = forms_of(weight), int((weight != 0).sum()), weight.itemsize
-    assert np.array_equal(forms["dense"].arrays["value"].reshape(weight.shape), weight)
+    most = 7 if packed else 126
+    weight = (random.integers(1, most + 1, (3, columns)) * (random.random((3, columns)) < share)).astype(dtype)
+    forms, count = forms_of(weight, packed=packed), int((weight != 0).sum())
+
+    def numbers(kind, count):
+        return narrow.unpack(forms[kind].arrays["value"], count) if packed else forms[kind].arrays["value"][:count]
+
+    def size(count):
+        return -(-count // 2) if packed else count * weight.itemsize
+
+    wide = columns + columns % 2 if packed else columns  # whole bytes
+    assert np.array_equal(numbers("dense", 3 * wide).reshape(3, wide)[:, :columns], weight)
     bits = forms["bitmap"].arrays["bit"].reshape(3, -1)
     places = np.unpackbits(bits, axis=1, count=columns, bitorder="little").astype(bool)
     again = np.zeros_like(weight)
-    again[places] = forms["bitmap"].arrays["value"][:count]
+    again[places] = numbers("bitmap", max(1, count))[:count]
     assert np.array_equal(again, weight)
     again, rows = np.zeros_like(weight), forms["rows"].arrays
-    again[np.repeat(np.arange(3), rows["count"]), rows["column"][:count]] = rows["value"][:count]
+    again[np.repeat(np.arange(3), rows["count"]), rows["column"][:count]] = numbers("rows", max(1, count))[:count]
     assert np.array_equal(again, weight)
     width = 1 if columns <= 256 else 2 if columns <= 65536 else 4
-    most = 1 if (weight != 0).sum(1).max() < 256 else 2 if (weight != 0).sum(1).max() < 65536 else 4
-    assert forms["dense"].size == weight.size * size
-    assert forms["bitmap"].size == 3 * -(-columns // 8) + max(1, count) * size
-    assert forms["rows"].size == 3 * most + max(1, count) * (width + size)
-    assert smallest_form(weight).size == min(form.size for form in forms.values())
+    widest = 1 if (weight != 0).sum(1).max() < 256 else 2 if (weight != 0).sum(1).max() < 65536 else 4
+    assert forms["dense"].size == 3 * size(columns)
+    assert forms["bitmap"].size == 3 * -(-columns // 8) + size(max(1, count))
+    assert forms["rows"].size == 3 * widest + max(1, count) * width + size(max(1, count))
+    assert smallest_form(weight, packed=packed).size == min(form.size for form in forms.values())
 
 
-def test_an_actor_of_71424_weights_at_95_percent_takes_less_than_12_kb(tmp_path):
+@pytest.mark.parametrize(("bits", "most"), [(8, 12_000), (4, 10_000)])
+def test_an_actor_of_71424_weights_at_95_percent_takes_few_bytes(bits, most, tmp_path):
     torch.manual_seed(0)
     layers = [nn.Linear(17, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 6)]
     network = nn.Sequential(
@@ -216,14 +247,15 @@ def test_an_actor_of_71424_weights_at_95_percent_takes_less_than_12_kb(tmp_path)
             mask = magnitude_mask(
                 layer.weight, torch.ones_like(layer.weight, dtype=torch.bool), round(0.05 * layer.weight.numel())
             )
-            layer.weight.copy_(fake_int8(layer.weight * mask))
+            layer.weight.copy_(fake_levels(layer.weight * mask, bits))
             count += layer.weight.numel()
     assert count == 71_424
-    write_network(network, tmp_path / "x.lpz", "sparse_int8")
+    write_network(network, tmp_path / "x.lpz", form_of(bits))
     write_header(tmp_path / "x.lpz", tmp_path / HEADER, choices=False)
     found = compiled_size(tmp_path / HEADER)
     biases, values = 4 * (256 + 256 + 6), 2 * 17 * 4
-    assert 2 * 3571 + biases + values < found["c_flash_bytes"] < 12_000
+    survive = sum(int(layer.weight.count_nonzero()) for layer in layers_of(network).values())
+    assert survive * (1 + bits / 8) + biases + values < found["c_flash_bytes"] < most
     assert found["c_ram_bytes"] == 4 * (256 + 256)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import World, find_world
-from lightning_pz.compression.settings import CompressSettings
+from lightning_pz.compression.settings import CompressSettings, Int4Settings, Int8Settings
 from lightning_pz.jobs import compress as compressing
 from tests.compression.conftest import run
 
@@ -32,6 +32,18 @@ def test_other_content_under_the_same_name_is_another_run(write_policy, point_ma
     assert run(capsys, *command)[0] == folder
     write_policy(seed=1)
     assert run(capsys, *command)[0] != folder
+
+
+def test_scales_count_where_they_are_not_those_of_always(write_policy, point_mass):
+    world, policy = find_world(point_mass(limit=10)), str(write_policy())
+
+    def known(method, **more):
+        return compressing.identity(world, CompressSettings(policy=policy, method=method, **more))
+
+    # As runs that are older than the choice are known.
+    assert not {"int8", "int4"} & known("int8")["settings"].keys()
+    assert known("int4") == known("int4", int4=Int4Settings(True)) != known("int4", int4=Int4Settings(False))
+    assert known("int8") != known("int4") and known("int8") != known("int8", int8=Int8Settings(True))
 
 
 def test_a_class_of_ones_own_counts_by_its_source(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""An ONNX file of rounded activations: integer kernels, and the levels of the file it was made from."""
+"""An ONNX file of levels: integer kernels where activations are rounded too, and the numbers of the file it was made from."""
 
 import collections
 
@@ -9,8 +9,9 @@ import pytest
 from torch import nn
 
 from lightning_pz.compression.formats.exports import ONNX_FILES, write_exports
-from lightning_pz.compression.formats.network_file import write_network
+from lightning_pz.compression.formats.network_file import read_stored, write_network
 from lightning_pz.compression.formats.reference_forward import reference_forward
+from lightning_pz.policy.network_plan import weight_names
 from tests.compression.test_c_header import make_network, observations
 
 
@@ -22,12 +23,12 @@ def onnx_outputs(path, seen, kept):
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
-def test_integer_kernels_give_the_levels_of_the_file(activation, per_channel, tmp_path):
-    network = make_network(activation, 0.5, "tanh", rounds=True, per_channel=per_channel)
-    write_network(network, tmp_path / "policy.lpz", "sparse_int8", per_channel=per_channel)
+@pytest.mark.parametrize(("activation", "bits"), [("relu", 8), ("tanh", 8), ("silu", 8), ("relu", 4), ("tanh", 4)])
+def test_integer_kernels_give_the_levels_of_the_file(activation, bits, per_channel, tmp_path):
+    network, form = make_network(activation, 0.5, "tanh", True, per_channel, bits), f"sparse_int{bits}"
+    write_network(network, tmp_path / "policy.lpz", form, per_channel=per_channel)
     write_exports(tmp_path, ["onnx"], (5,), choices=False)
-    path, seen = tmp_path / ONNX_FILES["onnx_int8"], observations(10_000)
+    path, seen = tmp_path / ONNX_FILES[f"onnx_int{bits}"], observations(10_000)
     # The levels between layers, which are outputs of `QuantizeLinear`, as outputs of the graph.
     model = onnx.load(path)
     rounded = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
@@ -42,7 +43,7 @@ def test_integer_kernels_give_the_levels_of_the_file(activation, per_channel, tm
     same = np.ones(len(seen), bool)
     for number, found in zip((3, 5), levels, strict=True):
         part = nn.Sequential(*network[: number + 1])
-        write_network(part, tmp_path / "part.lpz", "sparse_int8", per_channel=per_channel)
+        write_network(part, tmp_path / "part.lpz", form, per_channel=per_channel)
         step = float(network[number][1].largest) / 127
         wanted = np.rint(reference_forward(tmp_path / "part.lpz", seen) / step)
         off = np.abs(found - wanted)
@@ -51,3 +52,26 @@ def test_integer_kernels_give_the_levels_of_the_file(activation, per_channel, tm
         same &= (off == 0).all(1)
     wanted = reference_forward(tmp_path / "policy.lpz", seen)
     assert same.mean() > 0.95 and np.abs(got - wanted)[same].max() <= 1e-6 and np.abs(got - wanted).max() < 0.1
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
+def test_weights_of_4_bits_stay_4_bits_in_a_file_that_runs(activation, per_channel, tmp_path):
+    sizes, seen = {}, observations(10_000)
+    for bits in (8, 4):
+        network = make_network(activation, 0.5, "tanh", per_channel=per_channel, bits=bits, wide=201)
+        write_network(network, tmp_path / "policy.lpz", f"sparse_int{bits}", per_channel=per_channel)
+        values = write_exports(tmp_path, ["onnx"], (5,), choices=False)
+        sizes[bits] = values[f"bytes_onnx_int{bits}"]
+        (tmp_path / ONNX_FILES["onnx"]).unlink()
+    path = tmp_path / ONNX_FILES["onnx_int4"]
+    model = onnx.load(path)
+    assert sizes[4] == path.stat().st_size
+    weights = [c for c in model.graph.initializer if c.data_type == onnx.TensorProto.INT4 and len(c.dims) == 2]
+    stored = read_stored(tmp_path / "policy.lpz")
+    for weight, name in zip(weights, weight_names(stored.plan), strict=True):
+        assert np.array_equal(onnx.numpy_helper.to_array(weight).astype(np.int8), stored.numbers[name])
+    assert sizes[8] - sizes[4] >= (5 * 24 + 24 * 201 + 201 * 3) // 2
+    (got,) = onnx_outputs(path, seen, tmp_path / "run.onnx")
+    wanted = reference_forward(tmp_path / "policy.lpz", seen)
+    assert np.abs(got - wanted).max() <= 1e-5  # of outputs up to 2; sums of up to 201 products go in another order

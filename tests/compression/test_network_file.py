@@ -18,7 +18,7 @@ from lightning_pz.compression.formats.codecs import SPARSE, decode, encode
 from lightning_pz.compression.formats.network_file import FORMATS, read_network, write_network
 from lightning_pz.compression.measures import paper_ratio, sparsity
 from lightning_pz.compression.methods.low_rank import split_low_rank, truncate
-from lightning_pz.compression.methods.quantize import ActivationInt8, fake_int8, to_int8
+from lightning_pz.compression.methods.quantize import ActivationInt8, fake_levels, to_levels
 from lightning_pz.compression.methods.stack import layers_of, magnitude_mask
 from lightning_pz.compression.modules import Divide, Residual, Standardize, ToBox, copy_of, from_plan, to_plan
 from lightning_pz.policy.network_plan import weight_names
@@ -51,15 +51,15 @@ def observations(name, count=7):
 
 
 @torch.no_grad()
-def prune(network, share=0.9, int8=True):
+def prune(network, share=0.9, bits=8, per_channel=False):
     for layer in layers_of(network).values():
         weight = layer.weight
         mask = magnitude_mask(
             weight, torch.ones_like(weight, dtype=torch.bool), max(1, int((1 - share) * weight.numel()))
         )
         weight.mul_(mask)
-        if int8:
-            weight.copy_(fake_int8(weight))
+        if bits:
+            weight.copy_(fake_levels(weight, bits, per_channel=per_channel))
     return network
 
 
@@ -68,14 +68,17 @@ def prune(network, share=0.9, int8=True):
     st.integers(1, 40),
     st.integers(1, 700),
     st.floats(0, 1),
-    st.sampled_from(["i1", "<f2", "<f4"]),
+    st.sampled_from([("i1", False), ("<f2", False), ("<f4", False), ("i1", True)]),
     st.integers(0, 9999),
 )
-def test_every_codec_gives_back_every_matrix(rows, columns, density, dtype, seed):
-    random = np.random.default_rng(seed)
-    matrix = (random.integers(-127, 128, (rows, columns)) * (random.random((rows, columns)) < density)).astype(dtype)
+def test_every_codec_gives_back_every_matrix(rows, columns, density, kind, seed):
+    (dtype, packed), random = kind, np.random.default_rng(seed)
+    most = 7 if packed else 127
+    numbers = random.integers(-most, most + 1, (rows, columns))
+    matrix = (numbers * (random.random((rows, columns)) < density)).astype(dtype)
     for codec in ("dense", *SPARSE):
-        assert np.array_equal(decode(encode(matrix, codec), codec, matrix.shape, np.dtype(dtype)), matrix)
+        content = encode(matrix, codec, packed=packed)
+        assert np.array_equal(decode(content, codec, matrix.shape, np.dtype(dtype), packed=packed), matrix)
 
 
 def test_sizes_of_codecs_are_what_theory_says():
@@ -86,6 +89,10 @@ def test_sizes_of_codecs_are_what_theory_says():
     assert len(encode(matrix, "bitmap")) == 256 * 256 // 8 + found.nnz
     density = found.nnz / matrix.size
     places = entropy([density, 1 - density], base=2) * matrix.size / 8
+    levels = np.sign(matrix)
+    assert len(encode(levels, "dense", packed=True)) == 256 * 256 // 2
+    assert len(encode(levels, "csr", packed=True)) == 257 * 4 + found.nnz * 2 + -(-found.nnz // 2)
+    assert len(encode(levels, "bitmap", packed=True)) == 256 * 256 // 8 + -(-found.nnz // 2)
     # The places near their entropy; the values are uniform on 127 levels, 7 bits each.
     assert places + found.nnz * 6.9 / 8 <= len(encode(matrix, "entropy")) <= 1.1 * (places + found.nnz)
 
@@ -103,9 +110,10 @@ def test_a_plan_builds_the_same_network(name, request):
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 @pytest.mark.parametrize("form", FORMATS)
 def test_files_hold_the_network(name, form, request, tmp_path):
-    network = prune(request.getfixturevalue(name), int8="int8" in form)
+    network = prune(request.getfixturevalue(name), bits=4 if "int4" in form else 8 if "int8" in form else None)
     path = tmp_path / "x.lpz"
     size = write_network(network, path, form, {"note": 3})
+    assert path.read_bytes()[4] == (2 if "int4" in form else 1)
     found, meta = read_network(path)
     assert size == path.stat().st_size and meta == {"note": 3, "format": form}
     tolerance = 2e-3 if "16" in form else 1e-6
@@ -128,11 +136,12 @@ def test_a_sparse_file_is_smaller_and_counts_its_indices(tmp_path):
     weights, biases = 17 * 256 + 256 * 256 + 256 * 6, 518
     assert sizes["float32"] - 4 * (weights + biases) < 600
     assert sizes["int8"] - (weights + 4 * biases) < 600
+    assert 0 < sizes["int4"] - (weights / 2 + 4 * biases) < 600
     survive = sum(int(layer.weight.count_nonzero()) for layer in layers_of(network).values())
     # Not less than theory allows: the entropies of masks and of surviving levels, and the biases whole.
     least = 4 * biases
     for layer in layers_of(network).values():
-        levels = to_int8(layer.weight.detach())[0].numpy().ravel()
+        levels = to_levels(layer.weight.detach())[0].numpy().ravel()
         for symbols in (levels != 0, levels[levels != 0]):
             counts = np.unique(symbols, return_counts=True)[1]
             least += symbols.size * entropy(counts, base=2) / 8
@@ -172,22 +181,22 @@ def test_a_fresh_process_runs_the_file(mlp, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
-@pytest.mark.parametrize("int8", [False, True])
-def test_onnx_equals_torch(name, int8, request, tmp_path):
-    network = prune(request.getfixturevalue(name))
+@pytest.mark.parametrize("bits", [None, 8, 4])
+def test_onnx_equals_torch(name, bits, request, tmp_path):
+    network = prune(request.getfixturevalue(name), bits=bits)
     if name == "mlp":
         rounding = ActivationInt8()
         rounding.largest.fill_(2.0)
         rounding.on = True
         network = nn.Sequential(*network[:3], rounding, *network[3:]).eval()
     plan, tensors = to_plan(network)
-    levels = {key: to_int8(tensors[key]) for key in weight_names(plan)} if int8 else None
-    size = write_onnx(plan, tensors, SHAPES[name], tmp_path / "x.onnx", levels)
+    levels = {key: to_levels(tensors[key], bits) for key in weight_names(plan)} if bits else None
+    size = write_onnx(plan, tensors, SHAPES[name], tmp_path / "x.onnx", levels, bits=bits or 8)
     assert size == (tmp_path / "x.onnx").stat().st_size
     x = observations(name)
     (got,) = onnxruntime.InferenceSession(tmp_path / "x.onnx").run(None, {"observation": x.numpy()})
     assert np.abs(got - network(x).detach().numpy()).max() < 1e-4
-    if int8:
+    if bits:
         assert size < write_onnx(*to_plan(network), SHAPES[name], tmp_path / "y.onnx")
 
 

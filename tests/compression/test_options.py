@@ -33,7 +33,7 @@ DISTILLED = {
 SPREAD = {"--seeds", "--on", "--workers"}
 SLURM = {f"--slurm.{name}" for name in ("partition", "time", "memory", "account", "qos", "constraint")}
 """Given to Slurm's own commands in tests/common/executors/test_slurm.py."""
-LATENT = {"--latent", "--low_rank.params"}
+LATENT = {"--latent", "--low_rank.params", "--int4.per_channel"}
 MEASURED = {"--reference", "--normalization", "--low_rank.error"}
 ARCH = {"net_arch": [16, 16]}
 SMALL_PPO = {"n_steps": 32, "batch_size": 32, "n_epochs": 1, "policy_kwargs": ARCH}
@@ -50,7 +50,7 @@ def run(capsys, *arguments, uses=frozenset()) -> tuple[Path, dict]:
 
 def test_no_option_is_left_out():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
-    groups = {"--env", "--ramp", "--l0", "--int8", "--low_rank", "--distill", "--slurm"}
+    groups = {"--env", "--ramp", "--l0", "--int8", "--int4", "--low_rank", "--distill", "--slurm"}
     own = {f for f in flags if f not in groups and not f.endswith(("+", ".help")) and f not in {"-h", "--help"}}
     # Whole groups by YAML, and what jsonargparse adds of its own.
     own -= {f for f in own if f.startswith("--print_")}
@@ -129,14 +129,15 @@ def test_options_of_a_distillation(write_policy, tmp_path, capsys):
 
 
 def test_options_of_a_latent(fitted, tmp_path, capsys):
-    _, summary = run(
+    folder, summary = run(
         capsys, "--env", "mountaincar", "--policy", fitted.summary["checkpoint"], "--latent", "[0.5, -1.0]",
-        "--method", "low_rank", "--low_rank.params", 0.5, "--distill.steps", 20, "--distill.episodes", 1,
+        "--method", "low_rank+int4", "--int4.per_channel", "false", "--low_rank.params", 0.5, "--distill.steps", 20, "--distill.episodes", 1,
         "--distill.held_out", 1, "--env.horizon", 20, "--episodes", 2, "--logs", tmp_path, uses=LATENT,
     )  # fmt: skip
     ranks = {key: value for key, value in summary.items() if key.startswith("rank/")}
     # A layer of 32 x 32 weights in factors of a rank r has 64 r, at most half of 1,024.
     assert all(value <= 8 for value in ranks.values())
+    assert all(len(scale) == 1 for _, scale in read_stored(folder / "policy.lpz").levels().values())
 
 
 def test_options_of_a_measure(tmp_path, capsys):

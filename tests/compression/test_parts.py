@@ -1,4 +1,4 @@
-"""Masks, gates, int8 and factors, each against a closed form, NumPy, finite differences or a simulation."""
+"""Masks, gates, levels and factors, each against a closed form, NumPy, finite differences or a simulation."""
 
 import math
 
@@ -13,11 +13,11 @@ from lightning_pz.compression.methods.low_rank import Factors, rank_by_count, ra
 from lightning_pz.compression.methods.quantize import (
     ActivationInt8,
     calibrate_activations,
-    fake_int8,
-    from_int8,
-    to_int8,
+    fake_levels,
+    from_levels,
+    to_levels,
 )
-from lightning_pz.compression.methods.stack import Mask, magnitude_mask
+from lightning_pz.compression.methods.stack import Mask, Stack, magnitude_mask
 
 
 @pytest.fixture
@@ -85,28 +85,45 @@ def test_gates_start_open_as_asked_and_noise_is_drawn_only_on_request(generator)
     assert torch.equal(gates.open(), gates(weight) > 0)
 
 
+def steps(steps, bits):
+    """Return float32 steps as they are for 8 bits, for 4 with 8 binary digits: to the nearest, ties to even."""
+    if bits == 8:
+        return steps
+    mantissa, exponent = np.frexp(steps.astype(np.float64))
+    return np.ldexp(np.rint(mantissa * 2**8), exponent - 8).astype(np.float32)
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 127), (4, 7)])
 @pytest.mark.parametrize("shape", [(6, 5), (4, 3, 2, 2)])
-def test_int8_is_nearest_level_in_numpy(shape, generator):
+def test_levels_are_the_nearest_in_numpy(shape, bits, most, generator):
     weight = torch.randn(shape, generator=generator)
     weight[0] *= 10
     flat = weight.numpy().reshape(shape[0], -1)
     largest = np.abs(flat).max(axis=1, keepdims=True) if len(shape) > 2 else np.abs(flat).max(keepdims=True)
-    wanted = np.round(flat / (largest / 127)) * (largest / 127)
-    assert fake_int8(weight).numpy().reshape(shape[0], -1) == pytest.approx(wanted, rel=1e-5, abs=1e-7)
-    levels, scale = to_int8(weight)
+    step = steps(largest / most, bits)
+    wanted = np.round(flat / step)
+    rounded = fake_levels(weight, bits)
+    assert rounded.numpy().reshape(shape[0], -1) == pytest.approx(wanted * step, rel=1e-5, abs=1e-7)
+    levels, scale = to_levels(weight, bits)
+    assert np.array_equal(levels.numpy().reshape(shape[0], -1), wanted) and int(levels.abs().max()) == most
     assert len(scale) == (shape[0] if len(shape) > 2 else 1)
-    assert torch.equal(from_int8(levels, scale), fake_int8(weight))
-    assert float((fake_int8(weight) - weight).abs().max()) <= float(scale.max()) / 2 * 1.0001
+    assert torch.equal(from_levels(levels, scale), rounded)
+    # A scale of 8 binary digits may end a little before the largest weight.
+    over = 1.0001 if bits == 8 else 1 + 2 * most / 2**8
+    assert float((rounded - weight).abs().max()) <= float(scale.max()) / 2 * over
+    # What is on levels stays there.
+    assert torch.equal(to_levels(rounded, bits)[0], levels)
 
 
-def test_zeros_stay_zeros_and_the_gradient_passes_straight_through(generator):
+@pytest.mark.parametrize("bits", [8, 4])
+def test_zeros_stay_zeros_and_the_gradient_passes_straight_through(bits, generator):
     weight = torch.randn(8, 8, generator=generator)
     weight[weight.abs() < 0.8] = 0
-    assert torch.equal(fake_int8(weight)[weight == 0], torch.zeros(int((weight == 0).sum())))
-    assert torch.equal(fake_int8(torch.zeros(3, 3)), torch.zeros(3, 3))
+    assert torch.equal(fake_levels(weight, bits)[weight == 0], torch.zeros(int((weight == 0).sum())))
+    assert torch.equal(fake_levels(torch.zeros(3, 3), bits), torch.zeros(3, 3))
     leaf = weight.clone().requires_grad_()
     pull = torch.randn(8, 8, generator=generator)
-    (fake_int8(leaf) * pull).sum().backward()
+    (fake_levels(leaf, bits) * pull).sum().backward()
     assert torch.equal(leaf.grad, pull)
 
 
@@ -146,13 +163,33 @@ def test_each_rounding_is_calibrated_on_what_reaches_it(generator):
     assert torch.equal(twin.largest, network[3].largest)
 
 
-def test_int8_per_channel_is_nearest_level_in_numpy(generator):
+@pytest.mark.parametrize(("bits", "most"), [(8, 127), (4, 7)])
+def test_levels_per_channel_are_the_nearest_in_numpy(bits, most, generator):
     weight = torch.randn(6, 5, generator=generator) * torch.tensor([0.01, 1, 5, 0.3, 0, 2])[:, None]
     largest = weight.abs().amax(1, keepdim=True).clamp_min(1e-30).numpy()
-    wanted = np.round(weight.numpy() / (largest / 127)) * (largest / 127)
-    assert fake_int8(weight, per_channel=True).numpy() == pytest.approx(wanted, rel=1e-5, abs=1e-7)
-    levels, scale = to_int8(weight, per_channel=True)
-    assert scale.shape == (6,) and torch.equal(from_int8(levels, scale), fake_int8(weight, per_channel=True))
+    step = steps(largest / most, bits)
+    wanted = np.round(weight.numpy() / step) * step
+    rounded = fake_levels(weight, bits, per_channel=True)
+    assert rounded.numpy() == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+    levels, scale = to_levels(weight, bits, per_channel=True)
+    assert levels.abs().amax(1).tolist() == [most, most, most, most, 0, most]
+    assert scale.shape == (6,) and torch.equal(from_levels(levels, scale), rounded)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_stack_rounds_its_weight_and_its_factors_to_its_bits(bits, per_channel, generator):
+    weight = torch.randn(6, 5, generator=generator)
+    stack = Stack(weight, bits, per_channel=per_channel)
+    assert torch.equal(stack(weight), weight)
+    stack.rounds = True
+    assert torch.equal(stack(weight), fake_levels(weight, bits, per_channel=per_channel))
+    stack.factorize(weight, 2)
+    left, right = (fake_levels(f, bits, per_channel=per_channel) for f in (stack.factors.left, stack.factors.right))
+    assert torch.equal(stack(weight), left @ right)
+    twin = Stack(weight, bits, per_channel=per_channel)
+    twin.restore(stack.state())
+    assert torch.equal(twin(weight), left @ right)
 
 
 def test_truncation_is_numpys_and_the_best(generator):

@@ -159,7 +159,7 @@ def test_an_atari_id_of_another_kind_is_the_same_game():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["int8", "prune+int8", "l0+int8", "low_rank+int8", "l0+low_rank+int8"])
+@pytest.mark.parametrize("method", ["int8", "prune+int8", "l0+int8", "low_rank+int8", "l0+low_rank+int4"])
 def test_rounded_activations_end_in_a_whole_run(method, write_policy, point_mass, tmp_path, capsys):
     rounding = ["--activations", "true", "--method", method, "--sparsity", "0.5", "--low_rank.rank", "1"]
     folder, summary = run(

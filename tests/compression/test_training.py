@@ -44,7 +44,7 @@ def small_network():
     return nn.Sequential(nn.Linear(4, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 2))
 
 
-@pytest.mark.parametrize("method", ["prune", "prune+int8", "l0+int8", "l0+low_rank+int8", "low_rank"])
+@pytest.mark.parametrize("method", ["prune", "prune+int8", "l0+int4", "l0+low_rank+int8", "low_rank"])
 def test_stored_weights_beside_the_module_train_as_parametrized_ones(method):
     """The same network, data and optimizer, once by torch's own mechanism and once by shadows."""
     steps = 40
@@ -152,6 +152,7 @@ def test_targets_follow_by_name(algorithm, env, tmp_path, monkeypatch):
         ("ppo", "CartPole-v1", "l0+low_rank"),
         ("dqn", "CartPole-v1", "prune"),
         ("ppo", "Pendulum-v1", "low_rank+int8"),
+        ("ppo", "Pendulum-v1", "int4"),
         ("dqn", "CartPole-v1", "none"),
     ],
 )

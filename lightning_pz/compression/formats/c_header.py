@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lightning_pz.common.files import write_text
+from lightning_pz.compression.formats import narrow
 from lightning_pz.compression.formats.network_file import read_stored
 from lightning_pz.compression.formats.reference_forward import CONSTANTS
 from lightning_pz.compression.formats.stages import LinearLayer, Stage, stages_of
@@ -33,6 +34,20 @@ static inline int policy_lowest(unsigned bits)
 {
     static const uint8_t place[8] = {0, 1, 2, 4, 7, 3, 6, 5}; /* of the only bit of a byte, by a de Bruijn sequence */
     return place[(bits & (0u - bits)) * 0x17u >> 5 & 7u];
+}
+"""
+_LEVEL = """
+static inline int policy_level(const uint8_t *packed, uint32_t place)
+{
+    return (int)((packed[place >> 1] >> ((place & 1u) * 4u)) & 15u) - 8; /* the first of a byte in its low half */
+}
+"""
+_WIDE = """
+static inline float policy_wide(uint16_t upper)
+{
+    union { uint32_t bits; float number; } value;
+    value.bits = (uint32_t)upper << 16; /* a bfloat16 is the upper half of a float */
+    return value.number;
 }
 """
 _TANH = """
@@ -58,14 +73,20 @@ static inline float policy_tanh(float x)
 _SUMS = {
     "dense": "for (int j = 0; j < {size}; ++j)\n    sum += {term};",
     "bitmap": "for (int j = 0; j < {size}; j += 8)\n"
-    "    for (unsigned bits = *bit++; bits; bits &= bits - 1, ++weight)\n        sum += {term};",
-    "rows": "for (int left = *count++; left > 0; --left, ++weight, ++column)\n    sum += {term};",
+    "    for (unsigned bits = *bit++; bits; bits &= bits - 1, ++{at})\n        sum += {term};",
+    "rows": "for (int left = *count++; left > 0; --left, ++{at}, ++column)\n    sum += {term};",
 }
-"""The sum over a row, by form; `weight` goes through all rows."""
+"""The sum over a row, by form; `at` goes through the weights of all rows: a pointer, or the place of a level of 4 bits."""
+_PAIRS = (
+    "for (int j = 0; j < {even}; j += 2, ++weight) {{\n"
+    "    sum += {cast}((*weight & 15) - 8) * x[j];\n    sum += {cast}((*weight >> 4) - 8) * x[j + 1];\n}}"
+)
+_LAST = "\nsum += {cast}((*weight++ & 15) - 8) * x[{even}];"
+"""The sum over a dense row of levels of 4 bits, both of a byte in a step, and over the last one of an odd number."""
 _TERMS = {
-    "dense": "{cast}*weight++ * x[j]",
-    "bitmap": "{cast}*weight * x[j + policy_lowest(bits)]",
-    "rows": "{cast}*weight * x[*column]",
+    "dense": "{weight}++ * x[j]",
+    "bitmap": "{weight} * x[j + policy_lowest(bits)]",
+    "rows": "{weight} * x[*column]",
 }
 
 
@@ -92,7 +113,10 @@ class _Header:
     def text(self, meta: dict[str, Any], choices: bool) -> str:
         """Return the whole file."""
         body = "\n".join(self.functions)
-        known = {"policy_round(": _ROUND, "policy_lowest(": _LOWEST, "policy_tanh(": _TANH}
+        known = {
+            "policy_round(": _ROUND, "policy_lowest(": _LOWEST, "policy_level(": _LEVEL, "policy_wide(": _WIDE,
+            "policy_tanh(": _TANH,
+        }  # fmt: skip
         helpers = "".join(text for call, text in known.items() if call in body)
         for name, value in CONSTANTS.items():
             helpers = helpers.replace(f"@{name}", _literal(value) if np.ndim(value) == 0 else _horner(name, value))
@@ -137,10 +161,9 @@ class _Header:
         lines = ["float v = x[i];"] if layer is None else []
         begin: list[str] = []
         if layer is not None:
-            form = smallest_form(layer.weight)
-            self.rows.append(
-                f"layer {number}: {' x '.join(map(str, layer.weight.shape))} as {form.kind}, {form.size} bytes"
-            )
+            form = smallest_form(layer.weight, packed=layer.bits == 4)
+            shape, levels = " x ".join(map(str, layer.weight.shape)), " of 4 bits" if layer.bits == 4 else ""
+            self.rows.append(f"layer {number}: {shape} as {form.kind}{levels}, {form.size} bytes")
             begin, lines = self._linear(number, layer, form)
         for place, (kind, arrays) in enumerate(stage.operations):
             names = {key: self._value(f"{key}_{number}_{place}", value) for key, value in arrays.items()}
@@ -163,17 +186,25 @@ class _Header:
             f"const {_ctype(form.arrays['value' if key == 'weight' else key])} *{key} = {name};"
             for key, name in names.items()
         ]
-        levels = layer.weight.dtype == np.int8
-        cast = "(float)" if levels and not layer.integer else ""
-        term = _TERMS[form.kind].format(cast=cast)
-        total = "int32_t sum = 0;" if layer.integer else "float sum = 0.0f;"
-        loop = _SUMS[form.kind].format(size=layer.weight.shape[1], term=term)
-        value = "(float)sum" if layer.integer else "sum"
+        integer = layer.step is not None
+        cast = "(float)" if layer.bits and not integer else ""
+        total = "int32_t sum = 0;" if integer else "float sum = 0.0f;"
+        more, loop = _sum(form.kind, layer.weight.shape[1], cast, packed=layer.bits == 4)
+        value = "(float)sum" if integer else "sum"
         if layer.scale is not None:
-            value += f" * {self._value(f'scale_{number}', layer.scale)}"
+            value += f" * {self._factor(number, layer)}"
         if layer.bias is not None:
             value += f" + {self._value(f'bias_{number}', layer.bias)}"
-        return begin, [total, "float v;", loop, f"v = {value};"]
+        return begin + more, [total, "float v;", loop, f"v = {value};"]
+
+    def _factor(self, number: int, layer: LinearLayer) -> str:
+        """Return an expression for what the sum of row i is multiplied by; many scales of 4 bits stay bfloat16."""
+        scale, factor = layer.scale, layer.factor
+        assert scale is not None and factor is not None
+        if layer.bits != 4 or np.all(scale == scale[0]):
+            return self._value(f"scale_{number}", factor)
+        wide = f"policy_wide({self._array(f'scale_{number}', narrow.upper_halves(scale))}[i])"
+        return wide if layer.step is None else f"({wide} * {_literal(layer.step)})"
 
     def _operation(self, kind: str, names: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
         clip = "v = v > {low} ? (v < {high} ? v : {high}) : {low};"
@@ -202,6 +233,15 @@ class _Header:
         text = textwrap.fill(", ".join(numbers), 116, initial_indent="    ", subsequent_indent="    ")
         self.arrays.append(f"static const {_ctype(array)} policy_{name}[{len(array)}] = {{\n{text}\n}};")
         return f"policy_{name}"
+
+
+def _sum(kind: str, columns: int, cast: str, *, packed: bool) -> tuple[list[str], str]:
+    """Return the lines before the rows, and the sum over a row; if `packed`, of levels of 4 bits."""
+    if packed and kind == "dense":
+        return [], (_PAIRS + _LAST * (columns % 2)).format(even=columns - columns % 2, cast=cast)
+    at, weight = ("place", "policy_level(weight, place)") if packed else ("weight", "*weight")
+    loop = _SUMS[kind].format(size=columns, term=_TERMS[kind].format(weight=cast + weight), at=at)
+    return ["uint32_t place = 0;"] * packed, loop
 
 
 def _choose() -> str:

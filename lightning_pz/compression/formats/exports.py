@@ -14,7 +14,7 @@ from lightning_pz.compression.formats.c_header import write_header
 from lightning_pz.compression.formats.network_file import read_stored
 from lightning_pz.policy.onnx_file import write_onnx
 
-ONNX_FILES = {"onnx": "policy.onnx", "onnx_int8": "policy_int8.onnx"}
+ONNX_FILES = {"onnx": "policy.onnx", "onnx_int8": "policy_int8.onnx", "onnx_int4": "policy_int4.onnx"}
 HEADER = "policy.h"
 _FIRST = {"onnx": ONNX_FILES["onnx"], "c": HEADER}
 _COMPILE = ("-std=c99", "-Os", "-fno-asynchronous-unwind-tables", "-c")
@@ -22,6 +22,8 @@ _COMPILE = ("-std=c99", "-Os", "-fno-asynchronous-unwind-tables", "-c")
 
 def write_exports(folder: Path, formats: Iterable[str], shape: tuple[int, ...], *, choices: bool) -> dict[str, Any]:
     """Write the formats that a run's folder lacks, from its `policy.lpz`, and return their sizes in bytes for its summary.
+
+    ONNX is `policy.onnx`, of floats, and one of levels: `policy_int4.onnx` of weights of 4 bits, else `policy_int8.onnx`.
 
     Without the package `onnx` there is a note in place of ONNX files; without a C compiler no size of the header. The
     shape is that of an observation; with `choices` outputs are scores. Raises `UserError` as `write_header`.
@@ -32,9 +34,10 @@ def write_exports(folder: Path, formats: Iterable[str], shape: tuple[int, ...], 
         print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
     elif "onnx" in missing:
         stored = read_stored(folder / "policy.lpz")
-        for name, file in ONNX_FILES.items():
-            levels = stored.levels() if name == "onnx_int8" else None
-            values[f"bytes_{name}"] = write_onnx(stored.plan, stored.tensors(), shape, folder / file, levels)
+        bits = stored.bits or 8
+        for name, levels in (("onnx", None), (f"onnx_int{bits}", stored.levels())):
+            file = folder / ONNX_FILES[name]
+            values[f"bytes_{name}"] = write_onnx(stored.plan, stored.tensors(), shape, file, levels, bits=bits)
     if "c" in missing:
         write_header(folder / "policy.lpz", folder / HEADER, choices=choices)
         values |= compiled_size(folder / HEADER)

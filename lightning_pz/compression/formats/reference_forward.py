@@ -80,13 +80,13 @@ def _tanh(x: np.ndarray) -> np.ndarray:
 
 
 def _linear(layer: LinearLayer, x: np.ndarray) -> np.ndarray:
-    if layer.integer:
+    if layer.step is not None:
         # Exact in float64, whose whole numbers go up to 2^53.
         sums = (x.astype(np.float64) @ layer.weight.T.astype(np.float64)).astype(np.int32).astype(_f32)
     else:
         sums = np.concatenate([_sums(layer.weight.astype(_f32), part.T.copy()) for part in np.split(x, _cuts(x))])
-    if layer.scale is not None:
-        sums = sums * layer.scale
+    if layer.factor is not None:
+        sums = sums * layer.factor
     return sums if layer.bias is None else sums + layer.bias
 
 

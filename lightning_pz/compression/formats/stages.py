@@ -8,7 +8,7 @@ int8 levels, which the next layer sums as integers. The order of every operation
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,16 @@ _WORDS = {"conv": "convolutions", "maxpool": "pooling", "residual": "residual bl
 class LinearLayer:
     """`y = x W^T`, scaled, plus the bias."""
 
-    weight: np.ndarray  # (out, in), int8 levels or float32
-    scale: np.ndarray | None  # by which a sum of levels is multiplied, (1,) or (out,) float32; None for float weights
+    weight: np.ndarray  # (out, in), levels in int8, or float32
+    scale: np.ndarray | None  # of the levels, (1,) or (out,) float32; None for float weights
     bias: np.ndarray | None  # (out,) float32
-    integer: bool = False  # whether x holds int8 levels too; its step is part of the scale then
+    bits: int | None = None  # of a level, 8 or 4
+    step: np.float32 | None = None  # of x, if that holds int8 levels too
+
+    @property
+    def factor(self) -> np.ndarray | None:
+        """By what a sum of products of levels is multiplied: the scale, times the step where there is one."""
+        return self.scale if self.scale is None or self.step is None else self.scale * self.step
 
 
 @dataclass
@@ -48,11 +54,11 @@ def stages_of(stored: StoredNetwork) -> list[Stage]:
     """Return the stages of a network; `UserError` for one that has other layers than linear ones."""
     stages = [Stage(None)]
     for step in _flat(stored.plan):
-        kind, arrays = step["kind"], {key: _array(stored, step[key]) for key in _NAMED & step.keys() if step[key]}
+        kind, arrays = step["kind"], {key: _array(stored, step[key]) for key in _NAMED if step.get(key)}
         if kind == "linear":
             scale = stored.scales[step["weight"]]
             weight = stored.numbers[step["weight"]].numpy()
-            layer = LinearLayer(weight, None if scale is None else scale.numpy(), arrays.get("bias"))
+            layer = LinearLayer(weight, None if scale is None else scale.numpy(), arrays.get("bias"), stored.bits)
             stages.append(Stage(_after_levels(stages[-1], layer)))
         elif kind == "box":
             stages[-1].operations.append((step["squash"] + "_box", arrays))
@@ -72,7 +78,7 @@ def check_linear(plan: NetworkPlan) -> None:
     list(_flat(plan))
 
 
-_NAMED = {"bias", "mean", "std", "low", "high"}
+_NAMED = ("bias", "mean", "std", "low", "high")
 
 
 def _after_levels(before: Stage, layer: LinearLayer) -> LinearLayer:
@@ -80,7 +86,7 @@ def _after_levels(before: Stage, layer: LinearLayer) -> LinearLayer:
     if not before.operations or before.operations[-1][0] != "round" or layer.scale is None:
         return layer
     before.step = before.operations.pop()[1]["step"][0]
-    return LinearLayer(layer.weight, layer.scale * before.step, layer.bias, integer=True)
+    return replace(layer, step=before.step)
 
 
 def _flat(plan: NetworkPlan) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.methods.quantize import fake_int8
+from lightning_pz.compression.methods.quantize import fake_levels
 from lightning_pz.compression.modules import from_plan, to_plan
 from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 
@@ -23,16 +23,20 @@ from lightning_pz.policy.network_plan import NetworkPlan, Tensors
 class Factors(nn.Module):
     """A parametrization that replaces a weight by `left @ right`, two trained factors of a small rank."""
 
-    def __init__(self, weight: Float[Tensor, "out ..."], rank: int) -> None:
+    def __init__(
+        self, weight: Float[Tensor, "out ..."], rank: int, bits: int = 8, *, per_channel: bool = False
+    ) -> None:
         super().__init__()
         self.left, self.right = map(nn.Parameter, truncate(weight.detach().flatten(1), rank))
-        self.shape, self.int8, self.per_channel = weight.shape, False, False
+        self.shape, self.rounds, self.bits, self.per_channel = weight.shape, False, bits, per_channel
 
     def values(self) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
-        """Return the factors, rounded to int8 if `int8` is set."""
-        if not self.int8:
+        """Return the factors, rounded to levels if `rounds` is set."""
+        if not self.rounds:
             return self.left, self.right
-        left, right = (fake_int8(factor, per_channel=self.per_channel) for factor in (self.left, self.right))
+        left, right = (
+            fake_levels(factor, self.bits, per_channel=self.per_channel) for factor in (self.left, self.right)
+        )
         return left, right
 
     def forward(self, weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:

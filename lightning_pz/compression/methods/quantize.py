@@ -1,7 +1,9 @@
-"""Symmetric int8 quantization with a straight-through gradient.
+"""Symmetric quantization to 8 or 4 bits with a straight-through gradient.
 
-A weight is `q * scale`, q a whole number within -127..127 and `scale = max |w| / 127` of the tensor, or of each output
-channel: for convolutions, as in arXiv 2405.07748, and for all weights where that is asked for (`per_channel`). Zero is a whole number, so pruned weights stay zero.
+A weight is `q * scale`, its level q a whole number within -L..L and `scale = max |w| / L` of the tensor, or of each output
+channel: for convolutions, as in arXiv 2405.07748, and for all weights where that is asked for (`per_channel`). L is 127 of 8
+bits, 7 of 4. Zero is a level, so pruned weights stay zero. Scales of 4 bits are bfloat16, as a row of few weights pays for
+each byte of its own.
 
 References:
     Straight-through gradient: Bengio, Leonard and Courville, 2013 (arXiv 1308.3432).
@@ -13,37 +15,50 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
-LEVELS = 127
 _TRIED = 33
 
 
-def weight_scale(weight: Float[Tensor, "out ..."], *, per_channel: bool = False) -> Float[Tensor, " _"]:
+def largest_level(bits: int) -> int:
+    """Return L, the largest of the levels -L..L of so many bits."""
+    return 2 ** (bits - 1) - 1
+
+
+LEVELS = largest_level(8)
+"""L of activations."""
+
+
+def weight_scale(weight: Float[Tensor, "out ..."], bits: int = 8, *, per_channel: bool = False) -> Float[Tensor, " _"]:
     """Return the step between two levels: (1,) for a matrix, one per output channel for a convolution or if asked for."""
     size = weight.detach().abs()
     largest = size.flatten(1).amax(1) if per_channel or weight.ndim > 2 else size.amax().reshape(1)
+    scale = largest / largest_level(bits)
+    if bits == 4:
+        scale = scale.bfloat16().float()
     # A tensor of zeros may have any scale; 1 keeps the division harmless.
-    return torch.where(largest > 0, largest / LEVELS, 1.0)
+    return torch.where(scale > 0, scale, 1.0)
 
 
-def fake_int8(weight: Float[Tensor, "out ..."], *, per_channel: bool = False) -> Float[Tensor, "out ..."]:
+def fake_levels(
+    weight: Float[Tensor, "out ..."], bits: int = 8, *, per_channel: bool = False
+) -> Float[Tensor, "out ..."]:
     """Return the weight rounded to the levels, as floats; the gradient passes through the rounding unchanged."""
-    scale = weight_scale(weight, per_channel=per_channel)
+    scale, most = weight_scale(weight, bits, per_channel=per_channel), largest_level(bits)
     zero = torch.zeros_like(scale, dtype=torch.int32)
     if per_channel or weight.ndim > 2:
-        return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -LEVELS, LEVELS)
-    return torch.fake_quantize_per_tensor_affine(weight, scale, zero, -LEVELS, LEVELS)
+        return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -most, most)
+    return torch.fake_quantize_per_tensor_affine(weight, scale, zero, -most, most)
 
 
-def to_int8(
-    weight: Float[Tensor, "out ..."], *, per_channel: bool = False
+def to_levels(
+    weight: Float[Tensor, "out ..."], bits: int = 8, *, per_channel: bool = False
 ) -> tuple[Int8[Tensor, "out ..."], Float[Tensor, " _"]]:
-    """Return levels and scale; `from_int8` of them is `fake_int8` of the weight."""
-    scale = weight_scale(weight, per_channel=per_channel)
-    levels = (weight * (1 / scale).view(-1, *[1] * (weight.ndim - 1))).round().clamp(-LEVELS, LEVELS)
+    """Return levels and scale; `from_levels` of them is `fake_levels` of the weight."""
+    scale, most = weight_scale(weight, bits, per_channel=per_channel), largest_level(bits)
+    levels = (weight * (1 / scale).view(-1, *[1] * (weight.ndim - 1))).round().clamp(-most, most)
     return levels.to(torch.int8), scale
 
 
-def from_int8(levels: Int8[Tensor, "out ..."], scale: Float[Tensor, " _"]) -> Float[Tensor, "out ..."]:
+def from_levels(levels: Int8[Tensor, "out ..."], scale: Float[Tensor, " _"]) -> Float[Tensor, "out ..."]:
     """Return the weight of levels and scale."""
     return levels.float() * scale.view(-1, *[1] * (levels.ndim - 1))
 

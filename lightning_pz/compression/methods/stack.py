@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.methods.l0 import HardConcrete
 from lightning_pz.compression.methods.low_rank import Factors
-from lightning_pz.compression.methods.quantize import fake_int8
+from lightning_pz.compression.methods.quantize import fake_levels
 
 LAYERS = (nn.Linear, nn.Conv2d)
 """Modules whose weight can be compressed."""
@@ -50,25 +50,28 @@ def magnitude_mask(weight: Float[Tensor, "..."], keep: Bool[Tensor, "..."], kept
 
 
 class Stack(nn.Module):
-    """`w = int8(mask(gates(theta)))`, each part where it is switched on; or `int8(left) @ int8(right)`."""
+    """`w = round(mask(gates(theta)))`, each part where it is switched on; or `round(left) @ round(right)`.
 
-    def __init__(self, weight: Float[Tensor, "out ..."], *, per_channel: bool = False) -> None:
+    What is rounded is on levels of 8 or 4 bits.
+    """
+
+    def __init__(self, weight: Float[Tensor, "out ..."], bits: int = 8, *, per_channel: bool = False) -> None:
         super().__init__()
-        self.per_channel = per_channel  # whether int8 has a scale per output channel
+        self.bits, self.per_channel = bits, per_channel  # of the levels; whether each output channel has a scale
         self.mask = Mask(tuple(weight.shape)).to(weight.device)
         self.gates: HardConcrete | None = None
         self.factors: Factors | None = None
-        self.int8 = False
+        self.rounds = False
 
     def forward(self, weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
         """Return the weight that the layer works with."""
         if self.factors is not None:
-            self.factors.int8, self.factors.per_channel = self.int8, self.per_channel
+            self.factors.rounds = self.rounds
             return self.factors(weight)
         if self.gates is not None:
             weight = self.gates(weight)
         weight = self.mask(weight)
-        return fake_int8(weight, per_channel=self.per_channel) if self.int8 else weight
+        return fake_levels(weight, self.bits, per_channel=self.per_channel) if self.rounds else weight
 
     def add_gates(self, start: float) -> None:
         """Put a gate on every weight, open with this probability."""
@@ -87,12 +90,12 @@ class Stack(nn.Module):
     def factorize(self, weight: Float[Tensor, "out ..."], rank: int) -> None:
         """Put two factors of a rank in the place of the weight."""
         with torch.no_grad():
-            self.factors = Factors(self.forward(weight), rank)
+            self.factors = Factors(self.forward(weight), rank, self.bits, per_channel=self.per_channel)
 
     def state(self) -> dict[str, Any]:
         """Return plain data and tensors for `restore`."""
         return {
-            "int8": self.int8,
+            "int8": self.rounds,  # at 4 bits too: the name is that of states already saved
             "gates": self.gates is not None,
             "rank": None if self.factors is None else self.factors.left.shape[1],
             "tensors": self.state_dict(),
@@ -100,11 +103,12 @@ class Stack(nn.Module):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Bring a stack without factors to a saved state."""
-        self.int8, self.gates = state["int8"], None
+        self.rounds, self.gates = state["int8"], None
         if state["gates"]:
             self.add_gates(0.5)
         if state["rank"] is not None:
-            self.factors = Factors(torch.zeros_like(self.mask.keep, dtype=torch.float32), state["rank"])
+            nothing = torch.zeros_like(self.mask.keep, dtype=torch.float32)
+            self.factors = Factors(nothing, state["rank"], self.bits, per_channel=self.per_channel)
         self.load_state_dict(state["tensors"])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from lightning_pz.common.console import show_end
 from lightning_pz.common.executors import Engine, open_executor
 from lightning_pz.common.processes import available_cores, interrupted_by_signals
+from lightning_pz.doors.archive_recipe import ArchiveRecipe, pool_of_archive
 from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec, env_words
@@ -26,7 +27,7 @@ from lightning_pz.pool.store import Pool
 def collect_pool(
     env: EnvConfig,
     policy: PolicyConfig,
-    recipe: RandomRecipe | GrownRecipe,
+    recipe: RandomRecipe | GrownRecipe | ArchiveRecipe,
     logs: str,
     pool: str | None = None,
     engine: Engine = Engine(),  # noqa: B008  frozen
@@ -42,10 +43,19 @@ def collect_pool(
     with _workers(None if found else engine, Path(logs)) as executor:
         if isinstance(recipe, GrownRecipe):
             made = grow(folder, spec, layout, recipe, executor=executor, groups=_groups(engine, recipe.directions))
+        elif isinstance(recipe, ArchiveRecipe):
+            made = pool_of_archive(folder, spec, layout, recipe)
         else:
             made = collect(folder, spec, layout, recipe, executor=executor)
     if isinstance(recipe, GrownRecipe):
         rows = _grown_rows(made.meta)
+    elif isinstance(recipe, ArchiveRecipe):
+        by = made.meta["archive"]["standardized_by"]
+        rows = {
+            "policies of the archive": f"{made.meta['candidates']:,}",
+            "behave differently": f"{made.meta['distinct']:,}",
+            "observations": "as they are" if by is None else f"standardized as {by} says",
+        }
     else:
         rows = {
             "candidates": f"{made.meta['candidates']:,}",

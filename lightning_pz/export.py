@@ -18,7 +18,7 @@ from typing import Any
 
 from lightning_pz.common.checks import check_extra
 from lightning_pz.common.errors import UserError, run_main
-from lightning_pz.doors.archive_settings import PACKAGES, ArchiveSettings
+from lightning_pz.doors.archive_settings import RIBS_PACKAGES, ArchiveSettings
 from lightning_pz.envs.presets import resolve_env
 
 _SOURCES = ("checkpoint", "policy", "pool")
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> None:
     _check_options(given, settings, kinds if given.policy is not None else ("", ""))
     env_id = None if given.env is None else resolve_env(given.env)["env"]["id"]
     if given.pool is not None:
-        check_extra(PACKAGES, "qd", "--pool ... --to FOLDER")
+        check_extra(RIBS_PACKAGES, "qd", "--pool ... --to FOLDER")
 
     from lightning_pz.jobs.export import export_checkpoint, export_policy, export_pool
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from lightning_pz.common.errors import UserError
 
-FIELDS, CENTROIDS, ABOUT = "archive.npz", "centroids.npy", "archive.json"
+FIELDS, CENTROIDS, ARCHIVE_ABOUT = "archive.npz", "centroids.npy", "archive.json"
 """Files of an archive's folder."""
 ARCHIVE_FORMAT = 1
 _TABLE = "archive.csv"
@@ -56,7 +56,7 @@ def read_solutions(path: Path) -> Float[np.ndarray, "policies params"]:
 
 def read_about(folder: Path) -> dict[str, Any] | None:
     """Return the contents of `archive.json` in a folder; None if there is none, `UserError` if it is broken or newer."""
-    path = folder / ABOUT
+    path = folder / ARCHIVE_ABOUT
     if not path.is_file():
         return None
     try:

@@ -19,7 +19,7 @@ from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, new_folder
 from lightning_pz.common.identity import first_difference
-from lightning_pz.doors.archive_files import ABOUT, FIELDS, read_about, read_solutions
+from lightning_pz.doors.archive_files import ARCHIVE_ABOUT, FIELDS, read_about, read_solutions
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
 from lightning_pz.pool.novelty import first_of_each, novelty
@@ -179,7 +179,7 @@ def _make(
         }  # fmt: skip
         own = dataclasses.replace(sample, mean=network.observation_mean, std=network.observation_std)
         meta = common_meta(spec, layout, recipe, own, counts)
-        meta["archive"] = {"name": recipe.path.name, "standardized_by": ABOUT if recipe.about else None}
+        meta["archive"] = {"name": recipe.path.name, "standardized_by": ARCHIVE_ABOUT if recipe.about else None}
         drawn = Pool(temporary, meta, layout, recipe.prior, {"params": params.numpy()})
         meta["params_checksum"] = params_checksum(drawn)
         write_meta(temporary, meta | {"collect_seconds": round(time.perf_counter() - start, 2)})

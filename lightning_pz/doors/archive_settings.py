@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lightning_pz.common.checks import at_least, seeds
 
-PACKAGES = ("ribs", "seaborn", "shapely")
+RIBS_PACKAGES = ("ribs", "seaborn", "shapely")
 """What `ribs` itself and its figures need."""
 
 

@@ -19,8 +19,8 @@ from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import new_folder, write_text
 from lightning_pz.common.tables import Table, number_form
 from lightning_pz.doors.archive_figures import heat_map, save_heat_map
-from lightning_pz.doors.archive_files import ABOUT, ARCHIVE_FORMAT, CENTROIDS, FIELDS, read_about, read_fields
-from lightning_pz.doors.archive_settings import PACKAGES, ArchiveSettings
+from lightning_pz.doors.archive_files import ARCHIVE_ABOUT, ARCHIVE_FORMAT, CENTROIDS, FIELDS, read_about, read_fields
+from lightning_pz.doors.archive_settings import RIBS_PACKAGES, ArchiveSettings
 from lightning_pz.doors.outcome_axes import OutcomeAxes, axis_label, choose_axes
 from lightning_pz.envs.specs import EnvSpec, env_words
 from lightning_pz.policy import Layout, PolicyNetwork
@@ -49,7 +49,7 @@ def write_archive(pool: Pool, folder: Path, settings: ArchiveSettings) -> tuple[
     Raises:
         UserError: A pool without episodes, an unknown axis or task, a package that is missing, or a folder that is there.
     """
-    check_extra(PACKAGES, "qd", "--pool ... --to FOLDER")
+    check_extra(RIBS_PACKAGES, "qd", "--pool ... --to FOLDER")
     if "outcomes" not in pool.arrays:
         raise UserError(
             f"--pool {pool.folder} {unplayed(pool.meta)}, so it has no outcomes to sort them by: give a grown pool "
@@ -71,7 +71,7 @@ def write_archive(pool: Pool, folder: Path, settings: ArchiveSettings) -> tuple[
     with new_folder(folder) as temporary:
         write_fields(temporary / FIELDS, elites | {"solution": pool.params(rows).numpy()})
         np.save(temporary / CENTROIDS, centroids, allow_pickle=False)
-        write_text(temporary / ABOUT, json.dumps(_about(pool, axes, chosen, settings), indent=2) + "\n")
+        write_text(temporary / ARCHIVE_ABOUT, json.dumps(_about(pool, axes, chosen, settings), indent=2) + "\n")
         write_text(temporary / "scores.csv", scores(found).csv())
         if len(axes.names) <= 2:
             for one in found:
@@ -185,5 +185,7 @@ def _title(pool: Pool, found: TaskArchive) -> str:
 def _about_of(folder: Path) -> dict[str, Any]:
     about = read_about(folder)
     if about is None:
-        raise UserError(f"{folder} holds no {ABOUT}: give a folder that python -m lightning_pz.export --pool wrote")
+        raise UserError(
+            f"{folder} holds no {ARCHIVE_ABOUT}: give a folder that python -m lightning_pz.export --pool wrote"
+        )
     return about

@@ -197,7 +197,9 @@ def test_an_archive_of_plain_ribs_becomes_a_pool_that_fit_trains_on(form, tmp_pa
         UserError, match="is the pool of an archive, which holds no episodes, so there is nothing to rank"
     ):
         evaluate.main(["--pool", "pool", "--task", "left"])
-    with pytest.raises(UserError, match=r"--model\.loss behavior_visited needs the states .* is the pool of an archive"):
+    with pytest.raises(
+        UserError, match=r"--model\.loss behavior_visited needs the states .* is the pool of an archive"
+    ):
         fit.main([*FIT, "--data.pool", "pool", "--model.loss", "behavior_visited"])
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_pz.common.checks import at_least, seeds
+from lightning_pz.common.checks import seeds
+from lightning_pz.common.errors import UserError
 
 RIBS_PACKAGES = ("ribs", "seaborn", "shapely")
 """What `ribs` itself and its figures need."""
+_MOST_CELLS = 20_000
 
 
 @dataclass(frozen=True)
@@ -28,5 +30,8 @@ class ArchiveSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(2, {"cells": self.cells})
+        if not 2 <= self.cells <= _MOST_CELLS:
+            raise UserError(
+                f"--cells expects 2 to {_MOST_CELLS}, for more would take hours to find, but got {self.cells}"
+            )
         seeds({"seed": self.seed})

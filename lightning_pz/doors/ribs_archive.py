@@ -68,7 +68,7 @@ def write_archive(pool: Pool, folder: Path, settings: ArchiveSettings) -> tuple[
     chosen = found[tasks.index(task)]
     elites = chosen.archive.data()
     rows = elites["row"].astype(np.int64)
-    with new_folder(folder) as temporary:
+    with new_folder(folder, 4 * len(rows) * pool.layout.num_params) as temporary:
         write_fields(temporary / FIELDS, elites | {"solution": pool.params(rows).numpy()})
         np.save(temporary / CENTROIDS, centroids, allow_pickle=False)
         write_text(temporary / ARCHIVE_ABOUT, json.dumps(_about(pool, axes, chosen, settings), indent=2) + "\n")
@@ -84,14 +84,19 @@ def write_archive(pool: Pool, folder: Path, settings: ArchiveSettings) -> tuple[
 def open_archive(folder: str | Path) -> Any:
     """Return the `CVTArchive` that `export --pool` wrote into a folder: weights as solutions, and rows of the pool as `row`.
 
-    Raises `UserError` if there is none, or `ribs` is not installed.
+    Raises `UserError` if there is none, a file is missing or broken, or `ribs` is not installed.
     """
     check_extra("ribs", "qd", "open_archive")
     about = _about_of(Path(folder))
-    fields = read_fields(Path(folder) / FIELDS)
-    centroids = np.load(Path(folder) / CENTROIDS, allow_pickle=False)
-    given = {name: fields[name] for name in ("solution", "objective", "measures", "row")}
-    return _archive(given, centroids, about["ranges"], about["qd_score_offset"])
+    try:
+        fields = read_fields(Path(folder) / FIELDS)
+        centroids = np.load(Path(folder) / CENTROIDS, allow_pickle=False)
+        given = {name: fields[name] for name in ("solution", "objective", "measures", "row")}
+        return _archive(given, centroids, about["ranges"], about["qd_score_offset"])
+    except Exception as error:  # a cut or altered file fails in as many ways as zip, NumPy and ribs have
+        raise UserError(
+            f"the archive in {folder} cannot be opened ({type(error).__name__}: {error}): export the pool again"
+        ) from error
 
 
 def archive_network(folder: str | Path) -> PolicyNetwork:

@@ -9,10 +9,11 @@ from lightning_pz.common.checks import check_extra
 from lightning_pz.common.console import show_end
 from lightning_pz.common.files import replacing
 from lightning_pz.doors.archive_settings import ArchiveSettings
-from lightning_pz.envs.policy_sizes import size_name
-from lightning_pz.envs.presets import env_name
-from lightning_pz.envs.specs import make_env
+from lightning_pz.envs.policy_layout import layout_settings
+from lightning_pz.envs.presets import EnvConfig, env_name
+from lightning_pz.envs.specs import EnvSpec, make_env
 from lightning_pz.policy.saved import load_policy
+from lightning_pz.pool.next_step import pool_words
 from lightning_pz.pool.store import read_pool
 
 
@@ -38,9 +39,10 @@ def export_pool(source: Path, target: Path, settings: ArchiveSettings) -> None:
         "QD score": "sum over cells of the best return, less the lowest return of the pool",
         "heat maps": str(target / "figures") if len(axes.names) <= 2 else "none, for they need one or two axes",
     }
-    size = size_name(pool.layout.hidden, pool.layout.activation)
+    spec = EnvSpec.from_dict(pool.meta["env"])
+    env = EnvConfig(env_name(spec.id), spec.id, spec.horizon, spec.arguments)
     words = ["python", "-m", "lightning_pz.collect", "--recipe", "archive", "--archive", str(target)]
-    words += ["--env", env_name(pool.meta["env"]["id"]), "--policy", size]
+    words += pool_words(env, layout_settings(pool.layout), pool)
     show_end(rows, shlex.join(words), target, tables=[scores(found)])
 
 

@@ -3,7 +3,11 @@
 import csv
 import io
 import json
+import re
+import shlex
+import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +25,10 @@ from lightning_pz.doors.archive_files import read_fields
 from lightning_pz.doors.archive_settings import ArchiveSettings
 from lightning_pz.doors.outcome_axes import axis_label, choose_axes
 from lightning_pz.doors.ribs_archive import archive_network, open_archive
+from lightning_pz.envs.policy_layout import layout_settings, policy_layout
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth import loop
-from lightning_pz.policy import Layout, PolicyNetwork
+from lightning_pz.policy import Head, Layout, PolicyNetwork
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.grown_recipe import GrownRecipe
@@ -106,9 +111,12 @@ def test_scores_are_those_of_a_direct_computation(grown, exported):
     assert float(left.stats.qd_score) == pytest.approx(float(rows["left"]["QD score"]))
 
 
-def test_the_same_seed_gives_the_same_files_and_another_other_cells(grown, exported, tmp_path):
+def test_the_same_seed_gives_the_same_files_and_another_other_cells(grown, exported, tmp_path, capsys):
     words = ["--pool", str(grown.folder), "--cells", "200", "--task", "left", "--to"]
     export.main([*words, str(tmp_path / "again")])
+    (told,) = re.findall(r"next: (.*)", capsys.readouterr().out)
+    following = shlex.split(told)[3:]
+    assert following == ["--recipe", "archive", "--archive", str(tmp_path / "again"), *CAR]
     files = sorted(path.relative_to(exported) for path in exported.rglob("*.*"))
     assert len(files) == 4 + len(grown.meta["growth"]["tasks"])
     assert all((exported / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
@@ -256,7 +264,7 @@ def test_solutions_that_act_alike_are_kept_once(tmp_path, monkeypatch):
         (["--pool", "POOL", "--to", "x", "--axes", "mean 0,meen 1"], r"but got 'meen 1'\. Did you mean 'mean 1'"),
         (["--pool", "POOL", "--to", "x", "--axes", "mean 0,mean 0"], "--axes expects each outcome once"),
         (["--pool", "POOL", "--to", "x", "--axes", "length"], "--axes length spans no cells, for it is 10 for all policies"),
-        (["--pool", "POOL", "--to", "x", "--cells", "1"], "--cells expects at least 2, but got 1"),
+        (["--pool", "POOL", "--to", "x", "--cells", "1"], "--cells expects 2 to 20000, .* but got 1"),
         (["--pool", "POOL", "--to", "x", "--cells", "many"], "--cells expects a whole number, but got 'many'"),
         (["--pool", "POOL", "--to", "x", "--seed", "-1"], "--seed expects a seed from 0"),
         (["--pool", "POOL", "--to", "x", "--env", "hopper"], "--env goes with a .zip that is written"),
@@ -384,3 +392,23 @@ def test_files_hold_no_code_and_no_path(exported):
     assert isinstance(network, PolicyNetwork) and network.layout == Layout(2, (2,), 1)
     with pytest.raises(UserError, match=r"holds no archive\.json"):
         archive_network(exported / "figures")
+
+
+def test_an_archive_whose_files_are_gone_or_cut_is_told(exported, tmp_path):
+    for name, content in (("archive.npz", b"PK"), ("centroids.npy", None)):
+        shutil.copytree(exported, tmp_path / name)
+        (tmp_path / name / name).unlink() if content is None else (tmp_path / name / name).write_bytes(content)
+        with pytest.raises(UserError, match=r"cannot be opened \(\w+: .*: export the pool again"):
+            open_archive(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Layout(2, (2,), 1), Layout(2, (), 1, "relu"), Layout(2, (6, 5), 1, "relu", Head("gaussian", initial_std=0.2, sample=True)),
+        Layout(2, (32, 32), 1, head=Head("categorical", (3,), temperature=0.5)),
+    ],
+)  # fmt: skip
+def test_the_settings_of_a_layout_ask_for_it(given):
+    spec = replace(env_spec("MountainCarContinuous-v0"), choices=given.head.choices)
+    assert policy_layout(spec, layout_settings(given)) == given

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.policy_sizes import size_name
 from lightning_pz.envs.presets import PolicyConfig
@@ -38,8 +40,10 @@ def policy_layout(spec: EnvSpec, policy: PolicyConfig) -> Layout:
 
 def layout_settings(layout: Layout) -> PolicyConfig:
     """Return the settings that ask for a layout; see `policy_layout`."""
-    head = layout.head
-    name, kind = size_name(layout.hidden, layout.activation), "gaussian" if head.kind == "gaussian" else "auto"
-    plain = {name: value for name, value in head.to_dict().items() if name in ("temperature", "initial_std", "sample")}
-    shape = {"name": name, "hidden": list(layout.hidden), "activation": layout.activation, "head": kind}
-    return PolicyConfig(**shape, **plain)
+    own: dict[str, Any] = {
+        name: value for name, value in layout.head.to_dict().items() if name not in ("kind", "choices")
+    }
+    own |= {"name": size_name(layout.hidden, layout.activation), "activation": layout.activation}
+    return PolicyConfig(
+        hidden=list(layout.hidden), head="gaussian" if layout.head.kind == "gaussian" else "auto", **own
+    )

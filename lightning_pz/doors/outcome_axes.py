@@ -24,7 +24,7 @@ _LABELS = {
 class OutcomeAxes:
     """Some coordinates of a pool's outcomes, in units of how much each varies from step to step.
 
-    The unit of an episode's length is a tenth of the horizon. So cells are about as wide along one axis as along another.
+    The unit of an episode's length is a tenth of the growth's horizon. So cells are about as wide along one axis as along another.
     """
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class OutcomeAxes:
 def axis_label(name: str) -> str:
     """Return what readers are told of an outcome, with its unit."""
     kind, _, number = name.partition(" ")
-    return _LABELS[kind].format(number) if number else "length of the episode (tenths of the horizon)"
+    return _LABELS[kind].format(number) if number else "length of the episode (tenths of the growth's horizon)"
 
 
 def choose_axes(pool: Pool, asked: str | None) -> OutcomeAxes:

@@ -204,7 +204,8 @@ def _visited(
         return network.scale(torch.stack(seen)).numpy()
 
     def random_policies(seeds: list[int]) -> Act:
-        return act if layout.head.kind == "tanh" else BatchForward(network, params, seeds=seeds)
+        is_of_earlier_pools = layout.head.kind == "tanh" and given is None  # whose last digits stay what they were
+        return act if is_of_earlier_pools else BatchForward(network, params, seeds=seeds)
 
     play([SPLITS[i % len(SPLITS)] for i in range(drawn)], random_policies)
     check()

@@ -2,13 +2,14 @@
 
 `--recipe random`, the paper's, draws candidates, compares their actions on the probe states and keeps the most novel
 share. `--recipe grown` searches, with no reward of any task, for policies that go somewhere new, and keeps those whose
-outcomes lie apart; it resumes after a kill. The default is grown for all presets but mountaincar (though
-not with `--policy large`) and random for all else, as in `fit`. `--recipe grown --help` shows the options of that recipe.
+outcomes lie apart; it resumes after a kill. `--recipe archive --archive PATH` takes the policies of an archive of ribs. The
+default is grown for all presets but mountaincar (though not with `--policy large`) and random for all else, as in `fit`.
+`--recipe grown --help` shows the options of that recipe.
 
 `--workers 4` spreads the work over processes, `--on dask`, `slurm` or `ray` over the workers of a cluster, to the same
 pool; `fit` finds it.
 
-Either writes a pool folder, `logs/pools/<name>`; equal settings find it again, in `fit` too:
+Each writes a pool folder, `logs/pools/<name>`; equal settings find it again, in `fit` too:
 
     pool.json        recipe, counts, versions, digests
     *.npy            policies, states and actions, read without copying
@@ -22,7 +23,7 @@ import dataclasses
 import re
 from typing import Any, get_args
 
-from lightning_pz.common.checks import RecipeKind, one_of
+from lightning_pz.common.checks import PoolKind, one_of
 from lightning_pz.common.errors import UserError, run_main
 from lightning_pz.envs.presets import (
     EnvConfig,
@@ -38,6 +39,7 @@ from lightning_pz.envs.presets import (
 _OFTEN = {
     "random": ("env", "policy", "recipe", "candidates", "keep", "seed", "on", "workers", "pool", "logs", "config"),
     "grown": ("env", "policy", "recipe", "steps", "size", "seed", "threads", "on", "workers", "pool", "logs", "config"),
+    "archive": ("env", "policy", "recipe", "archive", "biases", "seed", "pool", "logs", "config"),
 }
 _WORKERS = (
     "Workers side by side, which share each round of a growth evenly. If null, `local` works in this process, an engine that "
@@ -52,31 +54,33 @@ def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
     asked, arguments = take_option(arguments, "--recipe")
     chosen = asked or default_recipe(arguments)
-    one_of("recipe", chosen, get_args(RecipeKind))
-    shipped = "collect" if chosen == "random" else "collect-grown"
+    one_of("recipe", chosen, get_args(PoolKind))
+    shipped = "collect" if chosen == "random" else f"collect-{chosen}"
     expanded = expand_presets(shipped, arguments)
 
     from lightning_pz.common.command_line import CommandParser, pick
     from lightning_pz.common.executors.opening import check_engine
     from lightning_pz.common.executors.settings import Engine
     from lightning_pz.common.tracking.settings import LOGGER_HELP, Loggers, check_loggers, read_loggers
+    from lightning_pz.doors.archive_recipe import ArchiveRecipe
     from lightning_pz.pool.grown_recipe import GrownRecipe
     from lightning_pz.pool.recipe import RandomRecipe
 
-    kinds: dict[str, Any] = {"random": RandomRecipe, "grown": GrownRecipe}
+    kinds: dict[str, Any] = {"random": RandomRecipe, "grown": GrownRecipe, "archive": ArchiveRecipe}
     kind = kinds[chosen]
     _check_belongs(arguments, chosen, kinds)
     parser = CommandParser(
         command="collect", description=__doc__, often=_OFTEN[chosen], shipped=conf_dir() / f"{shipped}.yaml"
     )
     parser.add_argument("--config", action="config", help="YAML file of settings.")
-    parser.add_argument("--recipe", type=RecipeKind, default=chosen, help="How policies are found.")
+    parser.add_argument("--recipe", type=PoolKind, default=chosen, help="How policies are found.")
     parser.add_argument("--pool", type=str | None, default=None, help="Folder to make; named by its recipe if null.")
     parser.add_argument("--logs", type=str, default="logs", help="Folder for pools and runs.")
     if chosen == "grown":
         parser.add_argument("--logger", type=str, default="tensorboard", help=LOGGER_HELP)
     parser.add_class_arguments(kind)
-    parser.add_class_arguments(Engine)
+    if chosen != "archive":
+        parser.add_class_arguments(Engine)
     parser.explain({"workers": _WORKERS, **({"threads": _THREADS} if chosen == "grown" else {})})
     parser.add_class_arguments(EnvConfig, "env")
     parser.add_class_arguments(PolicyConfig, "policy")
@@ -87,7 +91,7 @@ def main(arguments: list[str]) -> None:
             f"--recipe {chosen} contradicts the --config file, which asks for {config.recipe}: leave one out"
         )
 
-    engine, loggers = pick(Engine, config), Loggers()
+    engine, loggers = Engine() if chosen == "archive" else pick(Engine, config), Loggers()
     check_engine(engine)
     if chosen == "grown":
         check_loggers(loggers := read_loggers(config.logger, config.logs))

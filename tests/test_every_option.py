@@ -255,6 +255,19 @@ def test_a_pool_is_collected_and_given_to_fit(recipe: str, tmp_path: Path, monke
     assert result is not None and result.summary["pool"] == "mypool"
 
 
+def test_options_of_a_pool_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", solution=np.random.default_rng(0).standard_normal((60, 38)))  # 2 x 5 + 5 x 4 + 4 x 2
+    shared = {key: value for key, value in SMALL.items() if key.startswith(("env.", "policy."))} | FIT["gaussian"]
+    own = {"archive": "mine.npz", "biases": False, "neighbors": 4, "seed": 1}
+    own |= {f"prior.{k}": v for k, v in PRIOR.items()} | {f"states.{k}": v for k, v in STATES.items()}
+    options = {"recipe": "archive", "pool": "mypool", "logs": "mine", "policy.temperature": 0.2} | shared | own
+    known = options_of(collect.main, words({"recipe": "archive", "env.id": "MountainCarContinuous-v0"}), monkeypatch)
+    assert missing(known, options) == []
+    collect.main(words(options))
+    assert json.loads(Path("mypool", "pool.json").read_text())["candidates"] == 60
+
+
 def test_options_of_evaluate(short: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = options_of(evaluate.main, [f"--checkpoint={short.summary['checkpoint']}"], monkeypatch)
     assert missing(known, EVALUATE, OF_EVALUATE_ELSEWHERE) == []

@@ -13,6 +13,7 @@ from lightning_pz.envs.presets import conf_dir
 
 COMMANDS = {
     "fit": (fit, []), "collect": (collect, []), "collect grown": (collect, ["--recipe", "grown"]),
+    "collect archive": (collect, ["--recipe", "archive"]),
     "evaluate": (evaluate, []), "finetune": (finetune, []), "compress": (compress, []), "report": (report, []),
     "export": (export, []),
 }  # fmt: skip

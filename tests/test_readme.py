@@ -45,7 +45,10 @@ TINY = {
         "--distill.rounds", "1", "--distill.batch_size", "32", "--progress", "false",
     ],
 }  # fmt: skip
-POOLS = {"random": {"candidates": "100", "neighbors": "3", "states": STATES}, "grown": GROWN}
+POOLS = {
+    "random": {"candidates": "100", "neighbors": "3", "states": STATES}, "grown": GROWN,
+    "archive": {"neighbors": "3", "states": STATES},
+}  # fmt: skip
 
 
 def test_there_are_commands():
@@ -101,6 +104,15 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
         return
     if name == "compress":
         small(arguments)
+        return
+    if (name == "export" and "--pool" in words) or "archive" in words:
+        make = ["--env", "hopper", "--pool", "logs/pools/hopper"]
+        collect.main(make + tiny("collect", make))
+        pools = ["--pool", "logs/pools/hopper"]
+        if "archive" in words:
+            export.main([*pools, "--to", words[words.index("--archive") + 1]])
+    if name == "export" and "--pool" in words:
+        export.main(arguments)
         return
     if name == "export":
         saved = str(policy_of_hopper().rename("saved.npz"))

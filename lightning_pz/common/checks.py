@@ -14,7 +14,9 @@ LatentsKind = Literal["density", "gaussian"]
 """What random latents are drawn from; see `lightning_pz.common.latent_distribution`."""
 LATENTS = get_args(LatentsKind)
 RecipeKind = Literal["random", "grown"]
-"""How a pool is made: `random` is the paper's, `grown` searches without reward."""
+"""How `fit` makes a pool: `random` is the paper's, `grown` searches without reward."""
+PoolKind = Literal["random", "grown", "archive"]
+"""How `collect` makes a pool: as `fit` does, or of the policies in an `archive`."""
 
 
 def is_installed(module: str) -> bool:

@@ -1,1 +1,1 @@
-"""Policies and decoders in the forms of other tools: Stable-Baselines3's zip files, and folders for a model hub."""
+"""Policies, decoders and pools in the forms of other tools: zip files of Stable-Baselines3, model hubs, archives of ribs."""

@@ -1,8 +1,11 @@
-"""The layout that settings of a policy ask for in an environment: its head has to fit the actions."""
+"""The layout that settings of a policy ask for in an environment, whose head has to fit the actions, and back."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.policy_sizes import size_name
 from lightning_pz.envs.presets import PolicyConfig
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Head, Layout
@@ -33,3 +36,14 @@ def policy_layout(spec: EnvSpec, policy: PolicyConfig) -> Layout:
     own = {name: getattr(policy, name) for name, owner in owners.items() if kind == owner}
     head = Head(kind, spec.choices, sample=policy.sample, **own)
     return Layout(spec.observation_size, tuple(policy.hidden), spec.action_size, policy.activation, head)
+
+
+def layout_settings(layout: Layout) -> PolicyConfig:
+    """Return the settings that ask for a layout; see `policy_layout`."""
+    own: dict[str, Any] = {
+        name: value for name, value in layout.head.to_dict().items() if name not in ("kind", "choices")
+    }
+    own |= {"name": size_name(layout.hidden, layout.activation), "activation": layout.activation}
+    return PolicyConfig(
+        hidden=list(layout.hidden), head="gaussian" if layout.head.kind == "gaussian" else "auto", **own
+    )

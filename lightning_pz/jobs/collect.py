@@ -12,6 +12,7 @@ from lightning_pz.common.console import show_end
 from lightning_pz.common.executors import Engine, open_executor
 from lightning_pz.common.processes import available_cores, interrupted_by_signals
 from lightning_pz.common.tracking.settings import Loggers
+from lightning_pz.doors.archive_recipe import ArchiveRecipe, pool_of_archive
 from lightning_pz.envs.policy_layout import policy_layout
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig
 from lightning_pz.envs.specs import env_spec, env_words
@@ -27,7 +28,7 @@ from lightning_pz.pool.store import Pool
 def collect_pool(
     env: EnvConfig,
     policy: PolicyConfig,
-    recipe: RandomRecipe | GrownRecipe,
+    recipe: RandomRecipe | GrownRecipe | ArchiveRecipe,
     logs: str,
     pool: str | None = None,
     engine: Engine = Engine(),  # noqa: B008  frozen
@@ -45,10 +46,19 @@ def collect_pool(
         if isinstance(recipe, GrownRecipe):
             groups = _groups(engine, recipe.directions)
             made = grow(folder, spec, layout, recipe, executor=executor, groups=groups, loggers=loggers)
+        elif isinstance(recipe, ArchiveRecipe):
+            made = pool_of_archive(folder, spec, layout, recipe)
         else:
             made = collect(folder, spec, layout, recipe, executor=executor)
     if isinstance(recipe, GrownRecipe):
         rows = _grown_rows(made.meta)
+    elif isinstance(recipe, ArchiveRecipe):
+        by = made.meta["archive"]["standardized_by"]
+        rows = {
+            "policies of the archive": f"{made.meta['candidates']:,}",
+            "behave differently": f"{made.meta['distinct']:,}",
+            "observations": "as they are" if by is None else f"standardized as {by} says",
+        }
     else:
         rows = {
             "candidates": f"{made.meta['candidates']:,}",

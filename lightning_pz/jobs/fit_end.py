@@ -22,7 +22,7 @@ from lightning_pz.evaluation.pool_starts import START_EPISODES, pool_starts
 from lightning_pz.pool.entropies import entropy_words
 from lightning_pz.pool.store import Pool
 
-_EPISODES, _STEPS = {"grown": 100, "random": 200}, 1000
+_EPISODES, _STEPS = {"grown": 100, "random": 200, "archive": 200}, 1000
 """Whole episodes that the next command pays for, by the kind of the pool, and the least steps that they count for."""
 _TRIED = 20  # policies of the pool that the next command tries where the best was lucky
 _FALLING = 0.02  # share by which held-out FVU falls in the last fifth of a training that was too short
@@ -111,9 +111,13 @@ def _advice(summary: Mapping[str, Any], history: Sequence[tuple[int, float, floa
     if len(values) < 5 or values[-1] < (1 - _FALLING) * before:
         return "It was still falling at the end: give more --trainer.max_steps."
     if summary["train_fvu"] < _APART * summary["val_fvu"]:
-        size = "--data.grown.steps" if summary["recipe"] == "grown" else "--data.random.candidates"
-        states = f"--data.{summary['recipe']}.states.train"
-        return f"That of training policies is {summary['train_fvu']:.3f}: more policies ({size}) or states ({states}) may help."
+        sizes = {"grown": "--data.grown.steps", "random": "--data.random.candidates", "archive": "a larger archive"}
+        kind = summary["recipe"]
+        states = "--states.train of collect" if kind == "archive" else f"--data.{kind}.states.train"
+        return (
+            f"That of training policies is {summary['train_fvu']:.3f}: more policies ({sizes[kind]}) or states ({states}) may "
+            "help."
+        )
     random = " These policies are random; a grown pool (--data.recipe grown) is another matter."
     return (
         f"It had come to rest, and training policies have {summary['train_fvu']:.3f}: {summary['latent_dim']} numbers are "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.jobs.finetune_settings import check_task
+from lightning_pz.pool.unplayed import unplayed
 
 
 def check_ranking(pool: str | None, tasks: Sequence[str], env_id: str | None, rest: Sequence[str]) -> None:
@@ -34,7 +35,7 @@ def check_ranking(pool: str | None, tasks: Sequence[str], env_id: str | None, re
         raise UserError(f"--env asks for {env_id}, but {pool} is a pool for {found}: leave --env out, or give its pool")
     if recipe != "grown":
         raise UserError(
-            f"{pool} is a random pool, whose policies were never played, so there is nothing to rank them by: give a grown "
+            f"{pool} {unplayed(meta)}, so there is nothing to rank them by: give a grown "
             "pool (python -m lightning_pz.collect --recipe grown)"
         )
     for task in tasks:

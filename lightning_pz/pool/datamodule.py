@@ -26,6 +26,7 @@ from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.recipe_identity import check_pool, known_identity, pool_folder, pool_identity
 from lightning_pz.pool.several import check_sizes, describe_size, given_folders, split_pool
 from lightning_pz.pool.store import Pool, read_meta, read_pool
+from lightning_pz.pool.unplayed import unplayed
 
 HeldOut = Literal["policies", "climbs"]
 
@@ -172,7 +173,7 @@ class PolicyPoolDataModule(L.LightningDataModule):
         if self.with_visited and "visited" not in pool.arrays:
             raise UserError(
                 "--model.loss behavior_visited needs the states that each policy visited, but "
-                f"{pool.folder} is a random pool, which does not hold them: use --data.recipe grown, or "
+                f"{pool.folder} {unplayed(pool.meta)}: use --data.recipe grown, or "
                 "--model.loss behavior"
             )
         pool.check_regeneration()  # before the work: the linear references read weights after it

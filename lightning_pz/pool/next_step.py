@@ -1,4 +1,4 @@
-"""The command that fits on a given pool, for the closing lines of `collect`."""
+"""The command that goes on with a pool, for the closing lines of `collect` and `export`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> 
     """
     if len(pool) < 3 * _LEAST:
         return f"a pool of {3 * _LEAST} policies or more, to be split for a fit: raise --candidates or --keep"
-    words = ["python", "-m", "lightning_pz.fit", *_env_words(env, pool), *_policy_words(policy)]
-    words += ["--data.pool", str(pool.folder)]
+    words = ["python", "-m", "lightning_pz.fit", *pool_words(env, policy, pool), "--data.pool", str(pool.folder)]
     if logs != "logs":
         words += ["--logs", logs]
     shipped = yaml.safe_load((conf_dir() / "fit.yaml").read_text())
@@ -33,6 +32,11 @@ def fit_command(env: EnvConfig, policy: PolicyConfig, logs: str, pool: Pool) -> 
         if round(shipped["data"][name] * len(pool)) < _LEAST:
             words += [f"--data.{name}", f"{_LEAST / len(pool):.4f}"]
     return shlex.join(words)
+
+
+def pool_words(env: EnvConfig, policy: PolicyConfig, pool: Pool) -> list[str]:
+    """Return the words of a command that ask for a pool's environment and policies."""
+    return [*_env_words(env, pool), *_policy_words(policy)]
 
 
 def _env_words(env: EnvConfig, pool: Pool) -> list[str]:

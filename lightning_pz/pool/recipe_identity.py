@@ -102,7 +102,7 @@ def check_made_by(pool: Pool, spec: EnvSpec, layout: Layout, recipe: PoolRecipe)
     check_pool(pool, spec, layout)
     if (found := pool.meta["recipe"]) != recipe.kind:
         raise UserError(
-            f"a {recipe.kind} pool was asked for, but {pool.folder} is a {found} one: ask for --recipe {found}, or give "
+            f"{_a(recipe.kind)} pool was asked for, but {pool.folder} is {_a(found)} one: ask for --recipe {found}, or give "
             "another --pool"
         )
     told = first_difference(
@@ -112,6 +112,10 @@ def check_made_by(pool: Pool, spec: EnvSpec, layout: Layout, recipe: PoolRecipe)
         raise UserError(
             f"{pool.folder} is a pool of other settings than asked for: {told}. Ask for those, or give another --pool"
         )
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def check_pool(pool: Pool, spec: EnvSpec, layout: Layout) -> None:

@@ -22,6 +22,8 @@ from lightning_pz.envs.specs import LARGEST_BOX, EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior, draw_params
 
 SPLITS = ("probe", "train", "val", "test")
+Given = tuple[PolicyNetwork, Float[Tensor, "policies params"]]
+"""Policies with the part that they share."""
 _MIN_STD = 1e-6
 """Below this a coordinate counts as constant and is only centered, in the environment's units."""
 
@@ -98,13 +100,21 @@ def behavior_bytes(layout: Layout, counts: StateCounts) -> int:
 
 
 def sample_states(
-    spec: EnvSpec, counts: StateCounts, layout: Layout, prior: Prior, seed: int, *, progress: bool | None = None
+    spec: EnvSpec,
+    counts: StateCounts,
+    layout: Layout,
+    prior: Prior,
+    seed: int,
+    *,
+    given: Given | None = None,
+    progress: bool | None = None,
 ) -> StateSample:
     """Draw the state sample of an environment.
 
     By default states that a real Gymnasium environment visits, half under random actions and half under random policies of
     the prior, which are drawn from a stream of their own; no episode gives states to two parts, so that a held-out state
-    never neighbors a training state in time. Uniform over the observation box if `counts.source` says so.
+    never neighbors a training state in time. Uniform over the observation box if `counts.source` says so. Some of the
+    `given` policies, (N, P), are played in the place of random ones, by their own network.
 
     Raises:
         UserError: Episodes too short to fill a part, an observation that is not finite, or a box that uniform cannot fill.
@@ -118,7 +128,7 @@ def sample_states(
         return StateSample(_float(states), _float(mean), _float(std), "uniform")
     every = counts.episodes * len(SPLITS)
     with tqdm(total=every, desc="states", unit="episode", disable=tqdm_disable(progress)) as bar:
-        states = _visited(spec, counts, layout, prior, seed, generator, bar)
+        states = _visited(spec, counts, layout, prior, seed, given, generator, bar)
     seen = states[: counts.probe + counts.train]
     return StateSample(_float(states), _float(seen.mean(0)), _float(_spread(seen.std(0))), "rollouts")
 
@@ -129,10 +139,11 @@ def _visited(
     layout: Layout,
     prior: Prior,
     seed: int,
+    given: Given | None,
     generator: np.random.Generator,
     bar: tqdm,
 ) -> np.ndarray:
-    """Return states of random actions and random policies, (S, O), each part from episodes of its own."""
+    """Return states of random actions and of random or given policies, (S, O), each part from episodes of its own."""
     episodes = counts.episodes
     drawn = (episodes - episodes // 2) * len(SPLITS)
     simulator = make_simulator(spec, drawn)
@@ -177,10 +188,13 @@ def _visited(
                 check()
     check()
     seen = np.concatenate(pieces["probe"] + pieces["train"])
-    network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
-    # A seed of its own keeps these policies apart from the candidates.
-    own_seed = int(np.random.SeedSequence(seed, spawn_key=(0, 2)).generate_state(1, np.uint64)[0])
-    params = draw_params(prior, layout, own_seed, range(drawn))
+    if given is not None:
+        network, params = given[0], given[1][generator.integers(len(given[1]), size=drawn)]
+    else:
+        network = PolicyNetwork(layout, _float(seen.mean(0)), _float(_spread(seen.std(0))), _float(low), _float(high))
+        # A seed of its own keeps these policies apart from the candidates.
+        own_seed = int(np.random.SeedSequence(seed, spawn_key=(0, 2)).generate_state(1, np.uint64)[0])
+        params = draw_params(prior, layout, own_seed, range(drawn))
     policies = [layout.to_sequential(one) for one in params]
 
     @torch.no_grad()
@@ -190,7 +204,8 @@ def _visited(
         return network.scale(torch.stack(seen)).numpy()
 
     def random_policies(seeds: list[int]) -> Act:
-        return act if layout.head.kind == "tanh" else BatchForward(network, params, seeds=seeds)
+        is_of_earlier_pools = layout.head.kind == "tanh" and given is None  # whose last digits stay what they were
+        return act if is_of_earlier_pools else BatchForward(network, params, seeds=seeds)
 
     play([SPLITS[i % len(SPLITS)] for i in range(drawn)], random_policies)
     check()

@@ -27,7 +27,7 @@ ARRAYS = ("indices", "states", "fingerprints", "actions", "novelty")
 _DECISIVE_META = (
     "recipe", "env", "layout", "prior", "seed", "candidates", "params_checksum", "observation_mean", "observation_std",
 )  # fmt: skip
-_DECISIVE, _DECISIVE_GROWN = ("indices", "states"), ("params", "visited", "returns")
+_DECISIVE, _DECISIVE_FOUND = ("indices", "states"), ("params", "visited", "returns")
 _REMAKE = "delete the folder and run the command again to make it anew"
 
 
@@ -57,7 +57,8 @@ class Pool:
 
         Whether drawn policies are kept as seeds or as weights does not matter: the checksum stands for their weights.
         """
-        names, kept = _DECISIVE + _DECISIVE_GROWN * (self.meta.get("recipe") == "grown"), self.meta["arrays"]
+        drawn, kept = self.meta.get("recipe", "random") == "random", self.meta["arrays"]
+        names = _DECISIVE if drawn else _DECISIVE + _DECISIVE_FOUND
         arrays = {name: kept[name]["sha256"] for name in names if name in kept}
         return {**{key: self.meta.get(key) for key in _DECISIVE_META}, "arrays": arrays}
 

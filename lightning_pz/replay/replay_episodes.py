@@ -22,6 +22,7 @@ from lightning_pz.envs.tasks import find_tasks, task_names
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.recipe_identity import library_versions
 from lightning_pz.pool.store import Pool
+from lightning_pz.pool.unplayed import unplayed
 
 _CHUNK_POLICIES, _CHUNK_FLOATS = 256, 1 << 26
 
@@ -105,7 +106,7 @@ def growth_recipe(pool: Pool) -> GrownRecipe:
     """
     if pool.meta.get("recipe") != "grown":
         raise UserError(
-            f"{pool.folder} is a random pool, whose policies were never played, so there are no episodes to play again: "
+            f"{pool.folder} {unplayed(pool.meta)}, so there are no episodes to play again: "
             "give a grown pool (python -m lightning_pz.collect --recipe grown)"
         )
     settings = pool.meta["growth"].get("settings", {})

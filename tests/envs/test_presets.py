@@ -193,7 +193,8 @@ def test_a_file_of_ones_own_goes_before_the_shipped_one(tmp_path, monkeypatch):
 def test_every_file_in_conf_is_covered_here():
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
     commands = {
-        f"{name}.yaml" for name in ("fit", "collect", "collect-grown", "finetune", "evaluate", "compress", "paper")
+        f"{name}.yaml"
+        for name in ("fit", "collect", "collect-grown", "collect-archive", "finetune", "evaluate", "compress", "paper")
     } | {
         f"sweep/{study}.yaml"
         for study in ("recovery", "compare", "few_episodes", "grown", "growth", "pretraining", "reuse", *SEARCHES)

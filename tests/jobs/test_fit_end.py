@@ -149,6 +149,13 @@ def test_an_environment_without_named_tasks_has_its_own(pool):
         ([0.9, 0.8, 0.7, 0.6, 0.5], 0.5, "random", "more --trainer.max_steps", "recipe grown"),
         ([0.5, 0.5, 0.5, 0.5, 0.5], 0.3, "random", "--data.random.candidates", "max_steps"),
         ([0.5, 0.5, 0.5, 0.5, 0.5], 0.3, "grown", "--data.grown.steps", "max_steps"),
+        (
+            [0.5, 0.5, 0.5, 0.5, 0.5],
+            0.3,
+            "archive",
+            "a larger archive) or states (--states.train of collect)",
+            "--data.",
+        ),
         ([0.51, 0.5, 0.5, 0.5, 0.5], 0.5, "random", "longer training will not change that", "max_steps"),
         ([0.51, 0.5, 0.5, 0.5, 0.5], 0.5, "grown", "16 numbers are few", "recipe grown"),
         ([0.5], 0.5, "random", "more --trainer.max_steps", "few"),
@@ -159,7 +166,7 @@ def test_more_training_is_advised_where_it_was_still_gaining(history, train, rec
     rows = [(100 * step, value, train) for step, value in enumerate(history, 1)]
     note = fit_notes(summary, rows)[0]
     assert wanted in note and unwanted not in note
-    assert "descend" in "".join(fit_notes(summary, rows)[1:]) or recipe == "random"
+    assert "descend" in "".join(fit_notes(summary, rows)[1:]) or recipe != "grown"
     assert not [note for note in fit_notes(summary | {"pca_fvu": 0.9}, rows) if "PCA" in note]
 
 

@@ -16,6 +16,7 @@ from lightning_pz.pool.recipe import RandomRecipe, collect
 from lightning_pz.pool.recipe_identity import pool_folder
 from lightning_pz.pool.states import StateCounts, sample_states
 from lightning_pz.pool.store import read_pool
+from tests.conftest import network_of
 
 COUNTS = StateCounts(probe=20, train=30, val=10, test=10)
 
@@ -110,6 +111,21 @@ def test_rollouts():
     assert drawn.source == "rollouts" and drawn.states.shape == (70, 10)
     assert torch.equal(drawn.states, sample("Reacher-v5", episodes=4).states)
     assert not torch.equal(drawn.states, sample("Reacher-v5", seed=1, episodes=4).states)
+
+
+def test_given_policies_are_played_in_the_place_of_random_ones():
+    spec = env_spec("MountainCarContinuous-v0", 200)
+    network, few, found = network_of(spec), dataclasses.replace(COUNTS, episodes=4), {}
+    for push in (-9.0, 9.0):  # always to the left, always to the right
+        params = torch.zeros(3, network.layout.num_params)
+        params[:, -1] = push
+        again = [
+            sample_states(spec, few, network.layout, Prior(), 0, given=(network, params), progress=False).states
+            for _ in range(2)
+        ]
+        assert torch.equal(*again)
+        found[push] = again[0][:, 0]
+    assert found[9.0].mean() > found[-9.0].mean() + 0.1
 
 
 def test_parts_come_from_different_episodes():

@@ -12,6 +12,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.episode_seeds import seed_of
 from lightning_pz.envs.own_tasks import TaskFunction
 from lightning_pz.pool.store import Pool
+from lightning_pz.pool.unplayed import unplayed
 from lightning_pz.replay.ranking import find_ranking
 from lightning_pz.replay.transitions import Transitions, relabeled_transitions
 from lightning_pz.search.settings import SearchSettings
@@ -26,8 +27,8 @@ def old_data(
     """
     if "returns" not in pool.arrays:
         raise UserError(
-            f"--replay {settings.replay:g} learns from the episodes of a grown pool, but {pool.folder} is a random pool, whose "
-            "policies were never played: give --replay 0, or fit on a grown pool (--data.recipe grown)"
+            f"--replay {settings.replay:g} learns from the episodes of a grown pool, but {pool.folder} "
+            f"{unplayed(pool.meta)}: give --replay 0, or fit on a grown pool (--data.recipe grown)"
         )
     best = find_ranking(pool, settings.task, rankings, threads=threads).rows[: settings.off_policy.best]
     rows = old_rows(pool, settings, best)

@@ -27,6 +27,8 @@ from lightning_pz.envs.presets import EnvConfig, asks_help, conf_dir, preset_nam
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+    from lightning_pz.compression.settings import CompressSettings, RunSettings
+
 _OFTEN = (
     "env", "method", "sparsity", "algorithm", "steps", "policy", "latent", "reference", "episodes", "format", "seed", "seeds",
     "on", "workers", "logs", "progress", "config", "help",
@@ -48,8 +50,8 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def main(arguments: list[str]) -> None:
-    """Run the whole job on command-line arguments."""
+def parse(arguments: list[str]) -> tuple[EnvConfig, CompressSettings, RunSettings]:
+    """Return what command-line arguments ask for, on top of the shipped settings; refuse what needs no heavy imports."""
     from lightning_pz.common.checks import seeds
     from lightning_pz.common.command_line import pick
     from lightning_pz.common.executors import check_engine
@@ -64,10 +66,16 @@ def main(arguments: list[str]) -> None:
     seeds({"seed": settings.seed}, run.seeds)
     check_engine(run.engine)
     check_loggers(run.loggers)
+    return config.env, settings, run
+
+
+def main(arguments: list[str]) -> None:
+    """Run the whole job on command-line arguments."""
+    env, settings, run = parse(arguments)
     # The heavy imports come after all errors in the arguments.
     from lightning_pz.jobs.compress import compress
 
-    compress(config.env, settings, run)
+    compress(env, settings, run)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,11 @@ STUDIES = {
         kinds.AfterthoughtOptions,
         "afterthoughts.afterthoughts_command",
     ),
+    "compression": Study(
+        "Trained networks at every level of compression.",
+        kinds.CompressionOptions,
+        "compression.compression_command",
+    ),
     "manifolds": Study("The dimension estimators on shapes of known dimension.", kinds.ManifoldOptions, "manifolds"),
     "coverage": Study("How often intervals over few seeds hold the truth.", kinds.CoverageOptions, "coverage"),
     "exchange": Study("What workers of a growth exchange in a round.", kinds.ExchangeOptions, "exchange"),

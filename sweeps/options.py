@@ -144,6 +144,16 @@ class CompareOptions(EngineOptions):
 
 
 @dataclass(frozen=True)
+class CompressionOptions(EngineOptions):
+    """Options of `compression`."""
+
+    agent: Sequence[str] = _option(list, "Some agents of the file, in its words; all of them if none is given.")
+    grid: str | None = _option(None, _GRID)
+    logs: str = _option("logs", _LOGS)
+    publish: bool = _option(False, "Whether to write the table and figures of the results page.")
+
+
+@dataclass(frozen=True)
 class FewEpisodesOptions(EngineOptions):
     """Options of `few_episodes`, `reuse` and `pretraining`."""
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from lightning_pz.common.files import write_text
-from lightning_pz.common.statistics import Estimate
-from lightning_pz.common.tables import Table, estimate_text
+from lightning_pz.common.tables import Table
 from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
 from sweeps.few_episodes.ledger import RunRow, read_ledger, shipped, write_ledger
-from sweeps.results.pages import FOLDER, PageTable
+from sweeps.results.pages import PageTable
+from sweeps.results.publishing import cell_text, made_today, publish_tables
 
 SHOWN = ("counts", "leads", "improvement", "claim", "claim-counts", "parts")
 """Tables of the page, without the study's name; the others have a row for every number."""
@@ -51,24 +46,13 @@ def page_tables(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict
 def table_head(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict[str, str]:
     """Return what all tables of a study say of themselves, made today by this commit."""
     return {
-        "command": f"python -m sweeps {study}", "made": datetime.now(UTC).date().isoformat(), "commit": _commit(),
-        "seeds": _seeds(grid, found), "machine": "two shared cores, days",
+        **made_today(f"python -m sweeps {study}"), "seeds": _seeds(grid, found), "machine": "two shared cores, days",
     }  # fmt: skip
 
 
 def publish(pages: Mapping[str, PageTable], figures: Sequence[Path], rows: Sequence[RunRow], study: str) -> None:
-    """Write tables, figures and rows that come with the package; an unchanged table keeps its day and commit."""
-    for name, page in pages.items():
-        path = FOLDER / "tables" / f"{name}.csv"
-        if path.is_file():
-            kept = PageTable.read(path)
-            same = {key: kept.about[key] for key in ("made", "commit")}
-            if kept == PageTable(page.about | same, page.table):
-                continue
-        write_text(path, page.file_text())
-    (FOLDER / "figures").mkdir(parents=True, exist_ok=True)
-    for figure in figures:
-        shutil.copyfile(figure, FOLDER / "figures" / figure.name)
+    """Write tables, figures and rows that come with the package."""
+    publish_tables(pages, figures)
     # No lock: it would leave a file in the package, where one person works at a time.
     ledger = shipped(study)
     write_ledger(ledger, {row.key: row for row in [*read_ledger(ledger), *rows]}.values())
@@ -87,19 +71,3 @@ def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:
             low, high = min(numbers), max(numbers)
             parts.append(f"{words} {low}" if low == high else f"{words} {low} to {high}")
     return ", ".join(parts)
-
-
-def _commit() -> str:
-    told = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=False
-    )
-    return told.stdout.strip() or "unknown"
-
-
-def cell_text(value: Any) -> str:
-    """Return a cell as a page shows it."""
-    if isinstance(value, Estimate):
-        return estimate_text(value)
-    if value is None:
-        return "-"
-    return format(value, ".4g") if isinstance(value, float) else str(value)

@@ -22,11 +22,12 @@ from lightning_pz.common.tables import Table
 from sweeps.few_episodes.few_command import CPU_SECONDS, finish
 from sweeps.few_episodes.few_figures import pretraining_curves
 from sweeps.few_episodes.few_grid import FewGrid
-from sweeps.few_episodes.few_page import cell_text, publish, table_head
+from sweeps.few_episodes.few_page import publish, table_head
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers, names_of
 from sweeps.fits import Fit
 from sweeps.options import FewEpisodesOptions
 from sweeps.results.pages import PageTable
+from sweeps.results.publishing import cell_text
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from sweeps.few_episodes import run_key as run_key_module
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.ledger import read_ledger, shipped
 from sweeps.few_episodes.run_key import run_key
+from sweeps.results import publishing
 from sweeps.results.pages import FOLDER, PageTable
 from tests.sweeps.conftest import TINY
 
@@ -105,7 +106,7 @@ def test_finished_runs_are_not_repeated_whether_in_the_folder_or_in_the_package(
 
 @pytest.mark.slow
 def test_publishing_writes_tables_figures_and_rows_of_the_package(command, monkeypatch, tmp_path):
-    monkeypatch.setattr(few_page, "FOLDER", tmp_path)
+    monkeypatch.setattr(publishing, "FOLDER", tmp_path)
     monkeypatch.setattr(few_page, "shipped", lambda study: tmp_path / "runs.csv")
     words = [*command, "--show", "true", "--publish", "true"]
     main(words)

@@ -66,6 +66,7 @@ OPTIONS = {
     "few_episodes": f"--env mountaincar --contender latents --show true --publish true --grid {{grid}} --logs {{logs}} {ENGINE}",
     "reuse": f"--env mountaincar --contender latents --show true --publish true --grid {{grid}} --logs {{logs}} {ENGINE}",
     "pretraining": f"--env reacher --contender less --show true --publish true --grid {{grid}} --logs {{logs}} {ENGINE}",
+    "compression": f"--agent pole --publish true --grid {{grid}} --logs {{logs}} {ENGINE}",
     "coverage": "--trials 100 --seed 1 --logs {logs}",
     "afterthought": "--pool {logs}/pools/mine --task left --logs {logs}",
     "exchange": "--env mountaincar --policy small --first 64 --generations 2 --horizon 20 --points 500 --seed 1 --logs {logs}",

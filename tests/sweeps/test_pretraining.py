@@ -16,6 +16,7 @@ from sweeps.few_episodes.few_tables import collect_answers
 from sweeps.few_episodes.ledger import RunRow, read_ledger
 from sweeps.few_episodes.pretraining import BreakEven, GrownPool
 from sweeps.few_episodes.run_key import run_key
+from sweeps.results import publishing
 from sweeps.results.pages import PageTable
 from tests.sweeps.conftest import TINY
 
@@ -71,7 +72,7 @@ def test_it_measures_what_pools_and_searches_cost(tmp_path, capsys, monkeypatch)
         assert f"reacher, {name}: growth and autoencoder cost" in said
     assert all((folder / f"pretraining-{name}.md").is_file() for name in ("pools", "returns", "break-even"))
     before = (folder / "pretraining-break-even.csv").read_text()
-    monkeypatch.setattr(few_page, "FOLDER", tmp_path)
+    monkeypatch.setattr(publishing, "FOLDER", tmp_path)
     monkeypatch.setattr(few_page, "shipped", lambda study: tmp_path / f"{study}.csv")
     main([*words, "--show", "true", "--publish", "true"])
     assert (folder / "pretraining-break-even.csv").read_text() == before

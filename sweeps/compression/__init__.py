@@ -1,0 +1,1 @@
+"""Trained networks at every level of compression."""

@@ -1,0 +1,93 @@
+"""The compression study trains, compresses, and says what is left; mistakes in its file come before any work."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import conf_dir
+from sweeps.__main__ import main
+from sweeps.compression.compression_command import load_compression
+from sweeps.results import publishing
+from sweeps.results.pages import PageTable
+
+TRAIN = {"algorithm": "ppo", "steps": 128, "episodes": 4, "model": {"ppo": {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "policy_kwargs": {"net_arch": [8, 8]}}}}  # fmt: skip
+SMALL = {"distill.steps": 40, "distill.episodes": 2, "distill.held_out": 1, "distill.rounds": 1, "episodes": 5}
+GRID = {
+    "agents": {"pole": {"env": "cartpole", "train": TRAIN}},
+    "methods": ["prune", "prune+int8"],
+    "sparsities": [0.5],
+    "seeds": 2,
+    "compress": SMALL,
+}
+
+
+def write(path: Path, grid: dict) -> str:
+    path.write_text(yaml.safe_dump(grid))
+    return str(path)
+
+
+@pytest.mark.slow
+def test_every_level_is_a_row_and_nothing_is_repeated(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(publishing, "FOLDER", tmp_path / "page")
+    words = ["compression", "--grid", write(tmp_path / "grid.yaml", GRID), "--logs", str(tmp_path), "--agent", "pole"]
+    main([*words, "--publish", "true"])
+    said = capsys.readouterr().out
+    folder = Path(said.strip().splitlines()[-1])
+    runs = [
+        json.loads(path.read_text()) for path in (tmp_path / "compress" / "cartpole").glob("distill-*/summary.json")
+    ]
+    assert len(runs) == 4 and (folder / "compression_pole.png").is_file()
+    with (folder / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["removed"]) for row in rows] == [
+        ("pruning", "50%"), ("pruning + int8", "50%"),
+    ]  # fmt: skip
+    for row in rows:
+        method = {"pruning": "prune", "pruning + int8": "prune+int8"}[row["method"]]
+        own = [r for r in runs if (r["method"], f"{r['sparsity_target']:.0%}") == (method, row["removed"])]
+        assert float(row["return"]) == pytest.approx(np.mean([r["return"] for r in own]))
+        assert float(row["return_low"]) == pytest.approx(min(r["return"] for r in own))  # of two seeds: their range
+        assert int(row["file, bytes"]) == pytest.approx(np.mean([r["bytes_file"] for r in own]), abs=1)
+        assert row["kept"] == "" or float(row["kept"]) == pytest.approx(np.mean([r["return_kept"] for r in own]))
+    page = PageTable.read(tmp_path / "page" / "tables" / "compress-grid.csv")
+    assert len(page.table.rows) == 2 and "(...) range over seeds" in page.about["note"]
+    assert (tmp_path / "page" / "figures" / "compression_pole.png").is_file()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "compress").rglob("summary.json")}
+    main(words)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "compress").rglob("summary.json")} == before
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"methods": ["int8"]}, "expected parts with prune among them"),
+        ({"methods": ["prune+int3"]}, r"such as prune\+int8, but got 'prune\+int3'"),
+        ({"sparsities": [0.5, 1.5]}, "sparsity"),
+        ({"agents": {"pole": {"env": "cartpole"}}}, "give one"),
+        ({"agents": {"pole": {"env": "cartpol", "policy": "x.zip"}}}, "cartpol"),
+        ({"agents": {"pole": {"env": "cartpole", "policy": "gone.zip"}}}, "none at gone.zip"),
+        ({"compress": {"distil.steps": 3}}, "distil"),
+        ({"seeds": 0}, "seeds"),
+    ],
+)
+def test_mistakes_in_the_file(change, told, tmp_path):
+    words = ["compression", "--grid", write(tmp_path / "grid.yaml", GRID | change), "--logs", str(tmp_path / "logs")]
+    with pytest.raises((UserError, SystemExit), match=told):
+        main(words)
+    assert not (tmp_path / "logs" / "compress").exists()
+
+
+def test_an_unknown_agent(tmp_path):
+    with pytest.raises(UserError, match="pole"):
+        main(["compression", "--grid", write(tmp_path / "grid.yaml", GRID), "--agent", "pol", "--logs", str(tmp_path)])
+
+
+def test_the_shipped_file_has_the_published_levels():
+    grid = load_compression(conf_dir() / "sweep" / "compression.yaml")
+    assert grid.sparsities == [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99] and grid.seeds >= 3
+    assert {"prune", "prune+int8"} <= set(grid.methods)

@@ -75,7 +75,7 @@ def agent_figure(grid: CompressionGrid, found: Found, agent: str, trained: Path 
     if curve is not None:
         left = axes[0, 0]
         left.plot(*curve, color=BLUE)
-        left.set(xlabel="environment steps", ylabel="mean return of the last 100 episodes, exploring", title="training")
+        left.set(xlabel="environment steps", ylabel="return (mean of 100 episodes)", title="training")
         left.xaxis.set_major_formatter(EngFormatter())
     kinds = set()
     runs = [run for level, run in found.items() if level.agent == agent]

@@ -50,7 +50,7 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def parse(arguments: list[str]) -> tuple[EnvConfig, CompressSettings, RunSettings]:
+def parse_words(arguments: list[str]) -> tuple[EnvConfig, CompressSettings, RunSettings]:
     """Return what command-line arguments ask for, on top of the shipped settings; refuse what needs no heavy imports."""
     from lightning_pz.common.checks import seeds
     from lightning_pz.common.command_line import pick
@@ -71,7 +71,7 @@ def parse(arguments: list[str]) -> tuple[EnvConfig, CompressSettings, RunSetting
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    env, settings, run = parse(arguments)
+    env, settings, run = parse_words(arguments)
     # The heavy imports come after all errors in the arguments.
     from lightning_pz.jobs.compress import compress
 

@@ -95,14 +95,14 @@ def run(study: str, options: CompressionOptions) -> None:
     for agent in grid.agents.values():  # a mistake in the last one costs no training of the first
         with errors_from(str(path)):
             if agent.policy is None:
-                compress.parse(_training(agent, options.logs))
+                compress.parse_words(_training(agent, options.logs))
             given = {} if agent.policy is None else {"policy": agent.policy}
             for method in grid.methods:
                 for sparsity in grid.sparsities:
                     words = _words(grid.compress | given | {"method": method, "sparsity": sparsity})
-                    compress.parse(["--env", agent.env, "--logs", options.logs, *words])
+                    compress.parse_words(["--env", agent.env, "--logs", options.logs, *words])
     folder = tables_folder(options.logs, study, options.agent, changed_grid(study, path))
-    from sweeps.compression.compression_tables import agent_figure, compression_table, page_tables
+    from sweeps.compression.compression_tables import agent_figure, compression_table, grid_pages
 
     with open_crew(options, options.logs) as crew:
         dense: dict[str, Path] = {}
@@ -140,7 +140,7 @@ def run(study: str, options: CompressionOptions) -> None:
     if options.publish:
         from sweeps.results.publishing import publish_tables
 
-        publish_tables(page_tables(grid, found, study), figures)
+        publish_tables(grid_pages(grid, found, study), figures)
 
 
 def _levels(grid: CompressionGrid) -> Iterator[Level]:
@@ -172,4 +172,4 @@ def _compress(words: list[str]) -> Path:
     from lightning_pz.jobs.compress import compress as do
 
     with contextlib.redirect_stdout(io.StringIO()):
-        return do(*compress.parse([*words, "--progress=false"]))[0]
+        return do(*compress.parse_words([*words, "--progress=false"]))[0]

@@ -19,11 +19,11 @@ from sweeps.compression.compression_command import CompressionGrid, Level
 from sweeps.results.pages import PageTable
 from sweeps.results.publishing import cell_text, made_today
 
-Found = Mapping[Level, Mapping[str, Any]]
+_Found = Mapping[Level, Mapping[str, Any]]
 _CURVE = "rollout/ep_rew_mean"
 
 
-def compression_table(grid: CompressionGrid, found: Found) -> Table:
+def compression_table(grid: CompressionGrid, found: _Found) -> Table:
     """Return a row for each agent, method and share: what is kept of the return, and how small the file is.
 
     Returns are means over seeds of the distillation; what is kept is the share of the dense policy's return on the same
@@ -46,7 +46,7 @@ def compression_table(grid: CompressionGrid, found: Found) -> Table:
     return Table(header, rows, formats | {"paper's ratio": ".1f"})
 
 
-def page_tables(grid: CompressionGrid, found: Found, study: str) -> dict[str, PageTable]:
+def grid_pages(grid: CompressionGrid, found: _Found, study: str) -> dict[str, PageTable]:
     """Return the table of the results page."""
     table = compression_table(grid, found)
     rows = []
@@ -67,7 +67,7 @@ def page_tables(grid: CompressionGrid, found: Found, study: str) -> dict[str, Pa
     return {"compress-grid": PageTable(about, Table(list(table.header), rows))}
 
 
-def agent_figure(grid: CompressionGrid, found: Found, agent: str, trained: Path | None) -> Figure:
+def agent_figure(grid: CompressionGrid, found: _Found, agent: str, trained: Path | None) -> Figure:
     """Draw the curve of an agent's training, if it was trained here, and its return against the share of weights removed."""
     curve = None if trained is None else _curve(trained)
     figure, axes = panels(1, 1 if curve is None else 2, width=4.8 if curve is None else 8.6, height=3.6)
@@ -100,7 +100,7 @@ def agent_figure(grid: CompressionGrid, found: Found, agent: str, trained: Path 
     return figure
 
 
-def _runs(found: Found, agent: str, method: str, sparsity: float) -> list[Mapping[str, Any]]:
+def _runs(found: _Found, agent: str, method: str, sparsity: float) -> list[Mapping[str, Any]]:
     return [
         run for level, run in found.items() if (level.agent, level.method, level.sparsity) == (agent, method, sparsity)
     ]

@@ -102,7 +102,7 @@ def _run(cell: Cell, logs: str) -> RunRow:
     from lightning_pz.jobs.finetune import finetune
 
     fit = cell.fit(logs)
-    _make_fit(fit)
+    _make_fit(fit, quiet=not cell.reads_pool)
     # The same run may be under way in a worker that an earlier command has left.
     lock = alone(Path(logs) / "sweeps" / "locks" / f"run-{run_key(cell)}")
     with lock, contextlib.redirect_stdout(io.StringIO()):  # a closing table for each of a thousand runs
@@ -110,11 +110,11 @@ def _run(cell: Cell, logs: str) -> RunRow:
     return row_of_run(done.folder, run_key(cell), cell.env, cell.task, cell.name, cell.seed)
 
 
-def _make_fit(fit: Fit) -> None:
+def _make_fit(fit: Fit, *, quiet: bool = False) -> None:
     """Do a fit unless it is finished, and note its CPU seconds if it, and its pool, were made in this sitting."""
     is_new, cpu = not fit.folder.exists(), time.process_time()
     pools = {path.resolve() for path in (Path(fit.logs) / "pools").glob("*")}  # one that was begun before, too
-    pool = Path(fit.run()["pool"]).resolve()
+    pool = Path(fit.run(quiet=quiet)["pool"]).resolve()
     if is_new and pool not in pools:
         write_text(fit.folder / CPU_SECONDS, f"{time.process_time() - cpu:.1f}\n")
 

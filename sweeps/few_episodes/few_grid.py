@@ -35,6 +35,15 @@ class PoolFits:
         whole_numbers({"seeds": self.seeds}, 1)
 
 
+_OF_RIVALS = PoolFits(
+    "rivals", 1,
+    {
+        "model.latent_dim": 1, "data.recipe": "random", "data.random.candidates": 64, "data.random.keep": 0.5,
+        "probes.enabled": False, "data.steps_per_epoch": 20, "trainer.max_steps": 20,
+    },
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class FewEnv:
     """One environment."""
@@ -142,11 +151,15 @@ class Cell:
     seed: int
     settings: dict[str, Any]
 
+    @property
+    def reads_pool(self) -> bool:
+        """Whether the fit from which it begins decides anything."""
+        return self.contender.kind in ("ours", "part")
+
     def fit(self, logs: str) -> Fit:
-        """Return the fit from which it begins; a rival, which needs one for its environment alone, has the first."""
-        pool = self.where.pools[self.contender.pool]
-        seeds = [self.seed % pool.seeds if self.contender.kind in ("ours", "part") else 0]
-        return seeded_fits(pool.run, self.env, self.where.policy, pool.fit, logs, seeds)[0]
+        """Return the fit from which it begins; a rival needs one for its environment alone, and has one of seconds."""
+        pool = self.where.pools[self.contender.pool] if self.reads_pool else _OF_RIVALS
+        return seeded_fits(pool.run, self.env, self.where.policy, pool.fit, logs, [self.seed % pool.seeds])[0]
 
     def command(self, logs: str, checkpoint: Path) -> list[str]:
         """Return the command line of the run."""

@@ -33,7 +33,7 @@ def run_key(cell: Cell) -> str:
         "search": search.identity(), "env": _env(cell.env), "task_source": _task_source(env_id, cell.task),
     }  # fmt: skip
     entry = _entry(search, cell, env_id) if search.algorithm in BASELINES else None
-    if cell.contender.kind in ("ours", "part"):
+    if cell.reads_pool:
         pool = cell.where.pools[cell.contender.pool]
         # All fits of a kind differ in their seeds alone.
         fit = _fit_identity(cell.env, cell.where.policy, json.dumps(pool.fit, sort_keys=True))

@@ -197,7 +197,17 @@ def test_every_file_in_conf_is_covered_here():
         for name in ("fit", "collect", "collect-grown", "collect-archive", "finetune", "evaluate", "compress", "paper")
     } | {
         f"sweep/{study}.yaml"
-        for study in ("recovery", "compare", "few_episodes", "grown", "growth", "pretraining", "reuse", *SEARCHES)
+        for study in (
+            "recovery",
+            "compare",
+            "compression",
+            "few_episodes",
+            "grown",
+            "growth",
+            "pretraining",
+            "reuse",
+            *SEARCHES,
+        )
     }
     presets = {f"{kind}/{name}.yaml" for kind in ("env", "policy") for name in preset_names(kind)}
     # tests/compression/test_compress.py parses these.

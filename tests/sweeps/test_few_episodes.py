@@ -206,6 +206,14 @@ def test_a_key_covers_what_decides_the_result(monkeypatch):
     assert run_key(dataclasses.replace(rival, where=dataclasses.replace(rival.where, pools=pools))) == run_key(rival)
 
 
+def test_a_rival_makes_no_pool_that_it_does_not_read():
+    grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
+    for cell in grid.cells():
+        fit = cell.fit("logs")
+        assert cell.reads_pool == (cell.contender.kind in ("ours", "part"))
+        assert cell.reads_pool or (fit.name == "rivals-seed0" and fit.settings["data.recipe"] == "random")
+
+
 def test_doing_nothing_is_measured_as_gymnasium_would():
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     grid = dataclasses.replace(grid, finetune={**grid.finetune, "answer_episodes": 3})

@@ -142,7 +142,7 @@ def test_cpu_seconds_are_noted_only_of_what_this_sitting_made(tmp_path):
     pool = tmp_path / "pools" / "mine"
     fit = SimpleNamespace(folder=tmp_path / "fit", logs=str(tmp_path))
 
-    def make():
+    def make(quiet):
         for folder in (pool, fit.folder):
             folder.mkdir(parents=True)
         return {"pool": str(pool)}
@@ -151,6 +151,6 @@ def test_cpu_seconds_are_noted_only_of_what_this_sitting_made(tmp_path):
     few_command._make_fit(fit)
     assert float((fit.folder / "cpu_seconds").read_text()) >= 0
     fit.folder = tmp_path / "another"  # from the pool that was there
-    fit.run = lambda: (fit.folder.mkdir(), {"pool": str(pool)})[1]
+    fit.run = lambda quiet: (fit.folder.mkdir(), {"pool": str(pool)})[1]
     few_command._make_fit(fit)
     assert not (fit.folder / "cpu_seconds").exists()

@@ -17,16 +17,16 @@ from torch import Tensor
 
 from lightning_pz.common.checks import at_least, seeds
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import alone, new_folder
+from lightning_pz.common.files import new_folder
 from lightning_pz.common.identity import first_difference
 from lightning_pz.doors.archive_files import ARCHIVE_ABOUT, FIELDS, read_about, read_solutions
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
 from lightning_pz.pool.novelty import first_of_each, novelty
-from lightning_pz.pool.recipe_identity import check_made_by, common_meta
+from lightning_pz.pool.recipe_identity import common_meta, find_or_make
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.pool.states import StateCounts, behavior_bytes, sample_states
-from lightning_pz.pool.store import Pool, mapped_array, params_checksum, read_pool, write_array, write_meta
+from lightning_pz.pool.store import Pool, mapped_array, params_checksum, write_array, write_meta
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,7 @@ def pool_of_archive(
             alike, or a folder that holds a pool that is broken or of other settings.
     """
     network, params = recipe.network(spec, layout), recipe.params(layout)
-    with alone(folder):
-        if not folder.exists():
-            _make(folder, spec, network, params, recipe, progress)
-    pool = read_pool(folder)
-    check_made_by(pool, spec, layout, recipe)
-    return pool
+    return find_or_make(folder, spec, layout, recipe, lambda: _make(folder, spec, network, params, recipe, progress))
 
 
 @torch.no_grad()

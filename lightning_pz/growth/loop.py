@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lightning_pz.common.checks import check_extra
 from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import alone, new_folder
+from lightning_pz.common.files import new_folder
 from lightning_pz.common.threads import one_thread
 from lightning_pz.common.tracking.settings import Loggers
 from lightning_pz.common.tracking.tracker import Tracker
@@ -31,9 +31,9 @@ from lightning_pz.growth.rounds import Grower, Growth
 from lightning_pz.growth.write_pool import pool_bytes, write_pool
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.pool.grown_recipe import GrownRecipe
-from lightning_pz.pool.recipe_identity import check_made_by, pool_identity
+from lightning_pz.pool.recipe_identity import find_or_make, pool_identity
 from lightning_pz.pool.states import sample_states
-from lightning_pz.pool.store import Pool, read_pool
+from lightning_pz.pool.store import Pool
 
 Tasks = Mapping[str, TaskFunction]
 
@@ -61,14 +61,14 @@ def grow(
     """
     if not folder.exists():
         _check_steps(spec, recipe)
-    with alone(folder):
-        if not folder.exists():
-            with one_thread():
-                named = find_tasks(spec.id) if tasks is None else tasks
-                _make(folder, spec, layout, recipe, named, progress, executor, groups, loggers)
-        shutil.rmtree(working_folder(folder), ignore_errors=True)
-    pool = read_pool(folder)
-    check_made_by(pool, spec, layout, recipe)
+
+    def make() -> None:
+        with one_thread():
+            named = find_tasks(spec.id) if tasks is None else tasks
+            _make(folder, spec, layout, recipe, named, progress, executor, groups, loggers)
+
+    pool = find_or_make(folder, spec, layout, recipe, make)
+    shutil.rmtree(working_folder(folder), ignore_errors=True)
     return pool
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import threading
 import time
@@ -116,7 +117,13 @@ def _interruptible() -> Iterator[None]:
 def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
     if cli.trainer.is_global_zero:
         cli.save_config()
-    with cli.begin_loggers() as tracker:
+    try:
+        tracker = cli.begin_loggers()
+    except UserError:
+        if cli.resume_from is None:
+            shutil.rmtree(cli.run_folder, ignore_errors=True)
+        raise
+    with tracker:
         return _train_and_measure(cli, data, tracker)
 
 

@@ -15,14 +15,14 @@ import torch
 
 from lightning_pz.common.checks import at_least, check_choices, seeds
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import alone, new_folder
+from lightning_pz.common.files import new_folder
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.policy import Layout, PolicyNetwork, Prior
 from lightning_pz.pool.novelty import first_of_each, most_novel, novelty, novelty_contrast
-from lightning_pz.pool.recipe_identity import check_made_by, common_meta
+from lightning_pz.pool.recipe_identity import common_meta, find_or_make
 from lightning_pz.pool.sampling import act_table, drawn_chunks
 from lightning_pz.pool.states import StateCounts, behavior_bytes, sample_states
-from lightning_pz.pool.store import Pool, mapped_array, params_checksum, read_pool, write_array, write_meta
+from lightning_pz.pool.store import Pool, mapped_array, params_checksum, write_array, write_meta
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,7 @@ def collect(
     Raises:
         UserError: The disk is full, an action is not finite, or the folder holds a pool that is broken or of other settings.
     """
-    with alone(folder):
-        if not folder.exists():
-            _make(folder, spec, layout, recipe, progress, executor)
-    pool = read_pool(folder)
-    check_made_by(pool, spec, layout, recipe)
-    return pool
+    return find_or_make(folder, spec, layout, recipe, lambda: _make(folder, spec, layout, recipe, progress, executor))
 
 
 def _make(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import alone
 from lightning_pz.common.identity import digest, first_difference
 from lightning_pz.envs.specs import EnvSpec, without_paths
 from lightning_pz.policy import Layout
 from lightning_pz.pool.states import StateSample
-from lightning_pz.pool.store import Pool
+from lightning_pz.pool.store import Pool, read_pool
 
 
 @runtime_checkable
@@ -95,6 +96,19 @@ def known_identity(meta: Mapping[str, Any]) -> dict[str, Any]:
         settings = {**settings, "states": {**settings["states"], "source": "uniform"}}
     env = EnvSpec.from_dict(meta["env"]).to_dict()
     return {"env": env, "layout": meta["layout"], "recipe": {"kind": meta["recipe"], **settings}}
+
+
+def find_or_make(folder: Path, spec: EnvSpec, layout: Layout, recipe: PoolRecipe, make: Callable[[], object]) -> Pool:
+    """Open the pool of a folder, which `make` makes unless it is there; of several processes one makes it.
+
+    Raises `UserError` if it is broken, or not what these settings make.
+    """
+    with alone(folder):
+        if not folder.exists():
+            make()
+    pool = read_pool(folder)
+    check_made_by(pool, spec, layout, recipe)
+    return pool
 
 
 def check_made_by(pool: Pool, spec: EnvSpec, layout: Layout, recipe: PoolRecipe) -> None:

@@ -17,6 +17,7 @@ from lightning_pz.common.files import write_text
 from lightning_pz.common.processes import ignore_interrupts
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import mean_interval
+from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.envs.episode_seeds import EVALUATION_SEEDS, TEST_SEEDS
 from lightning_pz.policy import Head, Layout
 from lightning_pz.policy.saved import SavedPolicy
@@ -125,7 +126,7 @@ def search_until_done(
                     is_same = policy.digest() == progress.evaluated
                     value = progress.rows[-1][2] if is_same else float(objective.measure(policy, seeds).mean[0])
                     following = _evaluated(following, policy, value, generation, time.perf_counter() - start)
-                    tracker.log(dict(zip(COLUMNS, following.rows[-1], strict=True)), int(following.rows[-1][0]))
+                    _log(tracker, following.rows[-1])
                 # Only now, so that an interruption at any point leaves a generation either whole or undone.
                 progress, is_whole = replace(following, seconds=time.perf_counter() - start), True
                 if time.perf_counter() - saved_at >= settings.checkpoint_seconds:
@@ -213,6 +214,10 @@ def _evaluated(
         best=policy if better else progress.best,
         best_return=value if better and math.isfinite(value) else progress.best_return,
     )
+
+
+def _log(tracker: Tracker, row: list[float]) -> None:
+    tracker.log(dict(zip(COLUMNS[1:], row[1:], strict=True)), int(row[0]))
 
 
 def _save(folder: RunFolder, progress: Progress, search: Search) -> None:

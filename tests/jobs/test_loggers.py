@@ -109,6 +109,14 @@ def test_a_resumed_fit_goes_on_in_its_csv_file(tmp_path):
     )
 
 
+def test_a_store_that_cannot_be_opened_leaves_no_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nosuch://store")
+    random = ["--data.random.candidates", "100", "--data.random.neighbors", "3", "--data.random.states", STATES[1]]
+    with pytest.raises(UserError, match="--logger mlflow cannot begin"):
+        fit.main([*TINY, *random, "--logs", str(tmp_path), "--logger", "mlflow", "--run_name", "mine"])
+    assert not (tmp_path / "fit" / "mountaincar" / "mine").exists()
+
+
 @pytest.mark.parametrize(
     "command, words",
     [

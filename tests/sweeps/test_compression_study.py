@@ -34,7 +34,17 @@ def write(path: Path, grid: dict) -> str:
 @pytest.mark.slow
 def test_every_level_is_a_row_and_nothing_is_repeated(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(publishing, "FOLDER", tmp_path / "page")
-    words = ["compression", "--grid", write(tmp_path / "grid.yaml", GRID), "--logs", str(tmp_path), "--agent", "pole"]
+    words = [
+        "compression",
+        "--grid",
+        write(tmp_path / "grid.yaml", GRID),
+        "--logs",
+        str(tmp_path),
+        "--agent",
+        "pole",
+        "--workers",
+        "2",
+    ]
     main([*words, "--publish", "true"])
     said = capsys.readouterr().out
     folder = Path(said.strip().splitlines()[-1])

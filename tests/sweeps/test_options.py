@@ -27,7 +27,7 @@ HIDDEN = {"worker"}
 EVALUATE = {"policies": 6, "episodes": 1, "draws": 10, "fresh_episodes": 2}
 RECOVERY = {
     "default": {
-        "policies": {"small": {}}, "latent_dims": [1], "seeds": [0], "fit": TINY, "evaluate": EVALUATE,
+        "policies": {"small": {}}, "latent_dims": [1], "seeds": [0], "fit": {**TINY, "logger": "csv"}, "evaluate": EVALUATE,
     },
     "published": {"mountaincar": {"left": {"small": {1: 0.5}}}},
 }  # fmt: skip
@@ -133,6 +133,8 @@ def test_every_study_leaves_its_tables(folder):
     } <= left.keys()
     assert {"latent_dim", "report-latent_dim-mountaincar"} <= left.keys()
     assert (logs / "fit" / "mountaincar" / "tiny-seed0" / "probes.json").is_file()
+    # A study's file says where its fits log.
+    assert list((logs / "fit" / "mountaincar").glob("recovery*/metrics.csv"))
     assert "| 0.50 |" in (left["recovery-mountaincar"] / "table.md").read_text()
     report = (left["report-latent_dim-mountaincar"] / "report.md").read_text()
     assert "0.5" in report

@@ -109,8 +109,9 @@ def _wandb(folder: Path, title: str, known: str | None) -> tuple[Logger, str]:
 
 
 def _mlflow(logs: Path, title: str, known: str | None) -> tuple[Logger, str]:
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # The last is Lightning's remark that an experiment is made.
+    for name in ("mlflow", "alembic", "lightning.pytorch.loggers.mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     place = logs.resolve() / MLFLOW_FILE
     local: dict[str, Any] = {}
     # Not what `mlflow` itself says, which is the store of this process's last run.
@@ -122,21 +123,9 @@ def _mlflow(logs: Path, title: str, known: str | None) -> tuple[Logger, str]:
             {"artifact_location": (place.parent / "mlflow-artifacts").as_uri()},
         )
     # Tables and experiment are made by one process, whichever comes first.
-    with alone(place) if local else contextlib.nullcontext(), _silent_lightning():
+    with alone(place) if local else contextlib.nullcontext():
         logger = MLFlowLogger(PROJECT, run_name=title, tracking_uri=uri, run_id=known, **local)
         return logger, str(logger.run_id)
-
-
-@contextlib.contextmanager
-def _silent_lightning() -> Iterator[None]:
-    """Hush the remark that an experiment is made."""
-    log = logging.getLogger("lightning.pytorch.loggers.mlflow")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 def _title(folder: Path, logs: Path) -> str:

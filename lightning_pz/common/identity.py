@@ -6,7 +6,10 @@ and paths are for people. Imports nothing heavy.
 
 from __future__ import annotations
 
+import csv
+import functools
 import hashlib
+import importlib.metadata
 import inspect
 import json
 import sys
@@ -17,6 +20,8 @@ from types import ModuleType
 from typing import Any
 
 _ABSENT = "(absent)"
+_PACKAGES = frozenset(("site-packages", "dist-packages"))
+"""Folders of packages, which may belong to the user or to the system rather than to this environment."""
 
 
 def digest(plain: Any) -> str:
@@ -36,8 +41,8 @@ def first_difference(found: Any, wanted: Any, *, ignore: Sequence[str] = (), kno
 def source_digest(thing: Callable[..., Any] | type | ModuleType) -> str:
     """Return a digest of the source of a user's function, class or module, with the user's modules that it imports.
 
-    Whole files count: that of the module that defines `thing`, and of every module outside the standard library and
-    site-packages that those modules refer to by name. A module without a file counts by its name alone.
+    Whole files count: that of the module that defines `thing`, and of every module of the user's that those modules refer
+    to by name (`is_users_own`). A module without a file counts by its name alone.
     """
     module = thing if isinstance(thing, ModuleType) else sys.modules.get(getattr(thing, "__module__", ""))
     seen: dict[str, str] = {}
@@ -47,12 +52,29 @@ def source_digest(thing: Callable[..., Any] | type | ModuleType) -> str:
 
 
 def is_users_own(module: ModuleType | None) -> bool:
-    """Return whether a module is neither built in nor part of the standard library, an installed package or this one."""
+    """Return whether a module is neither built in nor part of the standard library, an installed package or this one.
+
+    A package is installed wherever an installer put it: for this environment, the user or the system, or in a folder on
+    PYTHONPATH (`pip install --target`). One that is installed as editable is the user's own.
+    """
     file = _file(module)
     if file is None or file.is_relative_to(Path(__file__).resolve().parents[1]):
         return False
     paths = sysconfig.get_paths()
-    return not any(file.is_relative_to(Path(paths[key]).resolve()) for key in ("purelib", "platlib", "stdlib"))
+    if any(file.is_relative_to(Path(paths[key]).resolve()) for key in ("purelib", "platlib", "stdlib")):
+        return False
+    if not _PACKAGES.isdisjoint(file.parts):
+        return False
+    roots = {Path(entry).resolve() for entry in sys.path}
+    return not any(file in _installed_files(root) for root in file.parents if root in roots)
+
+
+@functools.cache
+def _installed_files(root: Path) -> frozenset[Path]:
+    """Return the files that installers put into a folder, by the records that they keep beside them."""
+    records = (part.read_text("RECORD") for part in importlib.metadata.distributions(path=[str(root)]))
+    names = (row[0] for record in records if record for row in csv.reader(record.splitlines()) if row)
+    return frozenset((root / name).resolve() for name in names if name.endswith(".py"))
 
 
 def _collect(module: ModuleType | None, seen: dict[str, str], first: bool = False) -> None:

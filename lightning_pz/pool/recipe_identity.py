@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +17,7 @@ import torch
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone
 from lightning_pz.common.identity import digest, first_difference
+from lightning_pz.envs.simulators import slow_note
 from lightning_pz.envs.specs import EnvSpec, without_paths
 from lightning_pz.policy import Layout
 from lightning_pz.pool.states import StateSample
@@ -105,6 +107,8 @@ def find_or_make(folder: Path, spec: EnvSpec, layout: Layout, recipe: PoolRecipe
     """
     with alone(folder):
         if not folder.exists():
+            if (note := slow_note(spec)) is not None:
+                print(f"note: {note}", file=sys.stderr)
             make()
     pool = read_pool(folder)
     check_made_by(pool, spec, layout, recipe)

@@ -70,3 +70,38 @@ def test_the_source_of_a_task_counts_with_what_it_imports(package: Path) -> None
 def test_a_users_module_is_told_from_a_library(package: Path) -> None:
     assert is_users_own(_fresh("own_task_module"))  # type: ignore[arg-type]
     assert not any(is_users_own(sys.modules.get(name)) for name in ("json", "pytest", "lightning_pz", "sys", "absent"))
+
+
+def _packed(folder: Path, name: str, metadata: str, files: str) -> None:
+    """Write a module and what an installer, or a build in place, leaves beside it."""
+    (folder / f"{name}.py").write_text("def task(t):\n    return t.rewards\n")
+    (folder / metadata).mkdir(parents=True)
+    (folder / metadata / ("RECORD" if metadata.endswith("dist-info") else "SOURCES.txt")).write_text(files)
+    (folder / metadata / ("METADATA" if metadata.endswith("dist-info") else "PKG-INFO")).write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "metadata", "files", "own"),
+    [
+        # pip install --target, or a cluster's module on PYTHONPATH
+        ("modules/gym", "packed_somewhere-1.0.dist-info", "packed_somewhere.py,sha256=x,10\n", False),
+        # pip install --user, the packages of the system below those of an environment
+        ("user/lib/python3/site-packages", "packed_somewhere-1.0.dist-info", "", False),
+        ("lib/python3/dist-packages", "packed_somewhere.egg-info", "packed_somewhere.py\n", False),
+        # a project of the user's own: beside the record of another package, and with a build in place
+        ("project", "other-1.0.dist-info", "other.py,sha256=x,10\n", True),
+        ("project", "packed_somewhere.egg-info", "packed_somewhere.py\n", True),
+    ],
+)
+def test_a_library_is_known_wherever_it_is_installed(
+    place: str, metadata: str, files: str, own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    _packed(folder, "packed_somewhere", metadata, files)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert is_users_own(importlib.import_module("packed_somewhere")) is own
+    del sys.modules["packed_somewhere"]

@@ -7,6 +7,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test workers, and the processes they begin, share two cores
 
+# Before the hook, under which a library that is imported by the package is compiled from its source.
+import gymnasium.envs.mujoco  # noqa: F401
+import lightning.pytorch.cli  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import optuna  # noqa: F401
+import scipy.stats  # noqa: F401
 from jaxtyping import install_import_hook
 
 # Every jaxtyping annotation of the package is checked while the tests run.

@@ -1,8 +1,8 @@
 """What is left of a trained network's return at every level of compression: `python -m sweeps compression`.
 
-Trains the agents of the file that are not trained yet, without compression, and distills each into every method, share of
-weights that go, and seed. All of it are runs of `compress`, in `logs/compress`, which are found again. Leaves `table.csv`,
-`table.md` and a figure for each agent in `logs/sweeps/compression`.
+Trains the networks of the file that are not trained yet, without compression; distills each agent into every method, share
+of weights that go, and seed; and trains the learners again, made small while they learn. All of it are runs of `compress`,
+in `logs/compress`, which are found again. Leaves tables and figures in `logs/sweeps/compression`.
 """
 
 from __future__ import annotations
@@ -10,166 +10,108 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_pz import compress
-from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
-from lightning_pz.compression.settings import PARTS
-from sweeps.crew import open_crew
+from sweeps.compression.compression_grid import CompressionGrid, Level, compressing, levels, load_compression, trainings
+from sweeps.crew import Crew, open_crew
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompressionOptions
-from sweeps.optuna_study.reading import (
-    check_distinct,
-    check_filled,
-    check_known,
-    errors_from,
-    from_plain,
-    read_yaml,
-    whole_numbers,
-)
+from sweeps.optuna_study.reading import errors_from
 
-
-@dataclass(frozen=True)
-class Agent:
-    """A trained network: one that is trained here, or a file."""
-
-    env: str  # as `--env` of compress takes it
-    train: dict[str, Any] = field(default_factory=dict)  # settings of compress, with which it is trained
-    policy: str | None = None  # or a file of a policy
-
-    def __post_init__(self) -> None:
-        if bool(self.train) == (self.policy is not None):
-            raise UserError(
-                "an agent expects `train`, settings of compress to train it with, or `policy`, a file: give one"
-            )
-
-
-@dataclass(frozen=True)
-class CompressionGrid:
-    """The whole study."""
-
-    agents: dict[str, Agent]  # by the names that tables show
-    methods: list[str]  # as `--method` of compress takes them
-    sparsities: list[float]  # shares of the weights that go
-    seeds: int = 3  # of the distillation
-    compress: dict[str, Any] = field(default_factory=dict)  # settings of compress
-
-    def __post_init__(self) -> None:
-        check_filled({"agents": self.agents, "methods": self.methods, "sparsities": self.sparsities})
-        check_distinct("methods", self.methods)
-        check_distinct("sparsities", self.sparsities)
-        whole_numbers({"seeds": self.seeds}, 1)
-        for method in self.methods:
-            if "prune" not in (parts := method.split("+")) or not set(parts) <= set(PARTS):
-                raise UserError(
-                    f"methods: expected parts with prune among them, such as prune+int8, but got {method!r}"
-                )
-
-
-@dataclass(frozen=True)
-class Level:
-    """One run: an agent compressed by a method."""
-
-    agent: str
-    method: str
-    sparsity: float
-    seed: int
-
-
-def load_compression(path: Path, agents: Sequence[str] = ()) -> CompressionGrid:
-    """Read the study, with all agents or the named ones; a `UserError` names the file and the key of a mistake."""
-    grid = from_plain(CompressionGrid, read_yaml(path), f"{path}: the study")
-    check_known(str(path), {"agent": (agents, grid.agents)})
-    chosen = {name: agent for name, agent in grid.agents.items() if not agents or name in agents}
-    return CompressionGrid(chosen, grid.methods, grid.sparsities, grid.seeds, grid.compress)
+_TABLES = {"grid": "table", "learned": "learned"}
 
 
 def run(study: str, options: CompressionOptions) -> None:
     """Train and compress what is missing, and draw all of it."""
     path = grid_path(study, options.grid)
     grid = load_compression(path, options.agent)
-    for agent in grid.agents.values():  # a mistake in the last one costs no training of the first
-        with errors_from(str(path)):
-            if agent.policy is None:
-                compress.parse_words(_training(agent, options.logs))
-            given = {} if agent.policy is None else {"policy": agent.policy}
-            for method in grid.methods:
-                for sparsity in grid.sparsities:
-                    words = _words(grid.compress | given | {"method": method, "sparsity": sparsity})
-                    compress.parse_words(["--env", agent.env, "--logs", options.logs, *words])
+    todo = list(levels(grid))
+    with errors_from(str(path)):  # a mistake in the last one costs no training of the first
+        _check(grid, todo, options.logs)
     folder = tables_folder(options.logs, study, options.agent, changed_grid(study, path))
-    from sweeps.compression.compression_tables import agent_figure, compression_table, grid_pages
-
     with open_crew(options, options.logs) as crew:
-        dense: dict[str, Path] = {}
-        trainings = [_training(agent, options.logs) for agent in grid.agents.values() if agent.policy is None]
-        names = [name for name, agent in grid.agents.items() if agent.policy is None]
-        for number, trained in crew.run(
-            _compress, trainings, lambda number: print(f"training: {names[number]}", flush=True)
-        ):
-            dense[names[number]] = trained
-        policies = {
-            name: Path(agent.policy) if agent.policy is not None else dense[name] / "model.zip"
-            for name, agent in grid.agents.items()
+        dense = _train(crew, grid, options.logs)
+        commands = [compressing(grid, level, _policy(grid, level, dense), options.logs) for level in todo]
+        found = {
+            todo[number]: json.loads((done / "summary.json").read_text())
+            for number, done in crew.run(_compress, commands, lambda number: print(_told(todo[number]), flush=True))
         }
-        levels = list(_levels(grid))
-        commands = [_compressing(grid, level, policies[level.agent], options.logs) for level in levels]
-        found: dict[Level, dict[str, Any]] = {}
-
-        def tell(number: int) -> None:
-            one = levels[number]
-            print(f"{one.agent}: {one.method}, {one.sparsity:.0%} removed, seed {one.seed}", flush=True)
-
-        for number, done in crew.run(_compress, commands, tell):
-            found[levels[number]] = json.loads((done / "summary.json").read_text())
-    table = compression_table(grid, found)
-    write_text(folder / "table.csv", table.csv())
-    write_text(folder / "table.md", table.markdown())
-    from lightning_pz.common.plotting import save_figure
-
-    figures = []
-    for name in grid.agents:
-        place = folder / f"compression_{name}"
-        save_figure(agent_figure(grid, found, name, dense.get(name)), place)
-        figures.append(place.with_suffix(".png"))
-    print(f"\n{table.console(3)}\n\n  next: {', '.join(map(str, figures))}\n\n{folder}")
-    if options.publish:
-        from sweeps.results.publishing import publish_tables
-
-        publish_tables(grid_pages(grid, found, study), figures)
+    _draw(grid, found, dense, folder, study if options.publish else None)
 
 
-def _levels(grid: CompressionGrid) -> Iterator[Level]:
-    """Yield all runs, seed by seed, so that a study that is stopped has a word on every level."""
-    for seed in range(grid.seeds):
-        for agent in grid.agents:
-            for method in grid.methods:
-                for sparsity in grid.sparsities:
-                    yield Level(agent, method, sparsity, seed)
+def _check(grid: CompressionGrid, todo: Sequence[Level], logs: str) -> None:
+    for training in trainings(grid, logs).values():
+        compress.parse_words(list(training.words))
+    for level in todo:
+        agent = grid.agents.get(level.agent)
+        words = compressing(grid, level, agent.policy if agent is not None and agent.policy else "", logs)
+        # The file of a network that is yet to be trained is none so far.
+        compress.parse_words([word for word in words if word not in ("--policy=", "--reference=")])
 
 
-def _training(agent: Agent, logs: str) -> list[str]:
-    # The curve of the training is read from the CSV file.
-    own = {"method": "none", "logger": "tensorboard,csv", "format": "lpz", "logs": logs}
-    return ["--env", agent.env, *_words(agent.train | own)]
+def _train(crew: Crew, grid: CompressionGrid, logs: str) -> dict[tuple[str, int], Path]:
+    """Return the folders of the dense networks."""
+    wanted = trainings(grid, logs)
+    names = {training.words: training.name for training in wanted.values()}
+    words = list(names)
+    folders: dict[tuple[str, ...], Path] = {}
+    for number, folder in crew.run(
+        _compress, words, lambda number: print(f"training: {names[words[number]]}", flush=True)
+    ):
+        folders[words[number]] = folder
+    return {key: folders[training.words] for key, training in wanted.items()}
 
 
-def _compressing(grid: CompressionGrid, level: Level, policy: Path, logs: str) -> list[str]:
-    own = {"policy": str(policy), "method": level.method, "sparsity": level.sparsity, "seed": level.seed}
-    return ["--env", grid.agents[level.agent].env, *_words(grid.compress | own | {"format": "lpz", "logs": logs})]
+def _policy(grid: CompressionGrid, level: Level, dense: dict[tuple[str, int], Path]) -> str:
+    agent = grid.agents.get(level.agent)
+    if agent is None:
+        return str(dense[level.agent, level.seed] / "model.zip")
+    return agent.policy or str(dense[level.agent, 0] / "model.zip")
 
 
-def _words(settings: Mapping[str, Any]) -> list[str]:
-    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+def _told(level: Level) -> str:
+    share = "" if level.sparsity is None else f", {level.sparsity:.0%} removed"
+    how = " while it learns" if level.while_learning else ""
+    return f"{level.agent}: {level.method}{share}{how}, seed {level.seed}"
 
 
-def _compress(words: list[str]) -> Path:
+def _compress(words: Sequence[str]) -> Path:
     """Do a run of compress, unless it is finished, and return its folder."""
     from lightning_pz.jobs.compress import compress as do
 
     with contextlib.redirect_stdout(io.StringIO()):
         return do(*compress.parse_words([*words, "--progress=false"]))[0]
+
+
+def _draw(
+    grid: CompressionGrid,
+    found: dict[Level, Any],
+    dense: dict[tuple[str, int], Path],
+    folder: Path,
+    publish: str | None,
+) -> None:
+    from lightning_pz.common.plotting import save_figure
+    from sweeps.compression.compression_figures import agent_figure, learner_figure
+    from sweeps.compression.compression_tables import all_tables, compression_pages
+
+    tables = all_tables(grid, found)
+    for name, table in tables.items():
+        write_text(folder / f"{_TABLES[name]}.csv", table.csv())
+        write_text(folder / f"{_TABLES[name]}.md", table.markdown())
+    drawn = {name: agent_figure(grid, found, name, dense.get((name, 0))) for name in grid.agents}
+    drawn |= {name: learner_figure(grid, found, name) for name, one in grid.learners.items() if one.sparsities}
+    figures = []
+    for name, figure in drawn.items():
+        place = folder / f"compression_{name.replace(' ', '_')}"
+        save_figure(figure, place)
+        figures.append(place.with_suffix(".png"))
+    print("\n" + "\n\n".join(table.console(3) for table in tables.values()))
+    print(f"\n  next: {', '.join(map(str, figures or [folder / 'learned.csv']))}\n\n{folder}")
+    if publish is not None:
+        from sweeps.results.publishing import publish_tables
+
+        publish_tables(compression_pages(grid, found, publish), figures)

@@ -11,7 +11,7 @@ import yaml
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import main
-from sweeps.compression.compression_command import load_compression
+from sweeps.compression.compression_grid import load_compression
 from sweeps.results import publishing
 from sweeps.results.pages import PageTable
 
@@ -23,6 +23,10 @@ GRID = {
     "sparsities": [0.5],
     "seeds": 2,
     "compress": SMALL,
+    "learners": {
+        "gated": {"env": "cartpole", "train": TRAIN, "method": "l0+low_rank", "seeds": 1},
+        "pruned": {"env": "cartpole", "train": TRAIN, "method": "prune", "sparsities": [0.5, 0.75], "seeds": 2},
+    },
 }
 
 
@@ -34,24 +38,29 @@ def write(path: Path, grid: dict) -> str:
 @pytest.mark.slow
 def test_every_level_is_a_row_and_nothing_is_repeated(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(publishing, "FOLDER", tmp_path / "page")
+    grid = write(tmp_path / "grid.yaml", GRID)
     words = [
         "compression",
         "--grid",
-        write(tmp_path / "grid.yaml", GRID),
+        grid,
         "--logs",
         str(tmp_path),
         "--agent",
         "pole",
+        "gated",
+        "pruned",
         "--workers",
         "2",
     ]
     main([*words, "--publish", "true"])
     said = capsys.readouterr().out
     folder = Path(said.strip().splitlines()[-1])
-    runs = [
-        json.loads(path.read_text()) for path in (tmp_path / "compress" / "cartpole").glob("distill-*/summary.json")
-    ]
-    assert len(runs) == 4 and (folder / "compression_pole.png").is_file()
+    made = tmp_path / "compress" / "cartpole"
+    # Two seeds of the network serve agent and learners alike; a level that two ask for is one run.
+    assert len(list(made.glob("ppo-none-*/summary.json"))) == 2
+    runs = [json.loads(path.read_text()) for path in made.glob("distill-*/summary.json")]
+    runs = [run for run in runs if run["sparsity_target"] == 0.5 and run["policy"].endswith("seed0/model.zip")]
+    assert (folder / "compression_pole.png").is_file()
     with (folder / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["removed"]) for row in rows] == [
@@ -67,9 +76,29 @@ def test_every_level_is_a_row_and_nothing_is_repeated(tmp_path, capsys, monkeypa
     page = PageTable.read(tmp_path / "page" / "tables" / "compress-grid.csv")
     assert len(page.table.rows) == 2 and "(...) range over seeds" in page.about["note"]
     assert (tmp_path / "page" / "figures" / "compression_pole.png").is_file()
+    assert_learned(folder / "learned.csv", made)
+    assert len(PageTable.read(tmp_path / "page" / "tables" / "compress-learned.csv").table.rows) == 5
+    assert (tmp_path / "page" / "figures" / "compression_pruned.png").is_file()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "compress").rglob("summary.json")}
     main(words)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "compress").rglob("summary.json")} == before
+
+
+def assert_learned(table: Path, made: Path) -> None:
+    """Compare the rows with the runs they are of, each against the dense network of its own seed."""
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["network"], row["when"], round(float(row["removed"]), 1)) for row in rows[1:]] == [
+        ("pruned", "while it learns", 0.5), ("pruned", "afterwards", 0.5), ("pruned", "while it learns", 0.8), ("pruned", "afterwards", 0.8),
+    ]  # fmt: skip
+    for row, found in zip(rows, ("ppo-l0*", "ppo-prune-0.5-*", "", "ppo-prune-0.75-*"), strict=False):
+        runs = [json.loads(path.read_text()) for path in made.glob(f"{found}/summary.json")] if found else []
+        if runs:
+            assert float(row["return"]) == pytest.approx(np.mean([run["return"] for run in runs]))
+            assert float(row["removed"]) == pytest.approx(np.mean([run["sparsity"] for run in runs]))
+    dense = [json.loads((made / f"ppo-none-seed{seed}" / "summary.json").read_text()) for seed in range(2)]
+    # The episodes are those of the compressed network's own seed, which are those of the dense one.
+    assert float(rows[1]["dense return"]) == pytest.approx(np.mean([run["return"] for run in dense]))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +112,13 @@ def test_every_level_is_a_row_and_nothing_is_repeated(tmp_path, capsys, monkeypa
         ({"agents": {"pole": {"env": "cartpole", "policy": "gone.zip"}}}, "none at gone.zip"),
         ({"compress": {"distil.steps": 3}}, "distil"),
         ({"seeds": 0}, "seeds"),
+        (
+            {"learners": {"a": {"env": "cartpole", "train": TRAIN, "method": "prune"}}},
+            "sparsities: expected with a method",
+        ),
+        ({"learners": {"a": {"env": "cartpole", "train": TRAIN, "method": "l1"}}}, "parts joined by"),
+        ({"learners": {"pole": {"env": "cartpole", "train": TRAIN, "method": "l0"}}}, "pole"),
+        ({"learners": {"a": {"env": "cartpole", "train": {"step": 3}, "method": "l0"}}}, "step"),
     ],
 )
 def test_mistakes_in_the_file(change, told, tmp_path):

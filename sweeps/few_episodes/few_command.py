@@ -138,32 +138,32 @@ def _still(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str
     """Return what the policy earns that does nothing, on the test episodes of an answer; -inf where an action is a choice."""
     import torch
 
+    from lightning_pz.common.processes import available_cores
     from lightning_pz.envs.episode_seeds import TEST_SEEDS
+    from lightning_pz.envs.rollout import rollout
     from lightning_pz.envs.specs import env_spec
-    from lightning_pz.envs.tasks import find_task
+    from lightning_pz.envs.tasks import find_tasks
     from lightning_pz.policy import Layout, PolicyNetwork
-    from lightning_pz.policy.saved import SavedPolicy
-    from lightning_pz.search.objective import Objective, Problem
 
-    found = {}
-    for env, task in sorted(places):
+    found: dict[tuple[str, str], float] = {}
+    for env in sorted({env for env, _ in places}):
+        names = sorted(task for other, task in places if other == env)
         plain = resolve_env(env)["env"]
         spec = env_spec(plain["id"], plain.get("horizon"), plain.get("kwargs"))
         if spec.choices:  # none of which need be rest
-            found[env, task] = -math.inf
+            found |= {(env, task): -math.inf for task in names}
             continue
-        layout = Layout(spec.observation_size, (), spec.action_size)
-        low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
-        network = PolicyNetwork(
-            layout, torch.zeros(spec.observation_size), torch.ones(spec.observation_size), low, high
-        )
+        size, low, high = spec.observation_size, torch.tensor(spec.action_low), torch.tensor(spec.action_high)
+        layout = Layout(size, (), spec.action_size)
+        network = PolicyNetwork(layout, torch.zeros(size), torch.ones(size), low, high)
         # Zero weights give the middle of the box; where that is no rest, the bias makes up for it.
-        params = torch.zeros(layout.num_params)
-        params[-spec.action_size :] = torch.atanh(((0.0 - low) / (high - low) * 2 - 1).clamp(-0.999999, 0.999999))
-        objective = Objective(Problem(network, spec, task, find_task(spec.id, task)))
-        seeds = list(range(TEST_SEEDS, TEST_SEEDS + grid.finetune.get("answer_episodes", 50)))
-        value = float(objective.measure(SavedPolicy.of(network, params), seeds).mean[0])
-        found[env, task] = value if math.isfinite(value) else -math.inf
+        params = torch.zeros(1, layout.num_params)
+        params[:, -spec.action_size :] = torch.atanh(((0.0 - low) / (high - low) * 2 - 1).clamp(-0.999999, 0.999999))
+        seeds = range(TEST_SEEDS, TEST_SEEDS + grid.finetune.get("answer_episodes", 50))
+        played = rollout(network, params, spec, seeds, find_tasks(spec.id, names), threads=available_cores())
+        for task in names:
+            value = float(played.returns[task].mean())
+            found[env, task] = value if math.isfinite(value) else -math.inf
     return found
 
 

@@ -18,7 +18,6 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, file_digest, new_folder, replacing, safe_name, slug, write_json, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.common.known_folders import Identity, find
-from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import BOOTSTRAP, NONE, Estimate, mean_interval, percentiles
 from lightning_pz.common.tracking.settings import Loggers
 from lightning_pz.common.tracking.tracker import Tracker
@@ -195,5 +194,4 @@ def _write_plays(folder: Path, played: Plays, summary: dict[str, Any], title: st
     np.savez(folder / "latents.npz", allow_pickle=False, **played.latents)
     tracker.log({k: v for k, v in summary.items() if "/" in k and isinstance(v, float)}, summary["env_steps"])
     for name, figure in evaluation_figures(played, title).items():
-        save_figure(figure, folder / "figures" / name)
-        tracker.figure(name, figure, summary["env_steps"])
+        tracker.figure(name, figure, summary["env_steps"], folder / "figures")

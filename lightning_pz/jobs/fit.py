@@ -23,7 +23,6 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, check_writable, replacing, write_json
 from lightning_pz.common.held_interrupts import held_interrupts
 from lightning_pz.common.identity import first_difference
-from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.tracking.settings import look_command
 from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.growth.loop import grow
@@ -261,6 +260,5 @@ def _draw(
         pca = {size: summary[f"pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
         figures["prefixes"] = fit_figures.prefix_curve(curve, pca, title)
     for name, figure in figures.items():
-        save_figure(figure, cli.run_folder / "figures" / name)
-        tracker.figure(name, figure, summary["steps"])
+        tracker.figure(name, figure, summary["steps"], cli.run_folder / "figures")
     tracker.log({key: summary[key] for key in ("pca_fvu", "params_pca_fvu", "affine_fvu")}, summary["steps"])

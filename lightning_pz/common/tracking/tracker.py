@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
+from lightning_pz.common.files import replacing
 from lightning_pz.common.held_interrupts import held_interrupts
+from lightning_pz.common.plotting import drawn
 from lightning_pz.common.tracking.run_loggers import make_loggers
 from lightning_pz.common.tracking.settings import Loggers
 
@@ -57,18 +62,23 @@ class Tracker:
                     {name.replace(":", "."): value for name, value in finite.items()} if plain else finite, step
                 )
 
-    def figure(self, name: str, figure: Figure, step: int) -> None:
-        """Add a figure; a CSV file has none."""
+    def figure(self, name: str, figure: Figure, step: int, folder: Path | None = None) -> None:
+        """Add a figure, drawn once for all loggers and for NAME.png in a folder, if one is given; a CSV file has none."""
+        content = drawn(figure)
+        if folder is not None:
+            with replacing(folder / f"{name}.png") as temporary:
+                temporary.write_bytes(content)
+        image = (imread(io.BytesIO(content), format="png")[..., :3] * 255).round().astype(np.uint8)
         with held_interrupts():
             for logger in self._loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_figure(name, figure, step)
+                    logger.experiment.add_image(name, image, step, dataformats="HWC")
                 elif isinstance(logger, WandbLogger):
                     import wandb
 
-                    logger.log_metrics({f"figures/{name}": wandb.Image(figure)}, step)  # type: ignore[dict-item]
+                    logger.log_metrics({f"figures/{name}": wandb.Image(image)}, step)  # type: ignore[dict-item]
                 elif isinstance(logger, MLFlowLogger):
-                    logger.experiment.log_figure(str(logger.run_id), figure, f"figures/{name}.png")
+                    logger.experiment.log_image(str(logger.run_id), image, f"figures/{name}.png")
 
     def flush(self) -> None:
         """Write what is waiting."""

@@ -1,12 +1,14 @@
 """Each logger takes a run's numbers, goes on after an interruption, and is read back by its own tool."""
 
 import csv
+import io
 import json
 
 import mlflow
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_pz.common.errors import UserError
@@ -48,7 +50,7 @@ def test_all_of_them_side_by_side_and_again_after_an_interruption(logs, drawn):
         raise KeyboardInterrupt
     with Tracker.of(loggers, folder, purge_step=16) as tracker:
         log(tracker, (20, 30), {20: 2.0, 30: 3.0})
-        tracker.figure("drawn", drawn, 30)
+        tracker.figure("drawn", drawn, 30, folder / "figures")
 
     events = EventAccumulator(str(folder)).Reload()
     assert [(event.step, event.value) for event in events.Scalars("value")] == [(0, 0), (10, 1), (20, 2), (30, 3)]
@@ -76,7 +78,12 @@ def test_all_of_them_side_by_side_and_again_after_an_interruption(logs, drawn):
     assert found == kept and len(names) == 1
     first = min(folder.glob("wandb/offline-run-*/*.wandb"))
     assert wandb_settings(first) == {"seed": 3, "pgpe": {"sigma": 0.2}}
-    assert list(folder.glob("wandb/offline-run-*/files/media/images/figures/*.png"))
+    # All of them have the pixels of the file.
+    pixels = imread(folder / "figures" / "drawn.png")[..., :3]
+    (shown,), (sent,) = events.Images("drawn"), folder.glob("wandb/offline-run-*/files/media/images/figures/*.png")
+    stored = client.download_artifacts(run.info.run_id, "figures/drawn.png", str(logs))
+    for found_there in (io.BytesIO(shown.encoded_image_string), sent, stored):
+        np.testing.assert_array_equal(imread(found_there, format="png")[..., :3], pixels)
     assert set(json.loads((folder / "runs_elsewhere.json").read_text())) == {"wandb", "mlflow"}
 
 

@@ -17,7 +17,7 @@ from sweeps.results.publishing import cell_text, made_today
 Found = Mapping[Level, Mapping[str, Any]]
 """The summaries of the runs of `compress`."""
 _FORMATS = {
-    "removed": ".1%", "kept": ".1%", "behavior FVU": ".4f", "file, bytes": ",", "float32 over file": ".1f", "paper's ratio": ".1f",
+    "kept": ".1%", "behavior FVU": ".4f", "file, bytes": ",", "float32 over file": ".1f", "paper's ratio": ".1f",
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def compression_table(grid: CompressionGrid, found: Found) -> Table:
                     _mean(runs, "behavior_fvu"), round(_mean(runs, "bytes_file")), _mean(runs, "file_ratio"),
                     _mean(runs, "paper_ratio"),
                 ])  # fmt: skip
-    return Table(header, rows, {name: form for name, form in _FORMATS.items() if name != "removed"})
+    return Table(header, rows, _FORMATS)
 
 
 def learned_table(grid: CompressionGrid, found: Found) -> Table:
@@ -60,7 +60,7 @@ def learned_table(grid: CompressionGrid, found: Found) -> Table:
                 runs = [found[Level(name, one.method, share, seed, while_learning)] for seed in range(one.seeds)]
                 rows.append([
                     name, method_label(one.method), "while it learns" if while_learning else "afterwards",
-                    mean_interval(_column(runs, "sparsity")), mean_interval(_column(runs, "return_dense")),
+                    f"{_mean(runs, 'sparsity'):.1%}", mean_interval(_column(runs, "return_dense")),
                     mean_interval(_column(runs, "return")), _kept(runs), round(_mean(runs, "bytes_file")),
                     _mean(runs, "file_ratio"), round(_mean(runs, "cpu_seconds")),
                 ])  # fmt: skip

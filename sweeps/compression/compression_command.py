@@ -96,9 +96,9 @@ def _draw(
 ) -> None:
     from lightning_pz.common.plotting import save_figure
     from sweeps.compression.compression_figures import agent_figure, learner_figure
-    from sweeps.compression.compression_tables import all_tables, compression_pages
+    from sweeps.compression.compression_tables import compression_pages, study_tables
 
-    tables = all_tables(grid, found)
+    tables = study_tables(grid, found)
     for name, table in tables.items():
         write_text(folder / f"{_TABLES[name]}.csv", table.csv())
         write_text(folder / f"{_TABLES[name]}.md", table.markdown())

@@ -15,12 +15,12 @@ from lightning_pz.common.plotting import BLUE, GRAY, legend, look, panels
 from lightning_pz.common.statistics import Estimate, ends_are, mean_interval, read_estimate
 from lightning_pz.compression.figures import method_label
 from sweeps.compression.compression_grid import CompressionGrid, Level
-from sweeps.compression.compression_tables import Found
+from sweeps.compression.compression_tables import Summaries
 
 _CURVE = "rollout/ep_rew_mean"
 
 
-def agent_figure(grid: CompressionGrid, found: Found, agent: str, trained: Path | None) -> Figure:
+def agent_figure(grid: CompressionGrid, found: Summaries, agent: str, trained: Path | None) -> Figure:
     """Draw the curve of an agent's training, if it was trained here, and its return against the share of weights removed."""
     curve = None if trained is None else _curve(trained)
     figure, axes = panels(1, 1 if curve is None else 2, width=4.8 if curve is None else 8.6, height=3.6)
@@ -45,7 +45,7 @@ def agent_figure(grid: CompressionGrid, found: Found, agent: str, trained: Path 
     return figure
 
 
-def learner_figure(grid: CompressionGrid, found: Found, name: str) -> Figure:
+def learner_figure(grid: CompressionGrid, found: Summaries, name: str) -> Figure:
     """Draw return against the share of weights removed, while a network learns and afterwards."""
     learner = grid.learners[name]
     figure, axes = panels(1, 1, width=4.8, height=3.6)
@@ -84,7 +84,7 @@ def _draw_shares(
     axes.set(xlabel="weights removed", ylabel=f"return{f' (bars: {ends} over seeds)' if ends else ''}")
 
 
-def _mean(levels: Sequence[Level], found: Found) -> Estimate:
+def _mean(levels: Sequence[Level], found: Summaries) -> Estimate:
     return mean_interval(np.array([found[level]["return"] for level in levels], dtype=float))
 
 

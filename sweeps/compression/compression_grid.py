@@ -29,7 +29,7 @@ class Agent:
 
 
 @dataclass(frozen=True)
-class Learner:
+class SmallLearner:
     """Networks that are made small while they learn, beside dense ones of the same seeds and steps.
 
     Where weights are pruned, those dense ones are pruned afterwards as well, to the same shares, by distillation.
@@ -65,7 +65,7 @@ class CompressionGrid:
     sparsities: list[float]  # shares of the weights that go
     seeds: int = 3  # of the distillation
     compress: dict[str, Any] = field(default_factory=dict)  # settings of compress, for the distillation
-    learners: dict[str, Learner] = field(default_factory=dict)  # by the names that tables show
+    learners: dict[str, SmallLearner] = field(default_factory=dict)  # by the names that tables show
 
     def __post_init__(self) -> None:
         check_filled(

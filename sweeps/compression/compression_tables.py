@@ -14,20 +14,20 @@ from sweeps.compression.compression_grid import CompressionGrid, Level
 from sweeps.results.pages import PageTable
 from sweeps.results.publishing import cell_text, made_today
 
-Found = Mapping[Level, Mapping[str, Any]]
+Summaries = Mapping[Level, Mapping[str, Any]]
 """The summaries of the runs of `compress`."""
 _FORMATS = {
     "kept": ".1%", "behavior FVU": ".4f", "file, bytes": ",", "float32 over file": ".1f", "paper's ratio": ".1f",
 }  # fmt: skip
 
 
-def all_tables(grid: CompressionGrid, found: Found) -> dict[str, Table]:
+def study_tables(grid: CompressionGrid, found: Summaries) -> dict[str, Table]:
     """Return the tables that this part of the study has: `grid` of agents, `learned` of learners."""
     tables = {"grid": compression_table(grid, found)} if grid.agents else {}
     return tables | ({"learned": learned_table(grid, found)} if grid.learners else {})
 
 
-def compression_table(grid: CompressionGrid, found: Found) -> Table:
+def compression_table(grid: CompressionGrid, found: Summaries) -> Table:
     """Return a row for each agent, method and share: what is kept of the return, and how small the file is.
 
     Returns are means over seeds of the distillation; what is kept is the share of the dense policy's return on the same
@@ -47,7 +47,7 @@ def compression_table(grid: CompressionGrid, found: Found) -> Table:
     return Table(header, rows, _FORMATS)
 
 
-def learned_table(grid: CompressionGrid, found: Found) -> Table:
+def learned_table(grid: CompressionGrid, found: Summaries) -> Table:
     """Return a row for each learner, share and way: while it learns, or afterwards from the dense networks.
 
     Returns are means over seeds of everything, each beside a dense network of the same seed on the same episodes.
@@ -67,12 +67,12 @@ def learned_table(grid: CompressionGrid, found: Found) -> Table:
     return Table(header, rows, _FORMATS)
 
 
-def compression_pages(grid: CompressionGrid, found: Found, study: str) -> dict[str, PageTable]:
+def compression_pages(grid: CompressionGrid, found: Summaries, study: str) -> dict[str, PageTable]:
     """Return the tables of the results page."""
     pages = {}
     episodes = next(iter(found.values()))["episodes"]
     same = f"{episodes} fresh episodes a run, the same for the dense policy; (...)"
-    for name, table in all_tables(grid, found).items():
+    for name, table in study_tables(grid, found).items():
         kinds = {cell.kind for row in table.rows for cell in row if isinstance(cell, Estimate)}
         seeds = f"{grid.seeds} of the distillation, one agent each"
         if name == "learned":

@@ -66,15 +66,14 @@ def is_users_own(module: ModuleType | None) -> bool:
     if not _PACKAGES.isdisjoint(file.parts):
         return False
     roots = {Path(entry).resolve() for entry in sys.path}
-    return not any(file in _installed_files(root) for root in file.parents if root in roots)
+    return not any(file.relative_to(root).as_posix() in _installed(root) for root in file.parents if root in roots)
 
 
 @functools.cache
-def _installed_files(root: Path) -> frozenset[Path]:
-    """Return the files that installers put into a folder, by the records that they keep beside them."""
+def _installed(root: Path) -> frozenset[str]:
+    """Return what installers put into a folder, as their records beside it name it: paths from there, with slashes."""
     records = (part.read_text("RECORD") for part in importlib.metadata.distributions(path=[str(root)]))
-    names = (row[0] for record in records if record for row in csv.reader(record.splitlines()) if row)
-    return frozenset((root / name).resolve() for name in names if name.endswith(".py"))
+    return frozenset(row[0] for record in records if record for row in csv.reader(record.splitlines()) if row)
 
 
 def _collect(module: ModuleType | None, seen: dict[str, str], first: bool = False) -> None:

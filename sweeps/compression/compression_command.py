@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def run(study: str, options: CompressionOptions) -> None:
             todo[number]: json.loads((done / "summary.json").read_text())
             for number, done in crew.run(_compress, commands, lambda number: print(_told(todo[number]), flush=True))
         }
-    _draw(grid, found, dense, folder, study if options.publish else None)
+    command = shlex.join(["python", "-m", "sweeps", study, *(["--agent", *options.agent] if options.agent else [])])
+    _draw(grid, found, dense, folder, command if options.publish else None)
 
 
 def _check(grid: CompressionGrid, todo: Sequence[Level], logs: str) -> None:
@@ -92,8 +94,9 @@ def _draw(
     found: dict[Level, Any],
     dense: dict[tuple[str, int], Path],
     folder: Path,
-    publish: str | None,
+    command: str | None,
 ) -> None:
+    """Write and print tables and figures; with a command, those of the results page as well."""
     from lightning_pz.common.plotting import save_figure
     from sweeps.compression.compression_figures import agent_figure, learner_figure
     from sweeps.compression.compression_tables import compression_pages, study_tables
@@ -111,7 +114,7 @@ def _draw(
         figures.append(place.with_suffix(".png"))
     print("\n" + "\n\n".join(table.console(3) for table in tables.values()))
     print(f"\n  next: {', '.join(map(str, figures or [folder / 'learned.csv']))}\n\n{folder}")
-    if publish is not None:
+    if command is not None:
         from sweeps.results.publishing import publish_tables
 
-        publish_tables(compression_pages(grid, found, publish), figures)
+        publish_tables(compression_pages(grid, found, command), figures)

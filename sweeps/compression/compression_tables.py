@@ -67,17 +67,17 @@ def learned_table(grid: CompressionGrid, found: Summaries) -> Table:
     return Table(header, rows, _FORMATS)
 
 
-def compression_pages(grid: CompressionGrid, found: Summaries, study: str) -> dict[str, PageTable]:
-    """Return the tables of the results page."""
+def compression_pages(grid: CompressionGrid, found: Summaries, command: str) -> dict[str, PageTable]:
+    """Return the tables of the results page, which `command` makes."""
     pages = {}
     episodes = next(iter(found.values()))["episodes"]
-    same = f"{episodes} fresh episodes a run, the same for the dense policy; (...)"
+    same = f"{episodes} fresh episodes a run, the same for the dense policy; ends:"
     for name, table in study_tables(grid, found).items():
         kinds = {cell.kind for row in table.rows for cell in row if isinstance(cell, Estimate)}
         seeds = f"{grid.seeds} of the distillation, one agent each"
         if name == "learned":
             seeds = ", ".join(f"{one.seeds} of {label}" for label, one in grid.learners.items())
-        about = made_today(f"python -m sweeps {study}") | {
+        about = made_today(command) | {
             "seeds": seeds, "machine": "two shared cores", "interval": "none", "note": f"{same} {ends_are(kinds)} over seeds",
         }  # fmt: skip
         rows = [[_page_cell(head, cell) for head, cell in zip(table.header, row, strict=True)] for row in table.rows]

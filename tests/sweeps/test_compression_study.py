@@ -74,7 +74,7 @@ def test_every_level_is_a_row_and_nothing_is_repeated(tmp_path, capsys, monkeypa
         assert int(row["file, bytes"]) == pytest.approx(np.mean([r["bytes_file"] for r in own]), abs=1)
         assert row["kept"] == "" or float(row["kept"]) == pytest.approx(np.mean([r["return_kept"] for r in own]))
     page = PageTable.read(tmp_path / "page" / "tables" / "compress-grid.csv")
-    assert len(page.table.rows) == 2 and "(...) range over seeds" in page.about["note"]
+    assert len(page.table.rows) == 2 and "ends: range over seeds" in page.about["note"]
     assert (tmp_path / "page" / "figures" / "compression_pole.png").is_file()
     assert_learned(folder / "learned.csv", made)
     assert len(PageTable.read(tmp_path / "page" / "tables" / "compress-learned.csv").table.rows) == 5

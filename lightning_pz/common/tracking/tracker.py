@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -64,6 +64,8 @@ class Tracker:
 
     def figure(self, name: str, figure: Figure, step: int, folder: Path | None = None) -> None:
         """Add a figure, drawn once for all loggers and for NAME.png in a folder, if one is given; a CSV file has none."""
+        if folder is None and all(isinstance(logger, CSVLogger) for logger in self._loggers):
+            return
         content = drawn(figure)
         if folder is not None:
             with replacing(folder / f"{name}.png") as temporary:

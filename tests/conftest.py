@@ -15,8 +15,13 @@ import optuna  # noqa: F401
 import scipy.stats  # noqa: F401
 from jaxtyping import install_import_hook
 
-# Every jaxtyping annotation of the package is checked while the tests run.
-hook = install_import_hook("lightning_pz", "beartype.beartype")
+# So that `--env odd_environments:PointMass-v0` is found, here and by worker processes, and so are the checks.
+sys.path.append(str(Path(__file__).parent))
+
+import shape_checks  # noqa: E402
+
+# Annotations of the package are checked while the tests run.
+hook = install_import_hook("lightning_pz", "shape_checks.check")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -27,9 +32,6 @@ from lightning_pz.policy import Layout, PolicyNetwork  # noqa: E402
 from lightning_pz.pool.recipe import RandomRecipe, collect  # noqa: E402
 from lightning_pz.pool.states import StateCounts  # noqa: E402
 from lightning_pz.pool.store import Pool  # noqa: E402
-
-# So that `--env odd_environments:PointMass-v0` is found, here and by worker processes.
-sys.path.append(str(Path(__file__).parent))
 
 torch.set_num_threads(1)
 
@@ -54,6 +56,12 @@ class _FilesTogether(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Schedule as `_FilesTogether` does, whatever `--dist` says."""
     return _FilesTogether(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Check the first calls of every function anew."""
+    shape_checks.begin()
 
 
 def forget_modules_under(folder: Path) -> None:

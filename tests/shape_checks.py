@@ -13,7 +13,7 @@ from beartype import beartype
 CALLS = 5
 """Calls of each function that a test checks."""
 
-_MARK = "__no_type_check__"  # what jaxtyping looks at in every call
+_MARK = "__no_type_check__"  # at which jaxtyping looks in every call
 _counts: Counter[tuple[str, str]] = Counter()
 _resting: list[object] = []
 
@@ -44,13 +44,11 @@ def _rest(module: str, qualname: str) -> None:
     found = sys.modules.get(module)
     for name in qualname.split("."):
         found = inspect.getattr_static(found, name, None)  # none inside a function, which is checked for good
-    parts = [found.fget, found.fset] if isinstance(found, property) else [found]
-    for part in parts:
-        # Down through decorators such as `torch.no_grad`, to the function of a class method.
-        while part is not None:
-            part = getattr(part, "func", part) if isinstance(part, functools.cached_property) else part
-            part = getattr(part, "__func__", part)
-            if inspect.isfunction(part):
-                setattr(part, _MARK, True)
-                _resting.append(part)
-            part = getattr(part, "__wrapped__", None)
+    for part in [found.fget, found.fset] if isinstance(found, property) else [found]:
+        # Down through decorators such as `torch.no_grad`, to the function itself: the mark on what stands in its place
+        # would hide its annotations from jsonargparse.
+        part = getattr(part, "func", part) if isinstance(part, functools.cached_property) else part
+        part = inspect.unwrap(getattr(part, "__func__", part)) if part is not None else part
+        if inspect.isfunction(part):
+            setattr(part, _MARK, True)
+            _resting.append(part)

@@ -24,22 +24,22 @@ from tests.sweeps.conftest import TINY
 FIT = {**TINY, "model.latent_dim": 2, "data.recipe": "random", "data.random.seed": "{seed}"}
 GRID = {
     "environments": {
-        "mountaincar": {
-            "policy": "small", "tasks": ["standard", "left"], "area": 4, "paper": True,
+        "reacher": {
+            "policy": "small", "tasks": ["speed", "radial"], "area": 4, "paper": True,
             "pools": {"random": {"run": "tiny", "seeds": 2, "fit": FIT}},
         },
     },
     "finetune": {
-        "budget": 12000, "episodes": 6, "answers_at": [0, 1, 4], "answer_episodes": 2, "evaluation_episodes": 2,
-        "evaluate_every": 6000, "test_episodes": 2, "pgpe.population": 2, "starts": 1,
+        "budget": 600, "episodes": 6, "answers_at": [0, 1, 4], "answer_episodes": 2, "evaluation_episodes": 2,
+        "evaluate_every": 300, "test_episodes": 2, "pgpe.population": 2, "starts": 1,
     },
     "contenders": {
         "latents": {
-            "kind": "ours", "pool": "random", "finetune": {"algorithm": "pgpe"}, "parts": [{"env": "mountaincar", "seeds": 3}],
+            "kind": "ours", "pool": "random", "finetune": {"algorithm": "pgpe"}, "parts": [{"env": "reacher", "seeds": 3}],
         },
         "PPO": {
             "kind": "rival", "pool": "random", "finetune": {"algorithm": "ppo", "hyperparameters": "zoo", "episodes": 1, "answers_at": [0, 1]},
-            "parts": [{"env": "mountaincar", "seeds": 2, "tasks": ["left"]}],
+            "parts": [{"env": "reacher", "seeds": 2, "tasks": ["radial"]}],
         },
     },
 }  # fmt: skip
@@ -86,9 +86,9 @@ def test_it_leaves_a_row_for_each_run_and_its_figures_and_tables(command):
         assert (folder / name).stat().st_size > 50, name
     with (folder / "few-returns.csv").open() as file:
         (found,) = [
-            r for r in csv.DictReader(file) if (r["task"], r["contender"], r["episodes"]) == ("left", "latents", "1")
+            r for r in csv.DictReader(file) if (r["task"], r["contender"], r["episodes"]) == ("radial", "latents", "1")
         ]
-    own = np.array([row.answers[1] for row in ours if row.task == "left"])
+    own = np.array([row.answers[1] for row in ours if row.task == "radial"])
     assert float(found["return"]) == pytest.approx(own.mean(), rel=1e-4) and found["runs"] == "3"
 
 
@@ -96,7 +96,7 @@ def test_it_leaves_a_row_for_each_run_and_its_figures_and_tables(command):
 def test_finished_runs_are_not_repeated_whether_in_the_folder_or_in_the_package(command, monkeypatch, tmp_path):
     monkeypatch.setattr(few_command, "_run", lambda cell, logs: pytest.fail("repeated"))
     main(command)
-    main([*command, "--show", "true", "--env", "mountaincar", "--contender", "latents"])
+    main([*command, "--show", "true", "--env", "reacher", "--contender", "latents"])
     ledger = folder_of(command) / "runs.csv"
     monkeypatch.setattr(few_command, "shipped", lambda study: ledger)
     elsewhere = [*command[:-1], str(tmp_path / "logs")]
@@ -116,8 +116,8 @@ def test_publishing_writes_tables_figures_and_rows_of_the_package(command, monke
     path = tmp_path / "tables" / "few-leads.csv"
     page = PageTable.read(path)
     assert "ours 3" in page.about["seeds"] and [row[:2] for row in page.table.rows] == [
-        ["mountaincar", "standard"],
-        ["mountaincar", "left"],
+        ["reacher", "speed"],
+        ["reacher", "radial"],
     ]
     # A head says when the numbers were made: the same numbers keep it.
     path.write_text(path.read_text().replace("# commit: ", "# commit: before "))
@@ -139,7 +139,7 @@ def test_the_page_is_what_the_rows_of_the_package_say(monkeypatch):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["--env", "mars"], "--env expects one of mountaincar"),
+        (["--env", "mars"], "--env expects one of mountaincar, reacher"),
         (["--contender", "SAC"], "--contender expects one of latent Bayesian optimization"),
         (["--show", "true"], "no run of .* is finished"),
     ],
@@ -154,7 +154,7 @@ def test_mistakes_are_refused(words, sentence, tmp_path, monkeypatch):
     "change, sentence",
     [
         ({"pool": "grown"}, "pool expects one of random"),
-        ({"parts": [{"env": "hopper", "seeds": 1}]}, "env expects one of mountaincar"),
+        ({"parts": [{"env": "hopper", "seeds": 1}]}, "env expects one of reacher"),
         (
             {"finetune": {"algorithm": "pgpe", "answers_at": [1]}},
             r"answers_at expects a list that begins with 0, but got \[1\]",

@@ -18,7 +18,7 @@ from jaxtyping import install_import_hook
 # So that `--env odd_environments:PointMass-v0` is found, here and by worker processes, and so are the checks.
 sys.path.append(str(Path(__file__).parent))
 
-import shape_checks  # noqa: E402
+import shape_checks
 
 # Annotations of the package are checked while the tests run.
 hook = install_import_hook("lightning_pz", "shape_checks.check")

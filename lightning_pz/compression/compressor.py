@@ -32,6 +32,7 @@ class Compressed:
     compressor: Compressor  # at its last step
     env_steps: int
     model: Any = None  # the Stable-Baselines3 model, if that trained it; its layers hold the finished weights
+    earlier_seconds: float = 0.0  # CPU seconds of the processes that were interrupted before
 
 
 class Compressor:

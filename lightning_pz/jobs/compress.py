@@ -156,7 +156,7 @@ def _run(
 ) -> dict[str, Any]:
     settings, folder, begin = job.settings, run.path, time.process_time()
     done = _compressed(world, original, settings, run, job.progress, on_steps)
-    seconds = time.process_time() - begin
+    seconds = done.earlier_seconds + time.process_time() - begin
     # A reference may have other layers than what is trained here: it measures returns, not bytes.
     dense = done.whole if original is None or settings.policy is None else original
     own = f"sparse_int{settings.bits}" if settings.bits else "sparse"

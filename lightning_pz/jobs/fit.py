@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,11 +126,10 @@ def _train(cli: FitCLI, data: PolicyPoolDataModule) -> FitResult | None:
 
 
 def _train_and_measure(cli: FitCLI, data: PolicyPoolDataModule, tracker: Tracker) -> FitResult | None:
-    start = time.perf_counter()
     with held_interrupts() as let_in:
         cli.trainer.callbacks.append(LetInterrupts(let_in))  # type: ignore[attr-defined]
         cli.trainer.fit(cli.model, data, ckpt_path=cli.resume_from, weights_only=True)
-    seconds = time.perf_counter() - start
+    seconds = cli.time.time_elapsed()  # before the test, which reads the time of the best checkpoint
     if cli.trainer.interrupted:
         raise KeyboardInterrupt
     best = Path(cli.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 
@@ -82,6 +82,10 @@ class History(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = [(int(step), val, train) for step, val, train in state_dict["rows"]]
+
+
+class TrainingTime(Timer):
+    """Lightning's Timer, whose seconds survive a resume; another class may stand beside that of `--trainer.max_time`."""
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -29,7 +29,7 @@ from lightning_pz.common.tracking.run_loggers import make_loggers
 from lightning_pz.common.tracking.settings import LOGGER_HELP, Loggers, check_loggers, read_loggers
 from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir, explain_presets
-from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, LogHyperparameters
+from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, LogHyperparameters, TrainingTime
 from lightning_pz.jobs.fit_identity import fit_identity, run_difference, write_identity
 from lightning_pz.jobs.fit_settings import check_fit_settings
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
@@ -130,13 +130,12 @@ class FitCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that are always there; the logger comes with the run folder."""
-        self.history = History()
+        self.history, self.time = History(), TrainingTime()
+        always = [LogHyperparameters(), self.history, self.time]
         if self.config.trainer.plugins is None and os.environ.get(_SUBMITTED) == "slurm" and SLURMEnvironment.detect():
             kwargs["plugins"] = SLURMEnvironment(auto_requeue=False)
         try:
-            return super().instantiate_trainer(
-                logger=False, use_distributed_sampler=False, callbacks=[LogHyperparameters(), self.history], **kwargs
-            )
+            return super().instantiate_trainer(logger=False, use_distributed_sampler=False, callbacks=always, **kwargs)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"--trainer: {' '.join(str(error).split())}") from error
 

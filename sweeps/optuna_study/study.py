@@ -189,7 +189,7 @@ class SharedStudy:
 
 
 def _recorded(objective: Callable[[Trial], float], trial: Trial) -> float:
-    """Return the value of a trial, and record its CPU seconds and why it failed or was stopped."""
+    """Return the value of a trial, and record CPU seconds, of the process that ends it, and why it failed or was stopped."""
     start = time.process_time()
     try:
         value = objective(trial)

@@ -200,7 +200,12 @@ def test_a_resumed_training_equals_a_straight_one(algorithm, env, method, tmp_pa
     world, settings = find_world(env), quick(algorithm, method, 192, checkpoint_every=128, **more)
     straight = train_sb3(world, settings, tmp_path / "straight")
     assert train_sb3(world, settings, tmp_path / "cut", stop_after=1) is None
+    path = tmp_path / "cut" / "resume" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    assert state["cpu_seconds"] > 0
+    torch.save(state | {"cpu_seconds": 1000.0}, path)
     again = train_sb3(world, settings, tmp_path / "cut")
+    assert again.earlier_seconds == 1000 and straight.earlier_seconds == 0
     assert again.env_steps == straight.env_steps
     one, two = (dict(done.model.policy.named_parameters()) for done in (straight, again))
     for name in one:

@@ -134,11 +134,17 @@ def test_a_fresh_pool_gives_the_same_result_as_a_found_one(tmp_path, done):
 def test_resumed_equals_straight(logs, done):
     with killed_in_step(25):
         run(logs, "--model.dropout", "0.1", "--run_name", "small-k2-seed0-900")
+    last = done.folder.with_name("small-k2-seed0-900") / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    assert state["callbacks"]["TrainingTime"]["time_elapsed"]["train"] > 0
+    state["callbacks"]["TrainingTime"]["time_elapsed"]["train"] = 1000.0
+    torch.save(state, last)
     resumed = run(logs, "--model.dropout", "0.1", "--ckpt_path", "last")
     assert resumed.folder.name == "small-k2-seed0-900"
     assert_same_weights(weights(done.folder), weights(resumed.folder))
     assert_same_weights(weights(done.folder, "best"), weights(resumed.folder, "best"))
     assert resumed.summary["val_fvu"] == done.summary["val_fvu"]
+    assert resumed.summary["fit_seconds"] > 1000 > done.summary["fit_seconds"] > 0
 
 
 def test_ctrl_c_is_heard_as_such_and_again_afterwards(logs, monkeypatch):
@@ -151,7 +157,8 @@ def test_ctrl_c_is_heard_as_such_and_again_afterwards(logs, monkeypatch):
 
     monkeypatch.setattr(BehaviorAutoencoder, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):  # which the entry point turns into exit code 130
-        run(logs, "--run_name", "interrupted")
+        # Lightning's own clock stands beside ours.
+        run(logs, "--run_name", "interrupted", "--trainer.max_time", "00:01:00:00")
     assert signal.getsignal(signal.SIGINT) is before
     folder = logs / "fit" / "mountaincar" / "interrupted"
     assert (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "summary.json").exists()

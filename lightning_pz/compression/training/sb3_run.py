@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,7 @@ def train_sb3(
         raise UserError(f"--algorithm {name} moves in a box, but {world.id} has discrete actions: use dqn or ppo")
     if not world.discrete and settings.algorithm == "dqn":
         raise UserError(f"--algorithm dqn chooses among actions, but {world.id} has a box of them: use sac, td3 or ppo")
+    begin = time.process_time()
     options = copy.deepcopy(settings.model.get(settings.algorithm, {}))
     envs, hindsight = options.pop("n_envs", 1), options.pop("hindsight", False)
 
@@ -84,6 +86,8 @@ def train_sb3(
             with _explained(replay):
                 model.load_replay_buffer(replay)
     steps = 0 if saved is None else model.num_timesteps
+    # An earlier version kept no time: what is missing there makes the sum a lower bound.
+    earlier = 0.0 if saved is None else saved.get("cpu_seconds", 0.0)
     model.set_logger(Logger(None, [_Numbers(begin_log(steps))]))
 
     optimizer, network = optimizer_of(model), network_of(model)
@@ -109,13 +113,13 @@ def train_sb3(
             model.learn(left, callback=callback, reset_num_timesteps=number == 0, log_interval=4)
             number += 1
             if settings.checkpoint_every is not None and model.num_timesteps < total:
-                _save(place, number, model, compressor, shadow, recent)
+                _save(place, number, model, compressor, shadow, recent, earlier + time.process_time() - begin)
                 if number == stop_after:
                     return None
     compressor.advance(total)
     shadow.remove()
     env.close()
-    return Compressed(*compressor.finished(), compressor, model.num_timesteps, model)
+    return Compressed(*compressor.finished(), compressor, model.num_timesteps, model, earlier)
 
 
 class _Numbers(KVWriter):
@@ -229,7 +233,13 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _save(
-    place: Path, number: int, model: Any, compressor: Compressor, shadow: Shadow, recent: deque[np.ndarray] | None
+    place: Path,
+    number: int,
+    model: Any,
+    compressor: Compressor,
+    shadow: Shadow,
+    recent: deque[np.ndarray] | None,
+    cpu_seconds: float,
 ) -> None:
     """Write the state of the training; `state.pt` comes last and says which files count."""
     place.mkdir(parents=True, exist_ok=True)
@@ -239,6 +249,7 @@ def _save(
         model.save_replay_buffer(place / f"replay-{number}.pkl")
     seen = None if recent is None or compressor.settled else _stacked(recent)
     with replacing(place / "state.pt") as temporary:
-        torch.save({"segments": number, "compressor": compressor.state(), "recent": seen}, temporary)
+        state = {"segments": number, "compressor": compressor.state(), "recent": seen, "cpu_seconds": cpu_seconds}
+        torch.save(state, temporary)
     for old in (*place.glob(f"*-{number - 1}.zip"), *place.glob(f"*-{number - 1}.pkl")):
         old.unlink()

@@ -20,6 +20,7 @@ class Agent:
     env: str  # as `--env` of compress takes it
     train: dict[str, Any] = field(default_factory=dict)  # settings of compress, with which it is trained
     policy: str | None = None  # or a file of a policy
+    compress: dict[str, Any] = field(default_factory=dict)  # settings of compress that differ from the study's
 
     def __post_init__(self) -> None:
         if bool(self.train) == (self.policy is not None):
@@ -147,7 +148,8 @@ def compressing(grid: CompressionGrid, level: Level, dense: str, logs: str) -> l
         learner = grid.learners[level.agent]
         return ["--env", learner.env, *_words(learner.train | own | {"reference": dense})]
     one = (grid.agents | grid.learners)[level.agent]
-    return ["--env", one.env, *_words(grid.compress | own | {"policy": dense})]
+    settings = grid.compress | (one.compress if isinstance(one, Agent) else {})
+    return ["--env", one.env, *_words(settings | own | {"policy": dense})]
 
 
 def _training(name: str, env: str, train: dict[str, Any], logs: str) -> Training:

@@ -11,7 +11,7 @@ import yaml
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import main
-from sweeps.compression.compression_grid import load_compression
+from sweeps.compression.compression_grid import compressing, levels, load_compression
 from sweeps.results import publishing
 from sweeps.results.pages import PageTable
 
@@ -84,6 +84,18 @@ def test_every_level_is_a_row_and_nothing_is_repeated(tmp_path, capsys, monkeypa
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "compress").rglob("summary.json")} == before
 
 
+def test_an_agent_may_be_compressed_by_settings_of_its_own(tmp_path):
+    own = {"env": "cartpole", "policy": "long.zip", "compress": {"distill.steps": 70}}
+    path = write(tmp_path / "grid.yaml", GRID | {"agents": GRID["agents"] | {"long": own}})
+    grid = load_compression(Path(path), ["pole", "long", "pruned"])
+    words = {
+        level.agent: compressing(grid, level, "x.zip", "logs") for level in levels(grid) if not level.while_learning
+    }
+    steps = {agent: next(word for word in each if word.startswith("--distill.steps")) for agent, each in words.items()}
+    assert steps == {"pole": "--distill.steps=40", "long": "--distill.steps=70", "pruned": "--distill.steps=40"}
+    assert all("--distill.episodes=2" in each for each in words.values())
+
+
 def assert_learned(table: Path, made: Path) -> None:
     """Compare the rows with the runs they are of, each against the dense network of its own seed."""
     with table.open(newline="") as file:
@@ -111,6 +123,7 @@ def assert_learned(table: Path, made: Path) -> None:
         ({"agents": {"pole": {"env": "cartpol", "policy": "x.zip"}}}, "cartpol"),
         ({"agents": {"pole": {"env": "cartpole", "policy": "gone.zip"}}}, "none at gone.zip"),
         ({"compress": {"distil.steps": 3}}, "distil"),
+        ({"agents": {"pole": GRID["agents"]["pole"] | {"compress": {"distil.steps": 3}}}}, "distil"),
         ({"seeds": 0}, "seeds"),
         (
             {"learners": {"a": {"env": "cartpole", "train": TRAIN, "method": "prune"}}},

@@ -18,7 +18,7 @@ from sweeps.results.pages import PageTable
 TRAIN = {"algorithm": "ppo", "steps": 128, "episodes": 4, "model": {"ppo": {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "policy_kwargs": {"net_arch": [8, 8]}}}}  # fmt: skip
 SMALL = {"distill.steps": 40, "distill.episodes": 2, "distill.held_out": 1, "distill.rounds": 1, "episodes": 5}
 GRID = {
-    "agents": {"pole": {"env": "cartpole", "train": TRAIN}},
+    "agents": {"pole": {"env": "cartpole", "train": TRAIN, "compress": {"distill.steps": 40}}},
     "methods": ["prune", "prune+int8"],
     "sparsities": [0.5],
     "seeds": 2,

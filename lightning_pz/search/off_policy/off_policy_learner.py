@@ -1,4 +1,4 @@
-"""A learner of `library` with its environment, driven episode by episode, which can be packed and resumed."""
+"""A learner of `decoded_learners` with its environment, driven episode by episode, which can be packed and resumed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class OffPolicyLearner(Learner):
         return SavedPolicy.of(self.problem.network, self.average())
 
     def _make(self, env: Any, arguments: dict[str, Any]) -> Any:
-        from lightning_pz.search.off_policy.library import DecodedPolicy, DecodedSAC, DecodedTD3, DecodedTQC
+        from lightning_pz.search.off_policy.decoded_learners import DecodedPolicy, DecodedSAC, DecodedTD3, DecodedTQC
         from lightning_pz.search.off_policy.mixed_replay import MixedReplay
 
         r, s = self._recipe, self._recipe.settings

@@ -20,11 +20,11 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     """Draw mean return against episodes or steps, a panel per task; counts are about evenly apart on a log axis, 0 stands alone."""
     shown = names_of(grid, "ours", "rival")
     names = [name for name in shown if any(name in one.runs for one in found)]
-    rows = math.ceil((len(found) + 1) / _COLUMNS)
-    figure, axes = panels(rows, _COLUMNS, width=3.0 * _COLUMNS, height=2.3 * rows)
+    figure, axes = _task_panels(len(found), height=2.3)
     place = {count: number if count else -0.4 for number, count in enumerate(grid.at)}
     kinds: set[str] = set()
     for axis, one in zip(axes.flat, found, strict=False):
+        top = -math.inf
         for number, name in enumerate(names):
             counts = [count for count in grid.at if any(count in row.answers for row in one.runs.get(name, []))]
             if not counts:
@@ -33,6 +33,7 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             ends = [mean_interval(each) for each in values]
             own, x = look(number), [place[count] for count in counts]
             kinds |= {end.kind for end in ends}
+            top = max([top, *(end.high for end in ends if math.isfinite(end.high))])
             solid = grid.contenders[name].kind == "ours"
             axis.plot(
                 x, [end.value for end in ends], color=own.color, linestyle="-" if solid else (0, (3, 1.2)), marker=own.marker,
@@ -46,7 +47,7 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
         axis.set_xticks(list(place.values()), [count_text(count) for count in grid.at])
         axis.axvline(0.3, color=GRAY, linewidth=0.5, alpha=0.5)
         axis.tick_params(labelsize=7)
-        _bound(axis, one, grid)
+        _bound(axis, one, top)
     _legend_beside(axes, len(found))
     episodes = grid.finetune.get("answer_episodes", 50)
     band = ends_are(kinds, "; band: {} over runs")
@@ -57,8 +58,7 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
 
 def pretraining_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     """Draw mean return after some episodes against the steps of the growth, a panel per task, beside rivals at their ends."""
-    rows = math.ceil((len(found) + 1) / _COLUMNS)
-    figure, axes = panels(rows, _COLUMNS, width=3.0 * _COLUMNS, height=2.5 * rows)
+    figure, axes = _task_panels(len(found), height=2.5)
     kinds: set[str] = set()
     for axis, one in zip(axes.flat, found, strict=False):
         pools = grid.environments[one.env].pools
@@ -96,7 +96,7 @@ def pretraining_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
 def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     """Draw who leads each task at each count, and by how much of the task's range of returns."""
     leads = np.full((len(found), len(grid.at)), np.nan)
-    figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=0.4 * len(found) + 1.3)
+    figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=max(0.4 * len(found) + 1.3, 3.0))
     axis = axes[0, 0]
     rivals = names_of(grid, "rival")
     for i, one in enumerate(found):
@@ -116,12 +116,19 @@ def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     axis.set_yticks(range(len(found)), [one.label for one in found], fontsize=7)
     axis.set_xlabel(f"{grid.by} of the new task")
     axis.set_title(
-        f"who leads, and by how much: ours (orange) or a rival from scratch (violet); "
+        f"who leads, and by how much: ours (orange) or a rival from scratch (violet)\n"
         f"{SIGNIFICANT} p <= 0.05 against each rival that ran so far, at most {len(rivals)}",
         fontsize=8,
     )
     figure.colorbar(image, ax=axis, label="lead, as a share of the task's range", shrink=0.8)
     return figure
+
+
+def _task_panels(tasks: int, height: float) -> tuple[Figure, np.ndarray]:
+    """Make a panel of some height, in inches, for each task, and one for the legend."""
+    columns = min(_COLUMNS, tasks + 1)
+    rows = math.ceil((tasks + 1) / columns)
+    return panels(rows, columns, width=3.0 * columns, height=height * rows)
 
 
 def _legend_beside(axes: np.ndarray, panels_drawn: int) -> None:
@@ -135,9 +142,9 @@ def _legend_beside(axes: np.ndarray, panels_drawn: int) -> None:
     legend(axes.flat[panels_drawn], list(handles.values()), list(handles), loc="center", fontsize=7)
 
 
-def _bound(axis: object, one: TaskAnswers, grid: FewGrid) -> None:
-    """Leave far lower curves out of sight, so that those at the top can be told apart."""
+def _bound(axis: object, one: TaskAnswers, top: float) -> None:
+    """Leave far lower curves out of sight, so that those at the top, with their bands up to `top`, can be told apart."""
     values = [value for runs in one.runs.values() for row in runs for value in row.answers.values()]
-    low, high = float(np.percentile(values, 10)), float(np.max(values))
+    low, high = float(np.percentile(values, 10)), max(top, float(np.max(values)))
     pad = 0.08 * max(high - low, 1e-9)
     axis.set_ylim(min(low, one.still) - pad, high + pad)  # type: ignore[attr-defined]

@@ -18,10 +18,12 @@ from jaxtyping import install_import_hook
 # So that `--env odd_environments:PointMass-v0` is found, here and by worker processes, and so are the checks.
 sys.path.append(str(Path(__file__).parent))
 
+import drawing
 import shape_checks
 
 # Annotations of the package are checked while the tests run.
 hook = install_import_hook("lightning_pz", "shape_checks.check")
+drawing.install()
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -59,9 +61,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Check the first calls of every function anew."""
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check the first calls of every function anew; draw all figures of tests that ask for it."""
     shape_checks.begin()
+    drawing.begin(item.get_closest_marker("draws") is not None)
 
 
 def forget_modules_under(folder: Path) -> None:

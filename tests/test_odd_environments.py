@@ -5,11 +5,9 @@ import math
 from pathlib import Path
 
 import gymnasium
-import matplotlib.figure
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imsave
 
 from lightning_pz import collect, compress, evaluate, finetune, fit, report
 from lightning_pz.common.errors import UserError
@@ -96,15 +94,6 @@ IN_THE_WORK = {
     "RaisesInStep-v0": r"ZeroDivisionError: the motor is gone .* in step 8 of the episode with seed \d+",
     "RaisesInReset-v0": "FileNotFoundError: track.csv is not there .* at the reset of the episode with seed",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    """Figures are made, but not drawn: that takes most of the time, and knows nothing of environments."""
-    with pytest.MonkeyPatch.context() as patch:
-        dot = np.zeros((1, 1, 3))
-        patch.setattr(matplotlib.figure.Figure, "savefig", lambda self, file, **more: imsave(file, dot, format="png"))
-        yield
 
 
 def flag(name):

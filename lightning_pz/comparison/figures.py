@@ -91,7 +91,8 @@ def overview(tasks: Sequence[Task], result: Round, places: dict[str, int]) -> Fi
 def _draw_curve(axes: Axes, x: np.ndarray, curve: Curve, place: int, label: str) -> None:
     color, line, marker = look(place)
     # A marker now and then, not all at the same place: in gray print neighbors differ by more than their dashes.
-    every = (0.04 + 0.013 * (place % 10), 0.17)
+    # Markers at shares of the axes need a point to begin at, which a run that was never measured in time does not have.
+    every = (0.04 + 0.013 * (place % 10), 0.17) if np.isfinite(curve.value).any() else None
     axes.step(
         x, curve.value, where="post", color=color, linestyle=line, linewidth=1.5, label=label,
         marker=marker, markevery=every, markersize=4, zorder=3,

@@ -182,6 +182,14 @@ def test_curves_stay_in_sight_when_one_begins_far_below(tmp_path, rng, write_run
     assert "continue below" in figure.legends[0].get_title().get_text()
 
 
+@pytest.mark.draws
+def test_a_run_that_was_first_measured_beyond_its_budget_is_drawn(tmp_path, capsys, write_run):
+    folders = write_run(tmp_path), write_run(tmp_path, "ppo", steps=[1100], returns=[3.0])
+    main([*map(str, folders), "--draws", "100"])
+    folder = Path(capsys.readouterr().out.rstrip().splitlines()[-1])
+    assert (folder / "figures" / "mountaincar-standard.png").stat().st_size > 5000
+
+
 def test_a_report_of_other_runs_does_not_take_the_place_of_an_earlier_one(tmp_path, capsys, write_run):
     def go(*folders):
         main([*map(str, folders), "--draws", "100"])

@@ -66,6 +66,7 @@ def test_scores_are_those_of_a_direct_computation(grown, exported):
     assert float(left.stats.qd_score) == pytest.approx(float(rows["left"]["QD score"]))
 
 
+@pytest.mark.draws
 def test_the_same_seed_gives_the_same_files_and_another_other_cells(grown, exported, tmp_path, capsys):
     words = ["--pool", str(grown.folder), "--cells", "200", "--task", "left", "--to"]
     export.main([*words, str(tmp_path / "again")])

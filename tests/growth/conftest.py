@@ -1,5 +1,6 @@
 """A tiny growth on Mountain Car, which takes a second."""
 
+import drawing
 import pytest
 
 from lightning_pz.growth.loop import grow
@@ -20,4 +21,5 @@ def grown_recipe():
 
 @pytest.fixture(scope="session")
 def grown(tmp_path_factory, car, layout, grown_recipe):
-    return grow(tmp_path_factory.mktemp("grown") / "pool", car, layout, grown_recipe, progress=False)
+    with drawing.all_drawn():
+        return grow(tmp_path_factory.mktemp("grown") / "pool", car, layout, grown_recipe, progress=False)

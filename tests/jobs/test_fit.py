@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import drawing
 import numpy as np
 import pytest
 import torch
@@ -47,7 +48,8 @@ def run(logs, *arguments, env="mountaincar"):
 
 @pytest.fixture(scope="module")
 def done(logs):
-    return run(logs, "--model.dropout", "0.1")
+    with drawing.all_drawn():
+        return run(logs, "--model.dropout", "0.1")
 
 
 def weights(folder, name="last"):

@@ -46,6 +46,7 @@ def fast(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.draws
 def test_ranks_a_known_and_an_unknown_task(grown_car, fast, tmp_path, capsys, monkeypatch):
     filmed = []
     monkeypatch.setattr(pool_ranking, "film", lambda *a: filmed.append(a) or (a[4].with_suffix(".mp4"), ""))

@@ -28,6 +28,7 @@ from lightning_pz.pool.store import read_pool
 from tests.jobs.conftest import PLAYED
 
 
+@pytest.mark.draws
 def test_translation_by_hand(fitted_sizes, tmp_path, two_pools, capsys):
     """Returns there and back from weights and episodes; the same command finds them again."""
     checkpoint = fitted_sizes.summary["checkpoint"]

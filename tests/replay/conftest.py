@@ -7,7 +7,7 @@ import pytest
 
 from lightning_pz.common.files import file_digest
 from lightning_pz.envs.specs import env_spec
-from lightning_pz.growth import loop as loop_module
+from lightning_pz.growth.loop import grow
 from lightning_pz.policy import Layout
 from lightning_pz.pool.grown_recipe import GrownRecipe
 from lightning_pz.pool.states import StateCounts
@@ -36,11 +36,7 @@ def grown_pools(tmp_path_factory):
             spec = env_spec(env_id, 50)  # short episodes, for the state sample plays them too
             shape = Layout(spec.observation_size, (8,), spec.action_size)
             recipe = GrownRecipe(**COMMON, **GROWTHS[env_id])
-            with pytest.MonkeyPatch.context() as patch:
-                # Figures take most of the time of a tiny growth.
-                for name in ("log_round", "write_figures"):
-                    patch.setattr(loop_module.report, name, lambda *_: None)
-                made[env_id] = loop_module.grow(folder / str(len(made)), spec, shape, recipe, progress=False)
+            made[env_id] = grow(folder / str(len(made)), spec, shape, recipe, progress=False)
         return made[env_id]
 
     return pool_of

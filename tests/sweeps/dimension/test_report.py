@@ -129,6 +129,7 @@ def test_another_threshold_gives_another_dimension(logs):
     assert "more than 16 latent numbers" in (folder / "report.md").read_text()
 
 
+@pytest.mark.draws
 def test_all_environments_and_several_studies_in_one(logs):
     folder = report(logs, "dimension", "latent_dim")
     rows = {(r["environment"], r["policy"], r["runs"]): r for r in table_of(folder, "dimensions")}

@@ -56,11 +56,11 @@ def _claim(folder: str, seed: int, go: object, found: object) -> None:
 @pytest.mark.parametrize("seeds", [(1, 1, 1, 1), (1, 2, 3, 4)])
 def test_processes_that_begin_together_take_one_folder_for_each_result(tmp_path: Path, seeds: tuple[int, ...]) -> None:
     context = multiprocessing.get_context("spawn")
-    go, found = context.Barrier(len(seeds)), context.SimpleQueue()
+    go, found = context.Barrier(len(seeds)), context.Queue()
     workers = [context.Process(target=_claim, args=(str(tmp_path), seed, go, found)) for seed in seeds]
     for worker in workers:
         worker.start()
-    names = dict(found.get() for _ in workers)
+    names = dict(found.get(timeout=120) for _ in workers)
     for worker in workers:
         worker.join()
     assert len(names) == len(set(names.values())) == len(set(seeds))

@@ -57,7 +57,6 @@ GRID = {
 
 
 @pytest.mark.slow
-@pytest.mark.draws
 def test_it_measures_what_pools_and_searches_cost(tmp_path, capsys, monkeypatch):
     path, logs = tmp_path / "grid.yaml", tmp_path / "logs"
     path.write_text(yaml.safe_dump(GRID))

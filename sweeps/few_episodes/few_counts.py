@@ -19,7 +19,7 @@ from lightning_pz.comparison.answers_at import (
     holm,
     improvement_interval,
 )
-from sweeps.few_episodes.few_grid import FewGrid
+from sweeps.few_episodes.few_grid import RIVALS, FewGrid
 from sweeps.few_episodes.few_tables import TaskAnswers, Value, after, area_of, names_of, verdict_by
 
 BEST, CHOSEN = "best of ours", "best of ours by the other seeds"
@@ -57,7 +57,7 @@ def count_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
 
     At the decisive counts for each of ours alone, at any for the best of them.
     """
-    ours, rivals = names_of(grid, "ours"), names_of(grid, "rival")
+    ours, rivals = names_of(grid, "ours"), names_of(grid, *RIVALS)
     rows = []
     for who in (BEST, CHOSEN, *ours):
         for count in (count for count in grid.at if who in (BEST, CHOSEN) or count in grid.decisive):
@@ -84,7 +84,7 @@ def claim_counts(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
 
 def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     """Return the best of ours by the other seeds against the strongest rival: lead, p, probability of improvement."""
-    ours, rivals = names_of(grid, "ours"), names_of(grid, "rival")
+    ours, rivals = names_of(grid, "ours"), names_of(grid, *RIVALS)
     rows = []
     for one in found:
         for count in (count for count in grid.at if count in grid.decisive):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels
 from lightning_pz.common.statistics import ends_are, mean_interval
-from sweeps.few_episodes.few_grid import FewGrid
+from sweeps.few_episodes.few_grid import RIVALS, FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, count_text, lead_text, leader, names_of, verdict_at
 
 _COLUMNS = 4
@@ -18,7 +18,7 @@ _COLUMNS = 4
 
 def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     """Draw mean return against episodes or steps, a panel per task; counts are about evenly apart on a log axis, 0 stands alone."""
-    shown = names_of(grid, "ours", "rival")
+    shown = names_of(grid, "ours", *RIVALS)
     names = [name for name in shown if any(name in one.runs for one in found)]
     figure, axes = _task_panels(len(found), height=2.3)
     place = {count: number if count else -0.4 for number, count in enumerate(grid.at)}
@@ -79,7 +79,7 @@ def pretraining_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             axis.fill_between(
                 x, [ends[at].low for at in x], [ends[at].high for at in x], color=own.color, alpha=0.12, linewidth=0
             )
-        for name in names_of(grid, "rival"):
+        for name in names_of(grid, *RIVALS):
             for row in one.runs.get(name, []):
                 axis.axhline(row.end, color=BLACK, linewidth=0.8, linestyle=":", label=f"{name}, each run at its end")
         axis.set_xscale("log")
@@ -98,7 +98,7 @@ def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     leads = np.full((len(found), len(grid.at)), np.nan)
     figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=max(0.4 * len(found) + 1.3, 3.0))
     axis = axes[0, 0]
-    rivals = names_of(grid, "rival")
+    rivals = names_of(grid, *RIVALS)
     for i, one in enumerate(found):
         every = [value for runs in one.runs.values() for row in runs for value in row.answers.values()]
         scale = max(float(np.ptp(every)), 1e-9)

@@ -73,12 +73,16 @@ class TaskPart:
         whole_numbers({"seeds": self.seeds}, 1)
 
 
+RIVALS = ("rival", "default")
+"""Kinds of contenders that begin from scratch, over all of which a lead counts."""
+
+
 @dataclass(frozen=True)
 class Contender:
     """One way to solve a task, under the name that tables show."""
 
-    # `default`: a rival that takes part in the published claim's table alone; `part`: one of ours without one of its parts,
-    # or a rival with one of them, which takes part in no verdict
+    # `rival`: from scratch with tuned settings; `default`: with those of its library; `part`: one of ours without one of its
+    # parts, or a rival with one of them, which takes part in no verdict
     kind: Literal["ours", "rival", "default", "part"]
     finetune: dict[str, Any]  # its settings
     parts: list[TaskPart]

@@ -11,7 +11,7 @@ import numpy as np
 from lightning_pz.common.statistics import Estimate, mean_interval
 from lightning_pz.common.tables import Table
 from lightning_pz.comparison.answers_at import Verdict, area_by_episodes, decide_at
-from sweeps.few_episodes.few_grid import FewGrid
+from sweeps.few_episodes.few_grid import RIVALS, FewGrid
 from sweeps.few_episodes.ledger import RunRow, longest
 
 SIGNIFICANT = "*"
@@ -112,7 +112,7 @@ def verdict_by(one: TaskAnswers, ours: Sequence[str], rivals: Sequence[str], val
 
 def verdict_at(grid: FewGrid, one: TaskAnswers, count: int) -> Verdict | None:
     """Return how ours stand at a count."""
-    return verdict_by(one, names_of(grid, "ours"), names_of(grid, "rival"), after(count))
+    return verdict_by(one, names_of(grid, "ours"), names_of(grid, *RIVALS), after(count))
 
 
 def leads_table(grid: FewGrid, found: Sequence[TaskAnswers], at: Sequence[int] | None = None) -> Table:
@@ -196,7 +196,7 @@ def parts_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
     rows = []
     for one in found:
         if any(name in one.runs for name in names_of(grid, "part")):
-            for name in (name for name in names_of(grid, "ours", "part", "rival") if name in one.runs):
+            for name in (name for name in names_of(grid, "ours", "part", *RIVALS) if name in one.runs):
                 cells: list[Estimate | None] = []
                 for count in grid.at:
                     values = np.array([row.answers[count] for row in one.runs[name] if count in row.answers])

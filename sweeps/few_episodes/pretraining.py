@@ -21,7 +21,7 @@ from lightning_pz.common.statistics import Estimate, mean_interval
 from lightning_pz.common.tables import Table
 from sweeps.few_episodes.few_command import CPU_SECONDS, finish
 from sweeps.few_episodes.few_figures import pretraining_curves
-from sweeps.few_episodes.few_grid import FewGrid
+from sweeps.few_episodes.few_grid import RIVALS, FewGrid
 from sweeps.few_episodes.few_page import publish, table_head
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers, names_of
 from sweeps.fits import Fit
@@ -121,7 +121,7 @@ def growth_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
             for count in grid.decisive:
                 values = np.array([row.answers[count] for row in runs if count in row.answers])
                 ends.append(mean_interval(values) if len(values) else None)
-            last = mean_interval(np.array([row.end for row in runs])) if grid.contenders[name].kind == "rival" else None
+            last = mean_interval(np.array([row.end for row in runs])) if grid.contenders[name].kind in RIVALS else None
             rows.append([one.env, one.task, name, len(runs), *ends, last])
     counts = [f"{count} episodes" for count in grid.decisive]
     return Table(["environment", "task", "pool", "runs", *counts, f"{grid.finetune['budget']:,} steps"], rows)
@@ -136,7 +136,7 @@ def break_even(
         own = [one for one in found if one.env == env]
         for ours in names_of(grid, "ours"):
             known = [pool.cpu_seconds for pool in pools.get((env, grid.contenders[ours].pool), []) if pool.cpu_seconds]
-            for rival in names_of(grid, "rival"):
+            for rival in names_of(grid, *RIVALS):
                 shared = [one for one in own if ours in one.runs and rival in one.runs]
                 each, theirs = (_mean_seconds(shared, name) for name in (ours, rival))
                 if known and each is not None and theirs is not None:

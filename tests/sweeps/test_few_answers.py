@@ -124,14 +124,15 @@ def test_leads_have_digits_that_can_be_read():
     ]
 
 
+@pytest.mark.parametrize("settings", ["RL Zoo", "defaults"])
 @pytest.mark.parametrize(("lone", "leads"), [(9.0, False), (1.0, True)])
-def test_a_single_run_of_a_rival_can_take_a_lead_and_leaves_none_significant(lone, leads):
+def test_a_single_run_of_a_rival_can_take_a_lead_and_leaves_none_significant(lone, leads, settings):
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     rows = answers_of("latent PGPE", np.linspace(5, 6, 10)) + answers_of("SAC (RL Zoo)", [0.1, 0.2, 0.3])
     still = {("reacher", "speed"): 0.0}
     before, after = (
         few_tables.verdict_at(grid, few_tables.collect_answers(grid, some, still)[0], 5)
-        for some in (rows, rows + answers_of("PPO (RL Zoo)", [lone]))
+        for some in (rows, rows + answers_of(f"PPO ({settings})", [lone]))
     )
     assert before.leads and before.is_significant and len(before.rivals) == 1
     assert after.leads == leads and not after.is_significant and len(after.rivals) == 2

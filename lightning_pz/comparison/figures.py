@@ -43,7 +43,7 @@ def learning_curves(task: Task, places: dict[str, int]) -> Figure:
     drawn = [values for entry in task.entries for values in (entry.curve.high, entry.curve.value)]
     top = float(np.nanmax(np.concatenate([*drawn, pool, [bottom]])))
     # Matplotlib's own margin would grow with what is cut off.
-    axes.set_ylim(bottom, top + 0.05 * max(top - bottom, 1e-9))
+    axes.set_ylim(bottom, top + 0.05 * _span(bottom, top))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set(xlabel="environment steps", ylabel="return", title=task.label, xlim=(0, task.grid[-1]))
     band = ends_are({entry.curve.kind for entry in task.entries}, "; band: {}")
@@ -109,10 +109,15 @@ def _bottom(task: Task, ends: list[float]) -> tuple[float, bool]:
     lows = [np.where(np.isnan(entry.curve.low), entry.curve.value, entry.curve.low) for entry in task.entries]
     known = [values for low in lows if len(values := low[~np.isnan(low)])] + [np.array(ends)]
     lowest, usual = (min(float(np.quantile(values, share)) for values in known) for share in (0.0, 0.1))
-    span = max(task.best - usual, 1e-9)
+    span = _span(usual, task.best)
     if lowest < usual - span:
         return usual - 0.25 * span, True
-    return lowest - 0.04 * max(task.best - lowest, 1e-9), False
+    return lowest - 0.04 * _span(lowest, task.best), False
+
+
+def _span(low: float, high: float) -> float:
+    """Return how far apart two ends of an axis are, never so little that rounding makes them one."""
+    return max(high - low, 1e-9, 1e-6 * max(abs(low), abs(high)))
 
 
 def _legend(figure: Figure, axes: Axes, title: str | None) -> None:

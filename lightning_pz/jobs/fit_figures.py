@@ -19,7 +19,7 @@ def fvu_curve(history: Sequence[tuple[int, float, float]], pca: float, affine: f
     axes.axhline(pca, color=GRAY, linestyle=":", label=f"PCA on behavior, same k ({pca:.3f})")
     axes.axhline(affine, color=GREEN, linestyle="-.", label=f"best affine policies ({affine:.3f})")
     top = max(held_out.max(), pca, affine)
-    axes.set(xlabel="training steps", ylabel="FVU", title=title, ylim=(0, 1.5 * top))
+    axes.set(xlabel="training steps", ylabel="FVU", title=title, ylim=(0, 1.5 * max(top, 1e-9)))
     # Above all lines: where it would lie best is found without those that cross the figure.
     legend(axes, loc="upper right")
     return figure
@@ -33,7 +33,8 @@ def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: st
     axes.set(xscale="log", yscale="log", xlabel="latents kept, k", ylabel="FVU", title=title)
     axes.set_xticks(list(pca), [str(size) for size in pca])
     axes.minorticks_off()
-    low = 10 ** np.floor(np.log10(min(*curve.values(), *pca.values())))
+    above = [value for value in (*curve.values(), *pca.values()) if value > 0]  # all that a logarithm shows
+    low = 10 ** np.floor(np.log10(min(above)))
     ticks = [tick for tick in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= low]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     legend(axes)

@@ -33,7 +33,8 @@ def pca_fvu(train: _Rows, held_out: _HeldOut, components: list[int]) -> dict[int
     scores = (held - mean) @ axes.T
     total = (held - mean).square().sum()
     explained = scores.square().sum(0).cumsum(0)
-    return {k: float((total - explained[min(k, len(explained)) - 1]) / spread) for k in components}
+    left = (total - explained).clamp_min(0.0)  # of nothing, rounding leaves less
+    return {k: float(left[min(k, len(explained)) - 1] / spread) for k in components}
 
 
 def project(train: _Rows, held_out: _HeldOut, components: int) -> _HeldOut:

@@ -40,3 +40,11 @@ def test_rank_deficient_observations_count_once():
     actions = [s.sum(1)[None, :, None].expand(2, -1, -1) * torch.tensor([1.0, 2.0])[:, None, None] for s in twice]
     value, numbers = affine_fvu(twice[0], actions[0], twice[1], actions[1])
     assert value == pytest.approx(0, abs=1e-9) and numbers == 1 * (3 + 1)
+
+
+def test_what_components_explain_entirely_leaves_nothing_and_never_less():
+    rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)) @ torch.randn(
+        3, 50, generator=torch.Generator().manual_seed(1)
+    )
+    found = pca_fvu(rows, rows, [1, 2, 3, 4, 50])
+    assert found[1] > found[2] > 1e-6 and all(0 <= found[k] < 1e-9 for k in (3, 4, 50))

@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import drawing
 import pytest
 import yaml
 
@@ -74,7 +75,8 @@ def test_it_measures_what_pools_and_searches_cost(tmp_path, capsys, monkeypatch)
     before = (folder / "pretraining-break-even.csv").read_text()
     monkeypatch.setattr(publishing, "FOLDER", tmp_path)
     monkeypatch.setattr(few_page, "shipped", lambda study: tmp_path / f"{study}.csv")
-    main([*words, "--show", "true", "--publish", "true"])
+    with drawing.all_drawn():
+        main([*words, "--show", "true", "--publish", "true"])
     assert (folder / "pretraining-break-even.csv").read_text() == before
     assert read_ledger(tmp_path / "pretraining.csv") == rows
     page = PageTable.read(tmp_path / "tables" / "pretraining-returns.csv")

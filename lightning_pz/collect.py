@@ -28,7 +28,6 @@ from lightning_pz.common.errors import UserError, run_main
 from lightning_pz.envs.presets import (
     EnvConfig,
     PolicyConfig,
-    conf_dir,
     default_recipe,
     expand_presets,
     explain_presets,
@@ -69,9 +68,7 @@ def main(arguments: list[str]) -> None:
     kinds: dict[str, Any] = {"random": RandomRecipe, "grown": GrownRecipe, "archive": ArchiveRecipe}
     kind = kinds[chosen]
     _check_belongs(arguments, chosen, kinds)
-    parser = CommandParser(
-        command="collect", description=__doc__, often=_OFTEN[chosen], shipped=conf_dir() / f"{shipped}.yaml"
-    )
+    parser = CommandParser(command="collect", description=__doc__, often=_OFTEN[chosen])
     parser.add_argument("--config", action="config", help="YAML file of settings.")
     parser.add_argument("--recipe", type=PoolKind, default=chosen, help="How policies are found.")
     parser.add_argument("--pool", type=str | None, default=None, help="Folder to make; named by its recipe if null.")

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lightning_pz.common.errors import run_main
-from lightning_pz.envs.presets import EnvConfig, asks_help, conf_dir, preset_names
+from lightning_pz.envs.presets import EnvConfig, preset_names
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -40,7 +40,7 @@ def make_parser() -> ArgumentParser:
     from lightning_pz.common.command_line import CommandParser
     from lightning_pz.compression.settings import CompressSettings, RunSettings
 
-    parser = CommandParser(command="compress", description=__doc__, often=_OFTEN, shipped=conf_dir() / "compress.yaml")
+    parser = CommandParser(command="compress", description=__doc__, often=_OFTEN)
     parser.add_argument("--config", action="config", help="YAML file of settings, such as the config.yaml of a run.")
     parser.add_class_arguments(CompressSettings)
     parser.add_class_arguments(RunSettings)
@@ -60,7 +60,7 @@ def parse_words(arguments: list[str]) -> tuple[EnvConfig, CompressSettings, RunS
     from lightning_pz.compression.settings import CompressSettings, RunSettings
 
     parser = make_parser()
-    config = parser.instantiate(parser.parse_args(arguments if asks_help(arguments) else expand(arguments)))
+    config = parser.instantiate(parser.parse_args(expand(arguments)))
     settings, run = pick(CompressSettings, config), pick(RunSettings, config)
     check_files(settings)
     seeds({"seed": settings.seed}, run.seeds)

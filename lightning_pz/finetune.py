@@ -39,7 +39,7 @@ def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
     from lightning_pz.search.settings import SearchSettings
 
     shipped = conf_dir() / "finetune.yaml"
-    parser = CommandParser(command="finetune", description=__doc__, often=_OFTEN, shipped=shipped)
+    parser = CommandParser(command="finetune", description=__doc__, often=_OFTEN)
     parser.add_argument("--config", action="config", help="YAML file of settings, such as the config.yaml of a run.")
     parser.add_class_arguments(JobSettings)
     parser.add_class_arguments(SearchSettings)

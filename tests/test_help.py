@@ -39,13 +39,14 @@ def shown(capsys, main, words):
 def test_help_is_short_and_readable_and_names_every_option(name, capsys, monkeypatch):
     command, words = COMMANDS[name]
     parsers: list[CommandParser] = []
-    keep = lambda self, section, own=CommandParser.help_of: parsers.append(self) or own(self, section)  # noqa: E731
+    keep = lambda self, *words, own=CommandParser.help_of: parsers.append(self) or own(self, *words)  # noqa: E731
     monkeypatch.setattr(CommandParser, "help_of", keep)
     summary = shown(capsys, command.main, [*words, "--help"])
     assert len(summary.splitlines()) <= 120 and "usage: python -m lightning_pz." in summary
     files = [line for line in command.__doc__.splitlines() if line.startswith("    ")]
     assert all(f"\n  {line.split()[0]} " in summary for line in files)
     whole = shown(capsys, command.main, [*words, "--help", "all"])
+    assert " --> " not in whole  # what sets another option is no option
     flags = set(parsers[-1].get_defaults().keys()) - {"config", "__default_config__"}
     for key in (key for key in flags if not key.startswith(LINKED)):
         entry = whole.split(f"\n  --{key} ", 1) if key != "folders" else whole.split("\n  folders ", 1)
@@ -68,6 +69,23 @@ def test_a_section_a_shipped_default_and_a_section_that_there_is_not(capsys):
     assert "--trainer.strategy.process_group_backend" in text
     with pytest.raises(UserError, match=r"--help expects one of .*Did you mean 'trainer'"):
         fit.main(["--help", "trainr"])
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "value"),
+    [(fit, "data.grown.steps", 5_000_000), (collect, "steps", 5_000_000), (compress, "steps", 1_000_000)],
+)
+@pytest.mark.parametrize("words", [["--env", "halfcheetah", "--help", "all"], ["--help=all", "--env=halfcheetah"]])
+def test_help_beside_an_environment_shows_its_defaults(command, key, value, words, capsys):
+    text = " ".join(shown(capsys, command.main, words).split(f"\n  --{key} ", 1)[1].split("\n  --")[0].split())
+    assert text.endswith(f"default: {value})")
+    assert "(default: HalfCheetah-v5)" in " ".join(shown(capsys, command.main, words).split("--env.id ", 1)[1].split())
+
+
+@pytest.mark.parametrize("command", [fit, collect, compress, evaluate])
+def test_help_beside_an_environment_that_there_is_not_says_so(command):
+    with pytest.raises(UserError, match=r"--env expects .*Did you mean 'halfcheetah'"):
+        command.main(["--env", "halfcheeta", "--help"])
 
 
 @pytest.mark.parametrize("module", ["finetune", "compress", "report", "export"])

@@ -11,7 +11,6 @@ import re
 import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser
@@ -37,15 +36,13 @@ class CommandParser(ArgumentParser):
     """A jsonargparse parser with a short help and errors that are sentences.
 
     `--help` shows the options in `often` and names the other sections, `--help SECTION` shows one of them and `--help all`
-    everything; without `often`, `--help` shows everything. Defaults are those of the `shipped` YAML file, which the command
-    puts before the user's settings.
+    everything; without `often`, `--help` shows everything. What comes before `--help` stands there as the defaults: the settings
+    that the package ships, which a command puts before its arguments, those of `--env`, the user's own.
     """
 
-    def __init__(
-        self, *, command: str = "", often: Sequence[str] = (), shipped: Path | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, command: str = "", often: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(prog=f"python -m lightning_pz.{command}", add_help=False, allow_abbrev=False, **kwargs)
-        self._command, self._often, self._shipped = command, often, shipped
+        self._command, self._often = command, often
         self.add_argument(
             "-h", "--help", action=_Help, help="Show this summary, the options of one section, or `all` of them."
         )
@@ -66,13 +63,15 @@ class CommandParser(ArgumentParser):
         """Return the text of `--help`."""
         return self.help_of("" if self._often else "all")
 
-    def help_of(self, section: str) -> str:
-        """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`."""
-        import yaml
+    def help_of(self, section: str, given: Mapping[str, Any] | None = None) -> str:
+        """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`.
 
-        shipped = yaml.safe_load(self._shipped.read_text(encoding="utf-8")) if self._shipped else None
-        defaults = flat_settings(self.get_defaults().as_dict()) | flat_settings(shipped or {})
-        actions = [a for a in self._actions if a.help != argparse.SUPPRESS and (a.option_strings or "." not in a.dest)]
+        Settings that are `given`, nested, stand there as the defaults.
+        """
+        defaults = flat_settings(self.get_defaults().as_dict()) | flat_settings(given or {})
+        # Links from one option to another, and places within groups, are no options.
+        named = [a for a in self._actions if all(flag.startswith("-") for flag in a.option_strings)]
+        actions = [a for a in named if a.help != argparse.SUPPRESS and (a.option_strings or "." not in a.dest)]
         parents = set(_with_parents(_section(action) for action in actions))
         sections: dict[str, list[argparse.Action]] = {}
         for action in actions:
@@ -111,7 +110,7 @@ class _Help(argparse._HelpAction):
         self.nargs, self.metavar = "?", "[SECTION]"
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        print(parser.help_of(values) if values else parser.format_help(), end="")
+        print(parser.help_of(values or ("" if parser._often else "all"), namespace.as_dict()), end="")
         parser.exit()
 
 

@@ -10,20 +10,28 @@ import yaml
 from lightning_pz.common.checks import check_extra
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.compression.settings import CompressSettings
-from lightning_pz.envs.presets import conf_dir, given_configs, load_preset, merge, preset_names, short_name, take_option
+from lightning_pz.envs.presets import (
+    asks_help,
+    conf_dir,
+    given_configs,
+    load_preset,
+    merge,
+    preset_names,
+    short_name,
+    take_option,
+)
 
 
 def expand(arguments: list[str]) -> list[str]:
     """Put the shipped settings and those of the environment before the user's own arguments, so that later ones win.
 
     Raises:
-        UserError: No environment or an unknown one, or a `--config` that is no file.
+        UserError: No environment, unless help is asked for, or an unknown one, or a `--config` that is no file.
     """
-    if {"-h", "--help"} & set(arguments):
-        return arguments
     env, rest = take_option(arguments, "--env")
     settings: dict[str, Any] = yaml.safe_load((conf_dir() / "compress.yaml").read_text())
-    if not given_configs(rest) and env is None and not any(word.startswith("--env.") for word in rest):
+    is_named = bool(given_configs(rest)) or env is not None or any(word.startswith("--env.") for word in rest)
+    if not is_named and not asks_help(arguments):
         raise UserError(f"which environment? Give --env with {_known()} or a Gymnasium id")
     if env is not None:
         settings = merge(settings, env_settings(env))

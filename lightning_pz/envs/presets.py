@@ -165,7 +165,7 @@ def given_keys(arguments: list[str]) -> dict[str, Any]:
 
 
 def asks_help(arguments: list[str]) -> bool:
-    """Return whether arguments ask for help, which needs no environment."""
+    """Return whether arguments ask for help, which needs no environment and takes the defaults of one that is named."""
     return any(word in ("-h", "--help") or word.startswith("--help=") for word in arguments)
 
 
@@ -231,14 +231,14 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
     """Put the shipped settings of a command before the user's own arguments, so that later arguments win.
 
     `--env` and `--policy` are replaced by what they stand for. A preset may hold a section named after the
-    command, whose contents count for that command only. Raises `UserError` for no environment, or an unknown one.
+    command, whose contents count for that command only. Raises `UserError` for no environment, unless help is asked for,
+    or an unknown one.
     """
-    if asks_help(arguments):
-        return arguments
     env, rest = take_option(at_shipped(arguments), "--env")
     policy, rest = take_option(rest, "--policy")
     configs = given_configs(rest)
-    if env is None and not configs and not any(word.startswith("--env.") for word in rest):
+    is_named = env is not None or bool(configs) or any(word.startswith("--env.") for word in rest)
+    if not is_named and not asks_help(arguments):
         names = ", ".join(preset_names("env"))
         raise UserError(f"which environment? Give --env with a preset ({names}) or a Gymnasium id")
     settings = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text()) or {}

@@ -28,7 +28,7 @@ from lightning_pz.common.files import claim_folder, write_text
 from lightning_pz.common.tracking.run_loggers import make_loggers
 from lightning_pz.common.tracking.settings import LOGGER_HELP, Loggers, check_loggers, read_loggers
 from lightning_pz.common.tracking.tracker import Tracker
-from lightning_pz.envs.presets import EnvConfig, PolicyConfig, conf_dir, explain_presets
+from lightning_pz.envs.presets import EnvConfig, PolicyConfig, explain_presets
 from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, LogHyperparameters, TrainingTime
 from lightning_pz.jobs.fit_identity import fit_identity, run_difference, write_identity
 from lightning_pz.jobs.fit_settings import check_fit_settings
@@ -54,7 +54,6 @@ class FitCLI(LightningCLI):
 
     def __init__(self, arguments: list[str], description: str = "") -> None:
         quiet_lightning()
-        shipped = conf_dir() / "fit.yaml"
         self.resume_from: Path | None = None
         self.run_folder = Path()
         super().__init__(
@@ -66,7 +65,7 @@ class FitCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=_Parser,
-            parser_kwargs={"command": "fit", "often": _OFTEN, "shipped": shipped, "description": description},
+            parser_kwargs={"command": "fit", "often": _OFTEN, "description": description},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

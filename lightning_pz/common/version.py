@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 from pathlib import Path
+
+__version__ = "0.1.0"
 
 
 @functools.cache
@@ -14,4 +15,4 @@ def package_version() -> str:
     root, total = Path(__file__).parents[1], hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return f"{importlib.metadata.version('lightning_pz')} ({total.hexdigest()[:8]})"
+    return f"{__version__} ({total.hexdigest()[:8]})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning_pz.common.files import file_digest, new_folder
 from lightning_pz.common.known_folders import WHOLE
 from lightning_pz.common.statistics import read_estimate
 from lightning_pz.common.tables import Table
+from lightning_pz.common.version import __version__
 from lightning_pz.envs.specs import env_words
 from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.metrics import METRIC_LABELS
@@ -87,7 +87,7 @@ def _card(model: Any, checkpoint: Path, folder: Path) -> str:
         slug=description["env_name"], policies=str(description["policy"]).capitalize(), env=env_words(spec),
         k=model.hparams["latent_dim"], params=layout.num_params, pool=pool, place=folder.name,
         layout=f"{' x '.join(map(str, layout.hidden)) or 'no'} hidden units, {layout.activation}, {layout.head.kind} head",
-        version=importlib.metadata.version("lightning_pz"), seen=layout.observation_size, horizon=spec["horizon"],
+        version=__version__, seen=layout.observation_size, horizon=spec["horizon"],
         acts=f"{layout.action_size} actions in a box" if not layout.head.choices else f"choices of {', '.join(map(str, layout.head.choices))}",
         numbers=Table(["", "FVU"], [[name.removeprefix("FVU, "), value] for name, value in rows]).markdown() if rows else "None are beside the checkpoint.\n",
         returns=_returns(checkpoint), prior=", ".join(f"{key} {value}" for key, value in description["prior"].items()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from lightning_pz.common.checks import check_extra
 from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.files import new_folder, write_text
 from lightning_pz.common.tables import Table, number_form
+from lightning_pz.common.version import __version__
 from lightning_pz.doors.archive_figures import heat_map, save_heat_map
 from lightning_pz.doors.archive_files import ARCHIVE_ABOUT, ARCHIVE_FORMAT, CENTROIDS, FIELDS, read_about, read_fields
 from lightning_pz.doors.archive_settings import RIBS_PACKAGES, ArchiveSettings
@@ -167,7 +167,7 @@ def _about(pool: Pool, axes: OutcomeAxes, chosen: TaskArchive, settings: Archive
     network, growth = pool.network, pool.meta["growth"]
     return {
         "format_version": ARCHIVE_FORMAT,
-        "lightning_pz": importlib.metadata.version("lightning_pz"),
+        "lightning_pz": __version__,
         "pool": {"name": pool.folder.name, "digest": pool.digest, "policies": len(pool)},
         "env": EnvSpec.from_dict(pool.meta["env"]).identity(),
         "layout": pool.layout.to_dict(),

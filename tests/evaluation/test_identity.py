@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from lightning_pz.envs.rollout import Rollouts
 from lightning_pz.evaluate import main
 from lightning_pz.evaluation import groups, run
 from lightning_pz.fit import main as fit
+from tests.children import child_environment
 from tests.conftest import TINY_FIT
 from tests.evaluation.conftest import SMALL
 from tests.evaluation.conftest import evaluate as evaluate_all
@@ -133,9 +133,8 @@ def test_equal_evaluations_begun_together_play_once(fitted, tmp_path):
     """Processes, as users begin them: Python 3.11 cannot parse the heads of arrays in two threads at once."""
     small = [*SMALL[:-1], "2", "--tasks", "[standard]", "--logs", str(tmp_path)]
     command = [sys.executable, "-m", "lightning_pz.evaluate", "--checkpoint", fitted.summary["checkpoint"], *small]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     both = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     ends = [process.communicate(timeout=300) for process in both]

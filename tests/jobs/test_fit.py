@@ -1,7 +1,6 @@
 """The main job: what it leaves behind, that it repeats and resumes to the last bit, and what it refuses."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,9 +21,9 @@ from lightning_pz.fit import main
 from lightning_pz.jobs.fit import prepare_fit
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.store import read_pool
+from tests.children import child_environment
 from tests.killed import killed_in_step
 
-ROOT = Path(__file__).parents[2]
 TINY = [
     "--policy", "small", "--model.latent_dim", "2", "--model.encoder_widths", "[16]", "--model.decoder_widths", "[16]",
     "--data.random.candidates", "300", "--data.random.neighbors", "5", "--data.batch_size", "32",
@@ -210,7 +209,7 @@ assert model.env["id"] == "MountainCarContinuous-v0"
 print(params.shape[1])
 """
     output = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True,
+        [sys.executable, "-c", script], cwd=tmp_path, env=child_environment(), check=True,
         capture_output=True, text=True,
     )  # fmt: skip
     assert output.stdout.strip() == "9"
@@ -223,8 +222,7 @@ def test_two_processes_give_the_same_fvu_as_one(logs, tmp_path):
         sys.executable, "-m", "lightning_pz.fit", "--env", "mountaincar", *TINY, "--logs", str(tmp_path), "--data.batch_size",
         "16", "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp",
     ]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    output = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert output.returncode == 0 and "Traceback" not in output.stderr, output.stderr
     # One pool, one run and one closing table: the first process writes, the other one helps.
     folder = Path(output.stdout.strip().splitlines()[-1])

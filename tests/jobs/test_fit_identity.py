@@ -1,7 +1,6 @@
 """A run is claimed by one fit, and resumed by none but the very same: by content, with the first difference named."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,10 +14,9 @@ import yaml
 from lightning_pz.common.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.jobs.fit_cli import new_run_folder
+from tests.children import child_environment
 from tests.conftest import TINY_FIT
 from tests.killed import killed_in_step
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(logs, *arguments, env="mountaincar"):
@@ -147,9 +145,8 @@ def test_run_folders_are_claimed_once(tmp_path):
 @pytest.mark.slow
 def test_two_fits_begun_together_share_the_pool_and_nothing_else(tmp_path):
     command = [sys.executable, "-m", "lightning_pz.fit", "--env", "mountaincar", *TINY_FIT, "--logs", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     both = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     ends = [process.communicate(timeout=300) for process in both]

@@ -1,20 +1,18 @@
 """A grid small enough for tests, and the command as other processes type it."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import Executor, Future
-from pathlib import Path
 
 import pytest
 import yaml
 
 from sweeps import crew
+from tests.children import child_environment
 
-ROOT = Path(__file__).parents[2]
 TINY = {
     "data.random.candidates": 120, "data.random.neighbors": 3, "data.steps_per_epoch": 5, "trainer.max_steps": 10,
     "trainer.log_every_n_steps": 1, "data.batch_size": 16, "data.states_per_step": 4,
@@ -44,10 +42,14 @@ def write_grid(tmp_path):
 
 def start(*words, script=None, **more):
     """Start `python -m sweeps WORDS`, or a script, in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script] if script else [sys.executable, "-m", "sweeps"]
     return subprocess.Popen(
-        [*command, *map(str, words)], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
+        [*command, *map(str, words)],
+        env=child_environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
     )
 
 

@@ -20,7 +20,8 @@ from sweeps.growth import Variant, Ways
 from sweeps.options import SearchOptions, words_of
 from sweeps.optuna_study.plan import Confirm, StudyPlan
 from sweeps.recovery import RecoveryGrid
-from tests.sweeps.conftest import ROOT, TINY, settings
+from tests.children import ROOT
+from tests.sweeps.conftest import TINY, settings
 
 HIDDEN = {"worker"}
 """What a command says to the processes that it starts; the tests of two processes run it."""

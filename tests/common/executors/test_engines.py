@@ -9,6 +9,7 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.executors import Engine, open_executor, run_pieces
+from tests.children import ROOT, child_environment
 
 ENGINES = ["dask", "slurm:local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])]
 
@@ -17,9 +18,7 @@ ENGINES = ["dask", "slurm:local", pytest.param("ray", marks=[pytest.mark.ray, py
 def engine(request, tmp_path_factory):
     """Give the name of an engine and its executor of two workers, with these tests on the path of its workers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(
-            "PYTHONPATH", os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-        )
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests"), child_environment()["PYTHONPATH"]]))
         folder = tmp_path_factory.mktemp("engine")
         with open_executor(Engine(request.param, workers=2), folder) as executor:
             yield request.param, executor, folder

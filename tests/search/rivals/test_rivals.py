@@ -1,11 +1,14 @@
 """Learners learn as the library's own loop does, resume to the last bit, and leave as files that act as they do."""
 
 import dataclasses
+import subprocess
+import sys
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.episode_seeds import TRAINING_SEEDS
@@ -14,10 +17,13 @@ from lightning_pz.envs.tasks import find_task
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.search.objective import Objective, Problem
+from lightning_pz.search.rivals.export import to_policy
 from lightning_pz.search.rivals.hyperparameters import default_hyperparameters, zoo_hyperparameters
+from lightning_pz.search.rivals.learner import Learner
 from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.rivals.zoo import zoo_entry
 from lightning_pz.search.settings import BASELINES, check_algorithm_package
+from tests.search.rivals.same_starts import ID
 from tests.search.rivals.straight import run_to_the_end, same, straight_and_resumed
 
 BOXES = [name for name in BASELINES if name != "dqn"]
@@ -81,6 +87,28 @@ def test_it_learns_what_the_librarys_own_loop_learns(algorithm, short_problem, m
         library.model.learn(ours.learner.steps, log_interval=None)
     # Schedules that fall with the steps would differ; these settings have none.
     assert same(library.policy(), ours.learner.policy())
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["sac", *(pytest.param(name, marks=pytest.mark.slow) for name in ("td3", "ddpg", "tqc"))]
+)
+def test_it_learns_what_rl_zoos_own_tool_learns(algorithm, short_problem, tmp_path):
+    problem = of_mountain_car(short_problem)
+    entry = zoo_entry(algorithm, problem.spec.id)
+    small = entry._replace(settings=entry.settings | SMALL)
+    learner = Learner(algorithm, zoo_hyperparameters(algorithm, small, BUDGET), problem, seed=0, budget=BUDGET)
+    while learner.steps + learner.least_steps <= BUDGET:
+        learner.learn(1)
+    (tmp_path / "settings.yml").write_text(yaml.safe_dump({ID: small.settings}))
+    words = [
+        "--algo", algorithm, "--env", ID, "--gym-packages", "tests.search.rivals.same_starts", "-conf", str(tmp_path / "settings.yml"),
+        "-n", str(learner.steps), "--eval-freq", "-1", "--seed", "0", "--num-threads", "1", "-f", str(tmp_path), "--device", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "rl_zoo3.train", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    library = type(learner.model).load(next(tmp_path.glob(f"{algorithm}/*/{ID}.zip")), device="cpu")
+    assert learner.model._n_updates == library._n_updates > 0
+    assert same(to_policy(library, problem.network), learner.policy())
 
 
 @pytest.mark.parametrize("algorithm, zoo, name", CASES)

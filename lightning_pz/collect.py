@@ -45,7 +45,8 @@ _WORKERS = (
     "is started here on as many as there are cores, and a cluster gets each direction by itself."
 )
 _THREADS = (
-    "Threads of this process, to step physics and to compare policies; a worker has one. Results do not depend on it."
+    "Threads of this process, to step physics and to compare policies; all cores, or OMP_NUM_THREADS of them, if null. A worker "
+    "has one. Results do not depend on it."
 )
 
 

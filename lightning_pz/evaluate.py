@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
     if only_ranks:
         from lightning_pz.jobs.pool_ranking import rank_and_show
 
-        rank_and_show(Path(config.pool), tasks, Path(config.logs), settings.threads, video=config.video)
+        rank_and_show(Path(config.pool), tasks, Path(config.logs), settings.cores, video=config.video)
         return
     if only_translates:
         if config.policy is not None:

@@ -18,6 +18,17 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads_or_all(count: int | None) -> int:
+    """Return the number of threads that was asked for, or if none was, as many as there are cores for this process.
+
+    OMP_NUM_THREADS, by which schedulers and whoever starts processes side by side share out a machine, bounds the latter.
+    """
+    if count is not None:
+        return count
+    shared = os.environ.get("OMP_NUM_THREADS", "")
+    return min(available_cores(), int(shared)) if shared.isdecimal() and int(shared) else available_cores()
+
+
 @contextlib.contextmanager
 def ignore_interrupts() -> Iterator[None]:
     """Ignore Ctrl-C in a block; only the main thread can. Processes made in it inherit this."""

@@ -48,7 +48,7 @@ def champions(
         if progress:
             print(f"  best of {group}: {len(numbers)} policies x {config.fresh_episodes} fresh episodes", flush=True)
         seeds = fresh_seeds(config)
-        again = rollout(network, params, spec, seeds, tasks, threads=config.threads, progress=progress)
+        again = rollout(network, params, spec, seeds, tasks, threads=config.cores, progress=progress)
         places = {task: int(np.searchsorted(numbers, number)) for task, number in best.items()}
         found[group] = {
             task: Champion(best[task], SavedPolicy.of(network, params[place]), again.returns[task][place])

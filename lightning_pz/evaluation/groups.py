@@ -21,6 +21,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing
 from lightning_pz.common.identity import digest
 from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
+from lightning_pz.common.processes import threads_or_all
 from lightning_pz.envs.rollout import Rollouts, rollout
 from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.envs.tasks import TaskFunction
@@ -49,7 +50,7 @@ class EvaluateConfig:
         draws: Bootstrap resamples behind each interval.
         fresh_episodes: Episodes on which the best of the pool and of the latents are measured again, since the
             maximum of many noisy means flatters.
-        threads: Threads that step physics; results do not depend on it.
+        threads: Threads that step physics; all cores, or OMP_NUM_THREADS of them, if null. Results do not depend on it.
         sample: Whether policies with a distribution draw their actions; as the checkpoint's policies do if null.
     """
 
@@ -61,15 +62,20 @@ class EvaluateConfig:
     best: int = 50
     draws: int = 1000
     fresh_episodes: int = 100
-    threads: int = 2
+    threads: int | None = None
     sample: bool | None = None
 
     def __post_init__(self) -> None:
-        names = ("policies", "episodes", "best", "draws", "fresh_episodes", "threads")
-        at_least(1, {name: getattr(self, name) for name in names})
+        names = ("policies", "episodes", "best", "draws", "fresh_episodes")
+        at_least(1, {name: getattr(self, name) for name in names} | {"threads": self.cores})
         seeds({"episode_seed": self.episode_seed}, self.episodes)
         seeds({"latent_seed": self.latent_seed})
         check_choices(self)
+
+    @property
+    def cores(self) -> int:
+        """Threads to take: those asked for, or all cores that there are for this process."""
+        return threads_or_all(self.threads)
 
     def plain(self) -> dict[str, Any]:
         """Return plain data; without `sample` if it is null, so that earlier evaluations are found again."""
@@ -163,7 +169,7 @@ def play_groups(
     def run(make: Callable[[range], Tensor], count: int, group: str) -> Rollouts:
         if progress:
             print(f"  {group}: {count} policies x {config.episodes} episodes", flush=True)
-        more: dict[str, Any] = {"policies": count, "threads": config.threads, "progress": progress}
+        more: dict[str, Any] = {"policies": count, "threads": config.cores, "progress": progress}
         return rollout(network, make, spec, config.seeds, tasks, **more)
 
     def run_once(make: Callable[[range], Tensor], group: str) -> Rollouts:

@@ -116,7 +116,7 @@ def translate(
             own = slice(numbers.start, numbers.stop)
             return pool.params(rows[own]) if latents is None else size.decoder(latents[own])
 
-        how: dict[str, Any] = {"policies": len(rows), "threads": config.threads, "progress": progress}
+        how: dict[str, Any] = {"policies": len(rows), "threads": config.cores, "progress": progress}
         run = lambda: rollout(network, params, spec, config.seeds, tasks, **how)  # noqa: E731
         if latents is not None:
             return run().returns

@@ -85,7 +85,7 @@ class Grower:
     ) -> None:
         self.spec, self.network, self.recipe, self.sample = spec, network, recipe, sample
         self.scene = GrowthScene(spec, network, recipe, tuple(tasks))
-        self.player = GenerationPlayer(spec, network, recipe, tasks, recipe.threads, on_steps)
+        self.player = GenerationPlayer(spec, network, recipe, tasks, recipe.cores, on_steps)
         self.embedding, self.on_steps, self.executor, self.groups = self.player.embedding, on_steps, executor, groups
         self._weights = parameter_space(recipe.prior, network.layout)
 
@@ -143,7 +143,7 @@ class Grower:
         self._check_finite(len(found), played, f"round {number}'s")
         joined = join([growth.archive, found])
         white = fit_whitening(joined.outcomes, self.embedding.scales)(joined.outcomes)
-        kept = joined.take(thin_out(white, r.size, threads=r.threads))
+        kept = joined.take(thin_out(white, r.size, threads=r.cores))
         functionals = [growth.functionals, *(piece.functionals for piece in pieces if self._climbing)]
         counts = (number, growth.steps + steps, growth.played + played, growth.generation + r.generations)
         invalid = growth.invalid + played - len(found)

@@ -40,7 +40,7 @@ def evaluate_all(
     `policy` is the size to take of checkpoints of several.
     """
     done = []
-    with torch_threads(config.threads):
+    with torch_threads(config.cores):
         for path, model in load_checkpoints(checkpoints, env_id, policy):
             evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal(), loggers=loggers)
             done.append(evaluation)

@@ -43,7 +43,7 @@ def translate_all(
                 f"--translate expects a policy's file and a size, such as policy.npz,small, but got {word!r}"
             )
     folder, last = logs, (Path(), "")
-    with torch_threads(config.threads):
+    with torch_threads(config.cores):
         for path, model in load_checkpoints(checkpoints, env_id):
             for word in files:
                 folder = _distill(path, model, word, config, tasks, logs)
@@ -99,7 +99,7 @@ def _distill(
     with alone(parent / base):
         folder = find([parent], base, identity)
         if not (folder / "summary.json").is_file():
-            made = distill_saved(model, saved, target, functions, seeds, config.threads)
+            made = distill_saved(model, saved, target, functions, seeds, config.cores)
             summary: dict[str, Any] = {
                 "env": model.env["id"], "policy": target.name, "from_weights": saved.layout.num_params,
                 "to_weights": target.layout.num_params, "difference": made.difference, "checkpoint": str(path), "file": file,

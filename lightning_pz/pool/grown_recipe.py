@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from lightning_pz.common.checks import at_least, check_choices, positive, seeds
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.processes import threads_or_all
 from lightning_pz.envs.episode_seeds import episode_seeds, seed_of
 from lightning_pz.policy import Prior
 from lightning_pz.pool.states import StateCounts
@@ -51,7 +52,8 @@ class GrownRecipe:
         seed: Of everything.
         prior: Distribution of the first policies, and the unit of weights.
         states: Sizes of the parts of the state sample.
-        threads: Threads that step physics and compare policies; results do not depend on it.
+        threads: Threads that step physics and compare policies; all cores, or OMP_NUM_THREADS of them, if null. Results do
+            not depend on it.
     """
 
     steps: int = 10_000_000
@@ -76,14 +78,15 @@ class GrownRecipe:
     seed: int = 0
     prior: Prior = field(default_factory=Prior)
     states: StateCounts = field(default_factory=StateCounts)
-    threads: int = 2
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         least = {
             "steps": 1, "first": 32, "size": 40, "features": 2, "directions": 2, "population": 2, "generations": 1,
-            "latent_rounds": 0, "latent_dim": 1, "latent_steps": 1, "own_states": 1, "neighbors": 1, "threads": 1,
+            "latent_rounds": 0, "latent_dim": 1, "latent_steps": 1, "own_states": 1, "neighbors": 1,
         }  # fmt: skip
         seeds({"seed": self.seed})
+        at_least(1, {"threads": self.cores})
         for name, bound in least.items():
             at_least(bound, {name: getattr(self, name)})
         for name, value in (("directions", self.directions), ("population", self.population)):
@@ -100,6 +103,11 @@ class GrownRecipe:
         for name, share in (("latent_share", self.latent_share), ("visited", self.visited)):
             if not 0 <= share <= 1:
                 raise UserError(f"--{name} expects a share from 0 to 1, but got {share}")
+
+    @property
+    def cores(self) -> int:
+        """Threads to take: those asked for, or all cores that there are for this process."""
+        return threads_or_all(self.threads)
 
     def episode_steps(self, horizon: int) -> int:
         """Return the steps of an episode of the growth where the environment's episodes have `horizon`."""

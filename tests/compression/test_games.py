@@ -38,7 +38,7 @@ def test_dqn_on_pong(tmp_path, capsys):
     assert shapes == [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 3136), (6, 512)]
     assert summary["sparsity"] == pytest.approx(0.9, abs=1e-3) and 520 <= summary["env_steps"] < 530
     assert summary["file_ratio"] > 15
-    model = DQN.load(folder / "model.zip", custom_objects={"buffer_size": 1})
+    model = DQN.load(folder / "model.zip", custom_objects={"buffer_size": 1}, device="cpu")
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 4, 84, 84), dtype=np.uint8))
     with torch.no_grad():
         online, target = model.policy.q_net(images), model.policy.q_net_target(images)

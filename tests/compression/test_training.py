@@ -162,7 +162,7 @@ def test_every_algorithm_and_method_ends_in_a_model_that_the_stock_loader_opens(
     done = train_sb3(world, settings, tmp_path)
     done.model.save(tmp_path / "model.zip")
     assert algorithm_of(tmp_path / "model.zip") == algorithm
-    model = {"sac": SAC, "td3": TD3, "ppo": PPO, "dqn": DQN}[algorithm].load(tmp_path / "model.zip")
+    model = {"sac": SAC, "td3": TD3, "ppo": PPO, "dqn": DQN}[algorithm].load(tmp_path / "model.zip", device="cpu")
     states = np.random.default_rng(0).normal(size=(20, *world.shape)).astype(np.float32)
     actions, _ = model.predict(states, deterministic=True)
     got = outputs(done.final, torch.from_numpy(states))

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.files import write_text
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.common.tables import Table
 from lightning_pz.probes.measure import measure_space
 from sweeps.folders import changed_options, tables_folder
@@ -127,7 +126,7 @@ def measure_manifolds(
     A cloud is a function of (seed, manifold, its number); noise comes on top of the same points.
     """
     found = []
-    with tqdm(total=len(manifolds) * len(noises) * clouds, unit="cloud", disable=tqdm_disable(progress)) as bar:
+    with ProgressBar(total=len(manifolds) * len(noises) * clouds, unit="cloud", progress=progress) as bar:
         for (place, manifold), noise in itertools.product(enumerate(manifolds), noises):
             estimates = []
             for cloud in range(clouds):

@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from lightning_pz.common.tables import Table
 
 
-def tqdm_disable(progress: bool | None) -> bool | None:
-    """Translate a progress switch to tqdm's `disable`; None hides the bar unless the output is a terminal."""
-    return None if progress is None else not progress
-
-
 def is_terminal() -> bool:
     """Whether progress bars go to a terminal."""
     return sys.stderr.isatty()

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import nn
-from tqdm import tqdm
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.compression.make_environment import make_world_env, own_limit
 from lightning_pz.envs.arguments import by_content, check_unchanged
 from lightning_pz.envs.content import env_content
@@ -131,7 +131,7 @@ def play_world(
         seen = done.observations[done.mask()] if keep else done.observations[:0, 0]
         return Played(done.returns(), done.lengths, torch.from_numpy(seen))
     parts = []
-    with tqdm(total=len(seeds), unit="episode", disable=not progress, leave=False) as bar:
+    with ProgressBar(total=len(seeds), unit="episode", progress=progress, leave=False) as bar:
         # All SurRoL tasks of a process share one physics server.
         slots = 1 if world.id.startswith("surrol/") else _SLOTS
         for some in (seeds[first : first + slots] for first in range(0, len(seeds), slots)):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.envs.episodes import Ends, Observer, TaskReturns, VisitedStates, play_episodes
 from lightning_pz.envs.forward import BatchForward
 from lightning_pz.envs.own_tasks import TaskFunction
@@ -98,7 +98,7 @@ def rollout(
     if simulator is None:
         simulator = make_simulator(spec, chunk * episodes, threads)
     ends, totals, seen = [], [], []
-    with tqdm(total=count * episodes, unit="episode", disable=not progress, leave=False) as bar:
+    with ProgressBar(total=count * episodes, unit="episode", progress=progress, leave=False) as bar:
         for first in range(0, count, chunk):
             numbers = range(first, min(first + chunk, count))
             weights = params(numbers) if callable(params) else params[first : numbers.stop]

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from lightning_pz.common.checks import check_extra
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import new_folder
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.common.threads import one_thread
 from lightning_pz.common.tracking.settings import Loggers
 from lightning_pz.common.tracking.tracker import Tracker
@@ -108,7 +107,7 @@ def _make(
     purge_step = history[-1]["steps"] + 1 if history else None
     settings = {"env": spec.id, "params_per_policy": layout.num_params, **asdict(recipe)}
     with (
-        tqdm(total=recipe.steps, desc="growth", unit="step", unit_scale=True, disable=tqdm_disable(progress)) as bar,
+        ProgressBar(total=recipe.steps, desc="growth", unit="step", unit_scale=True, progress=progress) as bar,
         Tracker.of(loggers, working / report.LOGGED, purge_step, settings, folder) as tracker,
     ):
         grower = Grower(spec, network, recipe, sample, tasks, bar.update, executor, groups)

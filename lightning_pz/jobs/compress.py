@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity, claim, find
 from lightning_pz.common.plotting import save_figure
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, share
 from lightning_pz.common.threads import one_thread
@@ -101,7 +100,7 @@ def compress(env: EnvConfig, settings: CompressSettings, run: RunSettings) -> li
     folders = [compress_once(job) for job in finished]
     todo = [job for job in jobs if job not in finished]
     steps = settings.total_steps()
-    with tqdm(total=run.seeds * steps, unit="step", disable=is_alone or tqdm_disable(run.progress)) as bar:
+    with ProgressBar(total=run.seeds * steps, unit="step", progress=False if is_alone else run.progress) as bar:
         bar.update(before := len(finished) * steps)
         draw = None if bar.disable else lambda steps: bar.update(before + steps - bar.n)
         place = lambda job: job.folder(world).path  # noqa: E731

@@ -8,15 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.checks import is_installed
-from lightning_pz.common.console import show_end, tqdm_disable
+from lightning_pz.common.console import show_end
 from lightning_pz.common.files import file_digest, safe_name
 from lightning_pz.common.known_folders import claim, find
 from lightning_pz.common.processes import available_cores
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.tables import Table
 from lightning_pz.common.tracking.settings import look_command
@@ -62,7 +61,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
     ]
     # Finished runs are found here, since a worker takes seconds to begin.
     results, todo = _split(every, model)
-    with tqdm(total=count * search.budget, unit="step", unit_scale=True, disable=tqdm_disable(jobs.progress)) as bar:
+    with ProgressBar(total=count * search.budget, unit="step", unit_scale=True, progress=jobs.progress) as bar:
         try:
             bar.update(found := len(results) * search.budget)
             draw = None if bar.disable else lambda steps: bar.update(found + steps - bar.n)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.files import alone, new_folder, write_text
 from lightning_pz.common.identity import digest
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.pool.sampling import act_on
 from lightning_pz.pool.store import Pool, mapped_array
 
@@ -50,7 +49,7 @@ def _act(pool: Pool, first: Pool, folder: Path, content: dict[str, object], prog
         new_folder(folder, needed) as temporary,
         mapped_array(temporary, "fingerprints", np.float32, len(pool), probe, size) as fingerprints,
         mapped_array(temporary, "actions", np.float16, len(pool), len(states) - probe, size) as actions,
-        tqdm(total=len(pool), desc="behavior", unit="policy", unit_scale=True, disable=tqdm_disable(progress)) as bar,
+        ProgressBar(total=len(pool), desc="behavior", unit="policy", unit_scale=True, progress=progress) as bar,
     ):
         write_text(temporary / "identity.json", json.dumps(content, indent=2) + "\n")
         step = max(1, min(4096, _DRAW_FLOATS // layout.num_params))

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.progress import ProgressBar
 
 _BLOCK, _REFINED = 1024, 64
 _ROUNDING = 1e-4
@@ -38,7 +37,7 @@ def nearest_neighbors(
     """
     centered = points - points.mean(0)  # small norms lose fewer digits in the product
     squares = centered.square().sum(1)
-    for start in tqdm(range(0, len(points), _BLOCK), desc="novelty", unit="block", disable=tqdm_disable(progress)):
+    for start in ProgressBar(range(0, len(points), _BLOCK), desc="novelty", unit="block", progress=progress):
         block = centered[start : start + _BLOCK]
         # |a|^2 is the same along a row and does not change which neighbors are nearest.
         rough = torch.addmm(squares, block, centered.T, alpha=-2)

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.executors import run_pieces
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.common.threads import one_thread
 from lightning_pz.policy import Layout, Prior, act_shared, draw_params, policy_chunk
 
@@ -67,7 +66,7 @@ def act_table(
 
     An executor runs the chunks side by side; the numbers are the same.
     """
-    bar = tqdm(total=len(indices), desc=description, unit="policy", unit_scale=True, disable=tqdm_disable(progress))
+    bar = ProgressBar(total=len(indices), desc=description, unit="policy", unit_scale=True, progress=progress)
     with bar:
         if executor is None:
             for span, params in drawn_chunks(prior, layout, seed, indices):

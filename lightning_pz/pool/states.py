@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from lightning_pz.common.checks import at_least, check_choices
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.envs.episodes import VisitedStates, play_episodes
 from lightning_pz.envs.forward import Act, BatchForward
 from lightning_pz.envs.simulators import make_simulator
@@ -127,7 +126,7 @@ def sample_states(
         mean, std = (low + high) / 2, _spread((high - low) / np.sqrt(12))
         return StateSample(_float(states), _float(mean), _float(std), "uniform")
     every = counts.episodes * len(SPLITS)
-    with tqdm(total=every, desc="states", unit="episode", disable=tqdm_disable(progress)) as bar:
+    with ProgressBar(total=every, desc="states", unit="episode", progress=progress) as bar:
         states = _visited(spec, counts, layout, prior, seed, given, generator, bar)
     seen = states[: counts.probe + counts.train]
     return StateSample(_float(states), _float(seen.mean(0)), _float(_spread(seen.std(0))), "rollouts")
@@ -141,7 +140,7 @@ def _visited(
     seed: int,
     given: Given | None,
     generator: np.random.Generator,
-    bar: tqdm,
+    bar: ProgressBar,
 ) -> np.ndarray:
     """Return states of random actions and of random or given policies, (S, O), each part from episodes of its own."""
     episodes = counts.episodes

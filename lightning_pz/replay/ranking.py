@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.files import alone, replacing, safe_name
 from lightning_pz.common.identity import digest
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.envs.episode_identity import environment_identity, task_sources, versions
 from lightning_pz.envs.tasks import find_task
 from lightning_pz.pool.best import best_of_pool
@@ -81,7 +80,7 @@ def rank_pool(
     values, expected = np.full(len(pool), np.nan), np.full(len(pool), np.nan)
     rows, explained = chosen[:0], np.nan
     total = min(len(pool), how.first + how.rounds * how.each)
-    with tqdm(total=total, desc=f"replay for {task}", unit="episode", disable=tqdm_disable(progress)) as bar:
+    with ProgressBar(total=total, desc=f"replay for {task}", unit="episode", progress=progress) as bar:
         for number in range(how.rounds + 1):
             values[chosen] = replayed_returns(pool, chosen, {task: function}, threads=threads, on_ended=bar.update)[
                 :, 0

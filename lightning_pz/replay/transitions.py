@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.envs.episodes import Step
 from lightning_pz.envs.own_tasks import TaskFunction
 from lightning_pz.pool.store import Pool
@@ -45,7 +44,7 @@ def relabeled_transitions(
         parts.append(_Steps(task, own, sum(len(part.rows) for part in parts), *sizes))
         return parts[-1:]
 
-    with tqdm(total=len(rows), desc="replay", unit="episode", disable=tqdm_disable(progress)) as bar:
+    with ProgressBar(total=len(rows), desc="replay", unit="episode", progress=progress) as bar:
         replay_episodes(pool, rows, observe, threads=threads, on_ended=bar.update)
     arrays = [part.by_episode() for part in parts] or [_Steps(task, rows, 0, *sizes).by_episode()]
     return Transitions(*(np.concatenate(each) for each in zip(*arrays, strict=True)))

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.compression.compressor import Compressed, Compressor
 from lightning_pz.compression.environments import World, play_world
 from lightning_pz.compression.measures import compare_behavior, outputs
@@ -64,7 +63,7 @@ def distill(
             calibrate_activations(student, states[some].float())
 
     student.train()
-    for step in tqdm(range(total), unit="step", disable=tqdm_disable(progress)):
+    for step in ProgressBar(range(total), unit="step", progress=progress):
         begin, end, peak = (0, base, 1.0) if step < base else (base, total, _INT8_RATE)
         rate = peak * options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
         _set_rates(optimizer, compressor, rate)

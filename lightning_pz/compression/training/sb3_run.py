@@ -22,11 +22,10 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.her import HerReplayBuffer
-from tqdm import tqdm
 
-from lightning_pz.common.console import tqdm_disable
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import replacing
+from lightning_pz.common.progress import ProgressBar
 from lightning_pz.compression.compressor import Compressed, Compressor
 from lightning_pz.compression.environments import World
 from lightning_pz.compression.methods.shadow import Shadow
@@ -104,7 +103,7 @@ def train_sb3(
             recent.extend(saved["recent"].numpy())
     total = settings.total_steps()
     segment = settings.checkpoint_every or total
-    with tqdm(total=total, initial=steps, unit="step", disable=tqdm_disable(progress)) as bar:
+    with ProgressBar(total=total, initial=steps, unit="step", progress=progress) as bar:
         while model.num_timesteps < total:
             model.set_env(env)
             model.set_random_seed(segment_seed(settings.seed, number))
@@ -150,7 +149,7 @@ class CompressionCallback(BaseCallback):
         compressor: Compressor,
         shadow: Shadow,
         total: int,
-        bar: tqdm,
+        bar: ProgressBar,
         recent: deque[np.ndarray] | None = None,
         on_steps: Callable[[int], None] = lambda steps: None,
     ) -> None:

@@ -58,8 +58,7 @@ def grow(
     Raises:
         UserError: Too few steps, outcomes that are all the same, an unfinished growth of other settings, a full disk.
     """
-    if not folder.exists():
-        _check_steps(spec, recipe)
+    check_growth(folder, spec, recipe)
 
     def make() -> None:
         with one_thread():
@@ -71,7 +70,10 @@ def grow(
     return pool
 
 
-def _check_steps(spec: EnvSpec, recipe: GrownRecipe) -> None:
+def check_growth(folder: Path, spec: EnvSpec, recipe: GrownRecipe) -> None:
+    """Raise `UserError` for steps that hold no round, or a package that is missing, unless the pool is there already."""
+    if folder.exists():
+        return
     packages = {"cmaes": ("cma", "cmaes"), "iso_line": ("ribs", "qd")}
     if recipe.emitter in packages:
         check_extra(*packages[recipe.emitter], f"--emitter {recipe.emitter}")

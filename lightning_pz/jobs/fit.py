@@ -24,7 +24,7 @@ from lightning_pz.common.held_interrupts import held_interrupts
 from lightning_pz.common.identity import first_difference
 from lightning_pz.common.tracking.settings import look_command
 from lightning_pz.common.tracking.tracker import Tracker
-from lightning_pz.growth.loop import grow
+from lightning_pz.growth.loop import check_growth, grow
 from lightning_pz.jobs import fit_figures
 from lightning_pz.jobs.fit_callbacks import LetInterrupts
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
@@ -55,6 +55,8 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
     if not data.given:
         check_recipe_words(arguments, data.recipe)
     if data.recipe == "grown":
+        if not data.given:
+            check_growth(data.folder, data.spec, data.grown)
         data.make_pool = lambda: grow(data.folder, data.spec, data.layout, data.grown, loggers=cli.loggers)
     check_latent_dim(cli.model.hparams["latent_dim"], data.probe_count * data.layout.feature_size)
     data.check_sizes()

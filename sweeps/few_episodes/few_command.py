@@ -13,6 +13,7 @@ import io
 import math
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from sweeps.crew import open_crew
 from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes, part_of
 from sweeps.few_episodes.few_page import page_tables, publish
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
-from sweeps.few_episodes.ledger import RunRow, add_to_ledger, read_ledger, row_of_run, shipped
+from sweeps.few_episodes.ledger import RunRow, add_to_ledger, all_shipped, read_ledger, row_of_run
 from sweeps.few_episodes.run_key import run_key, search_of
 from sweeps.fits import Fit, check_all, pool_waves
 from sweeps.folders import changed_grid, grid_path, tables_folder
@@ -62,7 +63,7 @@ def finish(study: str, options: FewEpisodesOptions) -> tuple[FewGrid, list[RunRo
     # One folder for all parts, since a run belongs to the whole study.
     folder = tables_folder(options.logs, study, [], changed_grid(study, path))
     ledger = folder / "runs.csv"
-    rows = {row.key: row for row in [*read_ledger(shipped(study)), *read_ledger(ledger)]}
+    rows = {row.key: row for row in [*all_shipped(), *read_ledger(ledger)]}
     nothing = UserError(f"no run of {path} is finished: leave --show out, so that they are made")
     if options.show and not rows:
         raise nothing
@@ -73,8 +74,9 @@ def finish(study: str, options: FewEpisodesOptions) -> tuple[FewGrid, list[RunRo
         for row in _run_cells(cells, options):
             rows[row.key] = row
             add_to_ledger(ledger, [row])
-    known = {run_key(cell) for cell in whole.cells()}
-    finished = [row for row in rows.values() if row.key in known]
+    names = {run_key(cell): cell.name for cell in whole.cells()}
+    # A run of another study may have another name there.
+    finished = [replace(row, contender=names[row.key]) for row in rows.values() if row.key in names]
     if not finished:
         raise nothing
     add_to_ledger(ledger, finished)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,18 @@ from lightning_pz.common.files import alone, write_text
 _HEAD = ("key", "env", "task", "contender", "seed", "episodes", "env_steps", "end", "cpu_seconds")
 
 
+_STUDIES = ("few_episodes", "reuse", "pretraining")
+
+
 def shipped(study: str) -> Path:
     """Return where a study's rows lie that come with the package."""
     return Path(__file__).parent / f"{study}.csv"
+
+
+def all_shipped() -> Iterator[RunRow]:
+    """Yield the rows of all studies that come with the package, since a run of one may be wanted by another."""
+    for study in _STUDIES:
+        yield from read_ledger(shipped(study))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import write_text
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import Estimate, mean_interval
@@ -61,7 +62,10 @@ def run(study: str, options: FewEpisodesOptions) -> None:
     """Run what is missing, and show what is finished."""
     grid, rows, folder = finish(study, options)
     still = {(row.env, row.task): -math.inf for row in rows}  # no lead is decided here
-    found = collect_answers(grid, rows, still)
+    ours = set(names_of(grid, "ours"))
+    found = [one for one in collect_answers(grid, rows, still) if ours & set(one.runs)]
+    if not found:
+        raise UserError("no search from a pool is finished yet: leave --show out, so that they are made")
     pools = read_pools(grid, options.logs)
     balance = break_even(grid, found, pools)
     tables = {

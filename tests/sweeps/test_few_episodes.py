@@ -100,7 +100,7 @@ def test_finished_runs_are_not_repeated_whether_in_the_folder_or_in_the_package(
     main(command)
     main([*command, "--show", "true", "--env", "reacher", "--contender", "latents"])
     ledger = folder_of(command) / "runs.csv"
-    monkeypatch.setattr(few_command, "shipped", lambda study: ledger)
+    monkeypatch.setattr(few_command, "all_shipped", lambda: read_ledger(ledger))
     elsewhere = [*command[:-1], str(tmp_path / "logs")]
     main(elsewhere)  # on another machine
     assert read_ledger(folder_of(elsewhere) / "runs.csv") == read_ledger(ledger)
@@ -147,7 +147,7 @@ def test_the_page_is_what_the_rows_of_the_package_say(monkeypatch):
     ],
 )
 def test_mistakes_are_refused(words, sentence, tmp_path, monkeypatch):
-    monkeypatch.setattr(few_command, "shipped", lambda study: tmp_path / "none.csv")
+    monkeypatch.setattr(few_command, "all_shipped", list)
     with pytest.raises(UserError, match=sentence):
         main(["few_episodes", *words, "--logs", str(tmp_path / "logs")])
 

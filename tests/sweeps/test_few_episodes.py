@@ -17,6 +17,7 @@ from sweeps.few_episodes import run_key as run_key_module
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.ledger import read_ledger, shipped
 from sweeps.few_episodes.run_key import run_key
+from sweeps.fits import check_all
 from sweeps.results import publishing
 from sweeps.results.pages import FOLDER, PageTable
 from tests.sweeps.conftest import TINY
@@ -173,7 +174,7 @@ def test_mistakes_in_the_file_name_it(change, sentence, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_shipped_study_is_what_its_page_says():
+def test_the_shipped_study_is_what_its_page_says(tmp_path):
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     assert sum(len(env.tasks) for env in grid.environments.values()) == 17
     assert sum(len(env.tasks) for env in grid.environments.values() if env.paper) == 8
@@ -184,6 +185,7 @@ def test_the_shipped_study_is_what_its_page_says():
         seeds = {cell.seed for cell in cells if cell.name == name}
         assert contender.kind != "ours" or len(seeds) == 10
     few_command._check(grid, "shipped")
+    check_all([cell.fit(str(tmp_path)) for cell in cells if cell.seed == 0], "shipped")
 
 
 @pytest.mark.slow

@@ -14,9 +14,11 @@ from sweeps.__main__ import main
 from sweeps.few_episodes import few_command, few_page, pretraining
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.few_tables import collect_answers
-from sweeps.few_episodes.ledger import RunRow, read_ledger
+from sweeps.few_episodes.ledger import RunRow, all_shipped, read_ledger
 from sweeps.few_episodes.pretraining import BreakEven, GrownPool
 from sweeps.few_episodes.run_key import run_key
+from sweeps.fits import check_all
+from sweeps.options import FewEpisodesOptions
 from sweeps.results import publishing
 from sweeps.results.pages import PageTable
 from tests.sweeps.conftest import TINY
@@ -112,11 +114,14 @@ def row(task, name, seed, end, seconds):
 def test_the_balance_is_of_the_tasks_that_both_ran():
     grid = load_few_episodes(conf_dir() / "sweep" / "pretraining.yaml")
     rows = [row(task, "2 million steps", seed, 50.0 + seed, 10.0) for task in ("jump", "forward") for seed in range(2)]
-    rows += [row("jump", "SAC (RL Zoo)", 0, 60.0, 300.0), row("jump", "SAC (RL Zoo)", 1, 30.0, None)]
+    rows += [
+        row("jump", "SAC (RL Zoo), 100,000 steps", 0, 60.0, 300.0),
+        row("jump", "SAC (RL Zoo), 100,000 steps", 1, 30.0, None),
+    ]
     found = collect_answers(grid, rows, {(one.env, one.task): 0.0 for one in rows})
     pools = {("hopper", "2 million"): [GrownPool(2, 5.0, 0.1, 500.0), GrownPool(2, 7.0, 0.3, 700.0)]}
     assert pretraining.break_even(grid, found, pools) == {
-        ("hopper", "2 million steps", "SAC (RL Zoo)"): BreakEven(600.0, 10.0, 300.0, 1, 1)
+        ("hopper", "2 million steps", "SAC (RL Zoo), 100,000 steps"): BreakEven(600.0, 10.0, 300.0, 1, 1)
     }
     assert pretraining.break_even(grid, found, {}) == {}  # where the cost of the pool is not known
     table = pretraining.pools_table(pools)
@@ -124,15 +129,30 @@ def test_the_balance_is_of_the_tasks_that_both_ran():
     assert (seeds, coverage.value, seconds) == (2, 6.0, 600.0) and fvu.value == pytest.approx(0.2)
 
 
-def test_the_shipped_study_grows_1_to_10_million_steps():
+def test_the_shipped_study_grows_1_to_10_million_steps(tmp_path):
     grid = load_few_episodes(conf_dir() / "sweep" / "pretraining.yaml")
     steps = {pool.fit["data.grown.steps"] for env in grid.environments.values() for pool in env.pools.values()}
     assert steps == {1_000_000, 2_000_000, 5_000_000, 10_000_000} and grid.decisive == [0, 5, 20]
     few_command._check(grid, "shipped")
     cells = list(grid.cells())
-    assert len({run_key(cell) for cell in cells}) == len(cells) == 2 * 4 * 4 * 5 + 2 * 3
+    check_all([cell.fit(str(tmp_path)) for cell in cells if cell.seed == 0], "shipped")
+    ours, rivals, to_the_end = 2 * 4 * 4 * 5, 2 * (5 + 3 * 2 + 4 * 5), 2 * 3
+    assert len({run_key(cell) for cell in cells}) == len(cells) == ours + rivals + to_the_end
     _, search = parse(cells[0].command("logs", "none.ckpt"))
     assert search.episodes == 20 and search.start == "pool_best"
+
+
+def test_runs_of_another_study_count_by_the_names_of_this_one(tmp_path, monkeypatch):
+    grid = load_few_episodes(conf_dir() / "sweep" / "pretraining.yaml")
+    rows = [row for row in all_shipped() if row.contender == "SAC (RL Zoo)" and row.env == "halfcheetah"]
+    options = FewEpisodesOptions(logs=str(tmp_path), show=True)
+    monkeypatch.setattr(few_command, "all_shipped", lambda: rows)
+    _, finished, _ = few_command.finish("pretraining", options)
+    assert {row.contender for row in finished} <= {"SAC (RL Zoo), 20 episodes", "SAC (RL Zoo), 100,000 steps"}
+    assert {(row.task, row.seed) for row in finished} >= {("forward", seed) for seed in range(5)}
+    assert all(name in grid.contenders for name in {row.contender for row in finished})
+    with pytest.raises(UserError, match="no search from a pool is finished yet"):
+        pretraining.run("pretraining", options)
 
 
 def test_a_mistake_is_told(tmp_path):

@@ -26,13 +26,18 @@ BEST, CHOSEN = "best of ours", "best of ours by the other seeds"
 
 
 def of_shared_seeds(one: TaskAnswers, names: Sequence[str], value: Value) -> dict[str, np.ndarray]:
-    """Return the values of contenders' runs in order of their seeds, of those seeds that all of these contenders have.
+    """Return the values of contenders' runs in order of their seeds, of the contenders that have run most seeds.
 
-    Contenders with fewer than two runs are left out.
+    A contender that lacks one of those seeds is left out, and not the seed: seeds differ in their growths, so that without
+    some of them a mean would be of other growths than the study's. Fewer than two seeds are none.
     """
     found = one.by_seed(names, value)
-    shared = sorted(set.intersection(*map(set, found.values()))) if found else []
-    return {name: np.array([values[seed] for seed in shared]) for name, values in found.items() if len(shared) > 1}
+    most = set(max(found.values(), key=len, default={}))
+    return {
+        name: np.array([values[seed] for seed in sorted(most)])
+        for name, values in found.items()
+        if len(most) > 1 and set(values) == most
+    }
 
 
 def said_of(

@@ -93,17 +93,23 @@ def test_tasks_are_counted_that_ours_lead_and_how_surely():
     assert speed[:4] == ["reacher", "speed", 5, pytest.approx(104.5)] and speed[8].value == 1
 
 
-def test_contenders_are_compared_by_the_seeds_that_all_have():
+def test_no_seed_is_left_out_because_a_contender_lacks_it():
+    """Seeds 2 and 3 are of poor growths: a contender that has not run them must not take them from the others."""
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
-    rows = answers_of("latent PGPE", [1, 2, 3, 4]) + answers_of("latent CMA-ES", [30, 40, 50], first=2)
-    rows += answers_of("weights from the pool", [7])
+    rows = answers_of("latent PGPE", [10, 10, 1, 1]) + answers_of("weights from the pool", [9, 9, 2, 2])
+    rows += answers_of("latent CMA-ES", [8, 8]) + answers_of("latents of a random pool", [70, 80, 90], first=3)
     (one,) = few_tables.collect_answers(grid, rows, {("reacher", "speed"): 0.0})
-    found = few_counts.of_shared_seeds(one, few_tables.names_of(grid, "ours"), few_tables.after(5))
+    ours = few_tables.names_of(grid, "ours")
+    found = few_counts.of_shared_seeds(one, ours, few_tables.after(5))
     assert {name: values.tolist() for name, values in found.items()} == {
-        "latent CMA-ES": [30, 40],
-        "latent PGPE": [3, 4],
-    }
-    assert few_counts.of_shared_seeds(one, ["weights from the pool"], few_tables.after(5)) == {}
+        "latent PGPE": [10, 10, 1, 1], "weights from the pool": [9, 9, 2, 2],
+    }  # fmt: skip
+    rows += answers_of("PPO (RL Zoo)", [0, 0, 0])
+    (one,) = few_tables.collect_answers(grid, rows, {("reacher", "speed"): 0.0})
+    verdict = few_counts.said_of(grid, one, few_counts.CHOSEN, ours, ["PPO (RL Zoo)"], few_tables.after(5))
+    assert verdict is not None and 1 <= verdict.mean < 7
+    rest = ["latent Bayesian optimization", "latent CMA-ES"]
+    assert [few_counts.of_shared_seeds(one, [name], few_tables.after(5)) == {} for name in rest] == [True, False]
 
 
 def test_a_search_whose_budget_ends_a_generation_before_a_count_keeps_its_last_answer():

@@ -14,7 +14,10 @@ ALGORITHM_LABELS = {
 }  # fmt: skip
 """A name for each algorithm, in the order of `ALGORITHMS`."""
 _SPACES = {"latent": "latent", "widened": "widened latent", "weights": "weight"}
-_STARTS = {"draws": "", "pool_best": " from the pool's record holder", "pool_top": " from the pool's best"}
+_STARTS = {
+    "draws": "", "pool_best": " from the pool's record holder", "pool_steady": " from the pool's steadiest",
+    "pool_top": " from the pool's best",
+}  # fmt: skip
 
 
 def search_label(settings: SearchSettings, start_mark: str = "") -> str:

@@ -33,13 +33,14 @@ from lightning_pz.policy.policy_onnx import write_policy_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.replay.ranking import ranking_settings
+from lightning_pz.replay.steady import CANDIDATES, NEIGHBORS
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.generation import Search
 from lightning_pz.search.loop import search_until_done, summarize
 from lightning_pz.search.objective import Objective, Problem
 from lightning_pz.search.off_policy.old_data import old_data
 from lightning_pz.search.rivals.zoo import ZooEntry, zoo_entry
-from lightning_pz.search.settings import PACKAGES, STARTS, SearchSettings
+from lightning_pz.search.settings import PACKAGES, POOL_STARTS, STARTS, SearchSettings
 from lightning_pz.search.spaces import latent_space, parameter_space
 from lightning_pz.search.starts import anchoring_shift, behavior_sigma, given_policies, start_file
 
@@ -193,10 +194,12 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     }  # fmt: skip
     if (size := model.hparams["description"]["policy"]) != model.sizes[0].name and not settings.is_rival:
         content["policy"] = size
-    is_ranked = settings.start in ("pool_best", "pool_top") or settings.reads_old_data
+    is_ranked = settings.start in POOL_STARTS or settings.reads_old_data
     if is_ranked and ":" in settings.task:
         # No pool knows a task of the user's own.
         content["ranking"] = ranking_settings()
+    if settings.start == "pool_steady":
+        content["steady"] = {"candidates": CANDIDATES, "neighbors": NEIGHBORS}
     if settings.space is not None:
         content["versions"] |= versions("stable_baselines3")
     if is_rival := settings.is_rival:

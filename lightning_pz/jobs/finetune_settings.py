@@ -35,7 +35,7 @@ class JobSettings(ChoosesEngine, ChoosesLoggers):
         logs: Folder for runs, on a file system that all workers share.
         logger: Where numbers go while a run runs, joined by commas: tensorboard, csv, wandb, mlflow.
         progress: Whether to draw a progress bar; on a terminal only if null.
-        pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best` and `pool_top` read it.
+        pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best`, `pool_steady` and `pool_top` read it.
         policy: Size of policy to decode to, of a checkpoint of several sizes; that of its first pool if null.
     """
 

@@ -23,8 +23,9 @@ Algorithm = Literal[
 ]  # fmt: skip
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 BASELINES = ("ppo", "sac", "td3", "ddpg", "tqc", "crossq", "dqn")
-Start = Literal["draws", "pool_best", "pool_top"]
+Start = Literal["draws", "pool_best", "pool_steady", "pool_top"]
 STARTS: tuple[str, ...] = get_args(Start)
+POOL_STARTS = ("pool_best", "pool_steady", "pool_top")
 AnswersBy = Literal["episodes", "steps"]
 SpaceName = Literal["latent", "widened", "weights", "own"]
 OFF_POLICY = ("td3", "sac", "tqc")
@@ -60,7 +61,8 @@ class SearchSettings:
         start: Where the search begins: `draws` tries some decoded latents (or draws of the prior) and counts their steps;
             `pool_best` is the policy of the grown pool that earned most in the episode in which it was found (`pgpe`,
             `cmaes`: its encoding; `bo`, `parameter_pgpe`: its weights), which takes no step, whatever the task: episodes are
-            replayed where the growth did not know it; `pool_top` tries `starts` of those
+            replayed where the growth did not know it; `pool_steady`, likewise, is the one that earned most on average of its own
+            episode and those of the three that act most like it, which is less often luck; `pool_top` tries `starts` of those
             that earned most, since another may be best after encoding and over a whole episode; a file
             `.../policy.npz`, or a folder with a slash in its name and `<task>.npz` in it, is used like `pool_best`.
         latents: What random latents are drawn from, those of `random_latent` and of `draws`: `density` (a kernel density
@@ -215,7 +217,7 @@ class SearchSettings:
     @property
     def reads_pool(self) -> bool:
         """Whether the result depends on the decoder's pool."""
-        return self.anchors or self.start in ("pool_best", "pool_top") or self.reads_old_data
+        return self.anchors or self.start in POOL_STARTS or self.reads_old_data
 
     def count_starts(self, horizon: int) -> int:
         """Return how many starts are tried, for episodes of at most `horizon` steps; as many as are kept at least."""

@@ -14,6 +14,7 @@ from lightning_pz.policy.saved import SavedPolicy, load_policy, policy_file
 from lightning_pz.pool.store import Pool
 from lightning_pz.probes.jacobian import jacobian_grams, lipschitz, step_scale
 from lightning_pz.replay.ranking import find_ranking
+from lightning_pz.replay.steady import steady_rows
 from lightning_pz.search.settings import STARTS, SearchSettings
 from lightning_pz.search.spaces import SearchSpace
 
@@ -33,7 +34,7 @@ def given_policies(
 ) -> tuple[Tensor, Tensor]:
     """Return the weights of the policies to begin at, (n, P), the best first, and states that they visited, (V, O).
 
-    `pool_best` and `pool_top` need the pool. A task that it does not know is ranked by replaying episodes of its growth, which
+    All starts in a pool need it. A task that it does not know is ranked by replaying episodes of its growth, which
     takes no environment step; the folder `rankings` keeps the result. Raises `UserError`: no such policy, or one of another
     network, or what `find_ranking` raises.
     """
@@ -41,7 +42,12 @@ def given_policies(
         assert pool is not None
         alone = settings.bo.policies if settings.algorithm == "bo" else 1
         wanted = settings.starts if settings.start == "pool_top" else alone
-        rows = find_ranking(pool, settings.task, rankings, threads=threads).rows[:wanted]
+        ranking = find_ranking(pool, settings.task, rankings, threads=threads)
+        rows = (
+            steady_rows(pool.arrays["fingerprints"], ranking, wanted)
+            if settings.start == "pool_steady"
+            else ranking.rows[:wanted]
+        )
         return pool.params(rows), torch.from_numpy(pool.arrays["visited"][rows]).flatten(0, 1)
     saved, layout = load_policy(start_file(settings)), network.layout
     boxes = all(torch.equal(getattr(saved, end), getattr(network, end)) for end in ("action_low", "action_high"))

@@ -32,7 +32,7 @@ def of_shared_seeds(one: TaskAnswers, names: Sequence[str], value: Value) -> dic
     some of them a mean would be of other growths than the study's. Fewer than two seeds are none.
     """
     found = one.by_seed(names, value)
-    most = set(max(found.values(), key=len, default={}))
+    most = max((set(values) for values in found.values()), key=len, default=set())
     return {
         name: np.array([values[seed] for seed in sorted(most)])
         for name, values in found.items()

@@ -19,6 +19,7 @@ SIGNIFICANT = "*"
 _SHORT = {
     " (RL Zoo)": "",
     "latents of a random pool": "random pool",
+    ", steady start": " steady",
     "Bayesian optimization": "BO",
     "weights from the pool": "weights",
     "latent ": "",

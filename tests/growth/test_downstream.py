@@ -24,7 +24,9 @@ from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.of_checkpoint import describe_pool, is_pool_of
 from lightning_pz.pool.store import read_pool
 from lightning_pz.replay import ranking as ranking_module
+from lightning_pz.replay.ranking import rank_pool
 from lightning_pz.replay.replay_episodes import replayed_returns
+from lightning_pz.replay.steady import steady_rows
 from lightning_pz.search.bayesian import ANCHORED
 from lightning_pz.search.settings import BoSettings, SearchSettings
 from tests.said import reused
@@ -132,6 +134,20 @@ def test_a_search_begins_at_the_best_of_the_pool_and_takes_no_step_for_it(done, 
     torch.testing.assert_close(search.incumbent(state).params, expected[0], rtol=1e-3, atol=1e-4)
     # Nothing but whole generations is paid for.
     assert search.cost(state) == search.least_budget == search.optimizer.population * 999
+
+
+def test_a_steady_start_is_the_policy_whose_neighbors_earn_much_too(done):
+    model, pool = load_autoencoder(done.summary["checkpoint"]), read_pool(Path(done.summary["pool"]))
+    rows = steady_rows(pool.arrays["fingerprints"], rank_pool(pool, "height"), 3)
+    assert rows.tolist() != best_of_pool(pool, "height", 3).tolist()
+    own = pool.params(rows)
+    for settings in (
+        SearchSettings(algorithm="parameter_pgpe", task="height", start="pool_steady"),
+        SearchSettings(algorithm="bo", task="height", start="pool_steady", bo=BoSettings(policies=3)),
+    ):
+        _, search = build_search(model, settings, 1)
+        torch.testing.assert_close(search.incumbent(search.begin()).params, own[0], rtol=1e-5, atol=1e-6)
+    assert torch.equal(search.given, own)
 
 
 def test_bayesian_optimization_knows_the_best_of_the_pool_before_its_first_episode(done):

@@ -98,8 +98,8 @@ def fit_notes(
     if lucky:
         notes.append(
             f"note: on {', '.join(lucky)} the best policy of the pool was lucky in its one episode of the growth: from other "
-            "starts, or in longer episodes, it keeps less than half of its lead. --start pool_top tries several, and counts "
-            "their steps."
+            "starts, or in longer episodes, it keeps less than half of its lead. --start pool_steady also asks the policies that act like it, at no "
+            "step; --start pool_top tries several, and counts their steps."
         )
     return notes
 

@@ -13,7 +13,7 @@ from lightning_pz.common.statistics import ends_are, mean_interval
 from sweeps.few_episodes.few_grid import RIVALS, FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, count_text, lead_text, leader, names_of, verdict_at
 
-_COLUMNS = 4
+_COLUMNS = (4, 5)
 
 
 def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
@@ -79,9 +79,9 @@ def pretraining_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
             axis.fill_between(
                 x, [ends[at].low for at in x], [ends[at].high for at in x], color=own.color, alpha=0.12, linewidth=0
             )
-        for name in names_of(grid, *RIVALS):
+        for number, name in enumerate(names_of(grid, *RIVALS), len(grid.decisive)):
             for row in one.runs.get(name, []):
-                axis.axhline(row.end, color=BLACK, linewidth=0.8, linestyle=":", label=f"{name}, each run at its end")
+                axis.axhline(row.end, color=look(number).color, linewidth=0.9, linestyle=":", label=f"{name}: each run")
         axis.set_xscale("log")
         axis.set_title(one.label, fontsize=8)
         axis.tick_params(labelsize=7)
@@ -126,7 +126,8 @@ def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
 
 def _task_panels(tasks: int, height: float) -> tuple[Figure, np.ndarray]:
     """Make a panel of some height, in inches, for each task, and one for the legend."""
-    columns = min(_COLUMNS, tasks + 1)
+    # So many columns that the legend does not have a row of its own.
+    columns = min(next(count for count in _COLUMNS if tasks % count), tasks + 1)
     rows = math.ceil((tasks + 1) / columns)
     return panels(rows, columns, width=3.0 * columns, height=height * rows)
 

@@ -86,7 +86,8 @@ def run(study: str, options: FewEpisodesOptions) -> None:
         ends = dict.fromkeys(("pretraining-pools", "pretraining-returns"), "Student over seeds")
         pages = {
             name: PageTable(
-                head | {"interval": f"{ends[name]}, 95 %" if name in ends else "none"},
+                head
+                | {"interval": f"{ends[name]}, 95 %; (...) the range of fewer than four" if name in ends else "none"},
                 Table(list(table.header), [[cell_text(cell) for cell in row] for row in table.rows]),
             )
             for name, table in tables.items()
@@ -125,7 +126,8 @@ def growth_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
             for count in grid.decisive:
                 values = np.array([row.answers[count] for row in runs if count in row.answers])
                 ends.append(mean_interval(values) if len(values) else None)
-            last = mean_interval(np.array([row.end for row in runs])) if grid.contenders[name].kind in RIVALS else None
+            is_long = all(row.env_steps >= 0.9 * grid.finetune["budget"] for row in runs)
+            last = mean_interval(np.array([row.end for row in runs])) if is_long else None
             rows.append([one.env, one.task, name, len(runs), *ends, last])
     counts = [f"{count} episodes" for count in grid.decisive]
     return Table(["environment", "task", "pool", "runs", *counts, f"{grid.finetune['budget']:,} steps"], rows)
@@ -153,10 +155,10 @@ def pools_table(pools: dict[tuple[str, str], list[GrownPool]]) -> Table:
     """Return what the pools of each kind are, means over seeds."""
     rows = []
     for (env, kind), each in pools.items():
-        steps = float(np.mean([pool.steps for pool in each]))
+        steps = round(float(np.mean([pool.steps for pool in each])))
         seconds = [pool.cpu_seconds for pool in each if pool.cpu_seconds is not None]
         ends = [mean_interval(np.array([getattr(pool, name) for pool in each])) for name in ("coverage", "fvu")]
-        rows.append([env, kind, len(each), steps, *ends, float(np.mean(seconds)) if seconds else None])
+        rows.append([env, kind, len(each), steps, *ends, round(float(np.mean(seconds))) if seconds else None])
     header = ["environment", "pool", "seeds", "steps", "coverage", "FVU", "CPU seconds"]
     return Table(header, rows, {"steps": ",.0f", "CPU seconds": ",.0f"})
 

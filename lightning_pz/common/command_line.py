@@ -61,13 +61,14 @@ class CommandParser(ArgumentParser):
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """Return the text of `--help`."""
-        return self.help_of("" if self._often else "all")
+        return self.help_of("")
 
     def help_of(self, section: str, given: Mapping[str, Any] | None = None) -> str:
         """Return help: the summary for "", everything for "all", or the options of a section such as `data.grown`.
 
         Settings that are `given`, nested, stand there as the defaults.
         """
+        section = section or ("" if self._often else "all")
         defaults = flat_settings(self.get_defaults().as_dict()) | flat_settings(given or {})
         # Links from one option to another, and places within groups, are no options.
         named = [a for a in self._actions if all(flag.startswith("-") for flag in a.option_strings)]
@@ -110,7 +111,7 @@ class _Help(argparse._HelpAction):
         self.nargs, self.metavar = "?", "[SECTION]"
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        print(parser.help_of(values or ("" if parser._often else "all"), namespace.as_dict()), end="")
+        print(parser.help_of(values or "", namespace.as_dict()), end="")
         parser.exit()
 
 

@@ -14,7 +14,7 @@ from lightning_pz.common.files import file_digest, safe_name, write_text
 from lightning_pz.common.identity import digest
 from lightning_pz.common.statistics import UNKNOWN, read_estimate
 from lightning_pz.common.tables import Table
-from lightning_pz.common.threads import torch_threads
+from lightning_pz.common.threads import one_thread
 from lightning_pz.common.tracking.settings import Loggers, look_command
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
@@ -40,7 +40,7 @@ def evaluate_all(
     `policy` is the size to take of checkpoints of several.
     """
     done = []
-    with torch_threads(config.cores):
+    with one_thread():  # physics has all of them
         for path, model in load_checkpoints(checkpoints, env_id, policy):
             evaluation = evaluate(path, model, tasks, config, logs, pool, progress=is_terminal(), loggers=loggers)
             done.append(evaluation)

@@ -33,7 +33,7 @@ from lightning_pz.policy.policy_onnx import write_policy_onnx
 from lightning_pz.policy.saved import load_policy
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.replay.ranking import ranking_settings
-from lightning_pz.replay.steady import CANDIDATES, NEIGHBORS
+from lightning_pz.replay.steady import steady_settings
 from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.generation import Search
 from lightning_pz.search.loop import search_until_done, summarize
@@ -199,7 +199,7 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
         # No pool knows a task of the user's own.
         content["ranking"] = ranking_settings()
     if settings.start == "pool_steady":
-        content["steady"] = {"candidates": CANDIDATES, "neighbors": NEIGHBORS}
+        content["steady"] = steady_settings()
     if settings.space is not None:
         content["versions"] |= versions("stable_baselines3")
     if is_rival := settings.is_rival:

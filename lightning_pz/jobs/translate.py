@@ -16,7 +16,7 @@ from lightning_pz.common.files import alone, file_digest, new_folder, safe_name,
 from lightning_pz.common.known_folders import Identity, find
 from lightning_pz.common.statistics import UNKNOWN, mean_interval, read_estimate
 from lightning_pz.common.tables import Table
-from lightning_pz.common.threads import torch_threads
+from lightning_pz.common.threads import one_thread
 from lightning_pz.envs.episode_identity import environment_identity, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
@@ -43,7 +43,7 @@ def translate_all(
                 f"--translate expects a policy's file and a size, such as policy.npz,small, but got {word!r}"
             )
     folder, last = logs, (Path(), "")
-    with torch_threads(config.cores):
+    with one_thread():  # physics has all of them
         for path, model in load_checkpoints(checkpoints, env_id):
             for word in files:
                 folder = _distill(path, model, word, config, tasks, logs)

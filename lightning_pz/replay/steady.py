@@ -17,6 +17,11 @@ CANDIDATES, NEIGHBORS = 300, 3
 """Of the policies, those that earned most; and how many that act like one of them count beside it."""
 
 
+def steady_settings() -> dict[str, int]:
+    """Return how steady policies are chosen, as plain data."""
+    return {"candidates": CANDIDATES, "neighbors": NEIGHBORS}
+
+
 def steady_rows(
     fingerprints: Float[np.ndarray, "policies states features"], ranking: Ranking, count: int
 ) -> Int[np.ndarray, " best"]:

@@ -32,6 +32,10 @@ def run_key(cell: Cell) -> str:
     content: dict[str, Any] = {
         "search": search.identity(), "env": _env(cell.env), "task_source": _task_source(env_id, cell.task),
     }  # fmt: skip
+    if search.start == "pool_steady":
+        from lightning_pz.replay.steady import steady_settings  # it imports torch
+
+        content["steady"] = steady_settings()
     entry = _entry(search, cell, env_id) if search.algorithm in BASELINES else None
     if cell.reads_pool:
         pool = cell.where.pools[cell.contender.pool]

@@ -26,7 +26,7 @@ from lightning_pz.pool.store import read_pool
 from lightning_pz.replay import ranking as ranking_module
 from lightning_pz.replay.ranking import rank_pool
 from lightning_pz.replay.replay_episodes import replayed_returns
-from lightning_pz.replay.steady import steady_rows
+from lightning_pz.replay.steady import steady_rows, steady_settings
 from lightning_pz.search.bayesian import ANCHORED
 from lightning_pz.search.settings import BoSettings, SearchSettings
 from tests.said import reused
@@ -233,6 +233,10 @@ def test_runs_from_the_pool_with_release_resume_and_keep_apart(done, tmp_path, c
     assert (
         Path(capsys.readouterr().out.strip().splitlines()[-1]).name == "pgpe-small-k2-seed0-pool_best-unanchored-seed0"
     )
+    finetune.main([*command, "--start", "pool_steady", "--logs", str(tmp_path)])
+    steady = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    assert steady.name == "pgpe-small-k2-seed0-pool_steady-seed0"
+    assert json.loads((steady / "identity.json").read_text())["steady"] == steady_settings()
     finetune.main([*command, "--logs", str(tmp_path)])
     assert Path(capsys.readouterr().out.strip().splitlines()[-1]).name == "pgpe-small-k2-seed0-seed0"
 

@@ -14,6 +14,7 @@ ALGORITHM_LABELS = {
 }  # fmt: skip
 """A name for each algorithm, in the order of `ALGORITHMS`."""
 _SPACES = {"latent": "latent", "widened": "widened latent", "weights": "weight"}
+"""Of searches that learn a policy of the decoder, half from old data; a learner with a network of its own keeps its name."""
 _STARTS = {
     "draws": "", "pool_best": " from the pool's record holder", "pool_steady": " from the pool's steadiest",
     "pool_top": " from the pool's best",
@@ -27,14 +28,14 @@ def search_label(settings: SearchSettings, start_mark: str = "") -> str:
     """
     file = f" from {Path(settings.start).stem} {start_mark}".rstrip()
     name = ALGORITHM_LABELS[settings.algorithm]
-    if settings.space is not None:
+    if settings.space in _SPACES:
         name = f"{_SPACES[settings.space]} {settings.algorithm.upper()}"
     label = name + _STARTS.get(settings.start, file)
     if settings.hyperparameters == "zoo":
         label = label.replace("(defaults)", "(RL Zoo)")
     if settings.encodes_start and not settings.anchor:
         label += ", decoder not moved"
-    if settings.space is not None and settings.replay != 0.5:
+    if settings.space is not None and (settings.replay != 0.5 or settings.space not in _SPACES):
         share = {0.0: "no old data", 1.0: "old data alone"}.get(settings.replay, f"{settings.replay:.0%} old data")
         label += f", {share}"
     if settings.widen is not None:

@@ -14,6 +14,7 @@ from lightning_pz.common.tables import Table, estimate_text, number_form
 from lightning_pz.comparison.analysis import SHARES, ReturnsAt, Task
 from lightning_pz.comparison.labels import short_steps
 from lightning_pz.comparison.pool_best import PoolBest
+from lightning_pz.comparison.search_runs import SearchRun
 from lightning_pz.comparison.wins import ALONE, FEW, TIE, WIN, Round, Win
 
 _ENDS = f"[95 % interval] by Student's t, or below {FEWEST} seeds (lowest to highest), their range"
@@ -179,6 +180,12 @@ def report_page(
         "`not reached` where half of them or more did not. `seconds`: median wall time of a run.\n",
         contenders_table(tasks).markdown(),
     ]
+    lone = [name for task in tasks for name in names_of_one_fit({e.contender: e.runs for e in task.entries})]
+    if lone:
+        parts.append(
+            f"All searches of a task go through one decoder and pool: {', '.join(dict.fromkeys(lone))}. Their intervals and wins hold for that "
+            "one, and say nothing about another fit. Give every seed a fit trained with it to have both.\n"
+        )
     invalid = [f"{e.contender} on {task.label} ({e.invalid})" for task in tasks for e in task.entries if e.invalid]
     if invalid:
         parts.append(f"Runs with a return that is not finite, which ranks last: {', '.join(invalid)}.\n")
@@ -194,6 +201,15 @@ def report_page(
     if left_out:
         parts += ["## Left out\n", "\n".join(f"* `{path}`: {reason}" for path, reason in left_out) + "\n"]
     return "\n".join(parts)
+
+
+def names_of_one_fit(runs: Mapping[str, Sequence[SearchRun]]) -> list[str]:
+    """Return the contenders of a task, of those with their runs, whose several searches share the fit that decides them."""
+    return [
+        name
+        for name, own in runs.items()
+        if len(own) > 1 and len({run.tag for run in own}) == 1 and all(run.needs_fit for run in own)
+    ]
 
 
 def figure_name(task: Task) -> str:

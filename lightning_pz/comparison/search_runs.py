@@ -19,7 +19,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import WHOLE
 from lightning_pz.comparison.labels import search_label
 from lightning_pz.envs.presets import env_name
-from lightning_pz.search.settings import ALGORITHMS, SearchSettings
+from lightning_pz.search.settings import ALGORITHMS, BASELINES, SearchSettings
 
 _MARKS = ("identity", "summary.json", "curve.csv")
 _SHARED = ("evaluation_episodes", "test_episodes")  # settings without which returns of one task cannot be compared
@@ -55,6 +55,13 @@ class SearchRun:
         """Policy and latent size in words, and the seed of the fit or a digest of the checkpoint, empty if unknown."""
         found = re.match(r"(.+?)-k(\d+)-(?:seed)?(\d+(?![^-])|[0-9a-f]{8})(?![^-])", self.tag)
         return (f"{found[1]}, k = {found[2]}", found[3]) if found else (self.tag, "")
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether its decoder or its pool decides anything; one that learns or draws weights from scratch needs neither."""
+        if self.algorithm in BASELINES:
+            return self.settings.get("space") is not None
+        return self.algorithm != "parameter_pgpe" or self.settings.get("start", "draws") != "draws"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def publish(pages: Mapping[str, PageTable], figures: Sequence[Path], rows: Seque
 def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:
     parts = []
     for kind, words in (
-        ("ours", "ours"),
+        ("ours", "growths of ours"),
         ("rival", "tuned rivals"),
         ("default", "rivals with defaults"),
         ("part", "others"),

@@ -12,6 +12,7 @@ from lightning_pz.common.statistics import Estimate, mean_interval
 from lightning_pz.common.tables import Table
 from lightning_pz.comparison.answers_at import Verdict, area_by_episodes, decide_at
 from sweeps.few_episodes.few_grid import RIVALS, FewGrid
+from sweeps.few_episodes.growths import runs_of_growths
 from sweeps.few_episodes.ledger import RunRow, longest
 
 SIGNIFICANT = "*"
@@ -22,6 +23,7 @@ _SHORT = {
     ", steady start": " steady",
     "Bayesian optimization": "BO",
     "weights from the pool": "weights",
+    "weights learned from the growth": "learned",
     "latent ": "",
     "PGPE, ": "",
 }
@@ -35,7 +37,7 @@ class TaskAnswers:
 
     env: str
     task: str
-    runs: dict[str, list[RunRow]]  # by contender, in the order of the study
+    runs: dict[str, list[RunRow]]  # by contender, in the order of the study; of ours one for each growth
     still: float  # return of the policy that does nothing
 
     @property
@@ -75,16 +77,20 @@ def area_of(grid: FewGrid, env: str) -> Value:
 
 
 def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[str, str], float]) -> list[TaskAnswers]:
-    """Sort finished runs by task, in the order of the study.
+    """Sort finished runs by task, in the order of the study; of ours those from one growth are one, see `runs_of_growths`.
 
     The last answer of a run that ends less than a tenth before a count, since another generation would have gone beyond
-    its budget, is the answer after that count as well: a user would hold no other.
+    its budget, is the answer after that count as well: a user would hold no other. So it is at every count for one of ours
+    that plays no episode.
     """
     best, found = [_filled(row, grid) for row in longest(rows)], []
     for env, where in grid.environments.items():
         for task in where.tasks:
             own = [row for row in best if (row.env, row.task) == (env, task)]
-            runs = {name: [row for row in own if row.contender == name] for name in grid.contenders}
+            runs = {
+                name: runs_of_growths(grid, name, env, [row for row in own if row.contender == name])
+                for name in grid.contenders
+            }
             if own:
                 found.append(
                     TaskAnswers(env, task, {name: each for name, each in runs.items() if each}, still[env, task])
@@ -94,7 +100,8 @@ def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[
 
 def _filled(row: RunRow, grid: FewGrid) -> RunRow:
     taken = row.episodes if grid.by == "episodes" else row.env_steps
-    ends = {count: row.end for count in grid.at if count not in row.answers and 0.9 * count <= taken < count}
+    holds = grid.contenders[row.contender].kind == "ours" and row.env_steps == 0
+    ends = {c: row.end for c in grid.at if c not in row.answers and (holds or 0.9 * c <= taken < c)}
     return dataclasses.replace(row, answers=row.answers | ends)
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -16,7 +17,7 @@ from lightning_pz.comparison.figures import contender_places, learning_curves
 from lightning_pz.comparison.labels import ALGORITHM_LABELS, search_label
 from lightning_pz.comparison.search_runs import find_runs, group_runs
 from lightning_pz.report import main
-from lightning_pz.search.settings import ALGORITHMS, SearchSettings
+from lightning_pz.search.settings import ALGORITHMS, SearchSettings, SpaceName
 
 
 @pytest.fixture
@@ -150,10 +151,17 @@ def test_refusal_is_a_sentence_and_exit_code_2(tmp_path):
             {"space": "weights", "start": "pool_best", "replay": 1.0},
             "weight TD3 from the pool's record holder, old data alone",
         ),
+        ({"space": "own"}, "TD3 (defaults), 50% old data"),
+        ({"space": "own", "hyperparameters": "zoo", "replay": 0.25}, "TD3 (RL Zoo), 25% old data"),
     ],
 )
 def test_a_learner_through_the_decoder_has_a_name_of_its_own(settings, label):
     assert search_label(SearchSettings(algorithm="td3", **settings)) == label
+
+
+def test_every_space_has_a_name_of_its_own():
+    spaces = [None, *get_args(SpaceName)]
+    assert len({search_label(SearchSettings(algorithm="sac", space=space)) for space in spaces}) == len(spaces)
 
 
 def test_every_algorithm_has_a_look_of_its_own():

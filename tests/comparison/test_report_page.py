@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lightning_pz.comparison.labels import short_steps
-from lightning_pz.comparison.report_page import reach_text
+from lightning_pz.comparison.report_page import names_of_one_fit, reach_text
+from lightning_pz.comparison.search_runs import find_runs
 
 
 def test_censored_runs_are_counted_and_never_averaged():
@@ -22,3 +23,24 @@ def test_censored_runs_are_counted_and_never_averaged():
 )
 def test_steps_are_short(steps, words):
     assert short_steps(steps) == words
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "tags", "settings", "named"),
+    [
+        ("pgpe", ["k2-seed0", "k2-seed0"], {}, True),
+        ("pgpe", ["k2-seed0", "k2-seed1"], {}, False),
+        ("pgpe", ["k2-seed0"], {}, False),
+        ("ppo", ["k2-seed0", "k2-seed0"], {}, False),
+        ("td3", ["k2-seed0", "k2-seed0"], {"space": "weights"}, True),
+        ("sac", ["k2-seed0", "k2-seed0"], {"space": "own"}, True),
+        ("parameter_pgpe", ["k2-seed0", "k2-seed0"], {"start": "draws"}, False),
+        ("parameter_pgpe", ["k2-seed0", "k2-seed0"], {"start": "pool_best"}, True),
+    ],
+)
+def test_searches_that_share_a_fit_are_named(algorithm, tags, settings, named, write_run, tmp_path):
+    """Ten searches through one decoder are ten searches, and one decoder."""
+    for seed, tag in enumerate(tags):
+        write_run(tmp_path, algorithm, seed, tag=f"medium-{tag}", **settings)
+    runs = find_runs([tmp_path]).runs
+    assert names_of_one_fit({"it": runs}) == (["it"] if named else [])

@@ -25,7 +25,7 @@ fit: $(VENV)/.base
 	$(BIN)/python -m lightning_pz.fit --env $(ENV) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --max-worker-restart=0 -m "$(MARK)" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --max-worker-restart=0 -m "$(MARK)" $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """On how many tasks ours lead: the verdicts of the few-episode study in numbers, for every way to say who "ours" is.
 
 The best of several contenders, chosen by the very returns that are compared, leads too easily. Beside it stand the one that
-the other seeds would choose, which is not, and each contender alone, which is what a user gets who has no time to choose.
+the other growths would choose, which is not, and each contender alone, which is what a user gets who has no time to choose.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lightning_pz.comparison.answers_at import (
 from sweeps.few_episodes.few_grid import RIVALS, FewGrid
 from sweeps.few_episodes.few_tables import TaskAnswers, Value, after, area_of, names_of, verdict_by
 
-BEST, CHOSEN = "best of ours", "best of ours by the other seeds"
+BEST, CHOSEN = "best of ours", "best of ours by the other growths"
 
 
-def of_shared_seeds(one: TaskAnswers, names: Sequence[str], value: Value) -> dict[str, np.ndarray]:
-    """Return the values of contenders' runs in order of their seeds, of the contenders that have run most seeds.
+def of_shared_growths(one: TaskAnswers, names: Sequence[str], value: Value) -> dict[str, np.ndarray]:
+    """Return the values of contenders in order of the growths, of the contenders that have run from most growths.
 
-    A contender that lacks one of those seeds is left out, and not the seed: seeds differ in their growths, so that without
-    some of them a mean would be of other growths than the study's. Fewer than two seeds are none.
+    A contender that lacks one of those growths is left out, and not the growth: growths differ, so that without some of them a
+    mean would be of others than the study's. Fewer than two growths are none.
     """
     found = one.by_seed(names, value)
     most = max((set(values) for values in found.values()), key=len, default=set())
@@ -46,7 +46,7 @@ def said_of(
     """Return how ours stand on a task against rivals; `who` is `BEST`, `CHOSEN` or one of ours alone."""
     if who != CHOSEN:
         return verdict_by(one, ours if who == BEST else [who], rivals, value)
-    runs = of_shared_seeds(one, ours, value)
+    runs = of_shared_growths(one, ours, value)
     return decide_at({CHOSEN: cross_chosen(runs)} if runs else {}, one.values(rivals, value, least=1), one.still)
 
 
@@ -88,7 +88,7 @@ def claim_counts(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
 
 
 def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
-    """Return the best of ours by the other seeds against the strongest rival: lead, p, probability of improvement."""
+    """Return the best of ours by the other growths against the strongest rival: lead, p, probability of improvement."""
     ours, rivals = names_of(grid, "ours"), names_of(grid, *RIVALS)
     rows = []
     for one in found:
@@ -96,7 +96,7 @@ def improvement_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
             if (verdict := said_of(grid, one, CHOSEN, ours, rivals, after(count))) is None:
                 continue
             strongest = verdict.rivals[0]
-            own = cross_chosen(of_shared_seeds(one, ours, after(count)))
+            own = cross_chosen(of_shared_growths(one, ours, after(count)))
             theirs = one.values([strongest.name], after(count), least=1)[strongest.name]
             rows.append([
                 one.env, one.task, count, verdict.mean, strongest.name, strongest.mean, strongest.lead, strongest.p,

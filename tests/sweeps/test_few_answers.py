@@ -96,14 +96,14 @@ def test_tasks_are_counted_that_ours_lead_and_how_surely():
     assert speed[:4] == ["reacher", "speed", 5, pytest.approx(104.5)] and speed[8].value == 1
 
 
-def test_no_seed_is_left_out_because_a_contender_lacks_it():
-    """Seeds 2 and 3 are of poor growths: a contender that has not run them must not take them from the others."""
+def test_no_growth_is_left_out_because_a_contender_lacks_it():
+    """Growths 2 and 3 are poor: a contender that has not run from them must not take them from the others."""
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     rows = answers_of("latent PGPE", [10, 10, 1, 1]) + answers_of("weights from the pool", [9, 9, 2, 2])
     rows += answers_of("latent CMA-ES", [8, 8]) + answers_of("latents of a random pool", [70, 80, 90], first=3)
     (one,) = few_tables.collect_answers(grid, rows, {("reacher", "speed"): 0.0})
     ours = few_tables.names_of(grid, "ours")
-    found = few_counts.of_shared_seeds(one, ours, few_tables.after(5))
+    found = few_counts.of_shared_growths(one, ours, few_tables.after(5))
     assert {name: values.tolist() for name, values in found.items()} == {
         "latent PGPE": [10, 10, 1, 1], "weights from the pool": [9, 9, 2, 2],
     }  # fmt: skip
@@ -112,7 +112,7 @@ def test_no_seed_is_left_out_because_a_contender_lacks_it():
     verdict = few_counts.said_of(grid, one, few_counts.CHOSEN, ours, ["PPO (RL Zoo)"], few_tables.after(5))
     assert verdict is not None and 1 <= verdict.mean < 7
     rest = ["latent Bayesian optimization", "latent CMA-ES"]
-    assert [few_counts.of_shared_seeds(one, [name], few_tables.after(5)) == {} for name in rest] == [True, False]
+    assert [few_counts.of_shared_growths(one, [name], few_tables.after(5)) == {} for name in rest] == [True, False]
 
 
 def test_searches_from_one_growth_are_one_run_however_many():

@@ -208,7 +208,7 @@ def names_of_one_fit(runs: Mapping[str, Sequence[SearchRun]]) -> list[str]:
     return [
         name
         for name, own in runs.items()
-        if len(own) > 1 and len({run.tag for run in own}) == 1 and all(run.needs_fit for run in own)
+        if len(own) > 1 and len({run.fit_digest for run in own}) == 1 and all(run.needs_fit for run in own)
     ]
 
 

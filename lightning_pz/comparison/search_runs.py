@@ -57,6 +57,11 @@ class SearchRun:
         return (f"{found[1]}, k = {found[2]}", found[3]) if found else (self.tag, "")
 
     @property
+    def fit_digest(self) -> str:
+        """Digest of the checkpoint; of runs of earlier versions, which kept none, its name."""
+        return self.identity.get("checkpoint") or self.tag
+
+    @property
     def needs_fit(self) -> bool:
         """Whether its decoder or its pool decides anything; one that learns or draws weights from scratch needs neither."""
         if self.algorithm in BASELINES:

@@ -85,6 +85,7 @@ def build(folder, network, form, flags):
     return folder / "main", compiled_size(folder / HEADER)
 
 
+# It times compiled programs; no Python package brings a compiler, and the other benchmarks need none.
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
 def test_latency_by_sparsity(activation, tmp_path):

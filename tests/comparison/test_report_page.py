@@ -44,3 +44,9 @@ def test_searches_that_share_a_fit_are_named(algorithm, tags, settings, named, w
         write_run(tmp_path, algorithm, seed, tag=f"medium-{tag}", **settings)
     runs = find_runs([tmp_path]).runs
     assert names_of_one_fit({"it": runs}) == (["it"] if named else [])
+
+
+def test_fits_are_told_apart_by_their_content_and_not_by_their_name(write_run, tmp_path):
+    for seed in range(2):
+        write_run(tmp_path, "pgpe", seed, tag="medium-k2-seed0", content={"checkpoint": f"digest {seed}"})
+    assert names_of_one_fit({"it": find_runs([tmp_path]).runs}) == []

@@ -20,7 +20,7 @@ from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.tables import Table
 from lightning_pz.common.tracking.settings import look_command
 from lightning_pz.envs.presets import env_name
-from lightning_pz.envs.specs import env_words
+from lightning_pz.envs.specs import EnvSpec, env_words
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.jobs.finetune_run import SearchJob, SearchResult, build_search, place_of, run_search
 from lightning_pz.jobs.finetune_settings import JobSettings, check_env, check_task
@@ -61,10 +61,12 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
     ]
     # Finished runs are found here, since a worker takes seconds to begin.
     results, todo = _split(every, model)
-    with ProgressBar(total=count * search.budget, unit="step", unit_scale=True, progress=jobs.progress) as bar:
+    each = search.work(EnvSpec.from_dict(model.env).horizon)
+    unit = "step" if not search.begins_with_updates else "update" if search.replay == 1 else "steps and update"
+    with ProgressBar(total=count * each, unit=unit, unit_scale=True, progress=jobs.progress) as bar:
         try:
-            bar.update(found := len(results) * search.budget)
-            draw = None if bar.disable else lambda steps: bar.update(found + steps - bar.n)
+            bar.update(found := len(results) * each)
+            draw = None if bar.disable else lambda work: bar.update(found + work - bar.n)
             place = lambda job: claim(*place_of(job, model))  # noqa: E731
             spread_runs(run_search, todo, jobs.engine, Path(jobs.logs), place=place, keep=results.append, draw=draw)
         except KeyboardInterrupt:

@@ -102,7 +102,7 @@ def build_search(
 
 def run_search(
     job: SearchJob,
-    on_steps: Callable[[int], None] = lambda steps: None,
+    on_work: Callable[[int], None] = lambda work: None,
     on_locked: Callable[[], None] | None = None,
 ) -> SearchResult:
     """Do one run, unless it is finished already; `KeyboardInterrupt` comes after the state is saved.
@@ -117,18 +117,18 @@ def run_search(
             if found := folder.summary is not None:
                 summary = folder.summary
             else:
-                summary = _search(job, model, folder, on_steps)
+                summary = _search(job, model, folder, on_work)
                 folder.write_summary(summary)
     except UserError:
         with contextlib.suppress(UserError), folder.lock():  # another process may work there
             folder.discard_if_empty()
         raise
-    on_steps(job.settings.budget)
+    on_work(job.settings.work(EnvSpec.from_dict(model.env).horizon))
     return SearchResult(folder.path, summary, found)
 
 
 def _search(
-    job: SearchJob, model: BehaviorAutoencoder, folder: RunFolder, on_steps: Callable[[int], None]
+    job: SearchJob, model: BehaviorAutoencoder, folder: RunFolder, on_work: Callable[[int], None]
 ) -> dict[str, Any]:
     """Search, write the policy, and return the summary."""
     settings = job.settings
@@ -139,7 +139,7 @@ def _search(
     note = f"hyperparameters: RL Zoo {entry.version}, the entry {entry.name} of {settings.algorithm}" if entry else ""
     folder.begin(own | dataclasses.asdict(settings), note)
     objective, search = build_search(model, settings, job.threads, job.pool, job.logs)
-    progress = search_until_done(search, objective, settings, folder, on_steps)
+    progress = search_until_done(search, objective, settings, folder, on_work)
     assert progress.best is not None
     progress.best.save(folder.path / "policy.npz")
     if is_installed("onnx"):

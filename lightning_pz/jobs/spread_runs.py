@@ -63,7 +63,7 @@ def spread_runs(
         logs: A folder that all workers share.
         place: Claims the folder of a job's run and returns it.
         keep: Takes results.
-        draw: Takes the steps of all jobs so far, if progress is shown.
+        draw: Takes what all jobs have done so far, if progress is shown.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGUSR1 reached the command or a worker, and the states of its runs are saved.

@@ -24,6 +24,7 @@ class Generation(NamedTuple):
     sigma: float  # Spread of the search, NaN where there is none
     episodes: int  # Episodes it took, all policies together
     is_lost: bool = False  # Whether none of its episodes stayed finite
+    updates: int = 0  # On old data, before the first step; others follow from the steps
 
 
 @runtime_checkable

@@ -39,6 +39,7 @@ class Progress:
     search: Any  # The search's state
     env_steps: int = 0  # Environment steps of the search so far
     episodes: int = 0  # Episodes of the search so far
+    updates: int = 0  # On old data so far, which take no step
     seconds: float = 0.0  # Wall time, evaluation included, over all sittings
     cpu_seconds: float = 0.0  # Of all threads, for the generations alone
     invalid: int = 0  # Policies that turned non-finite so far
@@ -54,6 +55,11 @@ class Progress:
     def counted(self, by: AnswersBy) -> int:
         """Return the episodes or environment steps so far."""
         return self.episodes if by == "episodes" else self.env_steps
+
+    @property
+    def work(self) -> int:
+        """Steps and updates on old data so far, of those of `SearchSettings.work`."""
+        return self.env_steps + self.updates
 
     @property
     def is_barren(self) -> bool:
@@ -75,7 +81,7 @@ def search_until_done(
     objective: Objective,
     settings: SearchSettings,
     folder: RunFolder,
-    on_steps: Callable[[int], None] = lambda steps: None,
+    on_work: Callable[[int], None] = lambda work: None,
 ) -> Progress:
     """Run a search to the end of its budget, from its saved state if there is one.
 
@@ -83,7 +89,7 @@ def search_until_done(
     that stays finite. Evaluation episodes are the same ones every time and cost no budget. Raises `UserError`: the
     saved state is broken, or no episode at all stayed finite. `KeyboardInterrupt`: after the state is saved; a search that
     is not pure is saved only if none of its generations was under way, else the last state that was saved counts.
-    `on_steps` is called with the environment steps so far after each generation, and may raise it.
+    `on_work` is called with `Progress.work` after each generation, and may raise it.
     """
     types = (*search.state_types, Answer, Head, Layout, SavedPolicy)
     # Version 0.1 defined the optimizers' states in search/clipup.py, cmaes.py, ..., under whose names torch wrote them.
@@ -95,7 +101,7 @@ def search_until_done(
     every, by = settings.evaluate_every or 1, settings.answers_by
     seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))
     is_whole = True  # Whether `progress` can be saved: a search that is not pure changes during a generation
-    on_steps(progress.env_steps)
+    on_work(progress.work)
     # Rows after the purge step belong to generations that the resumed run will take again.
     with folder.tracker(purge_step=progress.env_steps + 1) as tracker:
         try:
@@ -115,6 +121,7 @@ def search_until_done(
                     cpu_seconds=progress.cpu_seconds + time.process_time() - begun,
                     env_steps=progress.env_steps + generation.steps,
                     episodes=progress.episodes + generation.episodes,
+                    updates=progress.updates + generation.updates,
                     answers=progress.answers + [Answer(count, progress.env_steps, before) for count in due if before],
                     invalid=progress.invalid + int((~np.isfinite(generation.returns)).sum()),
                     barren=progress.barren + 1 if generation.is_lost else 0,
@@ -132,7 +139,7 @@ def search_until_done(
                 if time.perf_counter() - saved_at >= settings.checkpoint_seconds:
                     _save(folder, progress, search)
                     saved_at = time.perf_counter()
-                on_steps(progress.env_steps)
+                on_work(progress.work)
                 _check_finite(progress, objective, settings)
         except KeyboardInterrupt:
             if is_whole:

@@ -199,6 +199,11 @@ class SearchSettings:
         return self.space is not None and self.replay > 0
 
     @property
+    def begins_with_updates(self) -> bool:
+        """Whether it learns from old data before its first step."""
+        return self.reads_old_data and self.space != "own"
+
+    @property
     def draws_latents(self) -> bool:
         """Whether the result depends on what random latents are drawn from."""
         decodes = self.algorithm != "parameter_pgpe" and self.space != "weights" and not self.is_rival
@@ -224,6 +229,18 @@ class SearchSettings:
         affordable = int(self.start_share * self.budget) // (self.start_episodes * horizon)
         least = self.gradient.policies if self.algorithm == "gradient" else 1
         return max(least, min(self.starts, affordable))
+
+    def work(self, horizon: int) -> int:
+        """Return the most steps that it takes, and updates on old data before the first, for episodes of `horizon` steps."""
+        steps = self.budget if self.episodes is None else min(self.budget, self.episodes * horizon)
+        if not self.begins_with_updates:
+            return steps
+        if self.replay == 1:
+            steps = (
+                self.count_starts(horizon) * self.start_episodes * horizon if self.start in ("draws", "pool_top") else 0
+            )
+        learns = self.off_policy.for_replay(self.replay)
+        return steps + learns.critic_updates + learns.joint_updates
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the result, but not the content of a file in `start`."""

@@ -43,6 +43,11 @@ class Book:
     owed: int = 0  # Steps whose updates are due once no candidate is being judged
     tie: float = 0.0  # To the incumbent's actions
 
+    @property
+    def updates(self) -> int:
+        """Updates on old data before the first step."""
+        return self.critic_updates + self.joint_updates
+
 
 @dataclass
 class OffPolicyState:
@@ -116,7 +121,7 @@ class OffPolicySearch:
 
     def step(self, state: OffPolicyState) -> tuple[OffPolicyState, Generation]:
         learner, book = state.learner, state.book
-        steps, ended = learner.steps, learner.ended
+        steps, ended, updates = learner.steps, learner.ended, book.updates
         if self._tries_next(book):
             self._try(learner, book)
         elif self._plays_start_next(book):
@@ -131,7 +136,7 @@ class OffPolicySearch:
             self._pay(learner, book)
         taken = learner.ended - ended
         returns = learner.returns[-1:] if taken else np.empty(0)
-        return state, Generation(learner.steps - steps, returns, float("nan"), taken)
+        return state, Generation(learner.steps - steps, returns, float("nan"), taken, updates=book.updates - updates)
 
     def incumbent(self, state: OffPolicyState) -> SavedPolicy:
         """Return the best policy by own episodes, at first the start; where none are played, what the old data made of it."""

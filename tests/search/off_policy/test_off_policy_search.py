@@ -89,6 +89,29 @@ def test_resumed_equals_straight_to_the_last_bit(algorithm, space, make, problem
     assert not torch.equal(weights_of(to_the_end(other, other.begin())[0]), weights_of(end.search))
 
 
+@pytest.mark.parametrize("replay", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("start", ["draws", "pool_best"])
+def test_work_goes_on_while_old_data_are_learned_from_and_ends_where_it_said(start, replay, make, problem, tmp_path):
+    """Of old data alone nothing else moves: a bar of steps would stand still to the end."""
+    settings = settings_of(space="weights", start=start, replay=replay)
+    given = None if start == "draws" else torch.zeros(1, settings_size(make))
+    done = []
+    end = search_until_done(
+        make(settings, given=given), Objective(problem), settings, RunFolder(tmp_path, Identity({})), done.append
+    )
+    updates = 6 + 4 if replay else 0
+    steps = 2 * 25 * (start == "draws") if replay == 1 else settings.budget  # episodes of 25 steps fill it
+    assert settings.work(25) == updates + steps == done[-1] == end.env_steps + updates
+    assert {6, 4} <= set(np.diff(done)) if replay else set(np.diff(done)) == {25}  # critics alone, then both
+
+
+def test_work_of_a_search_of_few_episodes_is_theirs():
+    assert SearchSettings(budget=1_000, episodes=3).work(50) == 150
+    assert SearchSettings(budget=1_000, episodes=30).work(50) == 1_000
+    own = SearchSettings(algorithm="sac", space="own", budget=1_000)
+    assert own.work(50) == 1_000 and not own.begins_with_updates
+
+
 def test_the_decoder_is_left_as_it_is_and_the_latent_moves(make, latents):
     settings = settings_of("td3", "latent")
     search = make(settings)

@@ -50,22 +50,25 @@ def steps_to_reach(steps: _Steps, returns: _Returns, threshold: float, horizon: 
     return float(steps[np.argmax(reached)]) if reached.any() else float("inf")
 
 
-def permutation_p(one: Float[np.ndarray, " ours"], other: Float[np.ndarray, " theirs"], seed: int) -> float:
-    """Return the two-sided p-value of a difference in interquartile means if the contenders were exchangeable.
+def permutation_p(
+    one: Float[np.ndarray, " ours"], other: Float[np.ndarray, " theirs"], seed: int, cut: float = 0.25
+) -> float:
+    """Return the two-sided p-value of a difference in trimmed means if the contenders were exchangeable.
 
-    Exact for few runs, and for returns of any shape. A single run says nothing about its spread, and gives 1.
+    Exact for few runs, and for returns of any shape. A single run says nothing about its spread, and gives 1. A quarter
+    is cut off at either end by default, which leaves interquartile means; without `cut` they are plain ones.
     """
     if min(len(one), len(other)) < 2:
         return 1.0
 
     def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-        return np.asarray(trim_mean(x, 0.25, axis=axis) - trim_mean(y, 0.25, axis=axis))
+        return np.asarray(trim_mean(x, cut, axis=axis) - trim_mean(y, cut, axis=axis))
 
     generator = np.random.default_rng(seed)
     return float(permutation_test((one, other), difference, vectorized=True, n_resamples=9999, rng=generator).pvalue)
 
 
 @functools.cache
-def least_p(ours: int, theirs: int) -> float:
+def least_p(ours: int, theirs: int, cut: float = 0.25) -> float:
     """Return the p-value that so many runs give where every run of one is above every run of the other."""
-    return permutation_p(np.arange(ours) + 2.0 * (ours + theirs), np.arange(theirs) + 0.0, 0)
+    return permutation_p(np.arange(ours) + 2.0 * (ours + theirs), np.arange(theirs) + 0.0, 0, cut)

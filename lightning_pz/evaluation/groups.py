@@ -132,9 +132,9 @@ def grid_side(latent_dim: int, count: int) -> int:
 
 
 def choose_latents(latents: LatentDistribution, count: int, seed: int) -> Float[Tensor, "points latent"]:
-    """Return at most `count` latents to decode, (n, k), as many as the pool's policies, so that maxima compare fairly.
+    """Return at most `count` latents to decode, (n, k), about as many as the pool's policies, so that maxima compare fairly.
 
-    For k <= 3 a grid over mean +- 2.5 standard deviations of each coordinate over the pool, the last coordinate fastest,
+    For k <= 3 a grid, which may have fewer points (of 500: 484 with k = 2, 343 with k = 3), over mean +- 2.5 standard deviations of each coordinate over the pool, the last coordinate fastest,
     so that `reshape` to k sides gives the map back. Above, `count` samples.
     """
     k = len(latents.mean)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_pz.common.statistics import Estimate, ends_are, mean_interval
+from lightning_pz.common.statistics import Estimate, ends_are, mean_interval, share
 from lightning_pz.common.tables import Table
 from lightning_pz.compression.figures import method_label
 from sweeps.compression.compression_grid import CompressionGrid, Level
@@ -55,9 +55,9 @@ def learned_table(grid: CompressionGrid, found: Summaries) -> Table:
     header = ["network", "method", "when", "removed", "dense return", "return", "kept", "file, bytes", "float32 over file", "CPU seconds"]  # fmt: skip
     rows: list[list[Any]] = []
     for name, one in grid.learners.items():
-        for share in one.shares:
-            for while_learning in (True,) if share is None else (True, False):
-                runs = [found[Level(name, one.method, share, seed, while_learning)] for seed in range(one.seeds)]
+        for removed in one.shares:
+            for while_learning in (True,) if removed is None else (True, False):
+                runs = [found[Level(name, one.method, removed, seed, while_learning)] for seed in range(one.seeds)]
                 rows.append([
                     name, method_label(one.method), "while it learns" if while_learning else "afterwards",
                     f"{_mean(runs, 'sparsity'):.1%}", mean_interval(_column(runs, "return_dense")),
@@ -93,8 +93,11 @@ def _page_cell(head: str, cell: Any) -> str:
 
 
 def _kept(runs: Sequence[Mapping[str, Any]]) -> Estimate | None:
-    kept = [run["return_kept"] for run in runs]
-    return None if None in kept else mean_interval(np.array(kept))
+    """Return the share of the dense networks' return that all seeds together keep.
+
+    Of their means: where every seed has a dense network of its own, a mean of shares would be that of the poorest one.
+    """
+    return share(_column(runs, "return"), _column(runs, "return_dense"))
 
 
 def _mean(runs: Sequence[Mapping[str, Any]], key: str) -> float:

@@ -38,11 +38,15 @@ def conclusions(results: Sequence[Findings]) -> str:
 
 
 def _on_behavior(r: Findings) -> str:
-    kept = r.behavior.text() if math.isfinite(r.behavior.value) else f"more than {r.behavior.largest}"
-    return (
-        f"the behavior dimension is {kept} latent numbers; PCA needs {reached(r.pca_floor, max(r.pca, default=0))}; an affine "
-        f"policy has {r.affine} numbers and leaves {r.affine_fvu:.3f} of the variance."
-    )
+    linear = f"PCA needs {reached(r.pca_floor, max(r.pca, default=0))}"
+    if math.isfinite(r.behavior.value):
+        first = f"the behavior dimension is {r.behavior.text()} latent numbers; {linear}"
+    elif math.isfinite(r.pca_floor):
+        # Components are coordinates too, so that the dimension is bounded from above, and the decoder falls short of it.
+        first = f"these decoders need more than {r.behavior.largest} latent numbers where {linear}, so that they and not the behaviors fall short"
+    else:
+        first = f"the behavior dimension is more than {r.behavior.largest} latent numbers; {linear}"
+    return f"{first}; an affine policy has {r.affine} numbers and leaves {r.affine_fvu:.3f} of the variance."
 
 
 def _on_estimates(r: Findings) -> str:

@@ -45,7 +45,7 @@ _ON_A_TERMINAL = 5
 def run(study: str, options: FewEpisodesOptions) -> None:
     """Run what is missing, and draw what is finished."""
     whole, finished, folder = finish(study, options)
-    found = collect_answers(whole, finished, _still(whole, {(row.env, row.task) for row in finished}))
+    found = collect_answers(whole, finished, still_returns(whole, {(row.env, row.task) for row in finished}))
     _draw(whole, found, folder)
     if options.publish:
         pages = page_tables(whole, found, study)
@@ -136,7 +136,7 @@ def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:
     print(f"\n  next: {figures}\n\n{folder}")
 
 
-def _still(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:
+def still_returns(grid: FewGrid, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:
     """Return what the policy earns that does nothing, on the test episodes of an answer; -inf where an action is a choice."""
     import torch
 

@@ -139,6 +139,7 @@ def _counts(verdicts: Sequence[Verdict | None]) -> list[int]:
     """
     known = [verdict for verdict in verdicts if verdict is not None]
     corrected = holm([verdict.p for verdict in known])
-    few = sum(verdict.leads and verdict.least_p * len(known) > 1 - LEVEL for verdict in known)
+    best = holm([verdict.least_p for verdict in known])
+    few = sum(verdict.leads and bool(least > 1 - LEVEL) for verdict, least in zip(known, best, strict=True))
     leads, sure = (sum(getattr(verdict, name) for verdict in known) for name in ("leads", "is_significant"))
     return [len(known), leads, sure, int((corrected <= 1 - LEVEL).sum()), few]

@@ -9,13 +9,13 @@ from lightning_pz.common.tables import Table
 from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
-from sweeps.few_episodes.ledger import RunRow, read_ledger, shipped, write_ledger
+from sweeps.few_episodes.ledger import RunRow, shipped, write_ledger
 from sweeps.results.pages import PageTable
 from sweeps.results.publishing import cell_text, made_today, publish_tables
 
 SHOWN = ("counts", "leads", "improvement", "claim", "claim-counts", "parts")
 """Tables of the page, without the study's name; the others have a row for every number."""
-_INTERVALS = {"improvement": "Newcombe, 95 %", "parts": "Student over runs, 95 %; (...) the range of two"}
+_INTERVALS = {"improvement": "Newcombe, 95 %", "parts": "Student over runs, 95 %; (...) the range of fewer than four"}
 _LEADS = (
     "leads: a higher mean than every rival that ran so far and than doing nothing; significantly: permutation test, p <= 0.05 "
     "against each of them, not corrected for the number of tasks"
@@ -51,11 +51,13 @@ def table_head(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict[
 
 
 def publish(pages: Mapping[str, PageTable], figures: Sequence[Path], rows: Sequence[RunRow], study: str) -> None:
-    """Write tables, figures and rows that come with the package."""
+    """Write tables, figures and rows that come with the package: those of the study, and none of what it once was.
+
+    A reader would take runs of other settings for more runs of the same contender.
+    """
     publish_tables(pages, figures)
     # No lock: it would leave a file in the package, where one person works at a time.
-    ledger = shipped(study)
-    write_ledger(ledger, {row.key: row for row in [*read_ledger(ledger), *rows]}.values())
+    write_ledger(shipped(study), rows)
 
 
 def _seeds(grid: FewGrid, found: Sequence[TaskAnswers]) -> str:

@@ -20,7 +20,7 @@ from lightning_pz.common.files import write_text
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.statistics import Estimate, mean_interval
 from lightning_pz.common.tables import Table
-from sweeps.few_episodes.few_command import CPU_SECONDS, finish
+from sweeps.few_episodes.few_command import CPU_SECONDS, finish, still_returns
 from sweeps.few_episodes.few_figures import pretraining_curves
 from sweeps.few_episodes.few_grid import RIVALS, FewGrid
 from sweeps.few_episodes.few_page import publish, table_head
@@ -48,7 +48,7 @@ class BreakEven:
     once: float  # CPU seconds of growth and training
     each: float  # CPU seconds of a search from the pool, mean over tasks and seeds
     rival: float  # CPU seconds of a whole run of the rival, likewise
-    above: int  # tasks on which the last answer from the pool returns more than the rival's at its end, by their means
+    above: int  # tasks on which the pool's answer returns more than the rival's and than doing nothing, by their means
     tasks: int  # of how many
 
     @property
@@ -61,9 +61,10 @@ class BreakEven:
 def run(study: str, options: FewEpisodesOptions) -> None:
     """Run what is missing, and show what is finished."""
     grid, rows, folder = finish(study, options)
-    still = {(row.env, row.task): -math.inf for row in rows}  # no lead is decided here
     ours = set(names_of(grid, "ours"))
-    found = [one for one in collect_answers(grid, rows, still) if ours & set(one.runs)]
+    places = {(row.env, row.task) for row in rows if row.contender in ours}
+    beside = [row for row in rows if (row.env, row.task) in places]
+    found = [one for one in collect_answers(grid, beside, still_returns(grid, places)) if ours & set(one.runs)]
     if not found:
         raise UserError("no search from a pool is finished yet: leave --show out, so that they are made")
     pools = read_pools(grid, options.logs)
@@ -126,8 +127,7 @@ def growth_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
             for count in grid.decisive:
                 values = np.array([row.answers[count] for row in runs if count in row.answers])
                 ends.append(mean_interval(values) if len(values) else None)
-            is_long = all(row.env_steps >= 0.9 * grid.finetune["budget"] for row in runs)
-            last = mean_interval(np.array([row.end for row in runs])) if is_long else None
+            last = mean_interval(np.array([row.end for row in runs])) if _is_long(grid, one, name) else None
             rows.append([one.env, one.task, name, len(runs), *ends, last])
     counts = [f"{count} episodes" for count in grid.decisive]
     return Table(["environment", "task", "pool", "runs", *counts, f"{grid.finetune['budget']:,} steps"], rows)
@@ -146,7 +146,7 @@ def break_even(
                 shared = [one for one in own if ours in one.runs and rival in one.runs]
                 each, theirs = (_mean_seconds(shared, name) for name in (ours, rival))
                 if known and each is not None and theirs is not None:
-                    above = sum(_end(one, ours) > _end(one, rival) for one in shared)
+                    above = sum(_is_above(grid, one, ours, rival) for one in shared)
                     balance[env, ours, rival] = BreakEven(float(np.mean(known)), each, theirs, above, len(shared))
     return balance
 
@@ -177,7 +177,7 @@ def break_even_table(balance: dict[tuple[str, str, str], BreakEven]) -> Table:
         "a search",
         "a run of the rival",
         "tasks until paid",
-        "tasks above the rival",
+        "tasks above rival and rest",
     ]
     return Table(header, rows, dict.fromkeys(header[3:7], ",.0f"))
 
@@ -189,7 +189,9 @@ def break_even_sentences(balance: dict[tuple[str, str, str], BreakEven]) -> list
         costs = f"growth and autoencoder cost {one.once:,.0f} CPU seconds once and a search {one.each:,.0f}; {rival} costs {one.rival:,.0f} a task"
         number = f"{one.paid_after:,.0f} task{'s' * (one.paid_after > 1)}"
         paid = f"the pool has paid after {number}" if math.isfinite(one.paid_after) else "the pool never pays"
-        found.append(f"{env}, {ours}: {costs}. So {paid}, with the higher return on {one.above} of {one.tasks} tasks.")
+        found.append(
+            f"{env}, {ours}: {costs}. So {paid}; it returns more than the rival and than doing nothing on {one.above} of {one.tasks} tasks."
+        )
     return found
 
 
@@ -198,5 +200,20 @@ def _mean_seconds(found: Sequence[TaskAnswers], name: str) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _end(one: TaskAnswers, name: str) -> float:
-    return float(np.mean([row.end for row in one.runs[name]]))
+def _is_long(grid: FewGrid, one: TaskAnswers, name: str) -> bool:
+    """Return whether runs go to the end of the study's budget."""
+    return all(row.env_steps >= 0.9 * grid.finetune["budget"] for row in one.runs[name])
+
+
+def _is_above(grid: FewGrid, one: TaskAnswers, ours: str, rival: str) -> bool:
+    """Return whether ours returns more than a rival and than doing nothing, after as many episodes, or both at their end.
+
+    After the last decisive count that both have, or at the end of a budget to which both have run.
+    """
+    counts = [n for n in grid.decisive if all(n in row.answers for name in (ours, rival) for row in one.runs[name])]
+    both_end = not counts or all(_is_long(grid, one, name) for name in (ours, rival))
+    mean, theirs = (
+        float(np.mean([row.end if both_end else row.answers[counts[-1]] for row in one.runs[name]]))
+        for name in (ours, rival)
+    )
+    return mean > max(theirs, one.still)

@@ -46,6 +46,16 @@ def test_the_best_of_ours_must_beat_every_rival_and_doing_nothing(rng):
     assert decide_at({}, rivals, 0.0) is None and decide_at(ours, {}, 0.0) is None
 
 
+def test_a_lead_is_as_sure_as_its_own_statistic_is():
+    """One run makes a higher mean where all the others are lower: interquartile means differ surely, the other way."""
+    verdict = decide_at({"a": np.array([0.0, 1, 2, 3, 100])}, {"b": np.array([10.0, 11, 12, 13, 14])}, still=-5.0)
+    assert verdict.leads and verdict.rivals[0].improvement == 0.2
+    splits = [np.array(split) for split in itertools.combinations([0, 1, 2, 3, 100, 10, 11, 12, 13, 14], 5)]
+    leads = [split.mean() - (156 - split.sum()) / 5 for split in splits]
+    upper = sum(lead >= verdict.rivals[0].lead - 1e-9 for lead in leads) / len(leads)
+    assert verdict.p == pytest.approx(2 * min(upper, 0.5)) and not verdict.is_significant
+
+
 def test_holm_is_the_closed_test_of_bonferroni(rng):
     """A claim stands at a level if Bonferroni refuses each set of claims that holds it; the brute-force definition."""
     p = [*rng.uniform(0, 0.3, 4), 0.001, 0.001]

@@ -12,6 +12,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import main
 from sweeps.compression.compression_grid import compressing, levels, load_compression
+from sweeps.compression.compression_tables import learned_table
 from sweeps.results import publishing
 from sweeps.results.pages import PageTable
 
@@ -72,7 +73,8 @@ def test_every_level_is_a_row_and_nothing_is_repeated(tmp_path, capsys, monkeypa
         assert float(row["return"]) == pytest.approx(np.mean([r["return"] for r in own]))
         assert float(row["return_low"]) == pytest.approx(min(r["return"] for r in own))  # of two seeds: their range
         assert int(row["file, bytes"]) == pytest.approx(np.mean([r["bytes_file"] for r in own]), abs=1)
-        assert row["kept"] == "" or float(row["kept"]) == pytest.approx(np.mean([r["return_kept"] for r in own]))
+        kept = sum(r["return"] for r in own) / sum(r["return_dense"] for r in own)
+        assert row["kept"] == "" or float(row["kept"]) == pytest.approx(kept)
     page = PageTable.read(tmp_path / "page" / "tables" / "compress-grid.csv")
     assert len(page.table.rows) == 2 and "ends: range over seeds" in page.about["note"]
     assert (tmp_path / "page" / "figures" / "compression_pole.png").is_file()
@@ -94,6 +96,18 @@ def test_an_agent_may_be_compressed_by_settings_of_its_own(tmp_path):
     steps = {agent: next(word for word in each if word.startswith("--distill.steps")) for agent, each in words.items()}
     assert steps == {"pole": "--distill.steps=40", "long": "--distill.steps=70", "pruned": "--distill.steps=40"}
     assert all("--distill.episodes=2" in each for each in words.values())
+
+
+def test_what_seeds_keep_is_no_mean_of_shares(tmp_path):
+    """One network of three that learned little, and loses nothing, does not make up for what the others lose."""
+    learner = GRID["learners"]["pruned"] | {"seeds": 3, "sparsities": [0.5]}
+    grid = load_compression(Path(write(tmp_path / "grid.yaml", GRID | {"learners": {"pruned": learner}})), ["pruned"])
+    dense, left = [72.0, 175.6, 191.9], [97.2, 158.4, 151.2]
+    same = {"sparsity": 0.5, "bytes_file": 1, "file_ratio": 1.0, "cpu_seconds": 1.0}
+    found = {level: {"return": left[level.seed], "return_dense": dense[level.seed], **same} for level in levels(grid)}
+    kept = [row[6] for row in learned_table(grid, found).rows]
+    assert [one.value for one in kept] == 2 * [pytest.approx(sum(left) / sum(dense))]  # and not 1.013
+    assert all((one.low, one.high) == pytest.approx((151.2 / 191.9, 97.2 / 72)) for one in kept)
 
 
 def assert_learned(table: Path, made: Path) -> None:

@@ -130,12 +130,24 @@ def test_publishing_writes_tables_figures_and_rows_of_the_package(command, monke
     assert PageTable.read(path).about["commit"].startswith("before ")
 
 
+@pytest.mark.parametrize("study", ["few_episodes", "reuse", "pretraining"])
+def test_rows_of_the_package_are_runs_of_the_study_as_it_is(study):
+    """Rows of what a study once was, such as shorter growths, would look like more runs of the same contender."""
+    cells = load_few_episodes(conf_dir() / "sweep" / f"{study}.yaml").cells()
+    names = {run_key(cell): (cell.env, cell.task, cell.name, cell.seed) for cell in cells}
+    rows = read_ledger(shipped(study))
+    assert rows and [(row.env, row.task, row.contender, row.seed) for row in rows] == [
+        names.get(row.key) for row in rows
+    ]
+
+
 @pytest.mark.slow
 def test_the_page_is_what_the_rows_of_the_package_say(monkeypatch):
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
-    known = {run_key(cell) for cell in grid.cells()}
-    rows = [row for row in read_ledger(shipped("few_episodes")) if row.key in known]
-    found = few_tables.collect_answers(grid, rows, few_command._still(grid, {(row.env, row.task) for row in rows}))
+    rows = read_ledger(shipped("few_episodes"))
+    found = few_tables.collect_answers(
+        grid, rows, few_command.still_returns(grid, {(row.env, row.task) for row in rows})
+    )
     for name, page in few_page.page_tables(grid, found, "few_episodes").items():
         kept = PageTable.read(FOLDER / "tables" / f"{name}.csv")
         assert kept.table == page.table and kept.about["seeds"] == page.about["seeds"], name
@@ -224,7 +236,7 @@ def test_a_rival_makes_no_pool_that_it_does_not_read():
 def test_doing_nothing_is_measured_as_gymnasium_would():
     grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
     grid = dataclasses.replace(grid, finetune={**grid.finetune, "answer_episodes": 3})
-    found = few_command._still(grid, {("reacher", "speed"), ("mountaincar", "standard")})
+    found = few_command.still_returns(grid, {("reacher", "speed"), ("mountaincar", "standard")})
     env = gymnasium.make("MountainCarContinuous-v0")
     totals = []
     for seed in range(TEST_SEEDS, TEST_SEEDS + 3):

@@ -101,14 +101,15 @@ def test_a_pool_has_paid_when_both_sums_are_equal():
     )
     assert (
         "the pool never pays" in never
-        and "the pool has paid after 1 task, with the higher return on 2 of 2 tasks" in soon
+        and "the pool has paid after 1 task; it returns more than the rival and than doing nothing on 2 of 2 tasks"
+        in soon
     )
     text = pretraining.break_even_table({("e", "a", "R"): BreakEven(9.0, 3.0, 2.0, 0, 2)}).markdown()
     assert "0 of 2" in text and "none" in text
 
 
 def row(task, name, seed, end, seconds):
-    return RunRow(f"{task}{name}{seed}", "hopper", task, name, seed, 20, 900, end, {0: 1.0}, seconds)
+    return RunRow(f"{task}{name}{seed}", "hopper", task, name, seed, 20, 900, 99.0, {0: 1.0, 20: end}, seconds)
 
 
 def test_the_balance_is_of_the_tasks_that_both_ran():
@@ -123,6 +124,10 @@ def test_the_balance_is_of_the_tasks_that_both_ran():
     assert pretraining.break_even(grid, found, pools) == {
         ("hopper", "2 million steps", "SAC (RL Zoo), 100,000 steps"): BreakEven(600.0, 10.0, 300.0, 1, 1)
     }
+    idle = collect_answers(
+        grid, rows, {(one.env, one.task): 55.0 for one in rows}
+    )  # as of a flip: less than lying still
+    assert next(iter(pretraining.break_even(grid, idle, pools).values())).above == 0
     assert pretraining.break_even(grid, found, {}) == {}  # where the cost of the pool is not known
     table = pretraining.pools_table(pools)
     ((_, _, seeds, _, coverage, fvu, seconds),) = table.rows

@@ -67,6 +67,59 @@ def test_the_source_of_a_task_counts_with_what_it_imports(package: Path) -> None
     assert len({first, second, third}) == 3
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from own_helper_module import FACTOR",
+        "from own_helper_module import FACTOR as SCALE",
+        "from own_helper_module import *",
+        "import own_helper_module as helper; FACTOR = helper.FACTOR; del helper",
+        "def later():\n    import own_helper_module",
+        "def later():\n    from own_helper_module import FACTOR",
+    ],
+)
+def test_a_number_of_another_module_counts_however_it_is_imported(line: str, package: Path) -> None:
+    """A number does not say where it is from, and what a function imports is not there yet."""
+    (package / "own_task_module.py").write_text(f"{line}\ndef task(t):\n    return t.rewards\n")
+    first = source_digest(_fresh("own_task_module").task)  # type: ignore[attr-defined]
+    (package / "own_helper_module.py").write_text("FACTOR = 3.0\n")
+    assert source_digest(_fresh("own_task_module").task) != first  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("edited", ["__init__", "rewards", "numbers"])
+def test_a_package_of_the_users_counts_with_what_is_around(edited: str, package: Path) -> None:
+    folder = package / "own_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("LIMIT = 1.0\n")
+    (folder / "rewards.py").write_text(
+        "from .numbers import SCALE\nfrom . import LIMIT\ndef task(t):\n    return SCALE\n"
+    )
+    (folder / "numbers.py").write_text("SCALE = 2.0\n")
+
+    def digest_now() -> str:
+        for module in [name for name in sys.modules if name.startswith("own_package")]:
+            del sys.modules[module]
+        importlib.invalidate_caches()
+        return source_digest(importlib.import_module("own_package.rewards").task)
+
+    first = digest_now()
+    assert digest_now() == first
+    with (folder / f"{edited}.py").open("a") as file:
+        file.write("# edited\n")
+    assert digest_now() != first
+
+
+def test_what_is_loaded_counts_and_not_what_its_file_became(package: Path) -> None:
+    """A file that is edited while a command runs is not what the command runs."""
+    loaded = _fresh("own_task_module")
+    first = source_digest(loaded.task)  # type: ignore[attr-defined]
+    with (package / "own_task_module.py").open("a") as file:
+        file.write("# edited\n")
+    assert source_digest(loaded.task) == first  # type: ignore[attr-defined]
+    again = importlib.reload(loaded)  # type: ignore[arg-type]
+    assert source_digest(again.task) != first
+
+
 def test_a_users_module_is_told_from_a_library(package: Path) -> None:
     assert is_users_own(_fresh("own_task_module"))  # type: ignore[arg-type]
     assert not any(is_users_own(sys.modules.get(name)) for name in ("json", "pytest", "lightning_pz", "sys", "absent"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import gymnasium
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest, first_difference, source_digest
@@ -64,10 +67,24 @@ def task_sources(env_id: str, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of the packages that simulate, and of more that are named, where they are installed."""
+def versions(env_id: str, *packages: str) -> dict[str, str]:
+    """Return the versions of the packages that simulate an environment, and of more that are named, where they are installed."""
     found = {}
-    for package in ("gymnasium", "mujoco", *packages):
+    for package in ("gymnasium", "mujoco", *_simulators(env_id), *packages):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
+
+
+def _simulators(env_id: str) -> list[str]:
+    """Return the packages beside Gymnasium and MuJoCo that simulate an environment; the user's own code counts by its source."""
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])  # without the module that registers it
+    entry = spec.entry_point if spec is not None else None
+    module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+    root = "Box2D" if module.startswith("gymnasium.envs.box2d") else module.partition(".")[0]
+    return sorted(set(_packages_of(root)) - {"gymnasium"})
+
+
+@functools.cache
+def _packages_of(module: str) -> Sequence[str]:
+    return importlib.metadata.packages_distributions().get(module, [])

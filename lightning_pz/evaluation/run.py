@@ -135,7 +135,7 @@ def _identity(path: Path, model: BehaviorAutoencoder, pool: Pool, settings: dict
     sources = task_sources(env["id"], settings["tasks"])
     own = {key: value for key, value in settings.items() if key not in ("checkpoint", "tasks", "threads")}
     content = {"checkpoint": fingerprint, "pool": pool.digest, "env": env, "tasks": sources, "settings": own}
-    content |= {"versions": versions()}
+    content |= {"versions": versions(env["id"])}
     # Earlier versions drew from the Gaussian, without a setting for it.
     known = {key: value for key, value in settings.items() if (key, value) != ("latents", "gaussian")}
     before = digest({**known, "checkpoint": fingerprint, "threads": None})

@@ -82,7 +82,7 @@ def translate_checkpoint(
     identity = Identity({
         "translate": [(source.name, target.name) for source, target in pairs], "checkpoint": file_digest(path),
         "pools": {name: one.digest for name, one in pools.items()}, "env": env, "tasks": sources, "settings": settings,
-        "versions": versions(),
+        "versions": versions(env["id"]),
     })  # fmt: skip
     parent = logs / "evaluate" / env_name(model.env["id"])
     base = f"translate-{safe_name(first['policy'])}-k{model.hparams['latent_dim']}-seed{first.get('seed', 0)}"
@@ -94,7 +94,7 @@ def translate_checkpoint(
         common = pools[first["policy"]]
         span = StateCounts(**common.meta["states"]).slices()["test"]
         states = torch.from_numpy(common.arrays["states"][span].copy())
-        decides = {"env": env, "tasks": sources, "versions": versions()}
+        decides = {"env": env, "tasks": sources, "versions": versions(env["id"])}
         for source in dict.fromkeys(source for source, _ in pairs):
             targets = [target for one, target in pairs if one is source]
             functions = find_tasks(model.env["id"], names)

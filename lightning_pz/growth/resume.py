@@ -17,6 +17,7 @@ from lightning_pz.envs.specs import EnvSpec
 from lightning_pz.growth.archive import Archive
 from lightning_pz.growth.rounds import Growth
 from lightning_pz.pool.grown_recipe import POOL_MAKING
+from lightning_pz.pool.recipe_identity import library_versions
 
 _NUMBERS = ("rounds", "steps", "played", "generation", "invalid")
 _WHOLE = ("functionals", "first")
@@ -34,7 +35,8 @@ def save_growth(folder: Path, growth: Growth, report: dict[str, Any], identity: 
     """
     target = folder / f"round-{growth.rounds:04d}"
     arrays = growth.archive.arrays() | {name: getattr(growth, name) for name in _WHOLE}
-    state = {"identity": identity, "numbers": {name: getattr(growth, name) for name in _NUMBERS}, "told": report}
+    numbers = {name: getattr(growth, name) for name in _NUMBERS}
+    state = {"identity": identity, "versions": library_versions(), "numbers": numbers, "told": report}
     with new_folder(target) as temporary:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
@@ -46,13 +48,15 @@ def save_growth(folder: Path, growth: Growth, report: dict[str, Any], identity: 
 
 
 def load_growth(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | None:
-    """Return the newest saved growth with its report, or None; `UserError` if it is of other settings, or broken."""
+    """Return the newest saved growth with its report, or None; `UserError` if it is of other settings or packages, or broken."""
     path = max(folder.glob("round-*"), default=None)
     if path is None:
         return None
     try:
         state = json.loads((path / "state.json").read_text())
         difference = _difference(state["identity"], identity)
+        # Earlier versions kept none.
+        other = first_difference(state.get("versions", library_versions()), library_versions())
         archive, whole = (
             {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
             for names in (Archive.__dataclass_fields__, _WHOLE)
@@ -66,6 +70,11 @@ def load_growth(folder: Path, identity: Any) -> tuple[Growth, dict[str, Any]] | 
         raise UserError(
             f"{folder} holds an unfinished growth with other settings: {difference}. Finish it with those, give another "
             "--pool, or delete it"
+        )
+    if other is not None:
+        raise UserError(
+            f"{folder} holds an unfinished growth that other packages began: {other}, and they decide every number of a pool. "
+            "Install those, give another --pool, or delete it to begin again"
         )
     return growth, report
 

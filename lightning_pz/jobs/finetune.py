@@ -22,7 +22,7 @@ from lightning_pz.common.tracking.settings import look_command
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec, env_words
 from lightning_pz.envs.tasks import task_names
-from lightning_pz.jobs.finetune_run import SearchJob, SearchResult, build_search, place_of, run_search
+from lightning_pz.jobs.finetune_run import SearchJob, SearchResult, build_search, identity_of, place_of, run_search
 from lightning_pz.jobs.finetune_settings import JobSettings, check_env, check_task
 from lightning_pz.jobs.spread_runs import spread_runs
 from lightning_pz.search.loop import check_budget
@@ -59,6 +59,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
         for task in tasks
         for seed in range(search.seed, search.seed + jobs.seeds)
     ]
+    every = [replace(job, known=identity_of(job, model).content) for job in every]
     # Finished runs are found here, since a worker takes seconds to begin.
     results, todo = _split(every, model)
     each = search.work(EnvSpec.from_dict(model.env).horizon)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.checks import is_installed
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import file_digest, safe_name, slug
-from lightning_pz.common.identity import digest
+from lightning_pz.common.identity import digest, first_difference
 from lightning_pz.common.known_folders import Identity, claim
 from lightning_pz.common.run_folder import RunFolder
 from lightning_pz.common.threads import one_thread
@@ -57,6 +57,7 @@ class SearchJob:
     pool: str | None = None  # Where the checkpoint's pool lies, if it was moved
     policy: str | None = None  # Size to decode to, of a checkpoint of several; that of the first pool if None
     loggers: Loggers = Loggers()  # noqa: RUF009  frozen
+    known: Mapping[str, Any] | None = None  # What decides its result as the command found it; not compared if None
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,12 @@ def run_search(
 ) -> SearchResult:
     """Do one run, unless it is finished already; `KeyboardInterrupt` comes after the state is saved.
 
-    With `on_locked`, which is called every second, it waits for another process that is at the same run.
+    With `on_locked`, which is called every second, it waits for another process that is at the same run. Raises `UserError`
+    if the checkpoint, or what else decides the result, is no longer what the command found.
     """
     model = load_autoencoder(job.checkpoint, job.policy)
     parents, name, identity = place_of(job, model)
+    _check_unchanged(job, identity)
     folder = RunFolder(claim(parents, name, identity), identity, job.loggers)
     try:
         with folder.lock(on_locked), one_thread():
@@ -125,6 +128,20 @@ def run_search(
         raise
     on_work(job.settings.work(EnvSpec.from_dict(model.env).horizon))
     return SearchResult(folder.path, summary, found)
+
+
+def _check_unchanged(job: SearchJob, identity: Identity) -> None:
+    """Raise `UserError` where a run would not be the one of its name: it begins minutes, or a queue, after its command."""
+    if file_digest(Path(job.checkpoint)) != job.checkpoint_digest:
+        raise UserError(
+            f"{job.checkpoint} was replaced since the command began, as by a fit that still trains: wait for its end, or copy "
+            "the file, and run the command again"
+        )
+    if job.known is not None and (difference := first_difference(job.known, identity.content)) is not None:
+        raise UserError(
+            f"what decides the search of {job.settings.task} with seed {job.settings.seed} was edited since the command began "
+            f"({difference}): run the command again"
+        )
 
 
 def _search(
@@ -179,9 +196,9 @@ def place_of(job: SearchJob, model: BehaviorAutoencoder) -> tuple[list[Path], st
 
 def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     """Return everything that decides a run's result, by its content, or raise `UserError` where some is gone."""
-    settings = job.settings
+    settings, env_id = job.settings, model.env["id"]
     env = environment_identity(model.env, job.checkpoint)
-    source = task_sources(env["id"], [settings.task])[settings.task]
+    source = task_sources(env_id, [settings.task])[settings.task]
     own, start = settings.identity(), None
     if settings.start not in STARTS:
         start = load_policy(start_file(settings)).digest()
@@ -190,7 +207,7 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     content: dict[str, Any] = {
         "checkpoint": job.checkpoint_digest, "env": env, "settings": own, "start": start, "task_source": source,
         "pool": model.hparams["description"]["pool"]["digest"] if settings.reads_pool and has_pool else None,
-        "versions": versions(*PACKAGES.get(settings.algorithm, [])[:1]),
+        "versions": versions(env_id, *PACKAGES.get(settings.algorithm, [])[:1]),
     }  # fmt: skip
     if (size := model.hparams["description"]["policy"]) != model.sizes[0].name and not settings.is_rival:
         content["policy"] = size
@@ -201,12 +218,12 @@ def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:
     if settings.start == "pool_steady":
         content["steady"] = steady_settings()
     if settings.space is not None:
-        content["versions"] |= versions("stable_baselines3")
+        content["versions"] |= versions(env_id, "stable_baselines3")
     if is_rival := settings.is_rival:
-        entry = _entry(settings, env["id"])
+        entry = _entry(settings, env_id)
         # Each episode has a seed of its own; in earlier versions the first one had, and began the next.
         content |= {"entry": entry and {"name": entry.name, "settings": entry.settings}, "episodes": "seeded"}
-        content["versions"] |= versions("stable_baselines3")
+        content["versions"] |= versions(env_id, "stable_baselines3")
         # Of the checkpoint it takes the widths of the policies at most.
         content["checkpoint"] = None
         content |= {} if entry else {"layout": model.layout.to_dict()}

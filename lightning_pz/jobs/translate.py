@@ -92,7 +92,7 @@ def _distill(
     functions, seeds = find_tasks(model.env["id"], tasks), fresh_seeds(config)
     identity = Identity({
         "distill": saved.digest(), "to": target.name, "checkpoint": file_digest(path), "seeds": seeds,
-        "env": environment_identity(model.env, path), "tasks": task_sources(model.env["id"], functions), "versions": versions(),
+        "env": environment_identity(model.env, path), "tasks": task_sources(model.env["id"], functions), "versions": versions(model.env["id"]),
     })  # fmt: skip
     parent = logs / "evaluate" / env_name(model.env["id"])
     base = f"distill-{safe_name(Path(file).stem)}-to-{safe_name(target.name)}-{identity.digest[:8]}"

@@ -128,7 +128,7 @@ def ranking_identity(pool: Pool, task: str) -> dict[str, Any]:
     """Return all that decides the ranking of a pool on a task, as plain data."""
     env = environment_identity(pool.meta["env"], pool.folder)
     return {
-        "pool": pool.digest, "env": env, "task": {task: task_sources(env["id"], [task])[task]}, "versions": versions(),
+        "pool": pool.digest, "env": env, "task": {task: task_sources(env["id"], [task])[task]}, "versions": versions(env["id"]),
         "settings": ranking_settings(),
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from lightning_pz.envs import tasks as task_module
 from lightning_pz.envs.simulators.classic import MountainCarSimulator
 from lightning_pz.envs.specs import env_spec
 from lightning_pz.growth import loop as loop_module
+from lightning_pz.growth import resume
 from lightning_pz.growth.loop import grow
 from lightning_pz.growth.playing import GenerationPlayer
 from lightning_pz.growth.resume import working_folder
@@ -21,7 +22,7 @@ from lightning_pz.growth.rounds import Grower
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.pool.best import best_of_pool
 from lightning_pz.pool.recipe import collect
-from lightning_pz.pool.recipe_identity import pool_folder
+from lightning_pz.pool.recipe_identity import library_versions, pool_folder
 from lightning_pz.pool.store import read_pool
 
 BEHIND = {"returns"}
@@ -201,6 +202,11 @@ def test_other_recipes_and_settings_are_refused(grown, pool, tmp_path, car, layo
     monkeypatch.undo()
     with pytest.raises(UserError, match="unfinished growth with other settings"):
         grow(tmp_path / "pool", car, layout, dataclasses.replace(grown_recipe, seed=5), progress=False)
+    now = library_versions()
+    monkeypatch.setattr(resume, "library_versions", lambda: now | {"mujoco": "9.9"})
+    with pytest.raises(UserError, match=rf"that other packages began: mujoco is \"{now['mujoco']}\", not \"9.9\""):
+        grow(tmp_path / "pool", car, layout, grown_recipe, progress=False)
+    monkeypatch.undo()
     (next(working_folder(tmp_path / "pool").glob("round-*")) / "params.npy").write_bytes(b"cut off")
     with pytest.raises(UserError, match="cannot be read"):
         grow(tmp_path / "pool", car, layout, grown_recipe, progress=False)

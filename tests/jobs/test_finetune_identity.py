@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -17,9 +18,9 @@ import yaml
 from lightning_pz import finetune
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import safe_name
+from lightning_pz.common.files import file_digest, safe_name
 from lightning_pz.common.identity import digest
-from lightning_pz.envs.episode_identity import is_as_it_was
+from lightning_pz.envs.episode_identity import is_as_it_was, versions
 from lightning_pz.jobs import finetune_run as single_run
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings
@@ -163,6 +164,16 @@ def test_versions_of_what_simulates_count(checkpoint, monkeypatch):
     assert single_run.identity_of(job, model).digest != before.digest
 
 
+def test_what_simulates_is_more_than_mujoco():
+    """The lander flies in Box2D, and an id of another package in that package's code."""
+    plain = versions("MountainCarContinuous-v0")
+    assert set(plain) == {"gymnasium", "mujoco"} == set(versions("nowhere:Unknown-v0"))
+    assert versions("LunarLander-v3") == plain | {"Box2D": importlib.metadata.version("Box2D")}
+    gymnasium.register("own_of_a_package/Pole-v0", "optuna.made_up:Pole")
+    assert versions("own_of_a_package/Pole-v0") == plain | {"optuna": importlib.metadata.version("optuna")}
+    del gymnasium.registry["own_of_a_package/Pole-v0"]
+
+
 def test_a_folder_of_starts_names_its_files_as_evaluate_does(checkpoint, tmp_path, own_task):
     own_task("def f(t):\n    return t.rewards\n")
     model = load_autoencoder(checkpoint)
@@ -203,3 +214,75 @@ def test_a_search_that_came_to_nothing_leaves_no_folder(checkpoint, tmp_path, ow
     with pytest.raises(UserError, match="no episode stayed finite"):
         finetune.main(["--checkpoint", checkpoint, *TINY, *more])
     assert not list((tmp_path / "logs").rglob("config.yaml"))
+
+
+def test_a_search_that_was_refused_is_refused_again(checkpoint, tmp_path, own_task):
+    """However often its state is saved: it must not become a finished run by being asked for twice."""
+    own_task("import numpy as np\ndef f(t):\n    return np.full(len(t.rewards), np.nan)\n")
+    more = ["--budget", "100000", "--logs", str(tmp_path / "logs"), "--task", "own_task_to_edit:f"]
+    for _ in range(2):
+        with pytest.raises(UserError, match="no episode stayed finite"):
+            finetune.main(["--checkpoint", checkpoint, *TINY, *more, "--checkpoint_seconds", "0"])
+    assert not list((tmp_path / "logs").rglob("summary.json"))
+
+
+def search_of_seeds(monkeypatch, between, *arguments):
+    """Run a command of two seeds; `between` is called once the first of them is searched."""
+    search, done = single_run.search_until_done, []
+
+    def searched(*given):
+        result = search(*given)
+        if not done:
+            between()
+        done.append(result)
+        return result
+
+    monkeypatch.setattr(single_run, "search_until_done", searched)
+    finetune.main([*arguments, "--seeds", "2", "--workers", "1"])
+
+
+def test_a_task_that_is_edited_while_it_runs_is_the_one_that_was_loaded(checkpoint, tmp_path, own_task, monkeypatch):
+    own_task("def f(t):\n    return t.actions[:, 0]\n")
+    words = ["--checkpoint", checkpoint, *TINY, "--task", "own_task_to_edit:f", "--logs"]
+    finetune.main([*words, str(tmp_path / "still"), "--seeds", "2", "--workers", "1"])
+    path = Path(sys.modules["own_task_to_edit"].__file__)
+    edit = functools.partial(path.write_text, "def f(t):\n    return 100 * t.actions[:, 0]\n")
+    search_of_seeds(monkeypatch, edit, *words, str(tmp_path / "edited"))
+    summaries = [
+        {file.parent.name: json.loads(file.read_text()) for file in (tmp_path / logs).rglob("summary.json")}
+        for logs in ("still", "edited")
+    ]
+    sources = [
+        {json.loads(file.read_text())["task_source"] for file in (tmp_path / logs).rglob("identity.json")}
+        for logs in ("still", "edited")
+    ]
+    key = "own_task_to_edit:f/return"
+    assert len(summaries[0]) == 2 and len(sources[0]) == 1 and sources[0] == sources[1]
+    assert {name: one[key] for name, one in summaries[0].items()} == {
+        name: one[key] for name, one in summaries[1].items()
+    }
+
+
+def test_a_worker_that_loads_another_task_refuses_it(checkpoint, tmp_path, own_task):
+    own_task("def f(t):\n    return t.actions[:, 0]\n")
+    settings = SearchSettings(task="own_task_to_edit:f", budget=900)
+    job = single_run.SearchJob(checkpoint, file_digest(Path(checkpoint)), settings, str(tmp_path / "logs"), 1)
+    job = dataclasses.replace(job, known=single_run.identity_of(job, load_autoencoder(checkpoint)).content)
+    own_task("def f(t):\n    return 100 * t.actions[:, 0]\n")  # loaded anew, as in another process
+    with pytest.raises(UserError, match=r"was edited since the command began \(task_source is"):
+        single_run.run_search(job)
+
+
+def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(checkpoint, tmp_path, monkeypatch):
+    own = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(Path(checkpoint).read_bytes())
+    content = torch.load(own, weights_only=False)
+
+    def train_on():
+        content["global_step"] += 1
+        torch.save(content, own)
+
+    with pytest.raises(UserError, match="was replaced since the command began"):
+        search_of_seeds(monkeypatch, train_on, "--checkpoint", str(own), *TINY, "--logs", str(tmp_path / "logs"))
+    assert len(list((tmp_path / "logs").rglob("summary.json"))) == 1

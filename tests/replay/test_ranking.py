@@ -1,6 +1,7 @@
 """A pool is ranked on any task: exactly, deterministically, by a few replays, and once for all who ask."""
 
 import dataclasses
+import importlib
 import json
 import shutil
 import sys
@@ -95,6 +96,9 @@ def test_it_is_made_once_and_kept_by_its_content(low, grown_pools, replays, tmp_
     assert len(replays) == 2 * count
     before = ranking_identity(pool, low)
     (tmp_path / "keep_low.py").write_text("def low(transition):\n    return transition.after.positions[:, -1]\n")
+    assert ranking_identity(pool, low) == before  # what is loaded decides
+    del sys.modules["keep_low"]
+    importlib.invalidate_caches()
     assert ranking_identity(pool, low) != before and json.dumps(before)
 
 

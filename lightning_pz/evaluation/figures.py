@@ -119,7 +119,7 @@ def recovery_curves(found: Sequence[Recovery], published: Mapping[str, Mapping],
         axis.set(xlabel="latent size k", title=task)
     if published:
         axes[0].plot([], [], "s", color=GRAY, markerfacecolor="none", label="published")
-    axes[0].set_ylabel("recovery of the pool's best")
+    axes[0].set_ylabel("recovery of the best\n(1 = the pool's best)")
     legend(figure, *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle(title + ends_are({one.values["recovery_best"].kind for one in found}, " (bars: {})"))
     return figure

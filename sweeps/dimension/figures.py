@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,14 +14,21 @@ from matplotlib.lines import Line2D
 
 from lightning_pz.common.plotting import BLUE, GRAY, GREEN, ORANGE, RED, legend, look, panels
 from sweeps.dimension.findings import Findings
+from sweeps.dimension.fit_runs import Group
 
 _BARS = {
-    "participation_ratio": "participation\nratio", "n90": "n90", "n95": "n95", "two_nn": "TwoNN", "gride_1": "GRIDE\n1:2",
+    "participation_ratio": "participation\nratio", "n90": "PCs for\n90 %", "n95": "PCs for\n95 %", "two_nn": "TwoNN", "gride_1": "GRIDE\n1:2",
     "gride_4": "GRIDE\n4:8", "gride_16": "GRIDE\n16:32", "levina_bickel": "Levina-\nBickel", "local_pca": "local\nPCA",
 }  # fmt: skip
 _COLORS = {"small": ORANGE, "medium": BLUE, "large": GREEN}
 _LINES = {"plain": ("--", "o"), "nested": ("-", ""), "variational": ("-.", "s")}
 _SURROGATE: dict[str, Any] = {"color": RED, "linewidth": 2.2}
+# Wide, since others may lie on it.
+_AFFINE: dict[str, Any] = {"color": GRAY, "linewidth": 5, "alpha": 0.35, "zorder": 0}
+_GAUSSIAN = "Gaussian cloud of the same spectrum"
+_ASIDE = 0.035  # how far from the middle, to either side, what is of one result and one height stands
+_GROWN = "grown from "  # begins the prior of a grown pool
+_RECIPE = "data.recipe"
 _Population = tuple[str, str]  # policy size and prior, which decide how policies of an environment behave
 
 
@@ -41,7 +49,7 @@ def _draw_curves(axes: Axes, results: Sequence[Findings], tau: float) -> None:
         value, low, high = result.curve.T
         style: dict[str, Any] = {"color": color, "linestyle": line, "marker": marker, "markersize": 4}
         axes.fill_between(result.sizes, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.plot(result.sizes, value, **style, label=result.group.label)
+        axes.plot(result.sizes, value, **style, label=_label(result.group))
         key = (result.group.runs[0].pool, tuple(result.pca.items()))
         if result.pca and key not in drawn:
             drawn.add(key)
@@ -53,9 +61,10 @@ def _draw_curves(axes: Axes, results: Sequence[Findings], tau: float) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(shown, [str(size) for size in shown])
     axes.minorticks_off()
-    top = max(float(result.curve.max()) for result in results)
-    axes.set(xlabel="latent numbers k", ylabel="held-out FVU", ylim=(0, max(1.05 * top, 1.5 * tau)))
-    axes.set_title(f"{results[0].group.env}: behavior kept", fontsize=10)
+    top = max(max(float(result.curve.max()), *result.pca.values(), 0.0) for result in results)
+    axes.set(xlabel="latent numbers k", ylim=(0, max(1.05 * top, 1.5 * tau)))
+    axes.set_ylabel("held-out FVU (fraction of action variance unexplained)", fontsize=9)
+    axes.set_title(f"{results[0].group.env}: what k numbers lose of behavior", fontsize=10)
     handles, labels = axes.get_legend_handles_labels()
     pca = Line2D([], [], color=GRAY, linestyle=":", marker="+")
     legend(axes, [*handles, pca], [*labels, "PCA on actions"])
@@ -73,15 +82,15 @@ def _draw_bars(axes: Axes, results: Sequence[Findings]) -> None:
         axes.bar(x, values, 0.92 * width, color=color, label=label, alpha=0.85)
         axes.errorbar(x, values, 1.96 * errors, fmt="none", ecolor="black", elinewidth=1, capsize=2)
         axes.hlines(surrogates, x - 0.46 * width, x + 0.46 * width, **_SURROGATE)
-    axes.set_xticks(range(len(_BARS)), list(_BARS.values()), fontsize=8)
-    priors = dict.fromkeys(result.prior for result in populations.values())
-    about = f"\nprior {'; '.join(priors)}" if populations else ": no run has probes.json"
+    axes.set_xticks(range(len(_BARS)), list(_BARS.values()), fontsize=7)
+    priors = _priors([result.prior for result in populations.values()])
+    about = f"\n{priors}" if populations else ": no run has probes.json"
     axes.set_title(f"estimates of the behaviors' dimension{about}", fontsize=10)
     axes.set(ylabel="dimension")
     axes.margins(y=0.25)  # space for the legend
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        legend(axes, [*handles, Line2D([], [], **_SURROGATE)], [*labels, "Gaussian, same spectrum"], ncols=2)
+        legend(axes, [*handles, Line2D([], [], **_SURROGATE)], [*labels, _GAUSSIAN], ncols=2)
 
 
 def across_environments(results: Sequence[Findings], tau: float) -> Figure:
@@ -95,30 +104,36 @@ def across_environments(results: Sequence[Findings], tau: float) -> Figure:
         axes.set_axisbelow(True)
     entries: dict[str, Line2D] = {}
     looks = _looks(results)
-    affine: dict[str, Any] = {"color": GRAY, "linewidth": 1.6, "linestyle": "--"}
+    drawn: set[tuple[str, tuple[tuple[int, float], ...]]] = set()
     for at, env in enumerate(envs):
         mine = [result for result in results if result.group.env == env]
-        left.hlines(mine[0].affine, at - 0.42, at + 0.42, **affine)
+        left.hlines(mine[0].affine, at - 0.42, at + 0.42, **_AFFINE)
         for x, result in _side_by_side(at, mine):
             label, color = looks[_population(result)]
             marker = _LINES.get(result.group.bottleneck, ("", "^"))[1] or "D"
-            _draw_dimension(left, x, result, color, marker)
-            if math.isfinite(result.pca_floor):
-                left.plot(x, result.pca_floor, marker="x", color=color, markersize=7, linestyle="")
-            kind = "separate runs" if result.group.bottleneck == "plain" else result.group.bottleneck
-            entries[f"{label}, {kind}"] = _dot(color, marker)
+            found, key = result.behavior, (result.group.runs[0].pool, tuple(result.pca.items()))
+            _draw_dimension(left, x - _ASIDE, (found.value, found.low, found.high), found.largest, color, marker)
+            if result.pca and key not in drawn:  # PCA is of a pool, and not of the runs
+                drawn.add(key)
+                _draw_dimension(left, x + _ASIDE, (result.pca_floor,) * 3, max(result.pca), color, "x")
+            entries[f"{label}, {_kind(result.group)}"] = _dot(color, marker)
         for x, result in _side_by_side(at, list(_probed(mine).values())):
             _draw_estimates(right, x, result, looks[_population(result)][1])
-    left.set_title(f"numbers for FVU {tau:g} [95 %]; open with arrow: not reached", fontsize=10)
-    right.set_title("estimates of the behaviors' dimension [95 %]", fontsize=10)
+    left.set_title(
+        f"numbers for an FVU of {tau:g} (bars: 95 %)\nwith an arrow: more than the most that were tried", fontsize=10
+    )
+    left.set_ylabel("latent numbers k, or components")
+    right.set_title("estimates of the behaviors' dimension (bars: 95 %)", fontsize=10)
+    right.set_ylabel("dimension")
     for axes in (left, right):
         low, high = axes.get_ylim()
         axes.set_ylim(max(0.8, low * 0.8), high * 1.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-    entries |= {"PCA on actions": _dot(GRAY, "x"), "affine policy": Line2D([], [], **affine), "TwoNN": _dot(GRAY, "o")}
-    entries |= {"participation ratio": _dot(GRAY, "s"), "Gaussian, same spectrum": Line2D([], [], **_SURROGATE)}
-    legend(figure, entries.values(), entries.keys(), loc="outside lower center", ncols=5)
+    entries |= {"PCA on actions": _dot(GRAY, "x"), "affine policies": Line2D([], [], **_AFFINE)}
+    entries |= {"TwoNN": _dot(GRAY, "o"), "participation ratio": _dot(GRAY, "s")}
+    entries[_GAUSSIAN] = Line2D([], [], **_SURROGATE)
+    legend(figure, entries.values(), entries.keys(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -139,16 +154,21 @@ def _draw_estimates(axes: Axes, x: float, result: Findings, color: str) -> None:
             axes.errorbar(x + shift, probe.value, error, color=color, fmt=marker, markersize=4.5, capsize=2)
 
 
-def _draw_dimension(axes: Axes, x: float, result: Findings, color: str, marker: str) -> None:
-    found = result.behavior
-    style: dict[str, Any] = {"marker": marker, "color": color, "markersize": 5, "linestyle": ""}
-    if math.isfinite(found.value):
-        axes.plot([x, x], [found.low, min(found.high, found.largest)], color=color, linewidth=1.5)
-        axes.plot(x, found.value, **style)
+def _draw_dimension(
+    axes: Axes, x: float, ends: tuple[float, float, float], largest: float, color: str, marker: str
+) -> None:
+    """Draw a number of dimensions with its interval, or an arrow from the largest number that was tried and not enough."""
+    value, low, high = ends
+    size = 7 if marker == "x" else 5
+    style: dict[str, Any] = {"marker": marker, "color": color, "markersize": size, "linestyle": ""}
+    if math.isfinite(value):
+        axes.plot([x, x], [low, min(high, largest)], color=color, linewidth=1.5)
+        axes.plot(x, value, **style)
     else:
         arrow: dict[str, Any] = {"arrowstyle": "->", "color": color, "linewidth": 1.5}
-        axes.annotate("", (x, found.largest * 1.5), (x, found.largest), arrowprops=arrow)
-        axes.plot(x, found.largest, **style, markerfacecolor="white")
+        axes.annotate("", (x, largest * 1.5), (x, largest), arrowprops=arrow)
+        axes.plot(x, largest * 1.5, linestyle="")  # keeps the arrow in sight
+        axes.plot(x, largest, **style, markerfacecolor="white")
 
 
 def _population(result: Findings) -> _Population:
@@ -168,10 +188,47 @@ def _looks(results: Sequence[Findings]) -> dict[_Population, tuple[str, str]]:
     """Return label and color of every population; policy size alone where no two share it."""
     found = list(dict.fromkeys(map(_population, results)))
     if len({policy for policy, _ in found}) == len(found):
-        return {(p, prior): (p, _COLORS.get(p, look(3 + i).color)) for i, (p, prior) in enumerate(found)}
-    kinds = {prior: "grown" if prior.startswith("grown") else "random" for _, prior in found}
-    if len({prior.removeprefix("grown from ") for prior in kinds}) > 1:
-        kinds = {prior: prior for prior in kinds}
+        return {(p, prior): (f"{p} policies", _COLORS.get(p, look(3 + i).color)) for i, (p, prior) in enumerate(found)}
+    is_one_prior = len({prior.removeprefix(_GROWN) for _, prior in found}) == 1
     # Red is the color of surrogates.
     colors = [color for i in range(10) if (color := look(i).color) != RED]
-    return {(p, prior): (f"{p}, {kinds[prior]}", colors[i % len(colors)]) for i, (p, prior) in enumerate(found)}
+    looks = {}
+    for i, (policy, prior) in enumerate(found):
+        kind = "grown" if prior.startswith(_GROWN) else "random"
+        about = "" if is_one_prior else f", {_source(prior)}"
+        looks[policy, prior] = f"{kind} {policy} policies{about}", colors[i % len(colors)]
+    return looks
+
+
+def _label(group: Group) -> str:
+    """Return in words whose curve it is: size of the policies, how they were made where that varies, and kind of runs."""
+    settings = dict(group.settings)
+    made = f"{settings.pop(_RECIPE)} " if _RECIPE in settings else ""
+    others = [f"{key.rpartition('.')[2].replace('_', ' ')} {value}" for key, value in settings.items()]
+    return ", ".join([f"{made}{group.policy} policies", _kind(group), *others])
+
+
+def _kind(group: Group) -> str:
+    return "separate runs" if group.bottleneck == "plain" else f"{group.bottleneck} latents"
+
+
+def _priors(priors: Sequence[str]) -> str:
+    """Return the distributions of policies in words, those from which some were grown with those that were drawn from them."""
+    made: dict[str, dict[str, None]] = {}
+    for prior in priors:
+        kind = "grown" if prior.startswith(_GROWN) else "random"
+        made.setdefault(_source(prior), {})[kind] = None
+    first: dict[tuple[str, ...], str] = {
+        ("random",): "weights",
+        ("grown",): "first weights",
+    }  # of both kinds the one and the other
+    return "; ".join(
+        f"{' and '.join(kinds)} policies: {first.get(tuple(kinds), '(first) weights')} from {source}"
+        for source, kinds in made.items()
+    )
+
+
+def _source(prior: str) -> str:
+    """Return the distribution of the weights without factors of 1."""
+    plain = re.sub(r", (gain|bias) 1(?=,|$)", "", prior.removeprefix(_GROWN))
+    return plain.replace(", bias ", ", biases times ")

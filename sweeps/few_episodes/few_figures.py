@@ -1,64 +1,105 @@
-"""Figures of the few-episode study: return against episodes, and a map of who leads."""
+"""Figures of the few-episode study and its kin: return against episodes or steps of a task, or against those of the growth."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter
 
-from lightning_pz.common.plotting import BLACK, GRAY, legend, look, panels
-from lightning_pz.common.statistics import ends_are, mean_interval
+from lightning_pz.common.plotting import (
+    BLACK,
+    BLUE,
+    BROWN,
+    GRAY,
+    GREEN,
+    OLIVE,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    Look,
+    legend,
+    look,
+    panels,
+)
+from lightning_pz.common.statistics import Estimate, ends_are, mean_interval
 from sweeps.few_episodes.few_grid import RIVALS, FewGrid
-from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, count_text, lead_text, leader, names_of, verdict_at
+from sweeps.few_episodes.few_tables import TaskAnswers, count_text, names_of
+from sweeps.few_episodes.lead_figure import FROM_SCRATCH, lead_map
+
+__all__ = ["lead_map", "pretraining_curves", "return_curves"]
 
 _COLUMNS = (4, 5)
+_OURS = (BLUE, GREEN, SKY, "#1B2A6B", "#44AA99", "#6A51A3", BLACK, "#999999")  # cool colors, and gray ones
+_THEIRS = (RED, ORANGE, BROWN, PURPLE, OLIVE)  # warm ones
+_STILL: dict[str, Any] = {"color": GRAY, "linewidth": 0.8, "linestyle": ":"}
+_LONE: dict[str, Any] = {"linestyle": "none", "markersize": 3.5, "markerfacecolor": "none", "markeredgewidth": 0.7}
+_APART = 1.09  # how many times as far to the right what is drawn side by side stands
+_HEADS = {"ours": "ours"} | FROM_SCRATCH
+_Groups = Mapping[str, Mapping[str, Artist]]  # handles of a legend by heading and label
+
+
+class _Point(NamedTuple):
+    """What a contender's runs return at one count."""
+
+    place: int  # of the count on the axis
+    runs: int
+    mean: Estimate
 
 
 def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
-    """Draw mean return against episodes or steps, a panel per task; counts are about evenly apart on a log axis, 0 stands alone."""
-    shown = names_of(grid, "ours", *RIVALS)
-    names = [name for name in shown if any(name in one.runs for one in found)]
+    """Draw mean return against episodes or steps, a panel per task; counts are evenly apart, to the last that a run reached.
+
+    The best of ours, of tuned rivals and of default ones are bold, with a band. A single run is an open marker, no curve.
+    """
+    looks = {name: own for name, own in _looks(grid).items() if any(name in one.runs for one in found)}
+    reached = {count for one in found for name in looks for row in one.runs.get(name, []) for count in row.answers}
+    at = [count for count in grid.at if count in reached]
     figure, axes = _task_panels(len(found), height=2.3)
-    place = {count: number if count else -0.4 for number, count in enumerate(grid.at)}
     kinds: set[str] = set()
     for axis, one in zip(axes.flat, found, strict=False):
-        top = -math.inf
-        for number, name in enumerate(names):
-            counts = [count for count in grid.at if any(count in row.answers for row in one.runs.get(name, []))]
-            if not counts:
-                continue
-            values = [np.array([row.answers[c] for row in one.runs[name] if c in row.answers]) for c in counts]
-            ends = [mean_interval(each) for each in values]
-            own, x = look(number), [place[count] for count in counts]
-            kinds |= {end.kind for end in ends}
-            top = max([top, *(end.high for end in ends if math.isfinite(end.high))])
-            solid = grid.contenders[name].kind == "ours"
-            axis.plot(
-                x, [end.value for end in ends], color=own.color, linestyle="-" if solid else (0, (3, 1.2)), marker=own.marker,
-                markersize=3, linewidth=1.4 if solid else 1.0, label=name,
-            )  # fmt: skip
-            axis.fill_between(
-                x, [end.low for end in ends], [end.high for end in ends], color=own.color, alpha=0.12, linewidth=0
-            )
-        axis.axhline(one.still, color=GRAY, linewidth=0.8, linestyle=":", label="doing nothing")
+        curves = {name: _points(one, name, at) for name in looks if name in one.runs}
+        strongest = _strongest(grid, curves)
+        for name, points in curves.items():
+            kinds |= _draw_curve(axis, points, looks[name], name in strongest)
+        if math.isfinite(one.still):
+            axis.axhline(one.still, **_STILL)
         axis.set_title(one.label, fontsize=8)
-        axis.set_xticks(list(place.values()), [count_text(count) for count in grid.at])
-        axis.axvline(0.3, color=GRAY, linewidth=0.5, alpha=0.5)
+        axis.set_xticks(range(len(at)), [count_text(count) for count in at])
         axis.tick_params(labelsize=7)
-        _bound(axis, one, top)
-    _legend_beside(axes, len(found))
+        _bound(axis, one, curves)
+    signs: dict[str, Artist] = {"doing nothing": Line2D([], [], **_STILL)}
+    if kinds:
+        band = "bold: best of its group at its end" + ends_are(kinds, "\nband over runs: {}").replace(", ", ",\n")
+        signs[band] = Patch(color=GRAY, alpha=0.3, linewidth=0)
+    if any(point.runs == 1 for one in found for name in looks for point in _points(one, name, at)):
+        signs["open, without a line: a single run"] = Line2D([], [], **_LONE, color=GRAY, marker="o")
+    groups = {
+        head: {
+            name: Line2D([], [], color=own.color, linestyle=own.line, marker=own.marker, markersize=4, linewidth=1.5)
+            for name, own in looks.items()
+            if grid.contenders[name].kind == kind
+        }
+        for kind, head in _HEADS.items()
+    }
+    _legend_beside(axes, len(found), {head: each for head, each in groups.items() if each} | {"in every panel": signs})
     episodes = grid.finetune.get("answer_episodes", 50)
-    band = ends_are(kinds, "; band: {} over runs")
-    figure.supxlabel(f"{grid.by} of the new task (0: before the first){band}", fontsize=9)
+    figure.supxlabel(f"{grid.by} of the new task (0: before the first)", fontsize=9)
     figure.supylabel(f"return of the answer, {episodes} fresh episodes", fontsize=9)
     return figure
 
 
 def pretraining_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
     """Draw mean return after some episodes against the steps of the growth, a panel per task, beside rivals at their ends."""
-    figure, axes = _task_panels(len(found), height=2.5)
+    figure, axes = _task_panels(len(found), height=2.8)
     kinds: set[str] = set()
     for axis, one in zip(axes.flat, found, strict=False):
         pools = grid.environments[one.env].pools
@@ -70,82 +111,137 @@ def pretraining_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
                 for name in ours
                 if (values := [row.answers[count] for row in one.runs[name] if count in row.answers])
             }
-            x, own = sorted(ends), look(number)
-            kinds |= {end.kind for end in ends.values()}
+            # Side by side, since a few episodes often change nothing.
+            x = [at * _APART ** (number - (len(grid.decisive) - 1) / 2) for at in sorted(ends)]
             label = "before the first episode" if count == 0 else f"after {count} episodes"
-            axis.plot(
-                x, [ends[at].value for at in x], color=own.color, linestyle=own.line, marker=own.marker, label=label
-            )
-            axis.fill_between(
-                x, [ends[at].low for at in x], [ends[at].high for at in x], color=own.color, alpha=0.12, linewidth=0
-            )
-        for number, name in enumerate(names_of(grid, *RIVALS), len(grid.decisive)):
-            for row in one.runs.get(name, []):
-                axis.axhline(row.end, color=look(number).color, linewidth=0.9, linestyle=":", label=f"{name}: each run")
+            kinds |= _draw_bars(axis, x, [ends[at] for at in sorted(ends)], look(number), label)
+        last, texts = max(steps.values()), {}
+        for number, name in enumerate(name for name in names_of(grid, *RIVALS) if name in one.runs):
+            end = mean_interval(np.array([row.end for row in one.runs[name]]))
+            own = look(len(grid.decisive) + number)
+            kinds |= _draw_bars(axis, [last * 1.45 * 1.25**number], [end], own, None)
+            axis.axhline(end.value, color=own.color, linewidth=0.9, linestyle=":")
+            texts[name.replace(", ", "\n")] = (end.value, own.color)
         axis.set_xscale("log")
+        axis.set_xticks(sorted(set(steps.values())))
+        axis.xaxis.set_major_formatter(EngFormatter())
+        axis.minorticks_off()
         axis.set_title(one.label, fontsize=8)
         axis.tick_params(labelsize=7)
-    _legend_beside(axes, len(found))
-    figure.supxlabel(
-        f"environment steps of the growth, without reward{ends_are(kinds, '; band: {} over runs')}", fontsize=9
-    )
+        _name_lines(axis, texts)
+    entries = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1], strict=True))
+    _legend_beside(axes, len(found), {"return of the answer": entries})
+    bars = ends_are(kinds, "; bars: {} over runs")
+    figure.supxlabel(f"environment steps of the growth, without reward{bars}", fontsize=9)
     figure.supylabel("return of the answer, fresh episodes", fontsize=9)
     return figure
 
 
-def lead_map(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
-    """Draw who leads each task at each count, and by how much of the task's range of returns."""
-    leads = np.full((len(found), len(grid.at)), np.nan)
-    figure, axes = panels(width=1.25 * len(grid.at) + 2.2, height=max(0.4 * len(found) + 1.3, 3.0))
-    axis = axes[0, 0]
-    rivals = names_of(grid, *RIVALS)
-    for i, one in enumerate(found):
-        every = [value for runs in one.runs.values() for row in runs for value in row.answers.values()]
-        scale = max(float(np.ptp(every)), 1e-9)
-        for j, count in enumerate(grid.at):
-            if (verdict := verdict_at(grid, one, count)) is None:
-                continue
-            strongest = verdict.rivals[0]
-            lead = strongest.lead if strongest.lead <= 0 else min(strongest.lead, verdict.mean - verdict.still)
-            leads[i, j] = lead / scale
-            text = f"{leader(verdict)}{SIGNIFICANT if verdict.is_significant else ''}\n{lead_text(lead)}"
-            color = "white" if abs(lead) > 0.6 * scale else BLACK
-            axis.text(j, i, text, ha="center", va="center", fontsize=6, color=color)
-    image = axis.imshow(np.ma.masked_invalid(leads), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
-    axis.set_xticks(range(len(grid.at)), [count_text(count) for count in grid.at])
-    axis.set_yticks(range(len(found)), [one.label for one in found], fontsize=7)
-    axis.set_xlabel(f"{grid.by} of the new task")
-    axis.set_title(
-        f"who leads, and by how much: ours (orange) or a rival from scratch (violet)\n"
-        f"{SIGNIFICANT} p <= 0.05 against each rival that ran so far, at most {len(rivals)}",
-        fontsize=8,
-    )
-    figure.colorbar(image, ax=axis, label="lead, as a share of the task's range", shrink=0.8)
-    return figure
+def _looks(grid: FewGrid) -> dict[str, Look]:
+    """Return how contenders are drawn, by group: ours in cool colors, rivals in one for each algorithm, dashed with defaults."""
+    names = [name for kind in _HEADS for name in names_of(grid, kind)]
+    algorithms = list(dict.fromkeys(grid.contenders[name].finetune["algorithm"] for name in names_of(grid, *RIVALS)))
+    looks = {}
+    for number, name in enumerate(names):
+        contender = grid.contenders[name]
+        is_ours = contender.kind == "ours"
+        place = number if is_ours else algorithms.index(contender.finetune["algorithm"])
+        colors = _OURS if is_ours else _THEIRS
+        line = (0, (3, 1.2)) if contender.kind == "default" else "-"
+        looks[name] = Look(colors[place % len(colors)], line, look(place).marker)
+    return looks
+
+
+def _points(one: TaskAnswers, name: str, at: Sequence[int]) -> list[_Point]:
+    rows = one.runs.get(name, [])
+    every = [np.array([row.answers[count] for row in rows if count in row.answers]) for count in at]
+    return [_Point(place, len(each), mean_interval(each)) for place, each in enumerate(every) if len(each)]
+
+
+def _strongest(grid: FewGrid, curves: Mapping[str, Sequence[_Point]]) -> set[str]:
+    """Return the contender of each kind with the highest mean of several runs at the end of its curve."""
+    best: dict[str, tuple[float, str]] = {}
+    for name, points in curves.items():
+        ends = [point.mean.value for point in points if point.runs > 1]
+        kind = grid.contenders[name].kind
+        if ends and (kind not in best or ends[-1] > best[kind][0]):
+            best[kind] = ends[-1], name
+    return {name for _, name in best.values()}
+
+
+def _draw_curve(axis: Axes, points: Sequence[_Point], own: Look, is_bold: bool) -> set[str]:
+    """Draw means of several runs as a curve, with a band if it is bold, and single runs apart; return the kinds of its ends."""
+    alone, several = ([point for point in points if (point.runs == 1) == is_alone] for is_alone in (True, False))
+    axis.plot(*_places(alone), **_LONE, color=own.color, marker=own.marker)
+    x, means = _places(several)
+    style: dict[str, Any] = {"color": own.color, "linestyle": own.line, "marker": own.marker}
+    bold, plain = {"linewidth": 2.0, "markersize": 4, "zorder": 3}, {"linewidth": 0.8, "markersize": 2.5, "alpha": 0.6}
+    axis.plot(x, means, **style | (bold if is_bold else plain))
+    if not is_bold:
+        return set()
+    lows, highs = [point.mean.low for point in several], [point.mean.high for point in several]
+    axis.fill_between(x, lows, highs, color=own.color, alpha=0.15, linewidth=0)
+    return {point.mean.kind for point in several}
+
+
+def _places(points: Sequence[_Point]) -> tuple[list[int], list[float]]:
+    return [point.place for point in points], [point.mean.value for point in points]
+
+
+def _draw_bars(axis: Axes, x: Sequence[float], ends: Sequence[Estimate], own: Look, label: str | None) -> set[str]:
+    """Draw numbers with bars; return the kinds of the bars."""
+    value, low, high = np.array([end[:3] for end in ends]).reshape(-1, 3).T
+    axis.errorbar(
+        x, value, np.nan_to_num([value - low, high - value]), color=own.color, linestyle=own.line, marker=own.marker,
+        linewidth=0.9, elinewidth=1.1, markersize=4, capsize=2, label=label,
+    )  # fmt: skip
+    return {end.kind for end in ends}
+
+
+def _name_lines(axis: Axes, texts: Mapping[str, tuple[float, str]]) -> None:
+    """Write the names of horizontal lines, with their places and colors, to the right of them, one above the other."""
+    low, high = axis.get_ylim()
+    ordered = sorted(texts.items(), key=lambda item: item[1][0])
+    wanted = [(value - low) / (high - low) for _, (value, _) in ordered]
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + 0.13) if places else place)
+    shift = float(np.mean(places) - np.mean(wanted)) if places else 0.0
+    for (text, (_, color)), place in zip(ordered, places, strict=True):
+        axis.text(1.02, place - shift, text, transform=axis.transAxes, color=color, fontsize=6, va="center")
+
+
+def _bound(axis: Axes, one: TaskAnswers, curves: Mapping[str, Sequence[_Point]]) -> None:
+    """Show all means, and bands downwards no further than a quarter of the means' range, lest they press the curves together."""
+    means = [point.mean.value for points in curves.values() for point in points]
+    means += [one.still] * math.isfinite(one.still)
+    if means:
+        room = max(0.25 * (max(means) - min(means)), 1e-9)
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], min(means) - room))
 
 
 def _task_panels(tasks: int, height: float) -> tuple[Figure, np.ndarray]:
     """Make a panel of some height, in inches, for each task, and one for the legend."""
     # So many columns that the legend does not have a row of its own.
-    columns = min(next(count for count in _COLUMNS if tasks % count), tasks + 1)
+    columns = min(next((count for count in _COLUMNS if tasks % count), _COLUMNS[0]), tasks + 1)
     rows = math.ceil((tasks + 1) / columns)
-    return panels(rows, columns, width=3.0 * columns, height=height * rows)
+    return panels(rows, columns, width=3.0 * columns, height=max(height * rows, 3.2))
 
 
-def _legend_beside(axes: np.ndarray, panels_drawn: int) -> None:
-    """Draw one legend for all panels in the first empty one."""
-    for axis in axes.flat[panels_drawn:]:
+def _legend_beside(axes: np.ndarray, panels_drawn: int, groups: _Groups) -> None:
+    """Draw one legend for all panels in place of the empty ones, so many columns as they are; the last one holds the rest."""
+    rest = axes.flat[panels_drawn:]
+    row, column = divmod(panels_drawn, axes.shape[1])
+    spot = rest[0].figure.add_subplot(rest[0].get_gridspec()[row, column:])
+    for axis in (*rest, spot):
         axis.axis("off")
-    handles: dict[str, object] = {}
-    for axis in axes.flat[:panels_drawn]:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    legend(axes.flat[panels_drawn], list(handles.values()), list(handles), loc="center", fontsize=7)
-
-
-def _bound(axis: object, one: TaskAnswers, top: float) -> None:
-    """Leave far lower curves out of sight, so that those at the top, with their bands up to `top`, can be told apart."""
-    values = [value for runs in one.runs.values() for row in runs for value in row.answers.values()]
-    low, high = float(np.percentile(values, 10)), max(top, float(np.max(values)))
-    pad = 0.08 * max(high - low, 1e-9)
-    axis.set_ylim(min(low, one.still) - pad, high + pad)  # type: ignore[attr-defined]
+    blank = ("", Line2D([], [], linestyle="none"))
+    blocks = [[(head, blank[1]), *group.items()] for head, group in groups.items()]
+    last = min(len(rest), len(blocks)) - 1
+    columns = [*blocks[:last], [entry for block in blocks[last:] for entry in (*block, blank)][:-1]]
+    longest = max(map(len, columns))
+    entries = [entry for each in columns for entry in (*each, *[blank] * (longest - len(each)))]
+    labels, handles = zip(*entries, strict=True)
+    legend(spot, handles, labels, loc="center", fontsize=7, ncols=len(columns), handlelength=3)
+    for text in spot.get_legend().get_texts():
+        text.set_weight("bold" if text.get_text() in groups else "normal")

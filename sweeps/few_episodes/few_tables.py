@@ -17,6 +17,8 @@ from sweeps.few_episodes.ledger import RunRow, longest
 
 SIGNIFICANT = "*"
 """Marks a lead that a permutation test bears out against every rival."""
+NOTHING = "nothing"
+"""Leads where a policy that does nothing returns most."""
 _SHORT = {
     " (RL Zoo)": "",
     "latents of a random pool": "random pool",
@@ -224,10 +226,19 @@ def all_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
     return {f"{grid.name}-{name}": make(grid, found) for name, make in tables.items()}
 
 
-def leader(verdict: Verdict) -> str:
-    """Return a short name of who leads: one of ours, a rival, or doing nothing."""
+def leader_name(verdict: Verdict) -> str:
+    """Return who leads: one of ours, a rival, or doing nothing."""
     strongest = verdict.rivals[0]
-    name = verdict.ours if verdict.leads else strongest.name if strongest.lead <= 0 else "nothing"
+    return verdict.ours if verdict.leads else strongest.name if strongest.lead <= 0 else NOTHING
+
+
+def leader(verdict: Verdict) -> str:
+    """Return a short name of who leads."""
+    return short_contender(leader_name(verdict))
+
+
+def short_contender(name: str) -> str:
+    """Return a contender's name in few letters."""
     for long, short in _SHORT.items():
         name = name.replace(long, short)
     return name

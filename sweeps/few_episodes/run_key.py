@@ -41,9 +41,9 @@ def run_key(cell: Cell) -> str:
         pool = cell.where.pools[cell.contender.pool]
         # All fits of a kind differ in their seeds alone.
         fit = _fit_identity(cell.env, cell.where.policy, json.dumps(pool.fit, sort_keys=True))
-        own = [content, fit, cell.seed % pool.seeds, _versions("torch")]
-        return digest(own if entry is None else [*own, entry, _versions(*_LEARNERS)])[:16]
-    return digest([content, entry, _versions("torch", *_LEARNERS)])[:16]
+        own = [content, fit, cell.seed % pool.seeds, _versions(env_id, "torch")]
+        return digest(own if entry is None else [*own, entry, _versions(env_id, *_LEARNERS)])[:16]
+    return digest([content, entry, _versions(env_id, "torch", *_LEARNERS)])[:16]
 
 
 def _entry(search: SearchSettings, cell: Cell, env_id: str) -> Mapping[str, Any]:

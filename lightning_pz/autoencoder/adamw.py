@@ -15,7 +15,15 @@ from lightning_pz.common.errors import UserError
 def make_optimizer(module: torch.nn.Module, settings: Mapping[str, Any], trainer: Any) -> OptimizerLRSchedulerConfig:
     """Return optimizer and schedule for the parameters that are trained.
 
-    Settings: `learning_rate`, the peak; `weight_decay`, decoupled; `warmup_steps`.
+    Settings: `learning_rate`, the peak; `weight_decay`, decoupled; `warmup_steps`, W. In step t of T, from 0 on, the
+    learning rate is the peak times `min(1, (t + 1) / (W + 1)) (1 + cos(pi max(0, t - W) / (T - W))) / 2`.
+
+    Raises:
+        UserError: The trainer has no limit of steps, so that the schedule has no end.
+
+    References:
+        Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; the cosine is that of their "SGDR:
+        stochastic gradient descent with warm restarts", 2017, without restarts.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     # A fused step unscales gradients itself, after which Lightning may not clip them under mixed precision.

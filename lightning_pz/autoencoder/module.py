@@ -202,7 +202,13 @@ class BehaviorAutoencoder(L.LightningModule):
         return losses.LOSSES[self.hparams["loss"]](given)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Compute the loss of one batch of policies on one batch of states."""
+        """Return the loss of one batch of policies on one batch of states, a scalar: the mean over sizes of policy.
+
+        A bottleneck with a penalty adds it.
+
+        Raises:
+            UserError: The loss is not finite, as with a learning rate that is too high.
+        """
         code = self._code(batch)
         latents = self.bottleneck.sample(code, self._generator(batch_idx))
         # Every size rebuilds the behavior of policies of all sizes.

@@ -32,7 +32,9 @@ def output_fvu(
 ) -> float:
     """Return the share of the wanted outputs' variance over states that is missed; 0 is the same behavior.
 
-    Of scores of actions, what all actions of a state have in common does not count. In contrast,
+    For outputs g and wanted outputs w, (S, A), it is `sum |g - w|^2 / sum |w - m|^2`, m the mean of w over states. The
+    denominator is at least 1e-12, so that of constant wanted outputs it is a huge number and not NaN. Of `scores` of
+    actions, what all actions of a state have in common is taken off first, since it decides no choice. In contrast,
     `lightning_pz.autoencoder.losses.fvu` takes the variance over policies.
     """
     if scores:

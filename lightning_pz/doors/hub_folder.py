@@ -25,9 +25,9 @@ library_name: lightning_pz
 tags: [reinforcement-learning, policy-compression, latent-space, {slug}]
 ---
 
-# {policies} policies of {env} in {k} numbers
+# {policies} policies of {env} in {latent}
 
-A decoder from {k} numbers to a policy network of {params:,} weights ({layout}), trained without reward on {pool}, and the
+A decoder from {latent} to a policy network of {params:,} weights ({layout}), trained without reward on {pool}, and the
 encoder that reads a policy's behavior. By `lightning_pz` {version}.
 
 ```python
@@ -35,22 +35,24 @@ import torch
 from lightning_pz import load_autoencoder
 
 model = load_autoencoder("{place}")
-latents = model.latents("density").sample(4, torch.Generator().manual_seed(0)).float()  # of the kind that the pool holds
+density = model.latents("density")  # of what the pool holds
+latents = density.to_latents(density.sample(4, torch.Generator().manual_seed(0)))
 params = model.decoder(latents)  # their weights, (4, {params})
 actions = model.policy(params, torch.zeros(4, 1, {seen}))  # actions on a raw observation
-again = model.encode(params)  # and back to {k} numbers
+again = model.encode(params)  # and back to {latent}
 ```
 
 ## Numbers
 
 {numbers}
-FVU: the fraction of the variance of actions that stays unexplained, of policies that were held out. PCA with as many components is
-fitted to the very policies that it is measured on. One training seed, so no interval.
+FVU: the fraction of the variance of actions that stays unexplained, of policies that were held out. PCA with as many
+components is fitted to training policies on the held-out states, which no decoder sees. One training seed, so no
+interval.
 
 {returns}
 ## Environment
 
-{env}, episodes of {horizon:,} steps; {seen} observations, {acts}. Observations are standardized by fixed numbers that the
+{env}, episodes of {horizon:,} steps; {observations}, {acts}. Observations are standardized by fixed numbers that the
 file holds. Estimates depend on the prior of the policies: {prior}.
 """
 
@@ -85,13 +87,18 @@ def _card(model: Any, checkpoint: Path, folder: Path) -> str:
     pool = f"a pool of {summary['pool_size']:,} policies{grown}" if "pool_size" in summary else "a pool"
     return _CARD.format(
         slug=description["env_name"], policies=str(description["policy"]).capitalize(), env=env_words(spec),
-        k=model.hparams["latent_dim"], params=layout.num_params, pool=pool, place=folder.name,
+        latent=_count(model.hparams["latent_dim"], "number"), params=layout.num_params, pool=pool, place=folder.name,
         layout=f"{' x '.join(map(str, layout.hidden)) or 'no'} hidden units, {layout.activation}, {layout.head.kind} head",
         version=__version__, seen=layout.observation_size, horizon=spec["horizon"],
-        acts=f"{layout.action_size} actions in a box" if not layout.head.choices else f"choices of {', '.join(map(str, layout.head.choices))}",
+        observations=_count(layout.observation_size, "observation"),
+        acts=f"{_count(layout.action_size, 'action')} in a box" if not layout.head.choices else f"choices of {', '.join(map(str, layout.head.choices))}",
         numbers=Table(["", "FVU"], [[name.removeprefix("FVU, "), value] for name, value in rows]).markdown() if rows else "None are beside the checkpoint.\n",
         returns=_returns(checkpoint), prior=", ".join(f"{key} {value}" for key, value in description["prior"].items()),
     )  # fmt: skip
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _returns(checkpoint: Path) -> str:

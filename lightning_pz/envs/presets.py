@@ -92,9 +92,13 @@ def load_preset(kind: str, name: str) -> dict[str, Any]:
 
 
 def resolve_env(name: str, *, check: bool = True) -> dict[str, Any]:
-    """Return the configuration of a preset or of a registered Gymnasium id, checked to be usable; see `env_spec`.
+    """Return the configuration of a preset or of a registered Gymnasium id: `env`, and a preset's sections by command.
 
-    Without `check` nothing is made of an id, for arguments of its constructor are still to come.
+    An id is checked to be usable by making it; see `env_spec`. Without `check` it is not, for arguments of its
+    constructor are still to come.
+
+    Raises:
+        UserError: Neither a preset nor a registered id, or an environment that cannot be made or acted in.
     """
     presets = preset_names("env")
     if name in presets:

@@ -90,7 +90,14 @@ class Head:
         outputs: Float[Tensor, "*states output"],
         actions: Real[Tensor, "*states action"],
     ) -> Float[Tensor, "*states"]:
-        """Return the logarithm of the probability (density per half action box) of actions, as `choose` gives them, or drawn."""
+        """Return the logarithm of the probability of actions, (...), summed over their coordinates or factors.
+
+        Outputs are the last layer's, (..., L); actions, (..., A), are drawn or as `choose` gives them. Of a `gaussian`
+        head it is that of the density per half action box, which may exceed 0.
+
+        Raises:
+            ValueError: A `tanh` head, which has no distribution.
+        """
         if self.kind == "tanh":
             raise ValueError("a tanh head gives one action, which has no density")
         if self.kind == "gaussian":
@@ -103,7 +110,15 @@ class Head:
         ).sum(-1)
 
     def entropy(self, features: Float[Tensor, "*states feature"]) -> Float[Tensor, "*states"]:
-        """Return the entropy of the distributions that features stand for, in nats; of a density, per half action box."""
+        """Return the entropy of the distributions that features, (..., F), stand for, in nats, (...).
+
+        Of choices it is the sum over factors of `-sum p log p`, from 0 to that of uniform choices. Of a `gaussian` head
+        it is that of the density per half action box, `sum_i (log s_i + (1 + log 2 pi) / 2)`, negative where standard
+        deviations s are small.
+
+        Raises:
+            ValueError: A `tanh` head, which has no distribution.
+        """
         if self.kind == "tanh":
             raise ValueError("a tanh head gives one action, which has no entropy")
         if self.kind == "gaussian":

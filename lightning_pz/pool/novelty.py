@@ -54,6 +54,11 @@ def novelty(
 ) -> Float[Tensor, " points"]:
     """Return the mean Euclidean distance of each point, (N, D), to its nearest neighbors, exact, (N,).
 
+    Time is that of all distances, N^2 D operations; memory a block of 1,024 x N numbers.
+
+    Raises:
+        UserError: Fewer than 1 neighbor, or as many as there are points or more.
+
     References:
         Lehman and Stanley, "Abandoning objectives: evolution through the search for novelty alone" (2011);
         the distance is that of Tenedini et al., arXiv 2509.22566.

@@ -131,12 +131,13 @@ def _kind(array: np.ndarray) -> dict[str, Any]:
     return {"shape": list(array.shape), "dtype": str(array.dtype)}
 
 
-def read_pool(folder: Path, *, verify: bool = True) -> Pool:
+def read_pool(folder: str | Path, *, verify: bool = True) -> Pool:
     """Open a pool and check that it is whole and unaltered; `verify` recomputes every array's digest, a second per GB.
 
     Raises:
         UserError: No pool there, a newer or foreign format, or an array that is missing, cut off or altered.
     """
+    folder = Path(folder)
     meta = read_meta(folder)
     arrays = {}
     for name, expected in meta["arrays"].items():

@@ -26,7 +26,16 @@ def principal_axes(rows: _Rows, components: int) -> tuple[Float[Tensor, " featur
 
 
 def pca_fvu(train: _Rows, held_out: _HeldOut, components: list[int]) -> dict[int, float]:
-    """Return by k the FVU of held-out actions, a policy a row, rebuilt from k components of training ones."""
+    """Return by k the FVU of held-out policies, rebuilt from the k leading principal components of training policies.
+
+    Both act on the held-out states, so PCA has seen these states, as no decoder has: `train` are the actions of
+    training policies there, (N, F), `held_out` those of other policies, (H, F), a policy a row, F the states times the
+    numbers on each. With a_k the rebuilt row of a, and m the mean of the held-out rows, the FVU is
+    `sum |a - a_k|^2 / sum |a - m|^2`; it is not finite if `held_out` does not vary.
+
+    References:
+        Pearson, "On lines and planes of closest fit to systems of points in space", 1901.
+    """
     mean, axes = principal_axes(train, max(components))
     held = held_out.double()
     spread = (held - held.mean(0)).square().sum()
@@ -49,7 +58,13 @@ def affine_fvu(
     states: Float[Tensor, "states observation"],
     actions: Float[Tensor, "policies states action"],
 ) -> tuple[float, int]:
-    """Return the FVU of affine policies, by least squares on other states, and how many numbers one has."""
+    """Return the FVU of the best affine policy for each policy, and how many numbers such a policy has.
+
+    The actions of N policies on some states, (S, O) and (N, S, A), are fitted by least squares on `(s, 1)`, one fit a
+    policy; FVU is that of their actions on other states, (T, O) and (N, T, A), against the mean policy there, and not
+    finite if all act alike. The second value is `A (r + 1)`, r the rank of the centered states that are fitted:
+    coordinates that depend on others need no numbers.
+    """
     design = torch.cat([fit_states, torch.ones(len(fit_states), 1)], 1).double()
     unseen = torch.cat([states, torch.ones(len(states), 1)], 1).double()
     solution = torch.linalg.pinv(design) @ fit_actions.double()

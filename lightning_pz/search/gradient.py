@@ -33,7 +33,10 @@ _CHUNK_STATES = 1 << 14  # States whose activations are kept at a time for the b
 
 
 def chain(decode: Decode, points: Vectors, gradient: Callable[[Tensor], Tensor]) -> Vectors:
-    """Return the gradient with respect to points, `(dg/dz)^T grad_theta J`, from that by their weights."""
+    """Return the gradient with respect to points, (n, d), `(dg/dz)^T grad_theta J`, from that by their weights.
+
+    `decode`, g, takes the points to weights, (n, P); `gradient` takes these to the gradient by them, (n, P).
+    """
     leaf = points.detach().requires_grad_()
     with torch.enable_grad():
         params = decode(leaf)

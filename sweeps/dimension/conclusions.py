@@ -42,8 +42,8 @@ def _on_behavior(r: Findings) -> str:
     if math.isfinite(r.behavior.value):
         first = f"the behavior dimension is {r.behavior.text()} latent numbers; {linear}"
     elif math.isfinite(r.pca_floor):
-        # Components are coordinates too, so that the dimension is bounded from above, and the decoder falls short of it.
-        first = f"these decoders need more than {r.behavior.largest} latent numbers where {linear}, so that they and not the behaviors fall short"
+        # Components yield no policy, so they bound what behaviors span and not the dimension. Affine policies are policies.
+        first = f"these decoders need more than {r.behavior.largest} latent numbers where {linear} components, which span the behaviors but yield no policy"
     else:
         first = f"the behavior dimension is more than {r.behavior.largest} latent numbers; {linear}"
     return f"{first}; an affine policy has {r.affine} numbers and leaves {r.affine_fvu:.3f} of the variance."

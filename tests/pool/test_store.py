@@ -64,6 +64,11 @@ def test_same_recipe_same_pool(tmp_path, car, layout, recipe, pool):
     assert digests[0] == digests[1]
 
 
+def test_a_folder_may_be_text(pool):
+    opened = read_pool(str(pool.folder))
+    assert opened.folder == pool.folder and opened.digest == pool.digest
+
+
 @pytest.mark.parametrize("name", ["actions", "fingerprints", "indices", "states", "novelty"])
 def test_missing_truncated_or_altered_arrays_are_refused(copy, name):
     path = copy / f"{name}.npy"

@@ -40,7 +40,10 @@ class Critics(nn.Module):
     def values(
         self, flat: Float[Tensor, "critics weights"], inputs: Float[Tensor, "states inputs"]
     ) -> Float[Tensor, "critics states outputs"]:
-        """Return what critics with the given weights say of states and actions, joined to one input; without gradients."""
+        """Return what critics with the given weights, (C, W), say of states and actions, (C, B, outputs); no gradients.
+
+        Inputs are states and actions, joined, (B, O + A).
+        """
         with torch.no_grad():
             return self._forward(flat, inputs)[0]
 
@@ -49,9 +52,10 @@ class Critics(nn.Module):
         inputs: Float[Tensor, "states inputs"],
         of_values: Callable[[Float[Tensor, "critics states outputs"]], Float[Tensor, "critics states outputs"]],
     ) -> Float[Tensor, "critics weights"]:
-        """Return the gradient of a loss by the weights; `of_values` returns that by the values.
+        """Return the gradient of a loss by the weights, (C, W); `of_values` gives that by the values, (C, B, outputs).
 
-        By hand, as is that by the actions: a third of an update would go into the bookkeeping of automatic differentiation.
+        Inputs are those of `values`, (B, O + A). By hand, as is the gradient by the actions: a third of an update would
+        go into the bookkeeping of automatic differentiation.
         """
         with torch.no_grad():
             flat = self.flat
@@ -63,7 +67,10 @@ class Critics(nn.Module):
     def values_of(
         self, states: Float[Tensor, "states observation"], actions: Float[Tensor, "states action"], count: int | None
     ) -> Float[Tensor, "critics states outputs"]:
-        """Return what the first `count` critics (all if None) say, differentiable by the actions alone."""
+        """Return what the first `count` critics, or all, say, (count, B, outputs), differentiable by the actions alone.
+
+        States are (B, O), actions (B, A).
+        """
         return _ByActions.apply(actions, states, self, self.flat.detach()[:count])
 
     def _forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, list[tuple[Tensor, ...]]]:

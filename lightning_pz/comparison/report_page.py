@@ -14,6 +14,7 @@ from lightning_pz.common.tables import Table, estimate_text, number_form
 from lightning_pz.comparison.analysis import SHARES, ReturnsAt, Task
 from lightning_pz.comparison.labels import short_steps
 from lightning_pz.comparison.pool_best import PoolBest
+from lightning_pz.comparison.same_problem import versions_note
 from lightning_pz.comparison.search_runs import SearchRun
 from lightning_pz.comparison.wins import ALONE, FEW, TIE, WIN, Round, Win
 
@@ -189,6 +190,8 @@ def report_page(
     invalid = [f"{e.contender} on {task.label} ({e.invalid})" for task in tasks for e in task.entries if e.invalid]
     if invalid:
         parts.append(f"Runs with a return that is not finite, which ranks last: {', '.join(invalid)}.\n")
+    note = versions_note([run for entry in task.entries for run in entry.runs] for task in tasks)
+    parts += [f"{note}\n"] if note else []
     parts += ["## What the returns are measured against\n", references_table(tasks).markdown()]
     for env, pool in pools.items():
         parts.append(f"Best in the pool, {env}: {pool.policies:,} policies, `{pool.path}`.\n")

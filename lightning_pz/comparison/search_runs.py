@@ -18,6 +18,7 @@ from lightning_pz.common.command_line import flat_settings
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import WHOLE
 from lightning_pz.comparison.labels import search_label
+from lightning_pz.comparison.same_problem import check_same_problem
 from lightning_pz.envs.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, BASELINES, SearchSettings
 
@@ -151,7 +152,8 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
     A contender is an algorithm with its settings, such as `latent PGPE from the pool's best`. An algorithm that was
     run from several checkpoints of one environment makes a contender of each, with the checkpoint in its name. Where
     every seed of the search has a checkpoint trained with that very seed, these checkpoints are one. `UserError` if runs
-    of one contender differ in more than the seed or share one, or runs of a task differ in their numbers of episodes.
+    of one contender differ in more than the seed or share one, or runs of a task differ in their numbers of episodes, in
+    their environment or in the source of the task.
     """
     by_algorithm: dict[tuple[str, str], list[SearchRun]] = {}
     for run in sorted(runs, key=lambda r: (r.env, ALGORITHMS.index(r.algorithm), r.tag, r.seed)):
@@ -164,6 +166,7 @@ def group_runs(runs: Sequence[SearchRun]) -> dict[tuple[str, str], dict[str, lis
             name = f"{run.label} ({note})" if algorithm in several else run.label
             grouped.setdefault((env, run.task), {}).setdefault(name, []).append(run)
     for (env, task), contenders in grouped.items():
+        check_same_problem(f"{env} {task}", [run for members in contenders.values() for run in members])
         for name, members in contenders.items():
             _check_contender(f"{name} on {env} {task}", members)
         first, *others = (members[0] for members in contenders.values())

@@ -13,6 +13,7 @@ import yaml
 import sweeps.__main__ as sweeps
 from lightning_pz import collect, compress, evaluate, export, finetune, fit, report
 from lightning_pz.envs.presets import default_recipe, given_keys, take_option
+from lightning_pz.jobs.ranking_words import TAKES, names_file
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 
@@ -139,7 +140,7 @@ def test_command_runs(command, tmp_path, monkeypatch, fitted):
 def tiny(name, arguments):
     """Return settings that make a command quick, those of its pool for the recipe that its arguments ask for."""
     if name not in ("fit", "collect"):
-        return TINY[name]
+        return list(itertools.chain(*taken(arguments, list(zip(TINY[name][::2], TINY[name][1::2], strict=True)))))
     own = given_keys(arguments)
     asked = own.get("data", {}).get("recipe") if name == "fit" else own.get("recipe")
     flag, prefix = ("--data.recipe", "--data.{}.") if name == "fit" else ("--recipe", "--")
@@ -148,6 +149,18 @@ def tiny(name, arguments):
     if any(word.endswith("paper.yaml") for word in arguments):  # which keeps a tenth
         pool += ["--data.random.candidates", "400"]
     return [*TINY.get(name, []), *pool, "--env.horizon", "60"]
+
+
+def taken(arguments, pairs):
+    """Return the pairs of a flag and a value that a measurement beside the evaluation itself depends on; it refuses others."""
+    if "--elsewhere" in arguments:
+        mode = "--elsewhere"
+    elif "--translate" in arguments:
+        is_file = names_file(arguments[arguments.index("--translate") + 1])
+        mode = "--translate FILE.npz,TO" if is_file else "--translate FROM,TO"
+    else:
+        return pairs
+    return [pair for pair in pairs if pair[0].removeprefix("--") in TAKES[mode][1]]
 
 
 def policy_of_hopper():

@@ -63,8 +63,12 @@ class LatentDistribution:
         centered = latents.double() - self.mean.double()
         return torch.linalg.solve_triangular(self._factor, centered.T, upper=False).T
 
-    def sample(self, count: int, generator: torch.Generator) -> Float[Tensor, "points latent"]:
-        """Draw points, (count, k) float64."""
+    def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "points latent"]:
+        """Draw latents to decode, (count, k)."""
+        return self.to_latents(self.sample_points(count, generator))
+
+    def sample_points(self, count: int, generator: torch.Generator) -> Float[Tensor, "points latent"]:
+        """Draw points, which `to_latents` makes latents of, (count, k) float64."""
         size = len(self.mean)
         if self.kind == "gaussian":
             return torch.randn(count, size, generator=generator, dtype=torch.double)

@@ -35,8 +35,7 @@ import torch
 from lightning_pz import load_autoencoder
 
 model = load_autoencoder("{place}")
-density = model.latents("density")  # of what the pool holds
-latents = density.to_latents(density.sample(4, torch.Generator().manual_seed(0)))
+latents = model.latents("density").draw(4, torch.Generator().manual_seed(0))  # where the pool's policies are
 params = model.decoder(latents)  # their weights, (4, {params})
 actions = model.policy(params, torch.zeros(4, 1, {seen}))  # actions on a raw observation
 again = model.encode(params)  # and back to {latent}

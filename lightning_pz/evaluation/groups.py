@@ -139,7 +139,7 @@ def choose_latents(latents: LatentDistribution, count: int, seed: int) -> Float[
     """
     k = len(latents.mean)
     if k > GRID_DIM:
-        return latents.to_latents(latents.sample(count, torch.Generator().manual_seed(seed)))
+        return latents.draw(count, torch.Generator().manual_seed(seed))
     side, reach = grid_side(k, count), 2.5 * latents.covariance.diagonal().sqrt()
     axes = [torch.linspace(float(m - r), float(m + r), side) for m, r in zip(latents.mean, reach, strict=True)]
     return torch.cartesian_prod(*axes).reshape(-1, k)

@@ -35,7 +35,8 @@ class JobSettings(ChoosesEngine, ChoosesLoggers):
         logs: Folder for runs, on a file system that all workers share.
         logger: Where numbers go while a run runs, joined by commas: tensorboard, csv, wandb, mlflow.
         progress: Whether to draw a progress bar; on a terminal only if null.
-        pool: Where the checkpoint's pool lies, if it was moved; `--start pool_best`, `pool_steady` and `pool_top` read it.
+        pool: Where the checkpoint's pool lies, if it was moved. `--start pool_best`, `pool_steady` and `pool_top` read it, anchored
+            searches (`--anchor`) from a policy in a file, and `--space` with `--replay` above 0.
         policy: Size of policy to decode to, of a checkpoint of several sizes; that of its first pool if null.
     """
 
@@ -66,10 +67,16 @@ def check_command(jobs: JobSettings, search: SearchSettings) -> None:
     if jobs.checkpoint is None:
         raise UserError(
             "which decoder? Give --checkpoint with a checkpoint that python -m lightning_pz.fit wrote, such as "
-            "logs/fit/mountaincar/medium-k2-seed0-001/checkpoints/best.ckpt"
+            "logs/fit/mountaincar/medium-k3-seed0-001/checkpoints/best.ckpt"
         )
     if not Path(jobs.checkpoint).is_file():
         raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {jobs.checkpoint}")
+    # Also where no search reads it: a script may give it always, but a wrong path is a mistake.
+    if jobs.pool is not None and not (Path(jobs.pool) / "pool.json").is_file():
+        raise UserError(
+            f"--pool expects the folder of the checkpoint's pool, but there is no pool.json in {jobs.pool}: correct it, or "
+            "leave --pool out if the pool was not moved"
+        )
     env_id, is_plain = _env_beside(Path(jobs.checkpoint))
     if env_id is not None:
         check_env(env_id, jobs)

@@ -35,7 +35,7 @@ def latent_space(
     """Return the whitened latents, (n, k), of a frozen decoder to (n, P); `encode` needs the encoder back."""
 
     def draw(count: int, seed: int) -> Tensor:
-        points = latents.sample(count, torch.Generator().manual_seed(seed))
+        points = latents.sample_points(count, torch.Generator().manual_seed(seed))
         points[0] = latents.middle()
         return points
 
@@ -46,7 +46,7 @@ def latent_space(
 
     back = None if encoder is None else encode
     return SearchSpace(
-        len(latents.mean), lambda points: decoder(latents.to_latents(points)), draw, back, latents.sample
+        len(latents.mean), lambda points: decoder(latents.to_latents(points)), draw, back, latents.sample_points
     )
 
 

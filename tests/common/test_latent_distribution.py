@@ -45,7 +45,7 @@ def clusters(distance=100.0):
 def test_the_density_has_the_moments_of_a_kernel_density():
     """Mean of the encodings; their covariance and that of the kernel added, h^2 times the latents' covariance."""
     cloud = clusters(3.0)
-    drawn = distribution(cloud).to_latents(distribution(cloud).sample(200_000, generator()))
+    drawn = distribution(cloud).draw(200_000, generator())
     centered = (cloud - cloud.mean(0)).double()
     expected = centered.T @ centered / len(cloud) + 0.3**2 * torch.cov(cloud.T.double())
     assert BANDWIDTH == 0.3
@@ -77,7 +77,7 @@ def test_between_two_clusters_there_is_nothing():
 def test_the_same_seed_gives_the_same_draws_everywhere(kind):
     latents = distribution(clusters(), kind)
     space = latent_space(lambda z: z, latents)
-    points = latents.to_latents(latents.sample(6, generator(3)))
+    points = latents.draw(6, generator(3))
     assert torch.equal(choose_latents(latents, 6, seed=3), points)
     assert torch.equal(space.decode(space.draw(6, 3))[1:], points[1:])
     assert not torch.equal(space.draw(6, 3)[1:], space.draw(6, 4)[1:])
@@ -204,7 +204,7 @@ def test_what_a_search_tries_first_is_drawn_from_the_distribution_of_evaluate(fi
         search.step(search.begin())
     latents = model.latents(kind)
     purpose = 1 if algorithm == "random_latent" else 0
-    points = latents.sample(4, generator(seed_of(settings.seed, purpose)))
+    points = latents.sample_points(4, generator(seed_of(settings.seed, purpose)))
     tried, expected = told.value.args[0], model.decoder(latents.to_latents(points))
     if algorithm != "random_latent":
         middle = model.latent_mean if kind == "gaussian" else _nearest_to_the_mean(model)

@@ -163,6 +163,11 @@ def test_a_hub_folder_opens_and_its_example_runs(fitted, tmp_path, monkeypatch, 
     names = {}
     exec(code, names)
     assert names["actions"].shape == (4, 1, 1) and names["again"].shape == (4, 2)
+    # Decoded latents are the pool's, as far from their mean as its policies are, and not whitened points.
+    encodings = ours.latent_encodings.double()
+    apart = encodings - encodings.mean(0)
+    nearest = torch.cdist(names["latents"].double(), encodings).min(1).values
+    assert (nearest < apart.norm(dim=1).mean()).all()
     # What the folder lacks is told, and a folder of later making is not guessed at.
     config = json.loads(Path("mine/config.json").read_text())
     Path("mine/config.json").write_text(json.dumps({**config, "format": 2}))

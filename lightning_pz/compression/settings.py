@@ -12,7 +12,8 @@ from lightning_pz.common.tracking.settings import ChoosesLoggers
 from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
 from lightning_pz.compression.seeds import MOST_MEASURED
 
-PARTS = ("prune", "int8", "int4", "l0", "low_rank")
+PARTS = ("prune", "l0", "low_rank", "int8", "int4")
+"""What a method may have, in the order of runs and their names: in any order they do the same."""
 Sb3Algorithm = Literal["sac", "td3", "ppo", "dqn"]
 SB3_ALGORITHMS: tuple[str, ...] = get_args(Sb3Algorithm)
 FILE_FORMATS = ("lpz", "onnx", "c")
@@ -178,7 +179,7 @@ class CompressSettings:
         reference: A Stable-Baselines3 zip of the dense policy, to measure a trained one against.
         seed: Of everything random.
         episodes: Fresh episodes on which the last policy is measured.
-        checkpoint_every: Environment steps between saved states, at which episodes begin anew; null for none.
+        checkpoint_every: Environment steps between saved states of a training, at which episodes begin anew; null for none.
         ramp: When pruning happens, and between which shares of the steps the L0 penalty is on.
         l0: Gates.
         int8: Scales.
@@ -213,6 +214,11 @@ class CompressSettings:
     def has(self, part: str) -> bool:
         """Return whether the method has a part."""
         return part in self.method.split("+")
+
+    @property
+    def ordered_method(self) -> str:
+        """The method with its parts in the order of `PARTS`."""
+        return "+".join(filter(self.has, PARTS)) or "none"
 
     @property
     def bits(self) -> int | None:
@@ -277,6 +283,8 @@ class CompressSettings:
             raise UserError(
                 "--reference measures a policy that is trained here; with --policy that one is the measure: drop one"
             )
+        if self.policy is not None and self.checkpoint_every is not None:
+            raise UserError("--checkpoint_every saves states of a training, but with --policy there is none: drop one")
         if self.normalization is not None and not (self.policy or self.reference or "").endswith(".zip"):
             raise UserError("--normalization goes with a Stable-Baselines3 zip in --policy or --reference")
 

@@ -16,9 +16,8 @@ from typing import Any
 from torch import nn
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.files import file_digest
-from lightning_pz.common.identity import digest, source_digest
-from lightning_pz.common.known_folders import Identity, claim, find
+from lightning_pz.common.identity import digest
+from lightning_pz.common.known_folders import claim, find
 from lightning_pz.common.plotting import save_figure
 from lightning_pz.common.progress import ProgressBar
 from lightning_pz.common.run_folder import RunFolder
@@ -35,18 +34,15 @@ from lightning_pz.compression.measures import compare_behavior, latencies, paper
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.open_policy import open_policy
+from lightning_pz.compression.run_identity import identity_of
 from lightning_pz.compression.seeds import RETURN_SEEDS
-from lightning_pz.compression.settings import RESUME, CompressSettings, Int4Settings, Int8Settings, RunSettings
+from lightning_pz.compression.settings import RESUME, CompressSettings, RunSettings
 from lightning_pz.compression.training.distill import Log, distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.jobs.compress_words import show_compression, show_compressions
 from lightning_pz.jobs.spread_runs import spread_runs
 
 _BEHAVIOR_EPISODES = 5
-_CALIBRATED = "calibrated"
-"""How activations are rounded: their scales are calibrated once; they followed the largest number seen before."""
-_SOURCES = {"lightning_pz.compression.residual_cnn.ResidualCNN": "65e314598cfedc34"}
-"""Source digests of this package's own classes, kept when an edit leaves their results alone, so that runs are found."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +68,10 @@ class CompressJob:
 
     def folder(self, world: World, *, claims: bool = True) -> RunFolder:
         """Return the folder of the run, and mark a new one as taken if it `claims` it."""
-        settings, own = self.settings, Identity(identity(world, self.settings))
+        settings, own = self.settings, identity_of(world, self.settings)
         what = "distill" if settings.policy else settings.algorithm
         level = f"-{settings.sparsity:g}" if settings.has("prune") else ""
-        name = f"{what}-{settings.method.replace('+', '-')}{level}-seed{settings.seed}"
+        name = f"{what}-{settings.ordered_method.replace('+', '-')}{level}-seed{settings.seed}"
         parents = [Path(self.logs) / "compress" / self.env.name]
         return RunFolder((claim if claims else find)(parents, name, own), own, self.loggers)
 
@@ -159,12 +155,12 @@ def _run(
     # A reference may have other layers than what is trained here: it measures returns, not bytes.
     dense = done.whole if original is None or settings.policy is None else original
     own = f"sparse_int{settings.bits}" if settings.bits else "sparse"
-    meta = {"env": world.id, "method": settings.method}
+    meta = {"env": world.id, "method": settings.ordered_method}
     sizes = write_formats(dense, done.final, own, folder, meta, per_channel=settings.per_channel)
     # A header, which may be refused, comes when the summary is safe.
     onnx_sizes = write_exports(folder, {*job.formats} - {"c"}, world.shape, choices=world.discrete)
     onnx_files = {name: folder / file for name, file in ONNX_FILES.items() if f"bytes_{name}" in onnx_sizes}
-    scalars, whole = done.compressor.scalars(), identity(world, settings)
+    scalars, known = done.compressor.scalars(), run.identity.content
     keys = ("policy", "latent", "normalization") if settings.policy else ("algorithm",)
     summary: dict[str, Any] = {
         "env": world.id,
@@ -172,8 +168,8 @@ def _run(
         "policy": settings.policy,
         "normalization": settings.normalization,
         # Equal for runs that can be compared: one environment, and one algorithm or policy.
-        "origin": digest([whole["world"], {key: whole["settings"][key] for key in keys}])[:16],
-        "method": settings.method,
+        "origin": digest([known["world"], {key: known["settings"].get(key) for key in keys}])[:16],
+        "method": settings.ordered_method,
         "seed": settings.seed,
         "steps": settings.total_steps(),
         "env_steps": done.env_steps,
@@ -246,30 +242,6 @@ def _measure(
     values |= (share(returns, dense) or UNKNOWN).keys("return_kept")
     behavior = compare_behavior(deployed, original, states, discrete=world.discrete)
     return values | {f"behavior_{key}": value for key, value in behavior.items()}
-
-
-def identity(world: World, settings: CompressSettings) -> dict[str, Any]:
-    """Return all that decides a result: environment, settings, content of the files and classes that they name."""
-    plain = dataclasses.asdict(settings)
-    for part, default in (("int8", Int8Settings()), ("int4", Int4Settings())):
-        if getattr(settings, part) == default:
-            del plain[part]  # younger than many finished runs, which had no choice of scales
-    if settings.activations:
-        plain["activations"] = _CALIBRATED
-    for key in ("policy", "reference", "normalization"):
-        if plain[key] is not None:
-            plain[key] = file_digest(Path(plain[key]))
-    sources = {}
-    if settings.policy is None:
-        from lightning_pz.compression.training.sb3_run import CLASS_ARGUMENTS, class_of
-
-        inner = settings.model.get(settings.algorithm, {}).get("policy_kwargs", {})
-        for key in CLASS_ARGUMENTS:
-            if isinstance(path := inner.get(key), str):
-                named = class_of(f"model.{settings.algorithm}.policy_kwargs.{key}", path)
-                sources[key] = _SOURCES.get(path) or source_digest(named)
-    seen = {key: value for key, value in dataclasses.asdict(world).items() if key != "given"}  # by content in `content`
-    return {"world": seen, "settings": plain, "sources": sources}
 
 
 def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:

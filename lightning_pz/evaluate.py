@@ -25,6 +25,8 @@ the `policy.npz` of a finetune: it is distilled into the other size. Leaves `log
     identity.json, config.yaml, summary.json (<from>_to_<to>/fvu, <from>_to_<to>/<task>/return_kept, ...)
     translation.csv, returns.csv, figures/translation.png
     policies/<from>_to_<to>/<task>.npz, the best policy of each task, translated
+
+Each of these three takes the settings that it depends on, and refuses the others of an evaluation.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from pathlib import Path
 
 from lightning_pz.common.errors import UserError, run_main
 from lightning_pz.envs.presets import asks_help, conf_dir, given_configs, resolve_env, take_option, take_options
-from lightning_pz.jobs.ranking_words import check_ranking
+from lightning_pz.jobs.ranking_words import check_measurement, check_ranking
 
 
 def main(arguments: list[str]) -> None:
@@ -43,15 +45,16 @@ def main(arguments: list[str]) -> None:
     checkpoints, rest = take_options(rest, "--checkpoint")
     tasks, rest = take_options(rest, "--task")
     pool, _ = take_option(rest, "--pool")
-    only_ranks = bool(not checkpoints and (tasks or pool))
     only_elsewhere = any(word.split("=")[0] == "--elsewhere" for word in rest)
     elsewhere, rest = take_options(rest, "--elsewhere")
     only_translates = any(word.split("=")[0] == "--translate" for word in rest)
     translations, rest = take_options(rest, "--translate")
+    only_ranks = bool(not checkpoints and (tasks or (pool and not (only_elsewhere or only_translates))))
     given_configs(rest)
     if not asks_help(rest):
+        check_measurement(only_ranks, only_elsewhere, translations if only_translates else None, rest)
         if only_ranks:
-            check_ranking(pool, tasks, env_id, rest)
+            check_ranking(pool, tasks, env_id)
         elif tasks:
             raise UserError(
                 "--task ranks the policies of --pool and needs no checkpoint: leave --checkpoint out, or give the tasks of "
@@ -62,8 +65,6 @@ def main(arguments: list[str]) -> None:
         for path in checkpoints:
             if not Path(path).is_file():
                 raise UserError(f"--checkpoint expects a checkpoint file, but there is none at {path}")
-        if only_elsewhere and only_translates:
-            raise UserError("--elsewhere and --translate each measure something of their own: leave one of them out")
         if only_elsewhere and not elsewhere:
             raise UserError("--elsewhere expects one pool folder or more, but got none")
         for path in elsewhere:
@@ -104,8 +105,6 @@ def main(arguments: list[str]) -> None:
         rank_and_show(Path(config.pool), tasks, Path(config.logs), settings.cores, video=config.video)
         return
     if only_translates:
-        if config.policy is not None:
-            raise UserError("--translate names the sizes itself: leave --policy out")
         from lightning_pz.jobs.translate import translate_all
 
         translate_all(checkpoints, env_id, translations, settings, config.tasks, Path(config.logs), config.pool)

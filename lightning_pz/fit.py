@@ -3,7 +3,8 @@
 Makes the pool and the state sample if there are none, trains, measures held-out FVU (the fraction of action variance
 unexplained) beside its linear references, and leaves a run folder, `logs/fit/<env>/<run>`. Pools of all
 presets but mountaincar are grown, all others drawn at random; `--data.recipe` and `--config` say otherwise, and
-`--config conf/paper.yaml` is the published method:
+`--config conf/paper.yaml` is the published method. A pool of `--data.pool` is used as it is: a recipe or a setting of one beside it
+on the command line must be that of the pool, while a `--config` file may hold another. A fit leaves:
 
     config.yaml      every setting; `--config` on it repeats the run
     summary.json     what the closing table shows, and more
@@ -29,7 +30,10 @@ def main(arguments: list[str]) -> FitResult | None:
     # The heavy imports come only now, after a mistake in --env or --policy is refused.
     from lightning_pz.jobs.fit import prepare_fit, run_fit
 
-    return run_fit(prepare_fit(arguments, __doc__ or ""))
+    cli = prepare_fit(arguments, __doc__ or "")
+    # Here alone: a study's fits carry the recipe that a preset chooses among their own settings.
+    cli.check_pool_words(arguments)
+    return run_fit(cli)
 
 
 if __name__ == "__main__":

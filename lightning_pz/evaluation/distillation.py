@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -51,6 +52,15 @@ def distill_saved(
     rebuilt = act_shared(target.layout, params, target.policy.standardize(shown))
     difference = float((rebuilt - features_on(saved, shown, model.policy)).square().mean()) / model.action_variance
     return Distillation(distilled, own, there, difference)
+
+
+def check_encodes_behavior(model: BehaviorAutoencoder, path: Path) -> None:
+    """Raise `UserError` if a checkpoint encodes weights, of which a policy of any layout has others than its own policies."""
+    if (kind := model.hparams["encoder"]) != "behavior":
+        raise UserError(
+            f"--translate encodes a policy from a file by what it does, but {path} has the encoder {kind}, which reads weights: "
+            "give a checkpoint of a fit with --model.encoder behavior"
+        )
 
 
 def features_on(

@@ -63,7 +63,8 @@ def chosen_pairs(sizes: Sequence[PolicySize], words: Sequence[str]) -> list[tupl
                 f"the way from another size there and back is measured with --translate {sizes[0].name},{source.name}"
             )
         pairs.append((source, target))
-    return pairs or [(source, target) for source in sizes if source.has_pool for target in sizes]
+    every = [(source, target) for source in sizes if source.has_pool for target in sizes]
+    return list(dict.fromkeys(pairs)) or every  # a pair is measured once, however it is spelled
 
 
 def translate_checkpoint(

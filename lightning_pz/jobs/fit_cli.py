@@ -30,9 +30,11 @@ from lightning_pz.common.tracking.settings import LOGGER_HELP, Loggers, check_lo
 from lightning_pz.common.tracking.tracker import Tracker
 from lightning_pz.envs.presets import EnvConfig, PolicyConfig, explain_presets
 from lightning_pz.jobs.fit_callbacks import BestCheckpoint, History, LogHyperparameters, TrainingTime
-from lightning_pz.jobs.fit_identity import fit_identity, run_difference, write_identity
+from lightning_pz.jobs.fit_identity import check_pool_words, fit_identity, run_difference, write_identity
 from lightning_pz.jobs.fit_settings import check_fit_settings
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
+from lightning_pz.pool.recipe_identity import known_identity
+from lightning_pz.pool.store import read_meta
 from lightning_pz.probes.callback import ProbeCallback
 
 _RUN_VARIABLE = "LIGHTNING_PZ_RUN"
@@ -153,6 +155,15 @@ class FitCLI(LightningCLI):
         """Return everything that decides the result, before there is a pool."""
         settings, data = dict(yaml.safe_load(self.parser.dump(self.config, skip_none=False))), self.datamodule
         return fit_identity(settings, data.spec.identity(), data.pool_identity(), self.trainer.world_size)
+
+    def check_pool_words(self, arguments: list[str]) -> None:
+        """Refuse what the command line says of how a given pool is made, unless the pool says the same."""
+        data = self.datamodule
+        wanted = {recipe.kind: recipe.identity() for recipe in (data.random, data.grown)}
+        for folder in [data.folder, *data.further] if data.given else []:
+            made = read_meta(folder)
+            is_known = "identity" in made  # else an earlier version made it, and some of its settings are unknown
+            check_pool_words(arguments, folder, known_identity(made)["recipe"], wanted, known_only=not is_known)
 
     def find_run(self) -> None:
         """Find the run to resume, if any; refuse one of other settings, and a new run's name that is taken."""

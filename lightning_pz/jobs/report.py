@@ -12,6 +12,7 @@ from lightning_pz.common.files import write_text
 from lightning_pz.comparison import report_page as page
 from lightning_pz.comparison.analysis import ReturnsAt, Task, analyze, contenders_of, returns_at
 from lightning_pz.comparison.pool_best import PoolBest, find_pools, logs_root
+from lightning_pz.comparison.same_problem import versions_note
 from lightning_pz.comparison.search_runs import Found, find_runs, group_runs
 from lightning_pz.comparison.settings import ReportSettings
 from lightning_pz.comparison.wins import FEW, Round, rounds
@@ -53,6 +54,10 @@ def print_report(made: Report) -> None:
     print(f"\n{page.console_table(made.tasks, whole.wins).console(names=2)}\n")
     if any(win.verdict == FEW for win in whole.wins):
         print("  open: with so few seeds no difference could be distinguished from chance")
+    if (
+        note := versions_note([run for entry in task.entries for run in entry.runs] for task in made.tasks)
+    ) is not None:
+        print(f"  note: {note}")
     for env in dict.fromkeys(task.env for task in made.tasks):
         pool = made.pools.get(env)
         used = f"{pool.policies:,} policies, {pool.path}" if pool else "unknown; run python -m lightning_pz.evaluate"

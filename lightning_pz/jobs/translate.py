@@ -20,31 +20,36 @@ from lightning_pz.common.threads import one_thread
 from lightning_pz.envs.episode_identity import environment_identity, task_sources, versions
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
-from lightning_pz.evaluation.distillation import distill_saved
+from lightning_pz.evaluation.distillation import check_encodes_behavior, distill_saved, features_on
 from lightning_pz.evaluation.fresh import fresh_seeds
 from lightning_pz.evaluation.groups import EvaluateConfig
 from lightning_pz.evaluation.run import load_checkpoints
-from lightning_pz.evaluation.translation_run import translate_checkpoint
+from lightning_pz.evaluation.translation_run import chosen_pairs, translate_checkpoint
+from lightning_pz.jobs.ranking_words import names_file
 from lightning_pz.policy.saved import load_policy
-
-_FILE = ".npz"
 
 
 def translate_all(
     checkpoints: Sequence[str], env_id: str | None, words: Sequence[str], config: EvaluateConfig,
     tasks: Sequence[str] | None, logs: Path, pool: str | None = None,
 ) -> None:  # fmt: skip
-    """Translate with every checkpoint, print the tables, and last the folder of the last one."""
-    files = [word for word in words if word.split(",")[0].endswith(_FILE)]
+    """Translate with every checkpoint, print the tables, and last the folder of the last one.
+
+    `UserError`, before anything is played: a word that is none of a checkpoint's sizes, or a policy that it cannot encode.
+    """
+    words = list(dict.fromkeys(words))
+    files = [word for word in words if names_file(word)]
     pairs = [word for word in words if word not in files]
     for word in files:
         if len(word.split(",")) != 2:
             raise UserError(
                 f"--translate expects a policy's file and a size, such as policy.npz,small, but got {word!r}"
             )
-    folder, last = logs, (Path(), "")
+    folder, last, loaded = logs, (Path(), ""), load_checkpoints(checkpoints, env_id)
+    for path, model in loaded:
+        _check(path, model, files, pairs)
     with one_thread():  # physics has all of them
-        for path, model in load_checkpoints(checkpoints, env_id):
+        for path, model in loaded:
             for word in files:
                 folder = _distill(path, model, word, config, tasks, logs)
             if pairs or not files:
@@ -81,6 +86,18 @@ def translation_table(summary: Mapping[str, Any]) -> Table:
             row = [source, target, task, *errors, *known, *kept, summary[f"{place}/rank_correlation"]]
             rows.append(row)
     return Table(header, rows, {"FVU": ".3f", "back": ".3f", "rank": ".2f", "kept": ".2f", "kept back": ".2f"})
+
+
+def _check(path: Path, model: BehaviorAutoencoder, files: Sequence[str], pairs: Sequence[str]) -> None:
+    """Raise `UserError` unless a checkpoint can take every policy, and has every size, that is named."""
+    if pairs or not files:
+        chosen_pairs(model.sizes, pairs)
+    if files:
+        check_encodes_behavior(model, path)
+    for word in files:
+        file, name = word.split(",")
+        size_of(model.sizes, name.strip(), "--translate")
+        features_on(load_policy(file), model.probe_states, model.policy)
 
 
 def _distill(

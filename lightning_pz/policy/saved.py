@@ -131,7 +131,8 @@ def load_policy(path: str | Path) -> SavedPolicy:
     """Read a policy that `SavedPolicy.save` wrote; numbers of other real types become float32.
 
     Raises:
-        UserError: No file, one that holds no policy, or a policy whose arrays do not fit together or are not finite.
+        UserError: No file, one that holds no policy, or a policy whose arrays do not fit together, are not finite, or hold no
+            standard deviation or action box.
     """
     if not Path(path).is_file():
         raise UserError(f"expected a policy file (policy.npz), but there is none at {path}")
@@ -156,6 +157,14 @@ def load_policy(path: str | Path) -> SavedPolicy:
             )
         if not torch.isfinite(arrays[name]).all():
             raise UserError(f"{path} is broken: {name} holds numbers that are not finite in float32")
+    if not (arrays["observation_std"] > 0).all():
+        least = arrays["observation_std"].min().item()
+        raise UserError(f"{path} is broken: observation_std expects numbers above 0 in float32, but holds {least:g}")
+    if not (arrays["action_low"] < arrays["action_high"]).all():
+        low, high = (arrays[name].tolist() for name in ("action_low", "action_high"))
+        raise UserError(
+            f"{path} is broken: action_low expects numbers below action_high, but they are {low} and {high}"
+        )
     if squash not in SQUASHES:
         raise UserError(f"{path} is broken: squash is {squash!r}, and not one of {', '.join(SQUASHES)}")
     if wrong := [name for name, bound in bounds.items() if not bound > 0]:

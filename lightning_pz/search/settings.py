@@ -187,6 +187,17 @@ class SearchSettings:
                 f"--hyperparameters {self.hyperparameters} are those of the library's own learner, so they do not go with "
                 f"--space {self.space}: leave one of them out"
             )
+        own, learns = self.off_policy, self.off_policy.for_replay(self.replay)
+        if self.reads_old_data and own.best + own.random == 0:
+            raise UserError(
+                f"--replay {self.replay:g} learns from the pool's episodes, but --off_policy.best and --off_policy.random are "
+                "both 0, which leaves none: raise one of them, or give --replay 0 (--space own: leave --space out)"
+            )
+        if self.space is not None and self.replay == 1 and learns.critic_updates + learns.joint_updates == 0:
+            raise UserError(
+                "--replay 1 learns from old data alone, but --off_policy.critic_updates and --off_policy.joint_updates are both "
+                "0, so that nothing would be learned: raise one of them, or give --replay below 1"
+            )
 
     @property
     def is_rival(self) -> bool:

@@ -26,7 +26,9 @@ TINY_SIZES = [
     "--model.decoder_widths", "[32]", "--data.batch_size", "32", "--data.states_per_step", "8", "--data.steps_per_epoch", "10",
     "--trainer.max_steps", "30", "--trainer.log_every_n_steps", "5", "--decodes", "6-5", "--env.horizon", "40",
 ]  # fmt: skip
-PLAYED = ["--policies", "8", "--episodes", "2", "--draws", "10", "--best", "3", "--fresh_episodes", "3", "--threads", "1"]  # fmt: skip
+PAIRED = ["--policies", "8", "--episodes", "2", "--draws", "10", "--best", "3", "--threads", "1"]
+DISTILLED = ["--fresh_episodes", "3", "--threads", "1"]
+PLAYED = [*PAIRED, *DISTILLED]
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ OTHERS = {
     "horizon": (["--env.horizon", "50"], r"env\.horizon is 999, not 50"),
     "environment": (["--env.id", "Pendulum-v1"], r"env\.id is .*MountainCarContinuous-v0.*, not .*Pendulum-v1"),
     "policy": (["--policy.hidden", "[3]"], r"pool\.layout\.hidden"),
+    "head": (["--policy.head", "gaussian"], r"pool\.layout\.head is \(absent\), not .*gaussian"),
     "batch": (["--data.batch_size", "16"], r"data\.batch_size is 32, not 16"),
 }
 
@@ -89,8 +90,18 @@ def test_a_checkpoint_in_a_folder_that_is_not_its_own(killed, tmp_path):
         run(tmp_path, "--ckpt_path", str(mine / "checkpoints" / "last.ckpt"))
     pooled = killed(tmp_path, "--data.random.seed", "1")
     shutil.copy(pooled / "checkpoints" / "last.ckpt", mine / "checkpoints" / "last.ckpt")
-    with pytest.raises(UserError, match=r"is another pool .*seed is 0, not 1"):
+    told = r"--ckpt_path .*is another pool .*seed is 0, not 1.* with --data\.pool, or leave --ckpt_path out$"
+    with pytest.raises(UserError, match=told):
         run(tmp_path, "--ckpt_path", str(mine / "checkpoints" / "last.ckpt"))
+
+
+def test_what_an_identity_leaves_out_at_its_default_counts(killed, tmp_path):
+    """A layout does not mention its tanh head; no pool of another head is made before the run is refused."""
+    folder = killed(tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=rf"{folder.name}, pool\.layout\.head is \(absent\), not .*gaussian"):
+        run(tmp_path, "--policy.head", "gaussian", "--ckpt_path", "last")
+    assert content(tmp_path) == before
 
 
 def test_a_given_pool_is_the_one_that_would_have_been_made(killed, tmp_path):

@@ -86,6 +86,32 @@ def test_a_random_pool_has_no_old_data(checkpoint, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--off_policy.critic_updates", "0", "--off_policy.joint_updates", "0"), "nothing would be learned"),
+        (("--off_policy.best", "0", "--off_policy.random", "0"), "which leaves none: raise one of them"),
+    ],
+)
+def test_old_data_that_teach_nothing_are_refused_before_a_folder_is_claimed(words, told, checkpoint, tmp_path):
+    command = ("--algorithm", "td3", "--space", "latent", "--start", "pool_best", "--replay", "1", *words)
+    with pytest.raises(UserError, match=told):
+        run(checkpoint, tmp_path, *command)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_old_data_alone_after_starts_that_hardly_fit(grown_checkpoint, tmp_path):
+    command = ("--algorithm", "td3", "--space", "latent", "--replay", "1")
+    with pytest.raises(UserError, match=r"--budget 29 is smaller than one generation, which .* 30 environment steps"):
+        run(grown_checkpoint, tmp_path, *command, "--budget", "29")
+    assert not list(tmp_path.rglob("state.pt"))
+    (summary,) = run(
+        grown_checkpoint, tmp_path, *command, "--budget", "30", "--off_policy.critic_updates", "0"
+    ).values()
+    assert summary["episodes"] == 1 and 0 < summary["env_steps"] <= 30
+
+
 @pytest.mark.slow
 def test_a_task_thought_of_afterwards_has_old_data_too(grown_checkpoint, tmp_path, monkeypatch):
     (tmp_path / "mytasks.py").write_text("def still(transition):\n    return -abs(transition.actions[:, 0])\n")

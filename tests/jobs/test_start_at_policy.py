@@ -11,6 +11,7 @@ from lightning_pz import finetune
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.jobs import finetune_run as single_run
+from lightning_pz.jobs.finetune_settings import JobSettings, check_command
 from lightning_pz.policy import Layout, act_shared
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.settings import SearchSettings
@@ -80,3 +81,14 @@ def test_a_start_that_does_not_fit_is_refused(checkpoint, tmp_path):
     for start, sentence in (("other.npz", "but the decoder makes"), ("none.npz", "there is none at")):
         with pytest.raises(UserError, match=sentence):
             single_run.build_search(model, SearchSettings(start=str(tmp_path / start)), 1)
+
+
+@pytest.mark.parametrize("words", [(), ("--anchor", "false"), ("--start", "pool_best"), ("--algorithm", "ppo")])
+def test_a_pool_that_is_none_is_refused_even_where_nothing_reads_it(words, checkpoint, pool, tmp_path):
+    command = ["--checkpoint", checkpoint, *TINY, "--task", "left", *words, "--logs", str(tmp_path / "logs"), "--pool"]
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "nowhere", tmp_path / "empty"):
+        with pytest.raises(UserError, match=f"--pool expects the folder .* there is no pool.json in {place}"):
+            finetune.main([*command, str(place)])
+    assert not (tmp_path / "logs").exists()
+    check_command(JobSettings(checkpoint=checkpoint, pool=str(pool.folder)), SearchSettings(task="left"))

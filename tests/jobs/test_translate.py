@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_pz import evaluate
+from lightning_pz import evaluate, fit
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.sizes import PolicySize
 from lightning_pz.common.errors import UserError
@@ -25,15 +25,16 @@ from lightning_pz.policy import Layout, Prior, draw_params
 from lightning_pz.policy.saved import SavedPolicy, load_policy
 from lightning_pz.pool.batches import split_rows
 from lightning_pz.pool.store import read_pool
-from tests.jobs.conftest import PLAYED
+from tests.conftest import TINY_FIT
+from tests.jobs.conftest import DISTILLED, PAIRED
 
 
 @pytest.mark.draws
 def test_translation_by_hand(fitted_sizes, tmp_path, two_pools, capsys):
     """Returns there and back from weights and episodes; the same command finds them again."""
     checkpoint = fitted_sizes.summary["checkpoint"]
-    command = ["--checkpoint", checkpoint, *PLAYED, "--logs", str(tmp_path), "--translate", "4,small", "small,6-5"]
-    evaluate.main(command)
+    command = ["--checkpoint", checkpoint, *PAIRED, "--logs", str(tmp_path), "--translate", "4,small", "small,6-5"]
+    evaluate.main([*command, "4,small", "4, small"])  # a pair that comes again is not another one
     folder = Path(capsys.readouterr().out.splitlines()[-1])
     summary = json.loads((folder / "summary.json").read_text())
     with (folder / "returns.csv").open(newline="") as file:
@@ -90,8 +91,8 @@ def test_a_policy_of_any_kind_is_distilled_into_a_size(fitted_sizes, tmp_path, c
     one = torch.ones(1)
     foreign = SavedPolicy(layout, params, torch.zeros(2), torch.ones(2), -one, one, "clip", 10.0)
     foreign.save(tmp_path / "foreign.npz")
-    place = ["--checkpoint", checkpoint, *PLAYED, "--logs", str(tmp_path)]
-    evaluate.main([*place, "--translate", f"{tmp_path / 'foreign.npz'},6-5"])
+    place = ["--checkpoint", checkpoint, *DISTILLED, "--logs", str(tmp_path)]
+    evaluate.main([*place, "--translate", *[f"{tmp_path / 'foreign.npz'},6-5"] * 2])
     folder = Path(capsys.readouterr().out.splitlines()[-1])
     summary, made = json.loads((folder / "summary.json").read_text()), load_policy(folder / "policy.npz")
     with torch.no_grad():
@@ -106,6 +107,40 @@ def test_a_policy_of_any_kind_is_distilled_into_a_size(fitted_sizes, tmp_path, c
     SavedPolicy(wrong, torch.zeros(wrong.num_params), torch.zeros(3), torch.ones(3), -one, one).save(tmp_path / "w.npz")
     with pytest.raises(UserError, match="2 observations and 1 actions"):
         evaluate.main([*place, "--translate", f"{tmp_path / 'w.npz'},small"])
+
+
+def test_weights_of_a_file_are_no_behavior_that_an_encoder_of_weights_could_read(tmp_path):
+    logs = ["--logs", str(tmp_path / "fits")]
+    checkpoint = fit.main(["--env", "mountaincar", *TINY_FIT, "--model.encoder", "parameters", *logs]).summary[
+        "checkpoint"
+    ]
+    model = load_autoencoder(checkpoint)
+    SavedPolicy.of(model.policy, model.decoder(torch.zeros(1, 2))[0].detach()).save(tmp_path / "policy.npz")
+    words = ["--translate", f"{tmp_path / 'policy.npz'},small", "--logs", str(tmp_path / "logs")]
+    with pytest.raises(
+        UserError, match=r"has the encoder parameters, which reads weights: give a checkpoint .* behavior"
+    ):
+        evaluate.main(["--checkpoint", checkpoint, *words])
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["FILE,small", "nowhere.npz,small"], "there is none at nowhere.npz"),
+        (["FILE,small", "FILE,huge"], r"--translate expects a size .* but got 'huge'"),
+        (["FILE,small", "4,huge"], r"--translate expects a size .* but got 'huge'"),
+        (["4,small", "FILE,small,4"], "--translate expects a policy's file and a size"),
+    ],
+)
+def test_all_words_are_checked_before_anything_is_played(words, told, fitted_sizes, tmp_path):
+    checkpoint = fitted_sizes.summary["checkpoint"]
+    model = load_autoencoder(checkpoint)
+    SavedPolicy.of(model.policy, model.decoder(torch.zeros(1, 2))[0].detach()).save(tmp_path / "policy.npz")
+    given = [word.replace("FILE", str(tmp_path / "policy.npz")) for word in words]
+    with pytest.raises(UserError, match=told):
+        evaluate.main(["--checkpoint", checkpoint, "--logs", str(tmp_path / "logs"), "--translate", *given])
+    assert not (tmp_path / "logs").exists()
 
 
 @pytest.mark.parametrize(
@@ -125,6 +160,8 @@ def test_pairs_that_cannot_be_translated(words, told, fitted_sizes):
 def test_all_pairs_begin_at_a_pool(fitted_sizes, fitted):
     pairs = chosen_pairs(load_autoencoder(fitted_sizes.summary["checkpoint"]).sizes, [])
     assert [(a.name, b.name) for a, b in pairs] == [(a, b) for a in ("small", "4") for b in ("small", "4", "6-5")]
+    again = chosen_pairs(load_autoencoder(fitted_sizes.summary["checkpoint"]).sizes, ["4,small", "small,4", "4, small"])
+    assert [(a.name, b.name) for a, b in again] == [("4", "small"), ("small", "4")]
     (one,) = load_autoencoder(fitted.summary["checkpoint"]).sizes
     assert isinstance(one, PolicySize)
     with pytest.raises(UserError, match="of several sizes of policy, but this one has small alone"):

@@ -108,6 +108,23 @@ def broken_files(folder):
         ("matrix", {"params": arrays["params"][None]}, r"numbers in params, but there is an array of shape \(1, "),
         ("box", {"action_low": arrays["action_low"][:1]}, r"2 numbers in action_low, but .* \(1,\)"),
         ("squash", {"squash": np.array("sigmoid")}, "squash is 'sigmoid'"),
+        ("zero", {"observation_std": np.zeros(4)}, "observation_std expects numbers above 0 in float32, but holds 0"),
+        (
+            "tiny",
+            {"observation_std": np.array([1, 1, 1, 1e-60])},
+            "observation_std expects numbers above 0 in float32, but holds 0",
+        ),
+        (
+            "negative",
+            {"observation_std": -arrays["observation_std"]},
+            "observation_std expects numbers above 0 .* holds -",
+        ),
+        ("point", {"action_low": arrays["action_high"]}, "action_low expects numbers below action_high"),
+        (
+            "turned",
+            {"action_low": arrays["action_high"], "action_high": arrays["action_low"]},
+            "action_low expects numbers below action_high",
+        ),
     ):
         np.savez(folder / f"{name}.npz", **(arrays | change))
         yield folder / f"{name}.npz", sentence

@@ -42,6 +42,33 @@ from lightning_pz.search.settings import SearchSettings
             {"algorithm": "sac", "space": "latent", "hyperparameters": "zoo"},
             "do not go with --space latent",
         ),
+        *[
+            (
+                SearchSettings,
+                {
+                    "algorithm": "td3",
+                    "space": space,
+                    "replay": replay,
+                    "off_policy": OffPolicySettings(best=0, random=0),
+                },
+                f"--replay {replay:g} learns from the pool's episodes, but --off_policy.best and --off_policy.random are both 0",
+            )
+            for space, replay in (("latent", 0.5), ("weights", 1.0), ("own", 0.5))
+        ],
+        *[
+            (
+                SearchSettings,
+                {
+                    "algorithm": "sac",
+                    "space": "latent",
+                    "start": start,
+                    "replay": 1.0,
+                    "off_policy": OffPolicySettings(critic_updates=0, joint_updates=0),
+                },
+                "--replay 1 learns from old data alone, but .* are both 0, so that nothing would be learned",
+            )
+            for start in ("draws", "pool_best")
+        ],
         (OffPolicySettings, {"critics": 0}, "--off_policy.critics expects at least 1"),
         (OffPolicySettings, {"hidden": []}, "--off_policy.hidden expects at least 1"),
         (OffPolicySettings, {"critic_updates": -1}, "--off_policy.critic_updates expects at least 0"),
@@ -64,6 +91,16 @@ from lightning_pz.search.settings import SearchSettings
 def test_settings_outside_their_range(kind, values, sentence):
     with pytest.raises(UserError, match=sentence):
         kind(**values)
+
+
+def test_old_data_and_updates_may_be_none_where_nothing_depends_on_them():
+    none = OffPolicySettings(best=0, random=0, critic_updates=0, joint_updates=0)
+    SearchSettings(algorithm="td3", space="weights", replay=0.0, off_policy=none)
+    SearchSettings(off_policy=none)
+    kept = OffPolicySettings(best=1, random=0, critic_updates=0, joint_updates=0)
+    SearchSettings(algorithm="td3", space="weights", start="pool_best", replay=0.5, off_policy=kept)
+    for more in ({"critic_updates": 0}, {"joint_updates": 0}):  # the other is many
+        SearchSettings(algorithm="td3", space="weights", replay=1.0, off_policy=OffPolicySettings(**more))
 
 
 def test_starts_take_their_share_of_the_budget_at_most():

@@ -21,7 +21,7 @@ _SOURCES = {"lightning_pz.compression.residual_cnn.ResidualCNN": "65e314598cfedc
 """Source digests of this package's own classes, kept when an edit leaves their results alone, so that runs are found."""
 
 
-def identity_of(world: World, settings: CompressSettings) -> Identity:
+def compression_identity(world: World, settings: CompressSettings) -> Identity:
     """Return everything that decides a run's result, by its content."""
     seen = {key: value for key, value in dataclasses.asdict(world).items() if key != "given"}  # by content in `content`
     sources, plain = _sources(settings), _plain(settings)

@@ -34,7 +34,7 @@ from lightning_pz.compression.measures import compare_behavior, latencies, paper
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.open_policy import open_policy
-from lightning_pz.compression.run_identity import identity_of
+from lightning_pz.compression.run_identity import compression_identity
 from lightning_pz.compression.seeds import RETURN_SEEDS
 from lightning_pz.compression.settings import RESUME, CompressSettings, RunSettings
 from lightning_pz.compression.training.distill import Log, distill
@@ -68,7 +68,7 @@ class CompressJob:
 
     def folder(self, world: World, *, claims: bool = True) -> RunFolder:
         """Return the folder of the run, and mark a new one as taken if it `claims` it."""
-        settings, own = self.settings, identity_of(world, self.settings)
+        settings, own = self.settings, compression_identity(world, self.settings)
         what = "distill" if settings.policy else settings.algorithm
         level = f"-{settings.sparsity:g}" if settings.has("prune") else ""
         name = f"{what}-{settings.ordered_method.replace('+', '-')}{level}-seed{settings.seed}"

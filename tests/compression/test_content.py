@@ -7,7 +7,7 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import World, find_world
-from lightning_pz.compression.run_identity import identity_of
+from lightning_pz.compression.run_identity import compression_identity
 from lightning_pz.compression.settings import CompressSettings, Int4Settings, Int8Settings
 from tests.compression.conftest import run
 
@@ -16,7 +16,7 @@ def test_other_content_under_the_same_name_is_another_run(write_policy, point_ma
     name, policy = point_mass(limit=10), write_policy()
 
     def known(horizon=None, path=policy, **more):
-        return identity_of(find_world(name, horizon), CompressSettings(policy=str(path), **more)).content
+        return compression_identity(find_world(name, horizon), CompressSettings(policy=str(path), **more)).content
 
     found = [known(), known(seed=1), known(horizon=9)]
     copy = tmp_path / "copy.npz"
@@ -41,7 +41,7 @@ def test_scales_count_where_they_are_not_those_of_always(write_policy, point_mas
     world, policy = find_world(point_mass(limit=10)), str(write_policy())
 
     def known(method, **more):
-        return identity_of(world, CompressSettings(policy=policy, method=method, **more)).content
+        return compression_identity(world, CompressSettings(policy=policy, method=method, **more)).content
 
     # As runs that are older than the choice are known.
     assert not {"int8", "int4"} & known("int8")["settings"].keys()
@@ -59,15 +59,15 @@ def test_a_class_of_ones_own_counts_by_its_source(tmp_path, monkeypatch):
         sys.modules.pop("extra_of_mine", None)
         importlib.invalidate_caches()
         model = {"ppo": {"policy_kwargs": {"features_extractor_class": "extra_of_mine.Extra"}}}
-        settings.append(identity_of(world, CompressSettings(algorithm="ppo", model=model)).content)
+        settings.append(compression_identity(world, CompressSettings(algorithm="ppo", model=model)).content)
     assert settings[0] != settings[1] and settings[0]["settings"] == settings[1]["settings"]
     model = {"ppo": {"policy_kwargs": {"activation_fn": "torch.nn.Nope"}}}
     with pytest.raises(UserError, match=r"--model.ppo.policy_kwargs.activation_fn expects a class"):
-        identity_of(world, CompressSettings(algorithm="ppo", model=model))
+        compression_identity(world, CompressSettings(algorithm="ppo", model=model))
 
 
 def test_a_class_of_this_package_keeps_its_digest_when_its_file_is_edited():
     kwargs = {"features_extractor_class": "lightning_pz.compression.residual_cnn.ResidualCNN"}
     settings = CompressSettings(algorithm="dqn", model={"dqn": {"policy_kwargs": kwargs}})
     world = World("PongNoFrameskip-v4", 27_000, (4, 84, 84), 6, True)
-    assert identity_of(world, settings).content["sources"] == {"features_extractor_class": "65e314598cfedc34"}
+    assert compression_identity(world, settings).content["sources"] == {"features_extractor_class": "65e314598cfedc34"}

@@ -13,7 +13,7 @@ from lightning_pz.common.identity import digest
 from lightning_pz.compression import run_identity
 from lightning_pz.compression.environments import World, find_world
 from lightning_pz.compression.methods.schedule import Ramp
-from lightning_pz.compression.run_identity import identity_of
+from lightning_pz.compression.run_identity import compression_identity
 from lightning_pz.compression.settings import (
     CompressSettings,
     DistillSettings,
@@ -44,7 +44,7 @@ GATED = LowRankSettings(rank=1)
 
 
 def known(**settings) -> dict:
-    return dict(identity_of(LANDER, CompressSettings(**settings)).content)
+    return dict(compression_identity(LANDER, CompressSettings(**settings)).content)
 
 
 @pytest.fixture
@@ -159,20 +159,20 @@ def installed(monkeypatch):
 
 def test_other_versions_of_what_decides_make_another_run(policy, installed):
     trained, distilled = CompressSettings(algorithm="ppo", model=PPO_TINY), CompressSettings(policy=policy)
-    before = [identity_of(LANDER, one).content for one in (trained, distilled)]
+    before = [compression_identity(LANDER, one).content for one in (trained, distilled)]
     changes = {"stable_baselines3": (True, False), "gymnasium": (True, True), "mujoco": (True, True)}
     for package, differs in changes.items():
         installed(**{package: "0.0.1"})
-        now = [identity_of(LANDER, one).content for one in (trained, distilled)]
+        now = [compression_identity(LANDER, one).content for one in (trained, distilled)]
         assert tuple(one != other for one, other in zip(before, now, strict=True)) == differs
     assert before[0]["versions"].keys() >= {"gymnasium", "mujoco", "stable_baselines3"}
     # What simulates an environment, and what makes images of it.
     if "Box2D" in before[1]["versions"]:
         installed(Box2D="0.0.1")
-        assert identity_of(LANDER, distilled).content != before[1]
+        assert compression_identity(LANDER, distilled).content != before[1]
     pong = dataclasses.replace(LANDER, id="Pong-of-mine", shape=(4, 84, 84))
     installed(**{"opencv-python-headless": "0.0.1"})
-    assert identity_of(pong, distilled).content["versions"]["opencv-python-headless"] == "0.0.1"
+    assert compression_identity(pong, distilled).content["versions"]["opencv-python-headless"] == "0.0.1"
 
 
 def test_a_run_under_another_version_is_not_found_and_one_of_unknown_versions_is(
@@ -197,14 +197,14 @@ def test_a_run_under_another_version_is_not_found_and_one_of_unknown_versions_is
     # One of before has all settings and no versions in its mark.
     shutil.rmtree(second)
     env, settings, _ = compress.parse_words([*map(str, command), *TINY])
-    (first / "identity").write_text(identity_of(find_world(env.id), settings).earlier[0] + "\n")
+    (first / "identity").write_text(compression_identity(find_world(env.id), settings).earlier[0] + "\n")
     assert run(capsys, *command)[0] == first
 
 
 def test_a_run_of_before_is_found_by_all_its_settings(policy, point_mass):
     world = find_world(point_mass(limit=10))
     settings = CompressSettings(policy=policy, method="int8+prune", activations=True)
-    identity = identity_of(world, settings)
+    identity = compression_identity(world, settings)
     # All settings, and no versions.
     plain = dataclasses.asdict(settings) | {
         "policy": identity.content["settings"]["policy"],
@@ -240,5 +240,5 @@ def test_runs_of_the_study_are_found(world, words, mark, tmp_path, monkeypatch):
     name = {LANDER: "lunarlander", HOPPER: "hopper"}[world]
     given = [word + str(tmp_path / "model.zip") * word.endswith("=") for word in words.split()]
     _, settings, _ = compress.parse_words(["--env", name, *given])
-    identity = identity_of(world, settings)
+    identity = compression_identity(world, settings)
     assert mark in (identity.digest, *identity.earlier)

@@ -59,7 +59,7 @@ def test_cmaes_changes_no_state_and_no_global_generator():
 
 def test_random_latent_keeps_the_best_of_all_it_saw():
     cloud = LatentDistribution(torch.zeros(2), torch.eye(2))
-    search = RandomLatent(RandomLatentSettings(population=8), cloud.sample)
+    search = RandomLatent(RandomLatentSettings(population=8), cloud.sample_points)
     state, seen = search.begin(torch.zeros(2), 0), []
     for generation in range(4):
         state, points = search.ask(state)

@@ -1,5 +1,8 @@
 """A study knows what its settings name by what is in it: environment, files, pools, tasks."""
 
+import importlib
+import sys
+
 import gymnasium
 import pytest
 
@@ -37,6 +40,8 @@ def test_what_settings_name_counts_by_content(kind, tmp_path, monkeypatch):
     before = contents_of("mountaincar", settings)
     assert len(before) == 2 and contents_of("mountaincar", settings) == before
     place.write_text(TASK.format("-action[..., 0]"))
+    sys.modules.pop("own_task_of_a_study", None)  # as in the next process: what is loaded counts
+    importlib.invalidate_caches()
     after = contents_of("mountaincar", settings)
     assert after.keys() == before.keys() and sum(after[key] != before[key] for key in before) == 1
 

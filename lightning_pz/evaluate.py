@@ -35,7 +35,7 @@ from pathlib import Path
 
 from lightning_pz.common.errors import UserError, run_main
 from lightning_pz.envs.presets import asks_help, conf_dir, given_configs, resolve_env, take_option, take_options
-from lightning_pz.jobs.ranking_words import check_measurement, check_ranking
+from lightning_pz.jobs.evaluate_words import check_measurement, check_ranking
 
 
 def main(arguments: list[str]) -> None:

@@ -13,7 +13,7 @@ import yaml
 import sweeps.__main__ as sweeps
 from lightning_pz import collect, compress, evaluate, export, finetune, fit, report
 from lightning_pz.envs.presets import default_recipe, given_keys, take_option
-from lightning_pz.jobs.ranking_words import TAKES, names_file
+from lightning_pz.jobs.evaluate_words import TAKES, names_file
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
 

@@ -59,7 +59,7 @@ def finetune(jobs: JobSettings, search: SearchSettings) -> list[SearchResult]:
         for task in tasks
         for seed in range(search.seed, search.seed + jobs.seeds)
     ]
-    every = [replace(job, known=identity_of(job, model).content) for job in every]
+    every = [replace(job, known=identity_of(job, model)) for job in every]
     # Finished runs are found here, since a worker takes seconds to begin.
     results, todo = _split(every, model)
     each = search.work(EnvSpec.from_dict(model.env).horizon)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,7 @@ class SearchJob:
     pool: str | None = None  # Where the checkpoint's pool lies, if it was moved
     policy: str | None = None  # Size to decode to, of a checkpoint of several; that of the first pool if None
     loggers: Loggers = Loggers()  # noqa: RUF009  frozen
-    known: Mapping[str, Any] | None = None  # What decides its result as the command found it; not compared if None
+    known: Identity | None = None  # What decides its result, as the command found it; found anew if None
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def run_search(
     if the checkpoint, or what else decides the result, is no longer what the command found.
     """
     model = load_autoencoder(job.checkpoint, job.policy)
+    _check_unchanged(job, identity_of(job, model))
     parents, name, identity = place_of(job, model)
-    _check_unchanged(job, identity)
     folder = RunFolder(claim(parents, name, identity), identity, job.loggers)
     try:
         with folder.lock(on_locked), one_thread():
@@ -137,7 +137,8 @@ def _check_unchanged(job: SearchJob, identity: Identity) -> None:
             f"{job.checkpoint} was replaced since the command began, as by a fit that still trains: wait for its end, or copy "
             "the file, and run the command again"
         )
-    if job.known is not None and (difference := first_difference(job.known, identity.content)) is not None:
+    known = identity if job.known is None else job.known
+    if (difference := first_difference(known.content, identity.content)) is not None:
         raise UserError(
             f"what decides the search of {job.settings.task} with seed {job.settings.seed} was edited since the command began "
             f"({difference}): run the command again"
@@ -191,7 +192,7 @@ def place_of(job: SearchJob, model: BehaviorAutoencoder) -> tuple[list[Path], st
     root = Path(job.logs) / "finetune"
     # The second is where earlier versions put it.
     parents = [root / env_name(env_id) / safe_name(settings.task), root / slug(env_id) / slug(settings.task)]
-    return list(dict.fromkeys(parents)), name, identity_of(job, model)
+    return list(dict.fromkeys(parents)), name, job.known or identity_of(job, model)
 
 
 def identity_of(job: SearchJob, model: BehaviorAutoencoder) -> Identity:

@@ -87,7 +87,9 @@ def run_fit(cli: FitCLI) -> FitResult | None:
         data.prepare_data()  # with its own progress bars and errors, before a run folder exists
         data.setup()
         if cli.resume_from is not None:
-            _check_pools(cli.resume_from, data)
+            check_same_pools(
+                [one.pool for one in data.splits], load_autoencoder(cli.resume_from).hparams["description"]
+            )
         cli.claim_run()
         try:
             with alone(cli.run_folder, wait=False) if cli.trainer.is_global_zero else contextlib.nullcontext():
@@ -96,16 +98,6 @@ def run_fit(cli: FitCLI) -> FitResult | None:
             raise UserError(f"--trainer: {' '.join(str(error).split())}") from error
         finally:
             forget_run_folder()
-
-
-def _check_pools(checkpoint: Path, data: PolicyPoolDataModule) -> None:
-    """Raise `UserError` unless a checkpoint to resume from was trained on the pools of this fit."""
-    try:
-        check_same_pools([one.pool for one in data.splits], load_autoencoder(checkpoint).hparams["description"])
-    except UserError as error:
-        # Other commands, which say the same, have the flag --pool, and nothing to resume.
-        told = str(error).replace("with --pool, or fit again", "with --data.pool, or leave --ckpt_path out")
-        raise UserError(f"--ckpt_path {checkpoint}: {told}") from error
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from lightning_pz.evaluation.fresh import fresh_seeds
 from lightning_pz.evaluation.groups import EvaluateConfig
 from lightning_pz.evaluation.run import load_checkpoints
 from lightning_pz.evaluation.translation_run import chosen_pairs, translate_checkpoint
-from lightning_pz.jobs.ranking_words import names_file
+from lightning_pz.jobs.evaluate_words import names_file
 from lightning_pz.policy.saved import load_policy
 
 

@@ -47,12 +47,14 @@ def is_pool_of(pool: Pool, description: Mapping[str, Any]) -> bool:
     return description.get("pool") is not None and pool_difference(pool, description) is None
 
 
-def check_same_pool(pool: Pool, description: Mapping[str, Any]) -> None:
-    """Raise `UserError` with the first difference unless this is the pool that a checkpoint was trained on."""
+def check_same_pool(
+    pool: Pool, description: Mapping[str, Any], advice: str = "give the right one with --pool, or fit again"
+) -> None:
+    """Raise `UserError` with the first difference, and what to do, unless this is the pool that a checkpoint was trained on."""
     if (told := pool_difference(pool, description)) is not None:
         raise UserError(
             f"{pool.folder} is another pool than the one this checkpoint was trained on ({told}), so that held-out "
-            "policies cannot be told from training policies: give the right one with --pool, or fit again"
+            f"policies cannot be told from training policies: {advice}"
         )
 
 

@@ -108,11 +108,11 @@ def describe_size(pool: Pool, split: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_same_pools(pools: Sequence[Pool], description: Mapping[str, Any]) -> None:
-    """Raise `UserError` with the first difference unless these are the pools that a checkpoint was trained on."""
+    """Raise `UserError` with the first difference unless a fit's pools are those of the checkpoint that it resumes from."""
     others = [other for other in description.get("others", []) if other["pool"] is not None]
     if len(others) != len(pools) - 1:
         raise UserError(
             f"this checkpoint was trained on {len(others) + 1} pools, but --data.pool gives {len(pools)}: give the same"
         )
     for pool, known in zip(pools, [description, *others], strict=True):
-        check_same_pool(pool, known)
+        check_same_pool(pool, known, "give the right one with --data.pool, or leave --ckpt_path out")

@@ -136,9 +136,8 @@ def search_until_done(
                     _log(tracker, following.rows[-1])
                 # Only now, so that an interruption at any point leaves a generation either whole or undone.
                 progress, is_whole = replace(following, seconds=time.perf_counter() - start), True
-                _check_finite(
-                    progress, objective, settings
-                )  # before it is saved, so that the same run is refused again
+                # Before it is saved, so that the same run is refused again.
+                _check_finite(progress, objective, settings)
                 if time.perf_counter() - saved_at >= settings.checkpoint_seconds:
                     _save(folder, progress, search)
                     saved_at = time.perf_counter()
@@ -148,7 +147,8 @@ def search_until_done(
                 with ignore_interrupts():
                     _save(folder, progress, search)
             raise
-    _check_finite(progress, objective, settings)  # a state of earlier versions may lie beyond
+    # Here too, since a state of earlier versions may lie beyond.
+    _check_finite(progress, objective, settings)
     _save(folder, progress, search)
     if settings.answers_at:
         policy, last = search.incumbent(progress.search), progress.counted(by)

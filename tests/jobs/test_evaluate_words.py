@@ -10,7 +10,7 @@ from lightning_pz import evaluate
 from lightning_pz.common.errors import UserError
 from lightning_pz.evaluation.groups import EvaluateConfig
 from lightning_pz.evaluation.translation_run import _UNUSED
-from lightning_pz.jobs.ranking_words import TAKES, check_measurement
+from lightning_pz.jobs.evaluate_words import TAKES, check_measurement
 
 OTHER = {
     "tasks": "[left]", "pool": "mypool", "policy": "4", "logger": "csv", "video": "true", "policies": "7", "episodes": "3",

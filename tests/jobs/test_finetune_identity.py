@@ -267,7 +267,7 @@ def test_a_worker_that_loads_another_task_refuses_it(checkpoint, tmp_path, own_t
     own_task("def f(t):\n    return t.actions[:, 0]\n")
     settings = SearchSettings(task="own_task_to_edit:f", budget=900)
     job = single_run.SearchJob(checkpoint, file_digest(Path(checkpoint)), settings, str(tmp_path / "logs"), 1)
-    job = dataclasses.replace(job, known=single_run.identity_of(job, load_autoencoder(checkpoint)).content)
+    job = dataclasses.replace(job, known=single_run.identity_of(job, load_autoencoder(checkpoint)))
     own_task("def f(t):\n    return 100 * t.actions[:, 0]\n")  # loaded anew, as in another process
     with pytest.raises(UserError, match=r"was edited since the command began \(task_source is"):
         single_run.run_search(job)

@@ -12,12 +12,14 @@ from gymnasium import spaces
 
 from lightning_pz.common.checks import check_extra, is_installed
 from lightning_pz.common.errors import UserError
+from lightning_pz.compression.minatar import ByteImages
 from lightning_pz.envs.guarded import FiniteOnly
 from lightning_pz.envs.specs import import_registrar, make_env
 
 _PROVIDERS = {
     "ale_py": ("atari", "pip install 'lightning_pz[atari]'"),
     "gymnasium_mariobros": ("Super Mario Bros", "pip install gymnasium-mariobros (its game image is proprietary)"),
+    "minatar": ("MinAtar", "pip install 'lightning_pz[minatar]'"),
     "surrol": ("SurRoL", "see lightning_pz/compression/README.md"),
 }
 """Modules that register environments when imported: what they bring, and how they are installed."""
@@ -36,6 +38,7 @@ def register_providers(env_id: str) -> None:
     provider = (
         "ale_py" if lower.startswith("ale/") or "noframeskip" in lower
         else "gymnasium_mariobros" if lower.startswith("supermariobros")
+        else "minatar" if lower.startswith("minatar/")
         else "surrol" if lower.startswith("surrol/") else None
     )  # fmt: skip
     if provider is None:
@@ -43,10 +46,8 @@ def register_providers(env_id: str) -> None:
     if not is_installed(provider):
         what, line = _PROVIDERS[provider]
         raise UserError(f"--env {env_id} needs {what}, which is not installed: {line}")
-    if provider == "surrol":
-        from lightning_pz.compression.surrol import register
-
-        register()
+    if provider in ("minatar", "surrol"):
+        importlib.import_module(f"lightning_pz.compression.{provider}").register()
     else:
         importlib.import_module(provider)
 
@@ -63,7 +64,7 @@ def make_world_env(
 
     Atari games, whatever their id says of frames and sticky actions, are played as `<Game>NoFrameskip-v4` with the usual
     treatment: up to 30 no-ops, 4 frames a step, no sticky actions, 84 x 84 gray pixels, the last 4 stacked. Other
-    environments of images get the same but for the no-ops. Dictionaries of vectors become one vector.
+    environments of images get the same but for the no-ops; MinAtar's stay as they are. Dictionaries of vectors become one vector.
 
     Args:
         env_id: Registered id, or `module:id`.
@@ -85,6 +86,8 @@ def make_world_env(
     env = make_env(env_id, disable_env_checker=True, **more)
     if atari:
         env = _atari(env, env_id, reward_clip)
+    elif provider_of(env_id) == "minatar":
+        env = ByteImages(env)
     elif len(getattr(env.observation_space, "shape", None) or ()) == 3:
         env = _small_stacks(env, env_id)
     elif isinstance(env.observation_space, spaces.Dict) and flatten:
@@ -102,10 +105,11 @@ def provider_of(env_id: str) -> str:
 def own_limit(env_id: str, env: gymnasium.Env) -> int | None:
     """Return the steps of a policy after which an environment itself cuts an episode off; None if it has no limit."""
     limit = env.spec.max_episode_steps if env.spec else None
-    frames = len(getattr(env.observation_space, "shape", None) or ()) == 3
-    if provider_of(env_id) == "gymnasium_mariobros":
+    provider = provider_of(env_id)
+    skips = len(getattr(env.observation_space, "shape", None) or ()) == 3 and provider != "minatar"
+    if provider == "gymnasium_mariobros":
         limit = _MARIO_FRAMES
-    return limit if limit is None or not frames else -(-limit // _SKIP)
+    return limit if limit is None or not skips else -(-limit // _SKIP)
 
 
 def _atari(env: gymnasium.Env, env_id: str, reward_clip: bool) -> gymnasium.Env:

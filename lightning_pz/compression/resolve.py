@@ -48,7 +48,7 @@ def env_settings(name: str) -> dict[str, Any]:
     import gymnasium
 
     lower = name.lower()
-    from_provider = lower.startswith(("ale/", "surrol/", "supermariobros")) or "noframeskip" in lower
+    from_provider = lower.startswith(("ale/", "minatar/", "surrol/", "supermariobros")) or "noframeskip" in lower
     # The module in front of a colon registers its environments later.
     if name not in gymnasium.registry and not from_provider and ":" not in name:
         raise UserError(

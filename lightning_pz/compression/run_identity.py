@@ -57,9 +57,10 @@ def used(settings: CompressSettings, plain: dict[str, Any]) -> dict[str, Any]:
 
 def _packages(world: World, settings: CompressSettings) -> list[str]:
     """Return the packages that decide a result beside those that simulate the environment."""
-    # Games are played through the library's wrapper.
-    learns = settings.policy is None or provider_of(world.id) == "ale_py"
-    return (["stable_baselines3"] if learns else []) + (["opencv-python-headless"] if world.is_image else [])
+    # Atari games are played through the library's wrapper, and MinAtar's images are not made smaller.
+    provider = provider_of(world.id)
+    learns, resized = settings.policy is None or provider == "ale_py", world.is_image and provider != "minatar"
+    return (["stable_baselines3"] if learns else []) + (["opencv-python-headless"] if resized else [])
 
 
 def _rule(settings: LowRankSettings) -> dict[str, Any]:

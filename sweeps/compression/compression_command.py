@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,14 @@ def run(study: str, options: CompressionOptions) -> None:
             todo[number]: json.loads((done / "summary.json").read_text())
             for number, done in crew.run(_compress, commands, lambda number: print(_told(todo[number]), flush=True))
         }
-    command = shlex.join(["python", "-m", "sweeps", study, *(["--agent", *options.agent] if options.agent else [])])
-    _draw(grid, found, dense, folder, command if options.publish else None)
+    figures = _draw(grid, found, dense, folder)
+    if options.publish:
+        from sweeps.compression.compression_tables import compression_pages
+        from sweeps.results.publishing import FOLDER, publish_tables
+
+        pages = compression_pages(grid, found, load_compression(path), FOLDER / "tables")
+        publish_tables(pages, figures)
+    print(f"\n{folder}")
 
 
 def _check(grid: CompressionGrid, todo: Sequence[Level], logs: str) -> None:
@@ -94,12 +99,11 @@ def _draw(
     found: dict[Level, Any],
     dense: dict[tuple[str, int], Path],
     folder: Path,
-    command: str | None,
-) -> None:
-    """Write and print tables and figures; with a command, those of the results page as well."""
+) -> list[Path]:
+    """Write tables and figures, print the tables, and return the figures."""
     from lightning_pz.common.plotting import save_figure
     from sweeps.compression.compression_figures import agent_figure, learner_figure
-    from sweeps.compression.compression_tables import compression_pages, study_tables
+    from sweeps.compression.compression_tables import study_tables
 
     tables = study_tables(grid, found)
     for name, table in tables.items():
@@ -113,8 +117,5 @@ def _draw(
         save_figure(figure, place)
         figures.append(place.with_suffix(".png"))
     print("\n" + "\n\n".join(table.console(3) for table in tables.values()))
-    print(f"\n  next: {', '.join(map(str, figures or [folder / 'learned.csv']))}\n\n{folder}")
-    if command is not None:
-        from sweeps.results.publishing import publish_tables
-
-        publish_tables(compression_pages(grid, found, command), figures)
+    print(f"\n  next: {', '.join(map(str, figures or [folder / 'learned.csv']))}")
+    return figures

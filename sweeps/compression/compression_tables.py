@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lightning_pz.common.statistics import Estimate, ends_are, mean_interval, share
+from lightning_pz.common.statistics import RANGE, STUDENT, Estimate, ends_are, mean_interval, share
 from lightning_pz.common.tables import Table
 from lightning_pz.compression.figures import method_label
 from sweeps.compression.compression_grid import CompressionGrid, Level
@@ -67,22 +69,44 @@ def learned_table(grid: CompressionGrid, found: Summaries) -> Table:
     return Table(header, rows, _FORMATS)
 
 
-def compression_pages(grid: CompressionGrid, found: Summaries, command: str) -> dict[str, PageTable]:
-    """Return the tables of the results page, which `command` makes."""
+def compression_pages(
+    grid: CompressionGrid, found: Summaries, whole: CompressionGrid, folder: Path
+) -> dict[str, PageTable]:
+    """Return the tables of the results page; of networks that this part of the study leaves out, the page keeps its rows.
+
+    Args:
+        grid: The part that has run.
+        found: Its runs.
+        whole: All of the study; rows of networks that it has no more go.
+        folder: Of the page's tables as they are.
+    """
     pages = {}
     episodes = next(iter(found.values()))["episodes"]
-    same = f"{episodes} fresh episodes a run, the same for the dense policy; ends:"
     for name, table in study_tables(grid, found).items():
-        kinds = {cell.kind for row in table.rows for cell in row if isinstance(cell, Estimate)}
-        seeds = f"{grid.seeds} of the distillation, one agent each"
-        if name == "learned":
-            seeds = ", ".join(f"{one.seeds} of {label}" for label, one in grid.learners.items())
-        about = made_today(command) | {
-            "seeds": seeds, "machine": "two shared cores", "interval": "none", "note": f"{same} {ends_are(kinds)} over seeds",
-        }  # fmt: skip
-        rows = [[_page_cell(head, cell) for head, cell in zip(table.header, row, strict=True)] for row in table.rows]
-        pages[f"compress-{name}"] = PageTable(about, Table(list(table.header), rows))
+        path, header = folder / f"compress-{name}.csv", list(table.header)
+        rows = [[_page_cell(head, cell) for head, cell in zip(header, row, strict=True)] for row in table.rows]
+        before = PageTable.read(path).table if path.is_file() else Table(header, [])
+        ours = {row[0] for row in rows}
+        rows += [list(row) for row in before.rows if row[0] not in ours and list(before.header) == header]
+        known: Sequence[str] = [*(whole.agents if name == "grid" else whole.learners)]
+        networks = [one for one in known if one in {row[0] for row in rows}]
+        every = [row for one in networks for row in rows if row[0] == one]
+        pages[f"compress-{name}"] = PageTable(_about(name, whole, networks, every, episodes), Table(header, every))
     return pages
+
+
+def _about(
+    name: str, whole: CompressionGrid, networks: Sequence[str], rows: Sequence[Sequence[str]], episodes: int
+) -> dict[str, str]:
+    """Return what a table of the page says of itself."""
+    seeds = f"{whole.seeds} of the distillation, one agent each"
+    if name == "learned":
+        seeds = ", ".join(f"{whole.learners[one].seeds} of {one}" for one in networks)
+    cells = [cell for row in rows for cell in row]
+    kinds = [kind for kind, mark in ((STUDENT, " ["), (RANGE, " (")) if any(mark in cell for cell in cells)]
+    note = f"{episodes} fresh episodes a run, the same for the dense policy; ends: {ends_are(kinds)} over seeds"
+    command = shlex.join(["python", "-m", "sweeps", "compression", "--agent", *networks])
+    return made_today(command) | {"seeds": seeds, "machine": "two shared cores", "interval": "none", "note": note}
 
 
 def _page_cell(head: str, cell: Any) -> str:

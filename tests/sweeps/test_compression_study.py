@@ -12,7 +12,7 @@ from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import main
 from sweeps.compression.compression_grid import compressing, levels, load_compression
-from sweeps.compression.compression_tables import learned_table
+from sweeps.compression.compression_tables import compression_pages, learned_table
 from sweeps.results import publishing
 from sweeps.results.pages import PageTable
 
@@ -108,6 +108,41 @@ def test_what_seeds_keep_is_no_mean_of_shares(tmp_path):
     kept = [row[6] for row in learned_table(grid, found).rows]
     assert [one.value for one in kept] == 2 * [pytest.approx(sum(left) / sum(dense))]  # and not 1.013
     assert all((one.low, one.high) == pytest.approx((151.2 / 191.9, 97.2 / 72)) for one in kept)
+
+
+def test_publishing_a_part_keeps_the_rows_of_the_others(tmp_path):
+    """And drops those of a network that the study has no more; what the table says of itself is of all that it has."""
+    learners = {name: GRID["learners"]["pruned"] | {"sparsities": [0.5]} for name in ("a", "b", "c")}
+    learners["c"] = learners["c"] | {"seeds": 4}
+
+    def published(names: list[str], given: dict, value: float) -> PageTable:
+        path = Path(write(tmp_path / "grid.yaml", GRID | {"learners": given}))
+        part = load_compression(path, names)
+        same = {
+            "sparsity": 0.5,
+            "bytes_file": 1,
+            "file_ratio": 1.0,
+            "cpu_seconds": 1.0,
+            "episodes": 5,
+            "return_dense": 2.0,
+        }
+        found = {level: {"return": value + level.seed, **same} for level in levels(part)}
+        (page,) = compression_pages(part, found, load_compression(path), tmp_path).values()
+        (tmp_path / "compress-learned.csv").write_text(page.file_text())
+        return page
+
+    published(["b"], learners, 1.0)
+    published(["c"], learners, 2.0)
+    page = published(["a"], learners, 3.0)
+    assert [row[0] for row in page.table.rows] == ["a", "a", "b", "b", "c", "c"]
+    means = [row[5].split()[0] for row in page.table.rows]
+    assert means == ["3.50", "3.50", "1.50", "1.50", "3.50", "3.50"]
+    assert page.about["command"].endswith("--agent a b c") and page.about["seeds"] == "2 of a, 2 of b, 4 of c"
+    assert "95 % interval, of fewer than 4 the range" in page.about["note"]
+    again = published(["b"], learners, 5.0)
+    assert [row[5].split()[0] for row in again.table.rows if row[0] == "b"] == ["5.50", "5.50"]
+    less = published(["a"], {name: learners[name] for name in "ab"}, 3.0)
+    assert {row[0] for row in less.table.rows} == {"a", "b"} and less.about["command"].endswith("--agent a b")
 
 
 def assert_learned(table: Path, made: Path) -> None:

@@ -87,6 +87,7 @@ class StudyPlan:
                 f"metric expects one of {', '.join(SUMMARY_METRICS)}, or test_fvu_k<size> of a nested fit, but got "
                 f"{self.metric!r}." + nearest(self.metric, SUMMARY_METRICS)
             )
+        self._check_pools()
         for key, given in (("pruner", self.pruner != "none"), ("confirm", self.confirm is not None)):
             if self.finetune is not None and given:
                 raise UserError(f"{key} judges fits by FVU, so it cannot be combined with finetune: leave one out")
@@ -97,6 +98,18 @@ class StudyPlan:
                 raise UserError(f"search cannot vary {key}: list it in {'policies' if key == 'policy' else 'seeds'}")
             with errors_from(f"search.{key}"):
                 check_range(spec, self.sampler)
+
+    def _check_pools(self) -> None:
+        """Refuse settings of recipes beside a given pool, which is used as it is."""
+        for name, own in self.policies.items():
+            keys = {**self.fit, **own, **self.search}
+            if keys.get("data.pool") is None:
+                continue
+            if idle := [key for key in keys if key.startswith(("data.recipe", "data.random.", "data.grown."))]:
+                raise UserError(
+                    f"{', '.join(sorted(idle))} of policies {name} would have no effect beside data.pool, a pool that is "
+                    "used as it is: leave one out"
+                )
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:

@@ -114,6 +114,12 @@ def test_widths_are_searched_by_width_and_depth(tmp_path):
         ({"confirm": {"best": 1, "seeds": 7}}, "seeds expects a list of whole numbers"),
         ({"confirm": {"best": 1, "seeds": [7], "p_threshold": 2}}, "p_threshold expects a number between 0 and 1"),
         ({"confirm": {"best": 1, "seeds": [7], "worst": 1}}, "got 'worst'"),
+        ({"fit": {"data.pool": "p", "data.recipe": "random"}}, "data.recipe of policies small would have no effect"),
+        (
+            {"fit": {"data.pool": "p"}, "search": {"data.grown.steps": [1, 2]}},
+            "data.grown.steps of .* no effect beside",
+        ),
+        ({"search": {"data.pool": ["p", "q"]}, "fit": {"data.random.seed": 1}}, "data.random.seed of .* no effect"),
         ({"finetune": {"task": "left"}, "metric": "val_fvu"}, "metric is of no use beside finetune"),
         ({"finetune": {"task": "left"}, "pruner": "median"}, "pruner judges fits by FVU"),
         ({"finetune": {"task": "left"}, "confirm": {"best": 1, "seeds": [7]}}, "confirm judges fits by FVU"),

@@ -6,8 +6,8 @@ import csv
 import functools
 import json
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.statistics import Estimate, estimate, read_estimate
+from lightning_pz.comparison.same_problem import other_problem
 from lightning_pz.comparison.search_runs import BROKEN, SearchRun, read_identity
 
 _BEST = "/best_in_pool_fresh"
@@ -50,6 +51,8 @@ class PoolBest:
     pool: PoolMark = UNMARKED  # which pool
     checkpoint: str | None = None  # digest of the evaluated checkpoint; None in evaluations of earlier versions
     growth_steps: int | None = None  # environment steps that growing it took, if it was grown
+    # what decided it; empty in evaluations of earlier versions
+    identity: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def find_pools(runs: Sequence[SearchRun], given: Sequence[Path]) -> dict[str, PoolBest]:
@@ -58,7 +61,8 @@ def find_pools(runs: Sequence[SearchRun], given: Sequence[Path]) -> dict[str, Po
     The given summaries (files or folders) count alone, and several of one environment, such as pools grown with several
     seeds, are averaged; one that is broken or fits no run raises `UserError`. Otherwise, of those below `evaluate/<env>`
     in the logs folder that holds the runs, the one that played the most policies is taken for each pool that the runs
-    searched (for all pools together, where the pool of no run is known).
+    searched (for all pools together, where the pool of no run is known). An evaluation in another environment than the runs',
+    at another horizon for instance, or of a task that was edited since, is not compared with them.
     """
     chosen: dict[str, PoolBest] = {}
     sizes: dict[str, tuple[str, set[str]]] = {}
@@ -75,9 +79,27 @@ def find_pools(runs: Sequence[SearchRun], given: Sequence[Path]) -> dict[str, Po
     for env, (env_id, policies) in sizes.items():
         own = [run for run in runs if run.env == env]
         fitting = [p for p in pools or _beside(own) if p.env_id == env_id and p.policy in policies]
+        fitting = [p for pool in fitting if (p := _of_their_problem(pool, own, is_given=bool(pools))) is not None]
         if fitting := fitting if pools else _searched(fitting, own):
             chosen[env] = average_pools(fitting)
     return chosen
+
+
+def _of_their_problem(pool: PoolBest, runs: Sequence[SearchRun], *, is_given: bool) -> PoolBest | None:
+    """Return an evaluation without the tasks that are surely not those of the runs; None where no other is left.
+
+    A given one raises `UserError` instead.
+    """
+    told = {run.task: why for run in runs if (why := other_problem(run, pool.identity)) is not None}
+    if told and is_given:
+        task, why = next(iter(told.items()))
+        raise UserError(
+            f"--evaluation expects an evaluation of what the runs were searched for, but in {pool.path}, {task}, {why} as in "
+            "the runs: evaluate again, or leave it out"
+        )
+    best = {task: value for task, value in pool.best.items() if task not in told}
+    median = {task: value for task, value in pool.median.items() if task not in told}
+    return replace(pool, best=best, median=median) if best or not told else None
 
 
 def _searched(pools: Sequence[PoolBest], runs: Sequence[SearchRun]) -> list[PoolBest]:
@@ -153,7 +175,7 @@ def read_pool_best(path: Path) -> PoolBest:
     steps = _json_value(above[3] / "pools" / name / "pool.json", "growth", "history", -1, "steps") if name else None
     return PoolBest(
         path, summary["env"], summary["policy"], int(summary["policies"]), best, median,
-        PoolMark(identity.get("pool"), name), identity.get("checkpoint"), None if steps is None else int(steps),
+        PoolMark(identity.get("pool"), name), identity.get("checkpoint"), None if steps is None else int(steps), identity,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning_pz.common.errors import UserError
@@ -24,16 +24,24 @@ def check_same_problem(name: str, runs: Sequence[SearchRun]) -> None:
     """
     kinds: dict[str, tuple[dict[str, Any], SearchRun]] = {}
     for run in runs:
-        mine = _problem(run)
+        mine = _problem(run.identity, run.identity)
         for theirs, other in kinds.values():
-            both = [key for key in mine if key in theirs]
-            told = first_difference({key: mine[key] for key in both}, {key: theirs[key] for key in both})
-            if told is not None:
+            if (told := _difference(mine, theirs)) is not None:
                 raise UserError(
                     f"expected all runs on {name} to be of one environment and one task, but in {run.folder} {told} as in "
                     f"{other.folder}: give these folders to a report each, or leave one out"
                 )
         kinds.setdefault(digest(mine), (mine, run))
+
+
+def other_problem(run: SearchRun, evaluation: Mapping[str, Any]) -> str | None:
+    """Return in words what surely differs between a run's environment and task and those of an evaluation's identity.
+
+    None where nothing does, as far as both have kept it.
+    """
+    sources = evaluation.get("tasks", {})
+    source = {"task_source": sources[run.task]} if run.task in sources else {}
+    return _difference(_problem(evaluation, source), _problem(run.identity, run.identity))
 
 
 def versions_note(tasks: Iterable[Sequence[SearchRun]]) -> str | None:
@@ -62,9 +70,9 @@ def versions_note(tasks: Iterable[Sequence[SearchRun]]) -> str | None:
     )
 
 
-def _problem(run: SearchRun) -> dict[str, Any]:
-    """Return what a run kept of its environment and its task, by the words that readers get."""
-    env = without_paths(run.identity.get("env") or {})
+def _problem(identity: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an identity keeps of its environment, and `task_source` of a task, by the words that readers get."""
+    env = without_paths(identity.get("env") or {})
     if env:
         # Kept only where there are some.
         env = {"choices": []} | env
@@ -72,5 +80,10 @@ def _problem(run: SearchRun) -> dict[str, Any]:
         # Not as the text that it is kept as, of which an error would show the beginning alone.
         env["kwargs"] = json.loads(env["kwargs"] or "[{}, []]")
     kept = {f"env.{key}": value for key, value in env.items()}
-    kept |= {key: run.identity[key] for key in ("task_source",) if key in run.identity}
+    kept |= {key: source[key] for key in ("task_source",) if key in source}
     return {_WORDS.get(key, key): value for key, value in kept.items()}
+
+
+def _difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    both = [key for key in mine if key in theirs]
+    return first_difference({key: mine[key] for key in both}, {key: theirs[key] for key in both})

@@ -9,6 +9,7 @@ import pytest
 
 from lightning_pz import finetune, fit
 from lightning_pz.common.errors import UserError
+from lightning_pz.comparison.pool_best import find_pools
 from lightning_pz.comparison.same_problem import versions_note
 from lightning_pz.comparison.search_runs import find_runs, group_runs
 from lightning_pz.report import main
@@ -170,3 +171,20 @@ def test_versions_of_packages_get_one_note_and_no_error(tmp_path, write_run):
     for task, version in (("standard", "1.3.0"), ("left", "1.4.0")):
         write_run(tmp_path, task=task, content={"versions": {"gymnasium": version}})
     assert versions_note([own[0] for own in members.values()] for members in grouped(tmp_path).values()) is None
+
+
+def test_an_evaluation_of_another_horizon_or_of_an_edited_task_is_no_reference(tmp_path, write_run, write_evaluation):
+    """Beside the runs it is passed over, and the next one taken; one that is given is refused."""
+    same = {"env": CAR, "checkpoint": "c", "pool": "p"}
+    for seed in (0, 1):
+        write_run(tmp_path, seed=seed, content=same | {"task_source": "now"})
+    runs = find_runs([tmp_path]).runs
+    good = same | {"tasks": {"standard": "now"}}
+    write_evaluation(tmp_path, "good", 50, best=3.0, content=good)
+    shorter = write_evaluation(tmp_path, "shorter", 300, best=9.0, content=good | {"env": CAR | {"horizon": 200}})
+    edited = write_evaluation(tmp_path, "edited", 200, best=8.0, content=good | {"tasks": {"standard": "then"}})
+    assert find_pools(runs, [])["mountaincar"].best["standard"].value == 3.0
+    for given, words in ((shorter, "env.horizon is 200, not 999"), (edited, 'source is "then", not "now"')):
+        with pytest.raises(UserError, match=f"--evaluation expects .*{words}"):
+            find_pools(runs, [given])
+    assert find_pools(runs, [tmp_path / "evaluate" / "mountaincar" / "good"])["mountaincar"].policies == 50

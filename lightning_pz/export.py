@@ -7,8 +7,8 @@ What is written is told by what `--to` names; nothing is overwritten:
     model.zip     of --policy policy.npz and --env: for Stable-Baselines3's load
     policy.npz    of --policy model.zip: a PPO, SAC, TD3 or DQN, to go on with
 
-`load_autoencoder("FOLDER")` opens the folder of a checkpoint. A policy of Stable-Baselines3 goes on in `finetune --start`,
-`compress --policy` and `evaluate --translate`, an archive in `collect --recipe archive`.
+`load_autoencoder("FOLDER")` opens the folder of a checkpoint. A policy of Stable-Baselines3 goes on in `compress --policy` and
+`evaluate --translate`, and where a decoder makes such policies in `finetune --start`; an archive in `collect --recipe archive`.
 """
 
 from __future__ import annotations

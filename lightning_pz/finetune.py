@@ -18,6 +18,7 @@ with `--on` on Dask, Slurm or Ray, to the same results.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from lightning_pz.common.errors import run_main
@@ -50,10 +51,13 @@ def parse(arguments: list[str]) -> tuple[JobSettings, SearchSettings]:
 
 def main(arguments: list[str]) -> None:
     """Run the whole job on command-line arguments."""
-    from lightning_pz.jobs.finetune_settings import check_command
+    from lightning_pz.jobs.finetune_settings import check_command, unused_words
 
     jobs, search = parse(arguments)
     check_command(jobs, search)
+    if idle := unused_words(arguments, search):
+        how = search.algorithm if search.space is None else f"{search.algorithm} with --space {search.space}"
+        print(f"note: --algorithm {how} does not use {', '.join(idle)}", file=sys.stderr)
     # Heavy imports come after the checks.
     from lightning_pz.jobs.finetune import finetune
 

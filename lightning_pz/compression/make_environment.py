@@ -46,8 +46,12 @@ def register_providers(env_id: str) -> None:
     if not is_installed(provider):
         what, line = _PROVIDERS[provider]
         raise UserError(f"--env {env_id} needs {what}, which is not installed: {line}")
-    if provider in ("minatar", "surrol"):
-        importlib.import_module(f"lightning_pz.compression.{provider}").register()
+    if provider == "surrol":
+        from lightning_pz.compression.surrol import register
+
+        register()
+    elif provider == "minatar":
+        importlib.import_module("minatar.gym").register_envs()
     else:
         importlib.import_module(provider)
 
@@ -79,6 +83,10 @@ def make_world_env(
     register_providers(env_id)
     atari = provider_of(env_id) == "ale_py"
     more: dict[str, Any] = {"frameskip": 1, "repeat_action_probability": 0.0} if atari else {}
+    if fixed := sorted({*more, "obs_type"} & {*(given or {})}) if atari else []:
+        raise UserError(
+            f"--env.kwargs.{fixed[0]} is fixed for Atari games, which are played as their NoFrameskip-v4, 4 frames a step: leave it out"
+        )
     more = {**(given or {}), **more}
     if horizon is not None:
         # The registered limit would count before the one below, and in frames.

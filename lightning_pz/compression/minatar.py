@@ -1,5 +1,7 @@
 """MinAtar's five games as images of bytes: Atari for two cores.
 
+`MinAtar/<Game>-v1` has the actions that do something, `-v0` all six.
+
 References:
     Young and Tian, MinAtar, 2019 (arXiv 1903.03176); github.com/kenjyoung/MinAtar.
 """
@@ -11,13 +13,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-
-
-def register() -> None:
-    """Register `MinAtar/<Game>-v1`, whose actions are those that do something, and `-v0`, with all six."""
-    from minatar.gym import register_envs
-
-    register_envs()
 
 
 class ByteImages(gymnasium.Wrapper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 
 from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.identity import first_difference
 from lightning_pz.compression.environments import World
 from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.stack import check_finite, layers_of
@@ -23,6 +25,7 @@ from lightning_pz.compression.training.sb3_networks import network_of, open_to_a
 from lightning_pz.policy.saved import SavedPolicy, load_policy
 
 _TRIALS = 16
+_LARGEST = 100.0
 
 
 def open_policy(
@@ -81,6 +84,12 @@ def _decoded(path: str, latent: Sequence[float], world: World) -> nn.Sequential:
     model = load_autoencoder(path)
     if model.env["id"] != world.id:
         raise UserError(f"{path} was made for {model.env['id']}, but --env is {world.id}: give the right --env")
+    # Of earlier versions it is not known.
+    made, now = (json.loads(text or "[{}]")[0] for text in (model.env.get("kwargs"), world.content["kwargs"]))
+    if "kwargs" in model.env and (told := first_difference(now, made)) is not None:
+        raise UserError(
+            f"{path} was made for other arguments of {world.id} ({told}): give the same --env.kwargs, or fit again"
+        )
     if len(latent) != (size := model.hparams["latent_dim"]):
         raise UserError(f"--latent expects {size} numbers for {path}, but got {len(latent)}")
     with torch.no_grad():
@@ -91,6 +100,7 @@ def _decoded(path: str, latent: Sequence[float], world: World) -> nn.Sequential:
 def _from_zip(path: str, world: World, normalization: str | None) -> nn.Sequential:
     model = open_to_act(path)
     network = network_of(model)
+    check_finite(network)
     _check_same(network, model, path)
     if normalization is not None:
         if world.is_image:
@@ -121,6 +131,10 @@ def _check_same(network: nn.Sequential, model: Any, path: str) -> None:
         joined = np.concatenate([part.reshape(_TRIALS, -1) for part in given.values()], axis=1)
     else:
         given = joined = np.stack(drawn)
+    if (
+        not isinstance(space, spaces.Dict) and space.dtype.kind == "f"
+    ):  # the corners of some are the largest numbers there are
+        given = joined = np.clip(joined, -_LARGEST, _LARGEST)
     wanted = model.predict(given, deterministic=True)[0]
     got = network(torch.from_numpy(joined).float()).numpy()
     # Scores that are equal to the last digits may be ordered either way.

@@ -10,6 +10,7 @@ from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
 from lightning_pz.common.tracking.settings import ChoosesLoggers
 from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
+from lightning_pz.compression.model_words import check_arguments
 from lightning_pz.compression.seeds import MOST_MEASURED
 
 PARTS = ("prune", "l0", "low_rank", "int8", "int4")
@@ -251,8 +252,7 @@ class CompressSettings:
             one_of("model", name, SB3_ALGORITHMS)
             if not isinstance(options, dict):
                 raise UserError(f"--model.{name} expects arguments by name, but got {options!r}")
-            if not 1 <= int(options.get("n_envs", 1)) <= 1 << 16:
-                raise UserError(f"--model.{name}.n_envs expects 1 to 65536, but got {options['n_envs']}")
+            check_arguments(name, options)
         self._check_files()
 
     def _check_method(self) -> None:

@@ -34,6 +34,10 @@ def read_sb3(path: str | Path, normalization: str | Path | None = None) -> Saved
             f"{path} was trained under VecNormalize: give its statistics with --normalization FILE, which VecNormalize.save wrote"
         )
     network = _box_of(model, path)
+    if normal is not None and normal.norm_obs and isinstance(normal.obs_rms, dict):
+        raise UserError(
+            f"--normalization {normalization} is of observations that are dictionaries, but {path} takes vectors"
+        )
     if normal is not None and normal.norm_obs and normal.obs_rms.mean.shape != (network.layout.observation_size,):
         raise UserError(
             f"--normalization {normalization} has statistics of {normal.obs_rms.mean.shape} numbers, but observations have "
@@ -43,6 +47,19 @@ def read_sb3(path: str | Path, normalization: str | Path | None = None) -> Saved
         policy = to_policy(model, network, normal)
     except TypeError as error:
         raise UserError(f"{path}: {error}") from error
+    if policy.layout.observation_size != network.layout.observation_size:
+        raise UserError(
+            f"{path} has a features extractor in front of its layers, which no policy file holds: expected observations that go "
+            "into the first layer as they are"
+        )
+    for what, numbers in (
+        ("weights", policy.params),
+        ("statistics", torch.stack([policy.observation_mean, policy.observation_std])),
+    ):
+        if not torch.isfinite(numbers).all():
+            raise UserError(
+                f"{path} has {what} that are no finite numbers: the training diverged, or the file is damaged"
+            )
     _check_same(policy, model, normal, path)
     return policy
 
@@ -111,6 +128,10 @@ def _box_of(model: Any, path: str | Path) -> PolicyNetwork:
         head, low, high = Head("categorical", tuple(map(int, acts.nvec))), np.zeros(len(acts.nvec)), acts.nvec - 1
     elif isinstance(acts, spaces.Box) and len(acts.shape) == 1:
         low, high = acts.low, acts.high
+        if not (low < high).all():
+            raise UserError(
+                f"{path} acts from {low.tolist()} to {high.tolist()}, but a policy file holds boxes of some width"
+            )
     else:
         raise UserError(
             f"{path} gives {acts}, but a policy file holds actions of a flat Box, Discrete or MultiDiscrete"
@@ -163,4 +184,7 @@ def _check_same(policy: SavedPolicy, model: Any, normal: Any, path: str | Path) 
         half = (policy.action_high - policy.action_low).numpy() / 2
         same = bool((np.abs(got - wanted) <= _CLOSE * np.maximum(half, 1)).all())
     if not same:
-        raise UserError(f"{path}: the two act differently, for the model has a part that is not known here")
+        raise UserError(
+            f"{path}: the two act differently: the model has a part that is not known here, or means that are so large beside "
+            "their standard deviations that float32 does not hold the product"
+        )

@@ -88,6 +88,8 @@ def play_episodes(
             lengths[rows] += 1
             step = Step(number, seeds, active, wanted, transition)
             going = ~transition.terminated
+            if transition.truncated is not None:
+                going &= ~transition.truncated
             for good in (finite_rows(transition.next_observations), *[observer.see(step) for observer in observers]):
                 if good is not None:
                     valid[active[~good]] = False

@@ -80,6 +80,7 @@ def write_pool(
     meta["growth"] = {
         "settings": recipe.identity(),
         **{name: getattr(growth, name) for name in ("steps", "rounds", "played", "invalid")},
+        "state_steps": sample.steps,  # beside those of the growth
         "outcome_names": list(embedding.names),
         "left_out": [name for i, name in enumerate(embedding.names) if i not in whitening.kept],
         "origins": list(ORIGINS),

@@ -92,8 +92,11 @@ def _groups(engine: Engine, directions: int) -> int:
 def _grown_rows(meta: dict[str, Any]) -> dict[str, str]:
     growth = meta["growth"]
     first, last = growth["history"][0], growth["history"][-1]
+    steps = f"{growth['steps']:,}"
+    if "state_steps" in growth:  # earlier versions did not count them
+        steps += f", and {growth['state_steps']:,} for the state sample"
     rows = {
-        "environment steps": f"{growth['steps']:,}",
+        "environment steps": steps,
         "rounds": str(growth["rounds"]),
         "policies played": f"{growth['played']:,}",
         "kept": f"{meta['kept']:,}",

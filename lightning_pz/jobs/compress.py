@@ -27,7 +27,7 @@ from lightning_pz.common.tracking.settings import Loggers
 from lightning_pz.compression import figures
 from lightning_pz.compression.compressor import Compressed
 from lightning_pz.compression.environments import World, find_world, play_world
-from lightning_pz.compression.formats.exports import ONNX_FILES, write_exports
+from lightning_pz.compression.formats.exports import ONNX_FILES, write_exports, written_exports
 from lightning_pz.compression.formats.network_file import read_network, write_formats
 from lightning_pz.compression.formats.stages import check_linear
 from lightning_pz.compression.measures import compare_behavior, latencies, paper_ratio, sparsity
@@ -124,9 +124,7 @@ def compress_once(
     config = {"env": dataclasses.asdict(job.env), **dataclasses.asdict(settings), "logs": job.logs}
     folder = job.folder(world)
     with folder.lock(on_locked), one_thread():
-        left = {*job.formats}
         if folder.summary is None:
-            left &= {"c"}  # the others are written before the policy is measured
             folder.begin(config)
             try:
                 summary = _run(world, original, job, folder, on_steps)
@@ -137,6 +135,7 @@ def compress_once(
             folder.write_summary(summary)
             shutil.rmtree(folder.path / RESUME, ignore_errors=True)
         assert folder.summary is not None
+        left = {*job.formats} - written_exports(folder.summary, folder.path)
         if more := write_exports(folder.path, left, world.shape, choices=world.discrete):
             folder.write_summary(folder.summary | more)
         # After the summary, so that no figure can cost a training; the last figure shows that all are there.

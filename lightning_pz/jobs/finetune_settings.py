@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,25 @@ class JobSettings(ChoosesEngine, ChoosesLoggers):
         at_least(1, {"seeds": self.seeds})
         _ = self.loggers
         super().__post_init__()
+
+
+_SECTIONS = ("pgpe", "cmaes", "bo", "random_latent", "gradient", "baselines", "off_policy")
+_OF_OWN = ("best", "random", "enough")
+"""What a library's own learner takes of `off_policy`."""
+
+
+def unused_words(arguments: Sequence[str], search: SearchSettings) -> list[str]:
+    """Return the flags of sections that a search does not use; a script may give them always, but its author should know."""
+    used = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines" if search.is_rival else "off_policy")
+    section = used.get(search.algorithm, search.algorithm)
+    names = [word.removeprefix("--").partition("=")[0] for word in arguments if word.startswith("--")]
+    found = []
+    for name in dict.fromkeys(names):
+        head, _, key = name.partition(".")
+        is_used = head == section or (search.space == "own" and head == "off_policy" and key in _OF_OWN)
+        if head in _SECTIONS and key and not is_used:
+            found.append(f"--{name}")
+    return found
 
 
 def check_command(jobs: JobSettings, search: SearchSettings) -> None:

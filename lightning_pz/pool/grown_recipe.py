@@ -26,7 +26,7 @@ class GrownRecipe:
     """How a pool is grown; everything but `threads` is part of the pool's name.
 
     Args:
-        steps: Environment steps of the whole growth, at most.
+        steps: Environment steps of the growth, at most; those of the state sample, some 250,000 by default, come before.
         first: Random policies with which it begins.
         size: Most policies that are kept.
         horizon: Steps of an episode of the growth, at most; the environment's own if null or less.

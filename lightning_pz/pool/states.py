@@ -91,6 +91,7 @@ class StateSample:
     mean: Float[Tensor, " observation"]
     std: Float[Tensor, " observation"]
     source: str
+    steps: int = 0  # environment steps that it took
 
 
 def behavior_bytes(layout: Layout, counts: StateCounts) -> int:
@@ -127,9 +128,9 @@ def sample_states(
         return StateSample(_float(states), _float(mean), _float(std), "uniform")
     every = counts.episodes * len(SPLITS)
     with ProgressBar(total=every, desc="states", unit="episode", progress=progress) as bar:
-        states = _visited(spec, counts, layout, prior, seed, given, generator, bar)
+        states, steps = _visited(spec, counts, layout, prior, seed, given, generator, bar)
     seen = states[: counts.probe + counts.train]
-    return StateSample(_float(states), _float(seen.mean(0)), _float(_spread(seen.std(0))), "rollouts")
+    return StateSample(_float(states), _float(seen.mean(0)), _float(_spread(seen.std(0))), "rollouts", steps)
 
 
 def _visited(
@@ -141,19 +142,22 @@ def _visited(
     given: Given | None,
     generator: np.random.Generator,
     bar: ProgressBar,
-) -> np.ndarray:
-    """Return states of random actions and of random or given policies, (S, O), each part from episodes of its own."""
+) -> tuple[np.ndarray, int]:
+    """Return states of random actions and of random or given policies, (S, O), each part from episodes of its own, and the steps."""
     episodes = counts.episodes
     drawn = (episodes - episodes // 2) * len(SPLITS)
     simulator = make_simulator(spec, drawn)
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     lost: list[str] = []
+    steps = 0
 
     def play(names: Sequence[str], acting: Callable[[list[int]], Act]) -> None:
         """Play one episode for each name of a part, by what acts in episodes of these seeds."""
+        nonlocal steps
         seeds = [int(generator.integers(2**31)) for _ in names]
         visited = VisitedStates((spec.observation_size,), np.float64)
         ends = play_episodes(acting(seeds), simulator, seeds, spec.horizon, [visited], bar.update)
+        steps += ends.steps
         each = np.split(visited.by_episode(), ends.lengths.cumsum()[:-1])
         for name, seed, states, whole in zip(names, seeds, each, ends.valid, strict=True):
             if whole:
@@ -222,7 +226,7 @@ def _visited(
             )
         parts.append(pool[generator.choice(len(pool), size=wanted, replace=False)])
         taken.update(state.tobytes() for state in parts[-1])
-    return np.concatenate(parts)
+    return np.concatenate(parts), steps
 
 
 def _spread(std: np.ndarray) -> np.ndarray:

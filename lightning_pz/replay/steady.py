@@ -1,7 +1,8 @@
 """The policies of a pool that earn much together with their neighbors: a record of one episode is often luck.
 
 The best of twenty thousand single episodes is the luckiest of the good ones. Policies that act alike earn alike, so that a
-policy's own episode and those of the few that act most like it are nearly as many episodes of one policy. The mean over them
+policy's own episode and those of the few that act most like it tell more of it than one episode does, though less than as many
+of its own would: neighbors often come from one climb, and those of one generation began in the same state. The mean over them
 is a nearest-neighbor regression of the return on behavior; it takes no environment step.
 """
 

@@ -165,7 +165,8 @@ class BoSearch:
             # Steps from a given policy itself are around what the decoder makes of it.
             form = parent.form if parent.form != GIVEN else DECODED if self.anchor is None else ANCHORED
             lengths = torch.rand(_CHILDREN, 1, generator=generator, dtype=torch.double)
-            sigma = _LEAST_STEP * (self.settings.step / _LEAST_STEP) ** lengths
+            least = min(_LEAST_STEP, self.settings.step)
+            sigma = least * (self.settings.step / least) ** lengths
             noise = torch.randn(_CHILDREN, self.space.size, generator=generator, dtype=torch.double)
             found += [Candidate(point, form, parent.origin) for point in parent.point + sigma * noise]
         return found

@@ -10,12 +10,14 @@ from scipy.stats import entropy
 from torch import nn
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.compression.compressor import Compressor
 from lightning_pz.compression.formats import narrow, network_file
 from lightning_pz.compression.formats.network_file import read_network, read_stored, write_network
 from lightning_pz.compression.formats.reference_forward import reference_forward
 from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.quantize import to_levels
 from lightning_pz.compression.methods.stack import layers_of
+from lightning_pz.compression.settings import CompressSettings, Int4Settings, LowRankSettings
 from tests.compression.conftest import run
 from tests.compression.test_c_header import compile_and_run, make_network, observations
 from tests.compression.test_network_file import prune
@@ -84,3 +86,21 @@ def test_weights_of_4_bits_go_through_the_whole_command(activations, write_polic
     assert np.abs(outputs(read_network(path)[0], torch.from_numpy(seen)).numpy() - wanted).max() < tolerance
     (actions,) = onnxruntime.InferenceSession(folder / "policy_int4.onnx").run(None, {"observation": seen})
     assert np.abs(actions - wanted).max() < tolerance
+
+
+@pytest.mark.parametrize(
+    "method, more", [("low_rank+int8", {}), ("low_rank+int4", {"int4": Int4Settings(per_channel=False)})]
+)
+def test_a_factorized_convolution_is_in_the_file_as_it_was_trained(method, more, tmp_path):
+    """Its factors become convolutions, whose weights files keep by a scale per channel."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5))
+    settings = CompressSettings(method=method, steps=10, low_rank=LowRankSettings(rank=2), **more)
+    compressor = Compressor(network, settings, 0.01)
+    compressor.advance(settings.total_steps())
+    _, final = compressor.finished()
+    write_network(
+        final, tmp_path / "policy.lpz", f"sparse_int{settings.bits}", per_channel=settings.per_channel(settings.bits)
+    )
+    images = torch.rand(20, 3, 8, 8)
+    assert torch.allclose(outputs(read_network(tmp_path / "policy.lpz")[0], images), outputs(final, images), atol=1e-6)

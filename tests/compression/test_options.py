@@ -219,7 +219,8 @@ def test_a_preset_runs_with_all_its_keys(name, tmp_path, capsys):
     folder, summary = run(capsys, *given(tmp_path, settings))
     assert summary["env"] == settings["env"]["id"] and folder.parent.name == settings["env"]["name"]
     assert summary["method"] == settings["method"] and summary["return"] is not None
-    assert yaml.safe_load((folder / "config.yaml").read_text())["model"] == settings["model"]
+    shipped = yaml.safe_load((conf_dir() / "compress.yaml").read_text())["model"]
+    assert yaml.safe_load((folder / "config.yaml").read_text())["model"] == shipped | settings["model"]
     if name == "pong-residual":
         network, _ = read_network(folder / "policy.lpz")
         assert "Residual" in {type(module).__name__ for module in network.modules()}

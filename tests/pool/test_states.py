@@ -111,6 +111,7 @@ def test_rollouts():
     assert drawn.source == "rollouts" and drawn.states.shape == (70, 10)
     assert torch.equal(drawn.states, sample("Reacher-v5", episodes=4).states)
     assert not torch.equal(drawn.states, sample("Reacher-v5", seed=1, episodes=4).states)
+    assert drawn.steps == 4 * 4 * 50  # four episodes a part, of 50 steps
 
 
 def test_given_policies_are_played_in_the_place_of_random_ones():

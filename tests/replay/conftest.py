@@ -18,6 +18,7 @@ GROWTHS = {
     "MountainCarContinuous-v0": {"steps": 8_000, "horizon": 40, "latent_rounds": 1},
     "Hopper-v5": {"steps": 8_000, "horizon": 40, "outcome": "mean_spread"},
     "odd_environments:EndsByState-v0": {"steps": 8_000, "horizon": 45},
+    "odd_environments:OwnTruncation-v0": {"steps": 8_000, "horizon": 40},
     "odd_environments:NanRewardSometimes-v0": {"steps": 8_000, "horizon": 48},
 }
 COMMON = {

@@ -71,3 +71,11 @@ def test_a_task_that_raises_says_where(grown_pools, tmp_path, monkeypatch):
     pool = grown_pools("Hopper-v5")
     with pytest.raises(UserError, match=r"'failing_task:crouch' raised AttributeError.* in step 1 of 5 episodes"):
         relabeled_transitions(pool, np.arange(5), find_task("Hopper-v5", "failing_task:crouch"))
+
+
+def test_an_episode_that_its_environment_cut_has_no_end(grown_pools):
+    """Else a critic would learn that nothing follows, where the same episode, played anew, goes on."""
+    pool = grown_pools("odd_environments:OwnTruncation-v0")
+    found = relabeled_transitions(pool, np.arange(9), lambda transition: transition.rewards)
+    lengths = pool.arrays["lengths"][:9]
+    assert (lengths < 40).all() and len(found) == lengths.sum() and not found.terminated.any()

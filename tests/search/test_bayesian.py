@@ -9,7 +9,7 @@ import torch
 from lightning_pz.common.errors import UserError
 from lightning_pz.policy import Layout, PolicyNetwork
 from lightning_pz.search.algorithm_settings import BoSettings
-from lightning_pz.search.bayesian import ANCHORED, DECODED, GIVEN, BoSearch
+from lightning_pz.search.bayesian import ANCHORED, DECODED, GIVEN, BoSearch, Candidate
 from lightning_pz.search.objective import Objective, PolicyReturns
 from lightning_pz.search.settings import SearchSettings
 from lightning_pz.search.spaces import SearchSpace
@@ -125,6 +125,16 @@ def test_a_state_is_all_that_a_search_needs_to_go_on():
         half, _ = other.step(half)
     assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(straight, half, strict=True))
     assert len(straight.played) == 16
+
+
+@pytest.mark.parametrize("step", [1e-6, 0.01, 0.5])
+def test_steps_have_at_most_the_standard_deviation_that_was_asked_for(step):
+    search = BoSearch(objective=Quadratic(), space=SPACE, settings=BoSettings(step=step), seed=0)
+    parent = Candidate(torch.zeros(SIZE, dtype=torch.double), DECODED, -1)
+    steps = torch.stack([one.point for one in search._children([parent] * 200, torch.Generator().manual_seed(0))])
+    # Lengths are uniform in their logarithm, from 0.03 or less: no rms beyond the largest, and many steps near it.
+    assert steps.square().mean().sqrt() <= 1.01 * step
+    assert steps.square().mean(1).sqrt().max() > 0.8 * step
 
 
 def test_without_an_anchor_steps_go_from_what_the_decoder_makes():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +16,44 @@ from lightning_pz.policy.onnx_file import write_onnx
 
 ONNX_FILES = {"onnx": "policy.onnx", "onnx_int8": "policy_int8.onnx", "onnx_int4": "policy_int4.onnx"}
 HEADER = "policy.h"
-_FIRST = {"onnx": ONNX_FILES["onnx"], "c": HEADER}
 _COMPILE = ("-std=c99", "-Os", "-fno-asynchronous-unwind-tables", "-c")
 
 
+def written_exports(summary: Mapping[str, Any], folder: Path) -> set[str]:
+    """Return the formats among `onnx` and `c` that a finished run has, with their sizes in its summary."""
+    networks = [file for key, file in ONNX_FILES.items() if f"bytes_{key}" in summary]  # of floats, and of levels
+    has = {
+        "onnx": len(networks) > 1 and all((folder / file).is_file() for file in networks),
+        "c": (folder / HEADER).is_file() and ("c_flash_bytes" in summary or not _compiles()),
+    }
+    return {name for name, is_there in has.items() if is_there}
+
+
 def write_exports(folder: Path, formats: Iterable[str], shape: tuple[int, ...], *, choices: bool) -> dict[str, Any]:
-    """Write the formats that a run's folder lacks, from its `policy.lpz`, and return their sizes in bytes for its summary.
+    """Write formats, from a run's `policy.lpz`, and return their sizes in bytes for its summary.
 
     ONNX is `policy.onnx`, of floats, and one of levels: `policy_int4.onnx` of weights of 4 bits, else `policy_int8.onnx`.
 
     Without the package `onnx` there is a note in place of ONNX files; without a C compiler no size of the header. The
     shape is that of an observation; with `choices` outputs are scores. Raises `UserError` as `write_header`.
     """
-    missing = [name for name in formats if name in _FIRST and not (folder / _FIRST[name]).is_file()]
-    values: dict[str, Any] = {}
-    if "onnx" in missing and not is_installed("onnx"):
+    asked, values = {*formats}, dict[str, Any]()
+    if "onnx" in asked and not is_installed("onnx"):
         print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
-    elif "onnx" in missing:
+    elif "onnx" in asked:
         stored = read_stored(folder / "policy.lpz")
         bits = stored.bits or 8
         for name, levels in (("onnx", None), (f"onnx_int{bits}", stored.levels())):
             file = folder / ONNX_FILES[name]
             values[f"bytes_{name}"] = write_onnx(stored.plan, stored.tensors(), shape, file, levels, bits=bits)
-    if "c" in missing:
+    if "c" in asked:
         write_header(folder / "policy.lpz", folder / HEADER, choices=choices)
         values |= compiled_size(folder / HEADER)
     return values
+
+
+def _compiles() -> bool:
+    return shutil.which("cc") is not None and shutil.which("size") is not None
 
 
 def compiled_size(header: Path) -> dict[str, int]:
@@ -49,7 +61,7 @@ def compiled_size(header: Path) -> dict[str, int]:
 
     Flash is code, constants and initialized data, RAM is data; the stack, some dozen bytes, is not counted.
     """
-    if shutil.which("cc") is None or shutil.which("size") is None:
+    if not _compiles():
         return {}
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "policy.c"

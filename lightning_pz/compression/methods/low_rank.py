@@ -28,7 +28,9 @@ class Factors(nn.Module):
     ) -> None:
         super().__init__()
         self.left, self.right = map(nn.Parameter, truncate(weight.detach().flatten(1), rank))
-        self.shape, self.rounds, self.bits, self.per_channel = weight.shape, False, bits, per_channel
+        self.shape, self.rounds, self.bits = weight.shape, False, bits
+        # As files keep the weights of convolutions, which both factors of one become.
+        self.per_channel = per_channel or weight.ndim > 2
 
     def values(self) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
         """Return the factors, rounded to levels if `rounds` is set."""

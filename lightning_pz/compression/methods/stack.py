@@ -118,8 +118,9 @@ def layers_of(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 
 
 def check_finite(network: nn.Module) -> None:
-    """Raise `UserError` if a weight or bias is not a finite number."""
-    for name, parameter in network.named_parameters():
+    """Raise `UserError` if a weight, a bias or a number of a fixed layer, but a bound, is not a finite number."""
+    fixed = ((name, one) for name, one in network.named_buffers() if name.rpartition(".")[2] in ("mean", "std"))
+    for name, parameter in (*network.named_parameters(), *fixed):
         if not torch.isfinite(parameter).all():
             raise UserError(
                 f"expected finite weights, but {name} holds {int((~torch.isfinite(parameter)).sum())} that are not: "

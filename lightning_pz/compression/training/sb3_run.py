@@ -205,7 +205,7 @@ def make_model(world: World, settings: CompressSettings, options: dict[str, Any]
         options["buffer_size"] = min(options.get("buffer_size", 1_000_000), settings.total_steps())
     try:
         return algorithm_class(name := settings.algorithm)(env=env, seed=settings.seed, **options)
-    except (TypeError, ValueError, AssertionError, KeyError) as error:
+    except (TypeError, ValueError, AssertionError, KeyError, RuntimeError) as error:
         raise UserError(f"--model.{name} holds a setting that {name} refuses: {error}") from error
 
 

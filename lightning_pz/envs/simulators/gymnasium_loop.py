@@ -53,20 +53,19 @@ class GymnasiumSimulator:
         return self._observations[: len(seeds)].copy()
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Transition:
-        """Advance the active slots by one step; see `Simulator.step`.
-
-        An environment that truncates an episode by itself counts as having terminated it.
-        """
+        """Advance the active slots by one step; see `Simulator.step`."""
         observations = self._observations[active]
         before = self._physics(active)
-        rewards, terminated = np.zeros(len(active)), np.zeros(len(active), dtype=bool)
+        rewards, (terminated, truncated) = np.zeros(len(active)), np.zeros((2, len(active)), dtype=bool)
         for row, slot in enumerate(active.tolist()):
             env = self._envs[slot]
-            self._observations[slot], rewards[row], ended, truncated, _ = env.step(to_action(env, actions[row]))
-            terminated[row] = ended or truncated
+            result = env.step(to_action(env, actions[row]))
+            self._observations[slot], rewards[row], terminated[row], truncated[row], _ = result
         next_observations = self._observations[active]
         after = self._physics(active)
-        return Transition(observations, actions, next_observations, rewards, terminated, before, after, self._dt)
+        return Transition(
+            observations, actions, next_observations, rewards, terminated, before, after, self._dt, truncated
+        )
 
     def close(self) -> None:
         """Close all environments."""

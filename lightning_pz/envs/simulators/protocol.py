@@ -42,6 +42,7 @@ class Transition(NamedTuple):
     before: Physics
     after: Physics
     dt: float  # seconds of one control step; 1 where the environment has no unit of time
+    truncated: np.ndarray | None = None  # whether the environment cut the episode off by itself, (n,) bool; None: none
 
 
 @runtime_checkable

@@ -86,14 +86,20 @@ class OffPolicyLearner(Learner):
         return {name: part.detach().clone() for name, part in self.actor.named_parameters()}
 
     @torch.no_grad()
-    def go_back(self, place: dict[str, Tensor]) -> None:
-        """Put the actor back where it was, at rest."""
+    def go_back(self, place: dict[str, Tensor], params: Float[Tensor, " params"]) -> None:
+        """Put the actor back where it was when its average had these weights, at rest, and the average at them.
+
+        The actor itself takes these weights where it has an offset of its own; a latent stays ahead of them.
+        """
         for name, part in self.actor.named_parameters():
             part.copy_(place[name])
+        self.actor.changed()
+        if self.actor.offset is not None:
+            self.actor.offset.add_(params - self.params())
+            self.actor.changed()
         for moments in self.model.policy.actor.optimizer.state.values():
             moments["exp_avg"].zero_()
-        self.actor.changed()
-        self.model.policy.actor_target.flat.copy_(self.params())
+        self.model.policy.actor_target.flat.copy_(params)
 
     def params(self) -> Float[Tensor, " params"]:
         """Return the actor's weights."""

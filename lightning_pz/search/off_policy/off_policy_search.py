@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lightning_pz.common.checks import check_extra
@@ -140,6 +142,11 @@ class OffPolicySearch:
 
     def incumbent(self, state: OffPolicyState) -> SavedPolicy:
         """Return the best policy by own episodes, at first the start; where none are played, what the old data made of it."""
+        if self._tries_next(state.book):
+            means = self._means(state.book)
+            return SavedPolicy.of(
+                self.problem.network, self._weights(self.starts[int(means.argmax()) if len(means) else 0])
+            )
         if state.book.params is None or self.recipe.share == 1:
             return state.learner.policy()
         return SavedPolicy.of(self.problem.network, state.book.params)
@@ -168,10 +175,21 @@ class OffPolicySearch:
         learner.begin_at(self.starts[len(book.tried) // self.each])
         self._play(learner, book, book.tried, len(book.tried) % self.each)
         if not self._tries_next(book):
-            means = np.reshape(book.tried, (-1, self.each)).mean(1)
-            learner.begin_at(self.starts[int(means.argmax())])
+            learner.begin_at(self.starts[int(self._means(book).argmax())])
             self._adopt(learner, book)
             book.judged = 0
+
+    def _means(self, book: Book) -> Float[np.ndarray, " starts"]:
+        """Return the mean return of each start whose episodes are all played."""
+        whole = len(book.tried) - len(book.tried) % self.each
+        return np.reshape(book.tried[:whole], (-1, self.each)).mean(1)
+
+    @torch.no_grad()
+    def _weights(self, start: ActorStart) -> Float[Tensor, " params"]:
+        """Return the weights with which an actor begins at a start."""
+        if start.point is None or self.recipe.decode is None:
+            return start.base
+        return start.base + self.recipe.decode(start.point.float()[None])[0]
 
     def _play(self, learner: OffPolicyLearner, book: Book, returns: list[float], number: int) -> None:
         """Play a judged episode, whose number says its seed."""
@@ -230,7 +248,8 @@ class OffPolicySearch:
         else:
             book.tie *= TIGHTENS
             if book.tie:
-                learner.go_back(book.place)
+                assert book.params is not None
+                learner.go_back(book.place, book.params)
 
     def _pay(self, learner: OffPolicyLearner, book: Book) -> None:
         """Do the updates of the steps that were taken."""

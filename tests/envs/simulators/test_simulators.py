@@ -157,7 +157,7 @@ def test_an_environment_without_physics_has_its_observation() -> None:
         simulator.reset([0, 1])
         for _ in range(4):
             transition = simulator.step(np.ones((2, 1), dtype=np.float32), np.arange(2))
-        assert transition.terminated.all()
+        assert transition.truncated.all() and not transition.terminated.any()
         np.testing.assert_array_equal(transition.after.positions, transition.next_observations)
         np.testing.assert_array_equal(transition.before.positions, transition.observations)
         assert transition.after.velocities.shape == (2, 0)

@@ -188,6 +188,63 @@ def test_the_best_of_the_starts_plays_first_and_old_data_come_before_the_actor_m
     assert state.learner.steps == 300 == 125 + sum(one.steps for one in taken)
 
 
+@pytest.mark.parametrize("space, each, replay", [("weights", 1, 0.5), ("latent", 2, 0.5), ("widened", 1, 1.0)])
+def test_while_starts_are_tried_the_answer_is_the_best_so_far(space, each, replay, make, monkeypatch):
+    """By own episodes, the mean of a start's; an unfinished start is none, and before any is the first is the answer."""
+    from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner
+
+    returns = iter([5.0, 3.0, 9.0, 2.0, 8.0, 0.0, 1.0, 1.0])
+    play = OffPolicyLearner.play
+    rigged = lambda learner, number, *, explores: (play(learner, number, explores=explores)[0], next(returns))  # noqa: E731
+    monkeypatch.setattr(OffPolicyLearner, "play", rigged)
+    search = make(settings_of("td3", space, starts=4, start_episodes=each, replay=replay, budget=900))
+    state, answers = search.begin(), []
+    begun = [weights_at(search, start) for start in search.starts]
+    for _ in range(4 * each):
+        now = search.incumbent(state).params
+        answers += [[number for number, one in enumerate(begun) if torch.allclose(one, now)]]
+        state, _ = search.step(state)
+    best = {1: [0, 0, 0, 2], 2: [0, 0, 0, 0, 1, 1, 1, 1]}[each]  # 5, 3, 9, 2; or 4, 5.5, 4, 1
+    assert answers == [[one] for one in best]
+    assert torch.allclose(search.incumbent(state).params, begun[{1: 2, 2: 1}[each]])
+
+
+def weights_at(search, start):
+    decoded = 0 if start.point is None else search.recipe.decode(start.point.float()[None])[0].detach()
+    return start.base + decoded
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_actor_goes_back_to_the_incumbent_itself(space, make, monkeypatch):
+    """Not to the actor of then, which was ahead of its average; a latent alone cannot, but its next candidate is the incumbent."""
+    from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner
+
+    small = dataclasses.replace(SMALL, tie=0.3)
+    search = make(settings_of("td3", space, starts=1, off_policy=small, budget=700))
+    play, went = OffPolicyLearner.play, []
+    go_back = OffPolicyLearner.go_back
+    # The first candidate is better than the start, and what comes then is worse.
+    values = iter([1.0, 1.0, 1.0, 5.0, 5.0] + 400 * [-9.0])
+    monkeypatch.setattr(
+        OffPolicyLearner, "play", lambda learner, number, *, explores: (
+            play(learner, number, explores=explores)[0], 0.0 if explores else next(values)
+        ),
+    )  # fmt: skip
+
+    def watched(learner, *place):
+        go_back(learner, *place)
+        went.append((learner.params().clone(), learner.average().clone()))
+
+    monkeypatch.setattr(OffPolicyLearner, "go_back", watched)
+    state, _ = to_the_end(search, search.begin())
+    incumbent = search.incumbent(state).params
+    assert went and not torch.allclose(incumbent, weights_at(search, search.starts[0]))
+    for actor, average in went:
+        assert torch.equal(average, incumbent)
+        if space != "latent":
+            torch.testing.assert_close(actor, incumbent, rtol=0, atol=1e-6)
+
+
 def test_with_old_data_alone_no_step_is_taken(make, problem, tmp_path):
     policies = torch.randn(1, problem.network.layout.num_params)
     settings = settings_of("td3", "weights", start="pool_best", replay=1.0, answers_at=[0], answers_by="steps")

@@ -35,12 +35,12 @@ class Reconstruction(NamedTuple):
 
 
 def behavior(given: Reconstruction) -> Float[Tensor, ""]:
-    """Return the batch's FVU, the behavior reconstruction loss of Tenedini et al., arXiv 2509.22566."""
+    """Return the batch's FVU: the behavior reconstruction loss of Tenedini et al., arXiv 2509.22566, over the action variance."""
     return (given.actions - given.target).square().mean() / given.variance
 
 
 def behavior_rms(given: Reconstruction) -> Float[Tensor, ""]:
-    """Return the paper's distance: the mean over policies of the RMS action difference, in standard deviations."""
+    """Return the mean over policies of the RMS action difference, in standard deviations: the distance of novelty as a loss."""
     squared = (given.actions - given.target).square().flatten(1).mean(1)
     # The root's slope is infinite at 0.
     return (squared / given.variance + 1e-12).sqrt().mean()

@@ -20,7 +20,7 @@ from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
 from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
 from lightning_pz.autoencoder.sizes import PolicySize, further_sizes, make_policy, size_of
-from lightning_pz.common.checks import at_least, one_of
+from lightning_pz.common.checks import at_least, one_of, positive
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
 from lightning_pz.policy import PolicyNetwork, Prior, act_shared, prior_scale
@@ -37,7 +37,7 @@ class BehaviorAutoencoder(L.LightningModule):
         latent_dim: k, numbers in a latent.
         encoder: `behavior` reads fingerprints and generalizes; `parameters` reads weights, as the paper does.
         loss: `behavior` is the mean squared action difference over the action variance (FVU); `behavior_rms` its root
-            per policy, the paper's distance; `behavior_visited` takes half of it on states that each policy visited
+            per policy, as in the distance by which novelty is measured; `behavior_visited` takes half of it on states that each policy visited
             itself, which a grown pool knows; `parameters` is the weight difference, the ablation.
         bottleneck: `plain`; `nested` (nested dropout: latents in order of use, one run gives the FVU of every k);
             `variational` (a Gaussian posterior; unused latents fall to a KL divergence of 0).
@@ -79,6 +79,14 @@ class BehaviorAutoencoder(L.LightningModule):
         one_of("model.bottleneck", bottleneck, get_args(Bottleneck))
         if not (math.isfinite(kl_weight) and kl_weight >= 0):
             raise UserError(f"--model.kl_weight expects a finite number of at least 0, but got {kl_weight}")
+        if not (math.isfinite(dropout) and 0 <= dropout < 1):
+            raise UserError(f"--model.dropout expects a share of at least 0 and below 1, but got {dropout}")
+        positive({"model.learning_rate": learning_rate})
+        if not (math.isfinite(weight_decay) and weight_decay >= 0):
+            raise UserError(f"--model.weight_decay expects a finite number of at least 0, but got {weight_decay}")
+        at_least(0, {"model.warmup_steps": warmup_steps})
+        widths = {"encoder_widths": encoder_widths, "decoder_widths": decoder_widths}
+        at_least(1, {f"model.{name}": min(each, default=1) for name, each in widths.items()})
         # Plain types only, so that a checkpoint loads with weights_only=True. Logged by a callback, with the metric.
         encoder_widths, decoder_widths = list(encoder_widths), list(decoder_widths)
         self.save_hyperparameters(logger=False)

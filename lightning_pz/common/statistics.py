@@ -110,10 +110,13 @@ def percentiles(draws: Float[np.ndarray, "draws ..."]) -> tuple[np.ndarray, np.n
 def widened(estimate: Estimate, center: float, low: float, high: float) -> Estimate:
     """Return a Student interval widened by a second, independent source of error, given as an interval about `center`.
 
-    Distances to either end add in squares, so that the second interval may be lopsided. A range stays as it is.
+    Distances to either end add in squares, so that the second interval may be lopsided. A range stays as it is. Without a second
+    interval there is none, for that of the first source alone would be too narrow.
     """
-    if estimate.kind != STUDENT or not np.isfinite([center, low, high]).all():
+    if estimate.kind != STUDENT:
         return estimate
+    if not np.isfinite([center, low, high]).all():
+        return Estimate(estimate.value, math.nan, math.nan, NONE)
     down = math.hypot(estimate.value - estimate.low, max(0.0, center - low))
     up = math.hypot(estimate.high - estimate.value, max(0.0, high - center))
     return estimate._replace(low=estimate.value - down, high=estimate.value + up)

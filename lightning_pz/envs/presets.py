@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -231,6 +232,15 @@ def given_configs(arguments: list[str]) -> list[str]:
     return configs
 
 
+def _without(named: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Return what presets name without the settings that words set, so that a flag beats a preset beside a file too."""
+    flags = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
+    return {
+        section: {key: value for key, value in own.items() if f"{section}.{key}" not in flags}
+        for section, own in named.items()
+    }
+
+
 def expand_presets(command: str, arguments: list[str]) -> list[str]:
     """Put the shipped settings of a command before the user's own arguments, so that later arguments win.
 
@@ -255,7 +265,7 @@ def expand_presets(command: str, arguments: list[str]) -> list[str]:
     for preset in presets:
         settings = merge(settings, preset.get(command, {}))
     # Presets named on the command line beat a --config file; a --config file beats the shipped defaults.
-    last = [named] if configs and presets else []
+    last = [_without(named, rest)] if configs and presets else []
     first, *after = (
         f"--config={yaml.safe_dump(part, default_flow_style=True, width=10**9).strip()}"
         for part in (merge(settings, named), *last)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.statistics import FEWEST, Estimate
 from lightning_pz.common.tables import Table
 from lightning_pz.evaluation.metrics import METRIC_LABELS, RECOVERY_METRICS, over_seeds
@@ -32,7 +33,10 @@ class Recovery:
 
 
 def average_recovery(evaluations: Sequence[Evaluation]) -> list[Recovery]:
-    """Combine evaluations that differ in the training seed alone, task by task in the order of the tasks."""
+    """Combine evaluations that differ in the training seed alone, task by task in the order of the tasks.
+
+    Raises `UserError` for two with the same seed, or with other encoders, which are no sample of seeds.
+    """
 
     def key(evaluation: Evaluation) -> tuple[int, str, int, int]:
         s = evaluation.summary
@@ -41,6 +45,14 @@ def average_recovery(evaluations: Sequence[Evaluation]) -> list[Recovery]:
     found = []
     for (_, policy, k), group in itertools.groupby(sorted(evaluations, key=key), lambda e: key(e)[:3]):
         members = list(group)
+        for one, other in itertools.pairwise(members):
+            seeds, encoders = ([e.summary[name] for e in (one, other)] for name in ("seed", "encoder"))
+            if seeds[0] == seeds[1] or encoders[0] != encoders[1]:
+                told = f"seed {seeds[0]} both" if seeds[0] == seeds[1] else f"encoders {' and '.join(encoders)}"
+                raise UserError(
+                    f"checkpoints of {policy} policies with k = {k} are averaged over training seeds, but "
+                    f"{one.summary['checkpoint']} and {other.summary['checkpoint']} have {told}: evaluate them one by one"
+                )
         for task in members[0].draws:
             values = {}
             for metric in RECOVERY_METRICS:

@@ -71,10 +71,19 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
                 f"--ckpt_path {path} holds a model of other settings: model.{told}. Give those settings, or leave "
                 "--ckpt_path out to begin a new run"
             )
-        if "optimizer_states" not in torch.load(path, map_location="cpu", weights_only=True):
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        if "optimizer_states" not in kept:
             raise UserError(
                 f"--ckpt_path {path} holds weights alone (--checkpoint.save_weights_only), from which no training can "
                 "resume: leave --ckpt_path out to begin a new run"
+            )
+        done = kept["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+        if 0 < done < data.steps_per_epoch:
+            # Batches and dropout are drawn epoch by epoch.
+            raise UserError(
+                f"--ckpt_path {path} was written {done} steps into an epoch of {data.steps_per_epoch}, where a validation lay "
+                "(trainer.val_check_interval), and a run that went on there would not equal a straight one: give a checkpoint of "
+                "the end of an epoch, or leave --ckpt_path out to begin a new run"
             )
     return cli
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 
@@ -84,8 +85,30 @@ class History(L.Callback):
         self.rows = [(int(step), val, train) for step, val, train in state_dict["rows"]]
 
 
-class TrainingTime(Timer):
-    """Lightning's Timer, whose seconds survive a resume; another class may stand beside that of `--trainer.max_time`."""
+class TrainingTime(L.Callback):
+    """Counts the seconds of training, over resumes; no Timer of Lightning's, beside which `--trainer.max_time` would not count."""
+
+    def __init__(self) -> None:
+        self._before, self._start = 0.0, math.nan
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to count."""
+        self._start = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop counting."""
+        self._before, self._start = self.time_elapsed(), math.nan
+
+    def time_elapsed(self) -> float:
+        """Return the seconds so far."""
+        running = 0.0 if math.isnan(self._start) else time.monotonic() - self._start
+        return self._before + running
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"time_elapsed": {"train": self.time_elapsed()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._before = float(state_dict["time_elapsed"]["train"])
 
 
 class BestCheckpoint(ModelCheckpoint):

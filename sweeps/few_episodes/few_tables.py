@@ -83,12 +83,12 @@ def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[
 
     The last answer of a run that ends less than a tenth before a count, since another generation would have gone beyond
     its budget, is the answer after that count as well: a user would hold no other. So it is at every count for one of ours
-    that plays no episode.
+    that plays no episode. An answer that is not finite counts as the worst on its task.
     """
     best, found = [_filled(row, grid) for row in longest(rows)], []
     for env, where in grid.environments.items():
         for task in where.tasks:
-            own = [row for row in best if (row.env, row.task) == (env, task)]
+            own = _finite([row for row in best if (row.env, row.task) == (env, task)])
             runs = {
                 name: runs_of_growths(grid, name, env, [row for row in own if row.contender == name])
                 for name in grid.contenders
@@ -98,6 +98,19 @@ def collect_answers(grid: FewGrid, rows: Sequence[RunRow], still: Mapping[tuple[
                     TaskAnswers(env, task, {name: each for name, each in runs.items() if each}, still[env, task])
                 )
     return found
+
+
+def _finite(rows: Sequence[RunRow]) -> list[RunRow]:
+    """Return runs of one task with the lowest answer of all in the place of each that is not finite."""
+    worst = min((value for row in rows for value in row.answers.values() if np.isfinite(value)), default=float("nan"))
+
+    def known(value: float) -> float:
+        return value if np.isfinite(value) else worst
+
+    return [
+        dataclasses.replace(row, end=known(row.end), answers={c: known(value) for c, value in row.answers.items()})
+        for row in rows
+    ]
 
 
 def _filled(row: RunRow, grid: FewGrid) -> RunRow:

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, write_text
 
@@ -119,7 +117,7 @@ def longest(rows: Sequence[RunRow]) -> list[RunRow]:
 
 
 def _digits(value: float | None) -> str:
-    return "" if value is None or not np.isfinite(value) else f"{value:.6g}"
+    return "" if value is None else f"{value:.6g}"
 
 
 def _row(row: dict[str, str]) -> RunRow:

@@ -30,7 +30,7 @@ def open_confirmation(run: StudyRun) -> SharedStudy:
 def enqueue_candidates(shared: SharedStudy, searched: SharedStudy, run: StudyRun) -> None:
     """Queue the settings that the search began from and its best ones, once."""
     plan = run.plan
-    if shared.trials() or plan.confirm is None:
+    if plan.confirm is None:
         return
     complete = searched.trials(TrialState.COMPLETE)
     best: dict[str, dict[str, Any]] = {}

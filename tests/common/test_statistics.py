@@ -56,6 +56,12 @@ def test_below_four_the_range_stands_and_is_called_one():
     assert mean_interval(np.array([5.0, 1.0, 3.0, 4.0])).kind == STUDENT
 
 
+def test_without_the_second_source_of_error_there_is_no_interval():
+    whole = mean_interval(np.array([1.0, 2.0, 3.0, 4.0]))
+    assert widened(whole, 2.5, math.nan, 3.0).kind == "none" and widened(whole, 2.5, 2.0, 3.0).kind == STUDENT
+    assert widened(mean_interval(np.array([1.0, 2.0])), 1.5, math.nan, math.nan).kind == "range"
+
+
 def test_one_run_has_nothing_beside_it():
     for found in (mean_interval(np.array([5.0])), estimate([np.array([5.0])])):
         assert (found.value, found.kind, found.ends(".1f")) == (5, NONE, "")

@@ -223,6 +223,20 @@ def test_presets_beat_defaults_and_arguments_beat_presets():
     assert expanded[1:] == ["--trainer.max_steps", "7"]
 
 
+@pytest.mark.parametrize("at", [0, 4])
+def test_flags_beat_presets_beside_a_file_too(at, tmp_path):
+    """Wherever the file stands among them; a preset beats the file, and a setting of neither is the preset's."""
+    path = tmp_path / "steps.yaml"
+    path.write_text("trainer: {max_steps: 900}\nenv: {horizon: 5}\n")
+    words = ["--env", "hopper", "--policy", "small", "--env.horizon", "77", "--policy.hidden=[64]"]
+    words[at:at] = ["--config", str(path)]
+    cli = prepare_fit(expand_presets("fit", words))
+    assert (cli.datamodule.spec.horizon, cli.datamodule.layout.hidden) == (77, (64,))
+    assert cli.datamodule.layout.activation == "tanh" and cli.datamodule.spec.id == "Hopper-v5"
+    del words[words.index("--env.horizon") : words.index("--env.horizon") + 2]
+    assert prepare_fit(expand_presets("fit", words)).datamodule.spec.horizon == 1000
+
+
 def test_sections_of_other_commands_are_left_out():
     assert set(first_config(expand_presets("collect", ["--env", "hopper", "--policy", "large"]))) >= {"env", "policy"}
     assert "fit" not in first_config(expand_presets("collect", ["--env", "hopper", "--policy", "large"]))

@@ -1,6 +1,7 @@
 """The evaluate command on a real tiny checkpoint: what it writes, that it repeats, and what it refuses."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -140,6 +141,13 @@ def test_several_checkpoints_give_one_table(done, checkpoint, tmp_path, capsys):
     assert mean == pytest.approx(done.summary["standard/recovery_best"])  # the same networks twice
     lines = short_recovery_table(found, {"standard": {"small": {2: 0.93}}}).markdown().splitlines()
     assert lines[2].endswith("| 0.93 |") and lines[3].endswith("|  |")
+    with pytest.raises(
+        UserError, match=r"averaged over training seeds, but .* have seed 0 both: evaluate them one by one"
+    ):
+        average_recovery([both[0], both[0]])
+    other = dataclasses.replace(both[1], summary=both[1].summary | {"encoder": "parameters"})
+    with pytest.raises(UserError, match="have encoders behavior and parameters"):
+        average_recovery([both[0], other])
     (first, _) = csv.DictReader(io.StringIO(recovery_table(found).csv()))
     assert (first["latent_dim"], first["best_latent_interval"]) == ("2", "range")
 

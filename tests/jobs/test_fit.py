@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import drawing
@@ -163,6 +164,38 @@ def test_ctrl_c_is_heard_as_such_and_again_afterwards(logs, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is before
     folder = logs / "fit" / "mountaincar" / "interrupted"
     assert (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "summary.json").exists()
+
+
+def test_the_longest_time_ends_a_training(logs, monkeypatch):
+    """Though our own clock counts the seconds beside Lightning's."""
+    straight_step, taken = BehaviorAutoencoder.training_step, []
+
+    def slow(self, batch, batch_idx):
+        time.sleep(0.1)
+        taken.append(self.global_step)
+        return straight_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(BehaviorAutoencoder, "training_step", slow)
+    run(logs, "--run_name", "timed", "--trainer.max_time", "00:00:00:02")
+    assert 0 < len(taken) < 30
+
+
+def test_a_checkpoint_inside_an_epoch_is_not_resumed_from(logs, monkeypatch):
+    """Batches are drawn epoch by epoch: what follows would not be what a straight run does."""
+    straight_step = BehaviorAutoencoder.training_step
+
+    def interrupted(self, batch, batch_idx):
+        if self.global_step == 17:
+            raise KeyboardInterrupt
+        return straight_step(self, batch, batch_idx)
+
+    half = ("--trainer.val_check_interval", "0.5", "--seed_everything", "4")
+    with monkeypatch.context() as cut:
+        cut.setattr(BehaviorAutoencoder, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(logs, *half)
+    with pytest.raises(UserError, match="was written 5 steps into an epoch of 10, where a validation lay"):
+        run(logs, *half, "--ckpt_path", "last")
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(logs, monkeypatch):

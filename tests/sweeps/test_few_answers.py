@@ -29,6 +29,19 @@ def test_a_ledger_holds_what_was_written_in_one_order_and_refuses_another_file(t
         read_ledger(tmp_path / "c.csv")
 
 
+def test_an_answer_that_is_not_finite_is_kept_and_counts_as_the_worst(tmp_path):
+    """No survivor's mean: it is neither left out nor replaced by the run's last answer."""
+    grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
+    rows = [
+        row_of(name="PPO (RL Zoo)", seed=0, answers={0: 1.0, 5: math.nan, 10: 2.0}, end=math.nan),
+        row_of(name="PPO (RL Zoo)", seed=1, answers={0: -3.0, 5: 4.0, 10: 6.0}),
+    ]
+    write_ledger(tmp_path / "a.csv", rows)
+    (found,) = few_tables.collect_answers(grid, read_ledger(tmp_path / "a.csv"), {("reacher", "speed"): 0.0})
+    assert found.values(["PPO (RL Zoo)"], few_tables.after(5))["PPO (RL Zoo)"].tolist() == [-3.0, 4.0]
+    assert found.values(["PPO (RL Zoo)"], few_tables.after(10))["PPO (RL Zoo)"].tolist() == [2.0, 6.0]
+
+
 def test_of_two_runs_with_one_seed_the_longer_one_counts():
     short, long = row_of(key="x"), row_of(answers={0: 1.0, 2: 1.5, 9: 3.0}, key="y")
     assert longest([short, long, row_of(seed=1)]) == [long, row_of(seed=1)]

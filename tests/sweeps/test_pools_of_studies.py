@@ -62,6 +62,23 @@ def without_recipe(kind: str, name: str):
 STUDIES = sorted({path.stem for path in (conf_dir() / "sweep").glob("*.yaml")} - {"compression"})  # which fits nothing
 
 
+@pytest.mark.parametrize("env", [*preset_names("env"), "Walker2d-v5"])
+def test_one_folder_is_one_fit_for_all_studies(env):
+    """Else the second study finds a fit of other settings where its own is to lie."""
+    found: dict[Path, tuple[str, dict]] = {}
+    for study in STUDIES:
+        try:
+            fits = fits_of(study, env)
+        except UserError:  # a study of other environments
+            continue
+        for fit in fits:
+            # Where no preset has a recipe, what is left out is the default.
+            own = {k: v for k, v in fit.settings.items() if env in MUJOCO or UNSAID.get(k) != v}
+            other, settings = found.setdefault(fit.folder, (study, own))
+            assert settings == own, f"{fit.folder} of {other} and {study}"
+    assert found or env not in MUJOCO
+
+
 @pytest.mark.parametrize("env", preset_names("env"))
 def test_a_preset_before_is_what_fit_yaml_says(env, monkeypatch):
     """The double that the next test compares with is what it says it is."""

@@ -51,7 +51,7 @@ def with_model_words(settings: dict[str, Any], words: Sequence[str]) -> list[str
     )
 
 
-def check_arguments(name: str, options: Mapping[str, Any]) -> None:
+def check_learner(name: str, options: Mapping[str, Any]) -> None:
     """Raise `UserError` for arguments of an algorithm that its class would take, and stumble over while it learns."""
     for key, least in _WHOLE.items():
         value = options.get(key, least)

@@ -10,7 +10,7 @@ from lightning_pz.common.errors import UserError, nearest
 from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
 from lightning_pz.common.tracking.settings import ChoosesLoggers
 from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
-from lightning_pz.compression.model_words import check_arguments
+from lightning_pz.compression.model_words import check_learner
 from lightning_pz.compression.seeds import MOST_MEASURED
 
 PARTS = ("prune", "l0", "low_rank", "int8", "int4")
@@ -252,7 +252,7 @@ class CompressSettings:
             one_of("model", name, SB3_ALGORITHMS)
             if not isinstance(options, dict):
                 raise UserError(f"--model.{name} expects arguments by name, but got {options!r}")
-            check_arguments(name, options)
+            check_learner(name, options)
         self._check_files()
 
     def _check_method(self) -> None:

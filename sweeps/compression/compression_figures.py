@@ -85,7 +85,7 @@ def _draw_training(axes: Axes, curve: tuple[list[int], list[float]], dense: Esti
     axes.set(xlabel="environment steps", title="training")
     axes.set_ylabel("return of training episodes, exploring\n(mean of the last 100)")
     axes.xaxis.set_major_formatter(EngFormatter())
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
 
 def _draw_shares(

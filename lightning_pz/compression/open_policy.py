@@ -131,9 +131,8 @@ def _check_same(network: nn.Sequential, model: Any, path: str) -> None:
         joined = np.concatenate([part.reshape(_TRIALS, -1) for part in given.values()], axis=1)
     else:
         given = joined = np.stack(drawn)
-    if (
-        not isinstance(space, spaces.Dict) and space.dtype.kind == "f"
-    ):  # the corners of some are the largest numbers there are
+    # The corners of some boxes are the largest numbers there are.
+    if isinstance(space, spaces.Box) and space.dtype.kind == "f":
         given = joined = np.clip(joined, -_LARGEST, _LARGEST)
     wanted = model.predict(given, deterministic=True)[0]
     got = network(torch.from_numpy(joined).float()).numpy()

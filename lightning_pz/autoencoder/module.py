@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from lightning_pz.autoencoder import losses
 from lightning_pz.autoencoder.adamw import make_optimizer
 from lightning_pz.autoencoder.bottlenecks import Bottleneck, Variational, check_latent_dim, make_bottleneck
+from lightning_pz.autoencoder.check_training import check_training
 from lightning_pz.autoencoder.decoders import Decoder
 from lightning_pz.autoencoder.encoders import BehaviorEncoder, ParametersEncoder
 from lightning_pz.autoencoder.error_sums import ErrorSums, prefix_errors
 from lightning_pz.autoencoder.sizes import PolicySize, further_sizes, make_policy, size_of
-from lightning_pz.common.checks import at_least, one_of, positive
+from lightning_pz.common.checks import at_least, one_of
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.latent_distribution import ENCODINGS, LatentDistribution
 from lightning_pz.policy import PolicyNetwork, Prior, act_shared, prior_scale
@@ -77,19 +78,10 @@ class BehaviorAutoencoder(L.LightningModule):
         one_of("model.encoder", encoder, get_args(Encoder))
         one_of("model.loss", loss, get_args(losses.Loss))
         one_of("model.bottleneck", bottleneck, get_args(Bottleneck))
-        if not (math.isfinite(kl_weight) and kl_weight >= 0):
-            raise UserError(f"--model.kl_weight expects a finite number of at least 0, but got {kl_weight}")
-        if not (math.isfinite(dropout) and 0 <= dropout < 1):
-            raise UserError(f"--model.dropout expects a share of at least 0 and below 1, but got {dropout}")
-        positive({"model.learning_rate": learning_rate})
-        if not (math.isfinite(weight_decay) and weight_decay >= 0):
-            raise UserError(f"--model.weight_decay expects a finite number of at least 0, but got {weight_decay}")
-        at_least(0, {"model.warmup_steps": warmup_steps})
-        widths = {"encoder_widths": encoder_widths, "decoder_widths": decoder_widths}
-        at_least(1, {f"model.{name}": min(each, default=1) for name, each in widths.items()})
         # Plain types only, so that a checkpoint loads with weights_only=True. Logged by a callback, with the metric.
         encoder_widths, decoder_widths = list(encoder_widths), list(decoder_widths)
         self.save_hyperparameters(logger=False)
+        check_training(self.hparams)
         self.decoder: Decoder
         if description is not None:
             self._build(description)

@@ -21,7 +21,8 @@ from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.stack import check_finite, layers_of
 from lightning_pz.compression.modules import ToBox, copy_of, from_plan
 from lightning_pz.compression.normalization import was_normalized, with_statistics
-from lightning_pz.compression.training.sb3_networks import network_of, open_to_act
+from lightning_pz.compression.training.sb3_models import open_to_act
+from lightning_pz.compression.training.sb3_networks import network_of
 from lightning_pz.policy.saved import SavedPolicy, load_policy
 
 _TRIALS = 16

@@ -12,7 +12,8 @@ from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.compression.environments import World
 from lightning_pz.compression.make_environment import provider_of
-from lightning_pz.compression.settings import CompressSettings, Int4Settings, Int8Settings, LowRankSettings
+from lightning_pz.compression.part_settings import DistillSettings, Int4Settings, Int8Settings, LowRankSettings
+from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.envs.episode_identity import versions
 
 _CALIBRATED = "calibrated"
@@ -75,6 +76,8 @@ def _plain(settings: CompressSettings) -> dict[str, Any]:
     for part, default in (("int8", Int8Settings()), ("int4", Int4Settings())):
         if getattr(settings, part) == default:
             del plain[part]  # younger than many finished runs, which had no choice of scales
+    if plain["distill"]["device"] == DistillSettings().device:
+        del plain["distill"]["device"]  # as young
     if settings.activations:
         plain["activations"] = _CALIBRATED
     for key in ("policy", "reference", "normalization"):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
+
 HELD_OUT_SEEDS, RETURN_SEEDS = 5_000_000, 6_000_000
 """First seeds of the episodes for the behavior error, and of those for the return; the same for every run."""
 MOST_MEASURED = 1_000_000
@@ -29,3 +31,9 @@ def segment_seed(seed: int, number: int) -> int:
 def _training_seed(*words: int) -> int:
     drawn = int(np.random.SeedSequence(words).generate_state(1, np.uint32)[0])
     return _TRAINED + drawn % (_TRAINED - _MARGIN)
+
+
+def check_measured(flag: str, episodes: int, least: int) -> None:
+    """Raise `UserError` for a flag's number of episodes that is outside `least` to `MOST_MEASURED`."""
+    if not least <= episodes <= MOST_MEASURED:
+        raise UserError(f"--{flag} expects {least} to {MOST_MEASURED} episodes, but got {episodes}")

@@ -11,7 +11,14 @@ from lightning_pz.common.executors.settings import ChoosesEngine, SlurmSettings
 from lightning_pz.common.tracking.settings import ChoosesLoggers
 from lightning_pz.compression.methods.schedule import DISTRIBUTIONS, Distribution, Ramp
 from lightning_pz.compression.model_words import check_learner
-from lightning_pz.compression.seeds import MOST_MEASURED
+from lightning_pz.compression.part_settings import (
+    DistillSettings,
+    Int4Settings,
+    Int8Settings,
+    L0Settings,
+    LowRankSettings,
+)
+from lightning_pz.compression.seeds import check_measured
 
 PARTS = ("prune", "l0", "low_rank", "int8", "int4")
 """What a method may have, in the order of runs and their names: in any order they do the same."""
@@ -61,104 +68,6 @@ class RunSettings(ChoosesEngine, ChoosesLoggers):
     def formats(self) -> tuple[str, ...]:
         """The formats, one by one."""
         return tuple(self.format.split(","))
-
-
-@dataclass(frozen=True)
-class L0Settings:
-    """Hard-concrete gates.
-
-    Args:
-        penalty: Weight of the expected share of open gates in the loss, no unit.
-        learning_rate: Adam's, of the gates' locations.
-        start: Probability that a gate is open at the start.
-    """
-
-    penalty: float = 0.1
-    learning_rate: float = 0.01
-    start: float = 0.9
-
-    def __post_init__(self) -> None:
-        positive({"l0.penalty": self.penalty, "l0.learning_rate": self.learning_rate})
-        _inner_share("l0.start", self.start)
-
-
-@dataclass(frozen=True)
-class Int8Settings:
-    """Int8 of weights.
-
-    Args:
-        per_channel: Whether each output channel has a scale of its own; else each matrix has one, and convolutions have one
-            per channel all the same.
-    """
-
-    per_channel: bool = False
-
-
-@dataclass(frozen=True)
-class Int4Settings:
-    """4 bits of weights.
-
-    Args:
-        per_channel: Whether each output channel has a scale of its own; else each matrix has one, for a smaller file whose
-            behavior is further off.
-    """
-
-    per_channel: bool = True
-
-
-@dataclass(frozen=True)
-class LowRankSettings:
-    """Truncated singular value decomposition, its rank by one of four rules. A layer whose factors would be no smaller
-    stays as it is.
-
-    Args:
-        energy: Share of the squared singular values to keep.
-        rank: The same rank for every layer; null for another rule.
-        params: Share of a layer's weights that its factors may hold; null for another rule.
-        error: Behavior FVU that all truncations together may cause; null for another rule.
-    """
-
-    energy: float = 0.99
-    rank: int | None = None
-    params: float | None = None
-    error: float | None = None
-
-    def __post_init__(self) -> None:
-        _inner_share("low_rank.energy", self.energy)
-        rules = [name for name in ("rank", "params", "error") if getattr(self, name) is not None]
-        if len(rules) > 1:
-            raise UserError(f"--low_rank expects one rule for the rank, but got {' and '.join(rules)}: leave one null")
-        at_least(1, {} if self.rank is None else {"low_rank.rank": self.rank})
-        positive({} if self.error is None else {"low_rank.error": self.error})
-        if self.params is not None:
-            _inner_share("low_rank.params", self.params)
-
-
-@dataclass(frozen=True)
-class DistillSettings:
-    """Fine-tuning on a policy's own behavior, without reward.
-
-    Args:
-        steps: Gradient steps before those of int8 or int4.
-        batch_size: Visited states per step.
-        learning_rate: Adam's, falling to 0 by a cosine over the training and again over that of int8 or int4.
-        episodes: Episodes that the policy plays to visit states.
-        held_out: More of them, on whose states the behavior FVU is measured.
-        rounds: How often the compressed policy plays as many episodes and the policy says what it would have done.
-    """
-
-    steps: int = 20_000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    episodes: int = 20
-    held_out: int = 5
-    rounds: int = 4
-
-    def __post_init__(self) -> None:
-        at_least(1, {f"distill.{name}": getattr(self, name) for name in ("steps", "batch_size", "episodes")})
-        at_least(0, {"distill.rounds": self.rounds})
-        _measured("distill.held_out", self.held_out, least=1)
-        positive({"distill.learning_rate": self.learning_rate})
 
 
 @dataclass(frozen=True)
@@ -247,7 +156,7 @@ class CompressSettings:
         at_least(1, {} if self.checkpoint_every is None else {"checkpoint_every": self.checkpoint_every})
         positive({"int8_share": self.int8_share})
         seeds({"seed": self.seed})
-        _measured("episodes", self.episodes, least=2)
+        check_measured("episodes", self.episodes, least=2)
         for name, options in self.model.items():
             one_of("model", name, SB3_ALGORITHMS)
             if not isinstance(options, dict):
@@ -287,13 +196,3 @@ class CompressSettings:
             raise UserError("--checkpoint_every saves states of a training, but with --policy there is none: drop one")
         if self.normalization is not None and not (self.policy or self.reference or "").endswith(".zip"):
             raise UserError("--normalization goes with a Stable-Baselines3 zip in --policy or --reference")
-
-
-def _inner_share(flag: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise UserError(f"--{flag} expects a share above 0 and below 1, but got {value}")
-
-
-def _measured(flag: str, episodes: int, least: int) -> None:
-    if not least <= episodes <= MOST_MEASURED:
-        raise UserError(f"--{flag} expects {least} to {MOST_MEASURED} episodes, but got {episodes}")

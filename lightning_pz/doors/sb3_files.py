@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.normalization import load_statistics, was_normalized
-from lightning_pz.compression.training.sb3_networks import algorithm_class, open_to_act
+from lightning_pz.compression.training.sb3_models import algorithm_class, open_to_act
 from lightning_pz.policy import Head, Layout, PolicyNetwork
 from lightning_pz.policy.layout import ACTIVATION_MODULES
 from lightning_pz.policy.saved import SavedPolicy

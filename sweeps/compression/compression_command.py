@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_pz import compress
 from lightning_pz.common.files import write_text
@@ -21,6 +21,9 @@ from sweeps.crew import Crew, open_crew
 from sweeps.folders import changed_grid, grid_path, tables_folder
 from sweeps.options import CompressionOptions
 from sweeps.optuna_study.reading import errors_from
+
+if TYPE_CHECKING:
+    from sweeps.compression.training_curves import Curve
 
 _TABLES = {"grid": "table", "learned": "learned"}
 
@@ -35,12 +38,12 @@ def run(study: str, options: CompressionOptions) -> None:
     folder = tables_folder(options.logs, study, options.agent, changed_grid(study, path))
     with open_crew(options, options.logs) as crew:
         dense = _train(crew, grid, options.logs)
-        commands = [compressing(grid, level, _policy(grid, level, dense), options.logs) for level in todo]
+        commands = [compressing(grid, level, _policy(grid, level, dense, options.logs), options.logs) for level in todo]
         found = {
             todo[number]: json.loads((done / "summary.json").read_text())
             for number, done in crew.run(_compress, commands, lambda number: print(_told(todo[number]), flush=True))
         }
-    figures = _draw(grid, found, dense, folder)
+    figures = _draw(grid, found, {name: _curve(grid, name, dense, options.logs) for name in grid.agents}, folder)
     if options.publish:
         from sweeps.compression.compression_tables import compression_pages
         from sweeps.results.publishing import FOLDER, publish_tables
@@ -53,9 +56,9 @@ def run(study: str, options: CompressionOptions) -> None:
 def _check(grid: CompressionGrid, todo: Sequence[Level], logs: str) -> None:
     for training in trainings(grid, logs).values():
         compress.parse_words(list(training.words))
+    files = {name: one.file(logs) or "" for name, one in grid.agents.items()}
     for level in todo:
-        agent = grid.agents.get(level.agent)
-        words = compressing(grid, level, agent.policy if agent is not None and agent.policy else "", logs)
+        words = compressing(grid, level, files.get(level.agent, ""), logs)
         # The file of a network that is yet to be trained is none so far.
         compress.parse_words([word for word in words if word not in ("--policy=", "--reference=")])
 
@@ -73,11 +76,11 @@ def _train(crew: Crew, grid: CompressionGrid, logs: str) -> dict[tuple[str, int]
     return {key: folders[training.words] for key, training in wanted.items()}
 
 
-def _policy(grid: CompressionGrid, level: Level, dense: dict[tuple[str, int], Path]) -> str:
+def _policy(grid: CompressionGrid, level: Level, dense: dict[tuple[str, int], Path], logs: str) -> str:
     agent = grid.agents.get(level.agent)
     if agent is None:
         return str(dense[level.agent, level.seed] / "model.zip")
-    return agent.policy or str(dense[level.agent, 0] / "model.zip")
+    return agent.file(logs) or str(dense[level.agent, 0] / "model.zip")
 
 
 def _told(level: Level) -> str:
@@ -94,12 +97,15 @@ def _compress(words: Sequence[str]) -> Path:
         return do(*compress.parse_words([*words, "--progress=false"]))[0]
 
 
-def _draw(
-    grid: CompressionGrid,
-    found: dict[Level, Any],
-    dense: dict[tuple[str, int], Path],
-    folder: Path,
-) -> list[Path]:
+def _curve(grid: CompressionGrid, agent: str, dense: dict[tuple[str, int], Path], logs: str) -> Curve | None:
+    """Return the curve of the training of an agent, if it is known."""
+    from sweeps.compression.training_curves import evaluated_curve, logged_curve
+
+    file = grid.agents[agent].file(logs)
+    return logged_curve(dense[agent, 0]) if file is None else evaluated_curve(Path(file).parent)
+
+
+def _draw(grid: CompressionGrid, found: dict[Level, Any], curves: dict[str, Curve | None], folder: Path) -> list[Path]:
     """Write tables and figures, print the tables, and return the figures."""
     from lightning_pz.common.plotting import save_figure
     from sweeps.compression.compression_figures import agent_figure, learner_figure
@@ -109,7 +115,7 @@ def _draw(
     for name, table in tables.items():
         write_text(folder / f"{_TABLES[name]}.csv", table.csv())
         write_text(folder / f"{_TABLES[name]}.md", table.markdown())
-    drawn = {name: agent_figure(grid, found, name, dense.get((name, 0))) for name in grid.agents}
+    drawn = {name: agent_figure(grid, found, name, curves[name]) for name in grid.agents}
     drawn |= {name: learner_figure(grid, found, name) for name, one in grid.learners.items() if one.sparsities}
     figures = []
     for name, figure in drawn.items():

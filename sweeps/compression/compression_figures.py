@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,17 +16,16 @@ from lightning_pz.common.statistics import NONE, Estimate, ends_are, mean_interv
 from lightning_pz.compression.figures import method_label
 from sweeps.compression.compression_grid import CompressionGrid, Level
 from sweeps.compression.compression_tables import Summaries
+from sweeps.compression.training_curves import Curve
 
-_CURVE = "rollout/ep_rew_mean"
 _DENSE: dict[str, Any] = {"color": GRAY, "linestyle": ":"}
 
 
-def agent_figure(grid: CompressionGrid, found: Summaries, agent: str, trained: Path | None) -> Figure:
-    """Draw the curve of an agent's training, if it was trained here, and what is left of its return by share of weights removed.
+def agent_figure(grid: CompressionGrid, found: Summaries, agent: str, curve: Curve | None) -> Figure:
+    """Draw the curve of an agent's training, if it is known, and what is left of its return by share of weights removed.
 
     Of the share of the dense policy's return; of returns themselves where the dense policy's is not clearly above 0.
     """
-    curve = None if trained is None else _curve(trained)
     figure, axes = panels(1, 1 if curve is None else 2, width=4.8 if curve is None else 8.6, height=3.8)
     runs = {
         method_label(method): [
@@ -77,13 +74,13 @@ def learner_figure(grid: CompressionGrid, found: Summaries, name: str) -> Figure
     return figure
 
 
-def _draw_training(axes: Axes, curve: tuple[list[int], list[float]], dense: Estimate | None) -> None:
-    """Draw the returns of training episodes, in which a policy explores, below what it returns when it does not."""
-    axes.plot(*curve, color=BLUE)
+def _draw_training(axes: Axes, curve: Curve, dense: Estimate | None) -> None:
+    """Draw the returns while a policy learned, beside what it returns now when it does not explore."""
+    axes.plot(curve.steps, curve.returns, color=BLUE)
     if dense is not None:
         axes.axhline(dense.value, **_DENSE)
     axes.set(xlabel="environment steps", title="training")
-    axes.set_ylabel("return of training episodes, exploring\n(mean of the last 100)")
+    axes.set_ylabel(curve.label)
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
@@ -123,13 +120,3 @@ def _columns(runs: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]
     """Return the returns of runs, and of the dense networks on the same episodes, (runs,) each."""
     compressed, dense = (np.array([run[key] for run in runs], dtype=float) for key in ("return", "return_dense"))
     return compressed, dense
-
-
-def _curve(folder: Path) -> tuple[list[int], list[float]] | None:
-    """Return steps and returns that Stable-Baselines3 logged while it trained, or None of a run without metrics.csv."""
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        return None
-    with path.open(newline="") as file:
-        rows = [(int(row["step"]), float(row[_CURVE])) for row in csv.DictReader(file) if row.get(_CURVE)]
-    return ([step for step, _ in rows], [value for _, value in rows]) if rows else None

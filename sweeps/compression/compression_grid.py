@@ -10,23 +10,30 @@ from typing import Any
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.settings import PARTS
+from sweeps.compression.published import Published
 from sweeps.optuna_study.reading import check_distinct, check_filled, check_known, from_plain, read_yaml, whole_numbers
 
 
 @dataclass(frozen=True)
 class Agent:
-    """A trained network: one that is trained here, or a file."""
+    """A trained network: one that is trained here, a file, or a file that others published."""
 
     env: str  # as `--env` of compress takes it
     train: dict[str, Any] = field(default_factory=dict)  # settings of compress, with which it is trained
     policy: str | None = None  # or a file of a policy
+    published: Published | None = None  # or one of a repository
     compress: dict[str, Any] = field(default_factory=dict)  # settings of compress that differ from the study's
 
     def __post_init__(self) -> None:
-        if bool(self.train) == (self.policy is not None):
+        if bool(self.train) + (self.policy is not None) + (self.published is not None) != 1:
             raise UserError(
-                "an agent expects `train`, settings of compress to train it with, or `policy`, a file: give one"
+                "an agent expects `train`, settings of compress to train it with, or `policy`, a file, or `published`, a "
+                "file of a repository: give one"
             )
+
+    def file(self, logs: str) -> str | None:
+        """Return the file of a network that is not trained here; `UserError` if it is published and not there."""
+        return self.policy if self.published is None else str(self.published.find(logs))
 
 
 @dataclass(frozen=True)

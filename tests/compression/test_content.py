@@ -7,8 +7,9 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import World, find_world
+from lightning_pz.compression.part_settings import Int4Settings, Int8Settings
 from lightning_pz.compression.run_identity import compression_identity
-from lightning_pz.compression.settings import CompressSettings, Int4Settings, Int8Settings
+from lightning_pz.compression.settings import CompressSettings
 from tests.compression.conftest import run
 
 

@@ -1,10 +1,13 @@
 """Compressing a policy by its own behavior."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.network_file import read_network, write_network
 from lightning_pz.compression.make_environment import make_world_env
@@ -13,7 +16,8 @@ from lightning_pz.compression.methods.quantize import ActivationInt8
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.modules import Standardize, ToBox, copy_of
-from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
+from lightning_pz.compression.part_settings import DistillSettings, L0Settings, LowRankSettings
+from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.training.distill import distill, targets
 from lightning_pz.envs.specs import make_env
 from tests.compression.conftest import zeros
@@ -108,6 +112,22 @@ def test_clipped_and_discrete_policies_are_compared_where_gradients_are(pendulum
     done = distill(policy(None, 2, 4), cartpole, SETTINGS, log)
     found = compare_behavior(done.final, policy(None, 2, 4), torch.randn(200, 4), discrete=True)
     assert found["agreement"] > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_every_device_learns_the_behavior_and_hands_over_networks_of_the_host(device, pendulum):
+    settings = replace(SETTINGS, activations=True, distill=replace(OPTIONS, device=device))
+    done = distill(original := policy(), pendulum, settings, log)
+    assert {tensor.device.type for tensor in (*done.whole.parameters(), *done.final.parameters())} == {"cpu"}
+    states = play_world(original, pendulum, [77], keep=True).observations
+    assert compare_behavior(done.final, original, states, discrete=False)["fvu"] < 0.15
+
+
+def test_a_device_that_is_not_there_is_told(pendulum):
+    settings = replace(SETTINGS, distill=replace(OPTIONS, device="cuda:99"))
+    with pytest.raises(UserError, match=r"--distill.device expects a device that this machine has, but cuda:99 cannot"):
+        distill(policy(), pendulum, settings, log)
 
 
 @pytest.mark.parametrize("name", ["Pendulum-v1", "CartPole-v1", "MountainCarContinuous-v0", "InvertedPendulum-v5"])

@@ -17,7 +17,8 @@ from lightning_pz.compression.formats.reference_forward import reference_forward
 from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.quantize import to_levels
 from lightning_pz.compression.methods.stack import layers_of
-from lightning_pz.compression.settings import CompressSettings, Int4Settings, LowRankSettings
+from lightning_pz.compression.part_settings import Int4Settings, LowRankSettings
+from lightning_pz.compression.settings import CompressSettings
 from tests.compression.conftest import run
 from tests.compression.test_c_header import compile_and_run, make_network, observations
 from tests.compression.test_network_file import prune

@@ -6,6 +6,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import torch
 import yaml
 from gymnasium import spaces
 from stable_baselines3 import PPO
@@ -27,8 +28,8 @@ TRAINED = {
 }  # fmt: skip
 DISTILLED = {
     "--policy", "--sparsity", "--distribution", "--activations", "--distill.steps", "--distill.batch_size",
-    "--distill.learning_rate", "--distill.episodes", "--distill.held_out", "--distill.rounds", "--low_rank.rank",
-    "--int8.per_channel", "--format",
+    "--distill.learning_rate", "--distill.episodes", "--distill.held_out", "--distill.rounds", "--distill.device",
+    "--low_rank.rank", "--int8.per_channel", "--format",
 }  # fmt: skip
 SPREAD = {"--seeds", "--on", "--workers"}
 SLURM = {f"--slurm.{name}" for name in ("partition", "time", "memory", "account", "qos", "constraint")}
@@ -114,7 +115,7 @@ def test_options_of_a_distillation(write_policy, tmp_path, capsys):
         "--env", "Pendulum-v1", "--policy", write_policy(3, 1, high=2.0), "--method", "prune+low_rank+int8",
         "--sparsity", 0.4, "--distribution", "uniform", "--activations", "true", "--distill.steps", 50,
         "--distill.batch_size", 16, "--distill.learning_rate", 0.002, "--distill.episodes", 2, "--distill.held_out", 2,
-        "--distill.rounds", 2, "--low_rank.rank", 1, "--episodes", 3, "--env.horizon", 20, "--logs", tmp_path,
+        "--distill.rounds", 2, "--distill.device", "cuda" if torch.cuda.is_available() else "cpu", "--low_rank.rank", 1, "--episodes", 3, "--env.horizon", 20, "--logs", tmp_path,
         "--int8.per_channel", "true", "--format", "c,onnx,lpz",
     ]  # fmt: skip
     folder, summary = run(capsys, *command, uses=DISTILLED)

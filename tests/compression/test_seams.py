@@ -21,7 +21,8 @@ from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.modules import ToBox
 from lightning_pz.compression.open_policy import check_fits_world
-from lightning_pz.compression.settings import CompressSettings, DistillSettings, LowRankSettings
+from lightning_pz.compression.part_settings import DistillSettings, LowRankSettings
+from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.training import distill as distilling
 from lightning_pz.compression.training import sb3_run as training
 from lightning_pz.compression.training.sb3_run import train_sb3

@@ -19,10 +19,12 @@ from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.methods.shadow import Shadow
 from lightning_pz.compression.methods.stack import Mask, layers_of
 from lightning_pz.compression.modules import copy_of
+from lightning_pz.compression.part_settings import DistillSettings, L0Settings, LowRankSettings
 from lightning_pz.compression.residual_cnn import ResidualCNN
-from lightning_pz.compression.settings import CompressSettings, DistillSettings, L0Settings, LowRankSettings
+from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.training import sb3_run as training
-from lightning_pz.compression.training.sb3_networks import algorithm_of, load_model, network_of, optimizer_of
+from lightning_pz.compression.training.sb3_models import algorithm_of, load_model
+from lightning_pz.compression.training.sb3_networks import network_of, optimizer_of
 from lightning_pz.compression.training.sb3_run import train_sb3
 
 ARCH = {"net_arch": [24, 24]}

@@ -1,12 +1,14 @@
 """The compression study trains, compresses, and says what is left; mistakes in its file come before any work."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from stable_baselines3 import PPO
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
@@ -98,6 +100,40 @@ def test_an_agent_may_be_compressed_by_settings_of_its_own(tmp_path):
     assert all("--distill.episodes=2" in each for each in words.values())
 
 
+def test_a_published_agent_is_found_by_its_content(tmp_path, capsys, monkeypatch):
+    """And its curve is that which lies beside it; without the file, or with another one, a line says how to get it."""
+    clone = tmp_path / "logs" / "published" / "agents"
+    (clone / "ppo").mkdir(parents=True)
+    model = PPO("MlpPolicy", "CartPole-v1", device="cpu", seed=0, policy_kwargs={"net_arch": [8]})
+    model.save(file := clone / "ppo" / "pole.zip")
+    results = np.array([[9.0, 11.0], [20.0, 40.0]])
+    np.savez(clone / "ppo" / "evaluations.npz", timesteps=[100, 200], results=results)
+    published = {"repository": "https://somewhere/agents", "commit": "abc", "file": "ppo/pole.zip"}
+    published["digest"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    agent = {"env": "cartpole", "published": published}
+    small = {"agents": {"pole of others": agent}, "methods": ["prune"], "seeds": 1, "learners": {}}
+    words = ["compression", "--grid", write(tmp_path / "grid.yaml", GRID | small), "--logs", str(tmp_path / "logs")]
+    drawn = []
+    monkeypatch.setattr(
+        "sweeps.compression.compression_figures._draw_training", lambda axes, curve, dense: drawn.append(curve)
+    )
+    main(words)
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    assert (folder / "compression_pole_of_others.png").is_file()
+    assert drawn[0].steps == [100, 200] and drawn[0].returns == [10.0, 30.0] and "mean of 2" in drawn[0].label
+    (summary,) = (tmp_path / "logs" / "compress" / "cartpole").glob("distill-prune-*/summary.json")
+    assert json.loads(summary.read_text())["policy"] == str(file)
+
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(
+        UserError, match=r"another file than the study names \(SHA-256 .*git -C .* checkout abc -- ppo/pole.zip"
+    ):
+        main(words)
+    file.unlink()
+    with pytest.raises(UserError, match=r"git clone https://somewhere/agents .*agents && git -C .* checkout abc"):
+        main(words)
+
+
 def test_what_seeds_keep_is_no_mean_of_shares(tmp_path):
     """One network of three that learned little, and loses nothing, does not make up for what the others lose."""
     learner = GRID["learners"]["pruned"] | {"seeds": 3, "sparsities": [0.5]}
@@ -171,6 +207,8 @@ def assert_learned(table: Path, made: Path) -> None:
         ({"agents": {"pole": {"env": "cartpole"}}}, "give one"),
         ({"agents": {"pole": {"env": "cartpol", "policy": "x.zip"}}}, "cartpol"),
         ({"agents": {"pole": {"env": "cartpole", "policy": "gone.zip"}}}, "none at gone.zip"),
+        ({"agents": {"pole": {"env": "cartpole", "policy": "gone.zip", "train": TRAIN}}}, "give one"),
+        ({"agents": {"pole": {"env": "cartpole", "published": {"file": "gone.zip"}}}}, "pole.*published"),
         ({"compress": {"distil.steps": 3}}, "distil"),
         ({"agents": {"pole": GRID["agents"]["pole"] | {"compress": {"distil.steps": 3}}}}, "distil"),
         ({"seeds": 0}, "seeds"),

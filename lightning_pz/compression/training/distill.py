@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.common.progress import ProgressBar
 from lightning_pz.compression.compressor import Compressed, Compressor
 from lightning_pz.compression.environments import World, play_world
@@ -39,28 +40,33 @@ def distill(
     It plays, and the compressed one learns its actions in the states visited. In some rounds the compressed one plays,
     and learns what the policy would have done in those states (DAgger, Ross et al., 2011). `log` takes numbers and the
     step they belong to; a progress bar is drawn on a terminal only if `progress` is None; `on_steps` is called with each
-    gradient step.
+    gradient step. States stay in the memory of the host, and their batches go to `distill.device`.
     """
     options, generator = settings.distill, torch.Generator().manual_seed(settings.seed)
+    device = usable_device(options.device)
     teacher = copy_of(policy)
-    student = with_rounding(copy_of(policy)) if settings.activations else copy_of(policy)
+    student = (with_rounding(copy_of(policy)) if settings.activations else copy_of(policy)).to(device)
     played = play_world(teacher, world, visit_seeds(settings.seed, 0, options.episodes), keep=True)
     held_out_seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + options.held_out)
     held_out = play_world(teacher, world, held_out_seeds, keep=True).observations
     states, env_steps = played.observations, int(played.lengths.sum()) + len(held_out)
     wanted = targets(teacher, states.float(), world)
     variance = float((wanted - wanted.mean(0)).square().sum(1).mean()) or 1.0
-    compressor = Compressor(student, settings, options.learning_rate, lambda: states[:RANK_STATES].float())
+    compressor = Compressor(student, settings, options.learning_rate, lambda: states[:RANK_STATES].float().to(device))
     optimizer = torch.optim.Adam(student.parameters(), lr=options.learning_rate)
     shadow = Shadow(compressor, optimizer)
     base, total = settings.base_steps(), settings.total_steps()
     every = max(1, base // (options.rounds + 1))
 
+    def finished() -> nn.Sequential:
+        """Return the student as it is now, where physics is."""
+        return compressor.finished()[0].cpu()
+
     def calibrate() -> None:
         # Roundings are on: each layer's scale is chosen on what the rounded layers before it give.
         if settings.activations:
             some = torch.randint(len(states), (RANK_STATES,), generator=generator)
-            calibrate_activations(student, states[some].float())
+            calibrate_activations(student, states[some].float().to(device))
 
     student.train()
     for step in ProgressBar(range(total), unit="step", progress=progress):
@@ -73,13 +79,13 @@ def distill(
             calibrate()
         if step and step % every == 0 and step < base and step // every <= options.rounds:
             seeds = visit_seeds(settings.seed, step // every, options.episodes)
-            again = play_world(compressor.finished()[0], world, seeds, keep=True)
+            again = play_world(finished(), world, seeds, keep=True)
             states = torch.cat([states, again.observations])
             wanted = torch.cat([wanted, targets(teacher, again.observations.float(), world)])
             env_steps += int(again.lengths.sum())
         batch = torch.randint(len(states), (options.batch_size,), generator=generator)
-        got = targets(student, states[batch].float(), world, grad=True)
-        loss = (got - wanted[batch]).square().sum(1).mean() / variance
+        got = targets(student, states[batch].to(device).float(), world, grad=True)
+        loss = (got - wanted[batch].to(device)).square().sum(1).mean() / variance
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -87,12 +93,23 @@ def distill(
         if step % max(1, total // 200) == 0:
             log({"distill/loss": float(loss.detach())} | compressor.scalars(), step)
         if step % max(1, total // 20) == 0 or step == total - 1:
-            found = compare_behavior(compressor.finished()[0], teacher, held_out, discrete=world.discrete)
+            found = compare_behavior(finished(), teacher, held_out, discrete=world.discrete)
             log({"behavior_fvu": found["fvu"]}, step)
     compressor.advance(total)
     if total == base:
         calibrate()
-    return Compressed(*compressor.finished(), compressor, env_steps)
+    whole, final = compressor.finished()
+    return Compressed(whole.cpu(), final.cpu(), compressor, env_steps)
+
+
+def usable_device(name: str) -> torch.device:
+    """Return a device; `UserError` if this machine has none such."""
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"--distill.device expects a device that this machine has, but {name} cannot be used ({error}): give cpu"
+        ) from error
 
 
 def targets(network: nn.Sequential, states: Tensor, world: World, *, grad: bool = False) -> Tensor:

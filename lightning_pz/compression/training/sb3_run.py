@@ -33,7 +33,8 @@ from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.seeds import segment_seed
 from lightning_pz.compression.settings import RESUME, CompressSettings
 from lightning_pz.compression.training.distill import RANK_STATES, Log
-from lightning_pz.compression.training.sb3_networks import algorithm_class, load_model, network_of, optimizer_of
+from lightning_pz.compression.training.sb3_models import algorithm_class, load_model
+from lightning_pz.compression.training.sb3_networks import network_of, optimizer_of
 
 CLASS_ARGUMENTS = ("features_extractor_class", "activation_fn")
 """Arguments in `policy_kwargs` that name a class by its dotted path."""

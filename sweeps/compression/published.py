@@ -1,0 +1,36 @@
+"""Trained networks that others published: files of a git repository, known by their content."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import file_digest
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of a commit of a repository, which lies as a clone in `LOGS/published`."""
+
+    repository: str  # address to clone
+    commit: str
+    file: str  # its path in the repository
+    digest: str  # SHA-256 of its bytes, in hexadecimal digits
+
+    def find(self, logs: str) -> Path:
+        """Return the file; `UserError` with the line that brings it, if it is not there or another one."""
+        clone = Path(logs) / "published" / Path(self.repository).name
+        path, place = clone / self.file, shlex.quote(str(clone))
+        if not path.is_file():
+            raise UserError(
+                f"expected the published policy {path}: git clone {shlex.quote(self.repository)} {place} && "
+                f"git -C {place} checkout {self.commit}"
+            )
+        if (found := file_digest(path)) != self.digest:
+            raise UserError(
+                f"{path} is another file than the study names (SHA-256 {found}, expected {self.digest}): "
+                f"git -C {place} checkout {self.commit} -- {shlex.quote(self.file)}"
+            )
+        return path

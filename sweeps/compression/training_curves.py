@@ -1,0 +1,41 @@
+"""Returns over the training of a network, as a run of compress or RL Zoo leaves them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean returns at numbers of environment steps."""
+
+    steps: list[int]
+    returns: list[float]
+    label: str  # what is returned
+
+
+def logged_curve(folder: Path) -> Curve | None:
+    """Return what Stable-Baselines3 logged in a run of compress, or None of a run without metrics.csv."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return None
+    with path.open(newline="") as file:
+        key = "rollout/ep_rew_mean"
+        rows = [(int(row["step"]), float(row[key])) for row in csv.DictReader(file) if row.get(key)]
+    label = "return of training episodes, exploring\n(mean of the last 100)"
+    return Curve([step for step, _ in rows], [value for _, value in rows], label) if rows else None
+
+
+def evaluated_curve(folder: Path) -> Curve | None:
+    """Return what Stable-Baselines3's `EvalCallback` kept in `evaluations.npz` beside a model, or None if it is not there."""
+    path = folder / "evaluations.npz"
+    if not path.is_file():
+        return None
+    with np.load(path) as file:
+        steps, results = file["timesteps"], file["results"]  # (evaluations,) and (evaluations, episodes)
+    label = f"return of evaluation episodes, not exploring\n(mean of {results.shape[1]}, as published)"
+    return Curve(steps.tolist(), results.mean(axis=1).tolist(), label)

@@ -204,7 +204,7 @@ def test_a_run_refused_for_what_its_network_says_leaves_no_folder(arguments, sen
 
 
 def test_a_device_that_is_not_there_leaves_no_folder(policy_file, tmp_path):
-    with pytest.raises(UserError, match="--distill.device expects a device that this machine has"):
+    with pytest.raises(UserError, match=r"--distill.device expects a device that this machine has"):
         compress.main(
             ["--env", "Pendulum-v1", "--policy", str(policy_file), "--distill.device", "cuda:99", "--logs", str(tmp_path / "logs")]
         )

@@ -78,22 +78,22 @@ class ActivationInt8(nn.Module):
         if not self.on:
             return x
         scale = torch.where(self.largest > 0, self.largest / LEVELS, 1.0)
-        zero = torch.zeros(1, dtype=torch.int32)
+        zero = torch.zeros(1, dtype=torch.int32, device=x.device)
         return torch.fake_quantize_per_tensor_affine(x, scale, zero, -LEVELS, LEVELS)
 
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "..."]) -> None:
         """Choose the scale of the least squared error on x: cutting off a few large numbers may make all steps finer."""
         most = x.detach().abs().amax().clamp_min(1e-8)
-        tried = most * torch.linspace(0.2, 1, _TRIED)
-        zero = torch.zeros(1, dtype=torch.int32)
+        tried = most * torch.linspace(0.2, 1, _TRIED, device=x.device)
+        zero = torch.zeros(1, dtype=torch.int32, device=x.device)
         errors = [
             (torch.fake_quantize_per_tensor_affine(x, (one / LEVELS).reshape(1), zero, -LEVELS, LEVELS) - x)
             .square()
             .sum()
             for one in tried
         ]
-        self.largest.fill_(tried[int(torch.stack(errors).argmin())])
+        self.largest.copy_(tried.gather(0, torch.stack(errors).argmin(0, keepdim=True)))
 
 
 @torch.no_grad()

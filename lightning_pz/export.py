@@ -5,7 +5,7 @@ What is written is told by what `--to` names; nothing is overwritten:
     FOLDER/       of --checkpoint: safetensors, config and card for a model hub
     FOLDER/       of --pool: a grown pool as an archive of ribs, with its QD scores and heat maps
     model.zip     of --policy policy.npz and --env: for Stable-Baselines3's load
-    policy.npz    of --policy model.zip: a PPO, SAC, TD3 or DQN, to go on with
+    policy.npz    of --policy model.zip: a PPO, SAC, TD3, DQN or TQC, to go on with
 
 `load_autoencoder("FOLDER")` opens the folder of a checkpoint. A policy of Stable-Baselines3 goes on in `compress --policy` and
 `evaluate --translate`, and where a decoder makes such policies in `finetune --start`; an archive in `collect --recipe archive`.

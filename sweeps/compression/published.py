@@ -23,14 +23,13 @@ class Published:
         """Return the file; `UserError` with the line that brings it, if it is not there or another one."""
         clone = Path(logs) / "published" / Path(self.repository).name
         path, place = clone / self.file, shlex.quote(str(clone))
+        # What lies beside it too: the record of its training. Other files of the repository are not downloaded.
+        bring = f"git -C {place} checkout {self.commit} -- {shlex.quote(str(Path(self.file).parent))}"
         if not path.is_file():
-            raise UserError(
-                f"expected the published policy {path}: git clone {shlex.quote(self.repository)} {place} && "
-                f"git -C {place} checkout {self.commit}"
-            )
+            clones = f"git clone --filter=blob:none --no-checkout {shlex.quote(self.repository)} {place} && "
+            raise UserError(f"expected the published policy {path}: {'' if clone.is_dir() else clones}{bring}")
         if (found := file_digest(path)) != self.digest:
             raise UserError(
-                f"{path} is another file than the study names (SHA-256 {found}, expected {self.digest}): "
-                f"git -C {place} checkout {self.commit} -- {shlex.quote(self.file)}"
+                f"{path} is another file than the study names (SHA-256 {found}, expected {self.digest}): {bring}"
             )
         return path

@@ -1,4 +1,4 @@
-"""Models that others published open here: those of TQC, and those that were saved under Gym by another Python."""
+"""Models that others published open here, those that were saved under Gym by another Python among them."""
 
 import base64
 import json
@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from sb3_contrib import QRDQN, TQC
-from stable_baselines3 import DQN, PPO, SAC
+from sb3_contrib import QRDQN, TQC, TRPO
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import find_world
@@ -24,21 +24,16 @@ from lightning_pz.compression.open_policy import open_policy
 from lightning_pz.compression.training.sb3_models import open_to_act
 from tests.compression.conftest import TINY, run
 
-KINDS = {
-    "sac": (SAC, "Pendulum-v1"),
-    "tqc": (TQC, "Pendulum-v1"),
-    "ppo": (PPO, "Pendulum-v1"),
-    "dqn": (DQN, "CartPole-v1"),
-}
+KINDS = dict.fromkeys((SAC, TQC, TD3, DDPG, PPO, A2C, TRPO), "Pendulum-v1") | {DQN: "CartPole-v1"}
 # A protocol 5 pickle that calls the constructor of code objects with too few arguments, as one of another Python does.
 OTHER_PYTHON = base64.b64encode(b"\x80\x05ctypes\nCodeType\nK\x00\x85R.").decode()
 
 
-def small(kind: str) -> Any:
+def small(kind: type) -> Any:
     """Return an untrained model."""
-    made, name = KINDS[kind]
     # The library writes into the dictionary.
-    return made("MlpPolicy", gymnasium.make(name), device="cpu", seed=0, policy_kwargs={"net_arch": [16, 16]})
+    arch = {"net_arch": [16, 16]}
+    return kind("MlpPolicy", gymnasium.make(KINDS[kind]), device="cpu", seed=0, policy_kwargs=arch)
 
 
 class OldSpace:
@@ -91,13 +86,13 @@ def saved_of_old(model, path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_of_earlier_versions_acts_as_it_did(kind, tmp_path):
-    model, name = small(kind), KINDS[kind][1]
+    model, name = small(kind), KINDS[kind]
     states = np.random.default_rng(0).normal(size=(50, model.observation_space.shape[0])).astype(np.float32)
     wanted = model.predict(states, deterministic=True)[0]
     old = saved_of_old(model, tmp_path / "model.zip")
     assert "gym" not in sys.modules
     got = outputs(open_policy(str(old), find_world(name)), torch.from_numpy(states)).numpy()
-    if kind == "dqn":
+    if kind is DQN:
         assert (got.argmax(1) == wanted).all()
     else:
         assert got == pytest.approx(wanted, abs=1e-5)
@@ -106,14 +101,14 @@ def test_a_model_of_earlier_versions_acts_as_it_did(kind, tmp_path):
 
 
 def test_a_published_tqc_is_compressed(tmp_path, capsys):
-    small("tqc").save(tmp_path / "tqc.zip")
+    small(TQC).save(tmp_path / "tqc.zip")
     command = ["--env", "Pendulum-v1", "--env.horizon", "20", "--policy", tmp_path / "tqc.zip", "--sparsity", "0.5"]
     _, summary = run(capsys, *command, "--logs", tmp_path / "logs", *TINY)
     assert summary["sparsity"] == pytest.approx(0.5, abs=1e-3) and summary["return_dense"] < 0
 
 
 def test_spaces_that_cannot_be_read_are_told(tmp_path):
-    path = saved_of_old(small("sac"), tmp_path / "model.zip")
+    path = saved_of_old(small(SAC), tmp_path / "model.zip")
     with zipfile.ZipFile(path) as file:
         parts = {name: file.read(name) for name in file.namelist()}
     data = json.loads(parts["data"])
@@ -132,7 +127,7 @@ def test_what_cannot_be_opened_is_named_beside_what_can(tmp_path):
 
 
 def test_tqc_without_its_package_names_the_extra(tmp_path, monkeypatch):
-    small("tqc").save(tmp_path / "model.zip")
+    small(TQC).save(tmp_path / "model.zip")
     monkeypatch.setattr("lightning_pz.common.checks.is_installed", lambda package: False)
     with pytest.raises(
         UserError, match=r"sb3_contrib, which is not installed: pip install 'lightning_pz\[baselines\]'"

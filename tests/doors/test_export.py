@@ -9,6 +9,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import sb3_contrib
 import stable_baselines3 as sb3
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -103,7 +104,14 @@ def test_evaluate_policy_earns_what_a_plain_loop_earns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "env_id"), [("SAC", "Pendulum-v1"), ("TD3", "Pendulum-v1"), ("PPO", "Pendulum-v1"), ("DQN", "CartPole-v1")]
+    ("name", "env_id"),
+    [
+        ("SAC", "Pendulum-v1"),
+        ("TQC", "Pendulum-v1"),
+        ("TD3", "Pendulum-v1"),
+        ("PPO", "Pendulum-v1"),
+        ("DQN", "CartPole-v1"),
+    ],
 )
 @pytest.mark.parametrize("normalized", [False, True])
 def test_their_policies_act_here_as_there(name, env_id, normalized, tmp_path):
@@ -114,7 +122,7 @@ def test_their_policies_act_here_as_there(name, env_id, normalized, tmp_path):
         for _ in range(50):
             env.step([env.action_space.sample()])
     small = {"policy_kwargs": {"net_arch": [8, 6]}, "device": "cpu", "seed": 0}
-    model = getattr(sb3, name)(
+    model = getattr(sb3_contrib if name == "TQC" else sb3, name)(
         "MlpPolicy",
         env,
         **small,

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import main
 from sweeps.compression.compression_grid import compressing, levels, load_compression
 from sweeps.compression.compression_tables import compression_pages, learned_table
+from sweeps.compression.published import Published
 from sweeps.results import publishing
 from sweeps.results.pages import PageTable
 
@@ -126,12 +129,41 @@ def test_a_published_agent_is_found_by_its_content(tmp_path, capsys, monkeypatch
 
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(
-        UserError, match=r"another file than the study names \(SHA-256 .*git -C .* checkout abc -- ppo/pole.zip"
+        UserError, match=r"another file than the study names \(SHA-256 .*: git -C .* checkout abc -- ppo"
     ):
         main(words)
     file.unlink()
-    with pytest.raises(UserError, match=r"git clone https://somewhere/agents .*agents && git -C .* checkout abc"):
+    with pytest.raises(UserError, match=r"pole.zip: git -C .* checkout abc -- ppo"):
         main(words)
+    shutil.rmtree(clone)
+    with pytest.raises(
+        UserError, match=r"pole.zip: git clone .* https://somewhere/agents .*agents && git -C .* checkout"
+    ):
+        main(words)
+
+
+def test_the_line_that_is_told_brings_a_published_file(tmp_path):
+    """And nothing else of the repository, from the commit that the study names and not from its last one."""
+    source, git = tmp_path / "its agents", ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for folder in ("ppo/pole", "sac/ant"):
+        (source / folder).mkdir(parents=True)
+        (source / folder / "model.zip").write_text("first")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], cwd=source, check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], cwd=source, check=True, capture_output=True, text=True).stdout
+    (source / "ppo" / "pole" / "model.zip").write_text("second")
+    subprocess.run([*git, "commit", "-qam", "second"], cwd=source, check=True)
+    digest = hashlib.sha256(b"first").hexdigest()
+    published = Published(str(source), commit.strip(), "ppo/pole/model.zip", digest)
+    for _ in range(2):
+        with pytest.raises(UserError) as told:
+            published.find(str(tmp_path / "logs"))
+        line = str(told.value).partition("model.zip: ")[2]
+        subprocess.run(line, shell=True, check=True, capture_output=True)
+        found = published.find(str(tmp_path / "logs"))
+        assert found.read_text() == "first"
+        assert [path.name for path in (tmp_path / "logs").rglob("*.zip")] == ["model.zip"]
+        found.unlink()  # the clone is there, and the file is not
 
 
 def test_what_seeds_keep_is_no_mean_of_shares(tmp_path):

@@ -29,6 +29,7 @@ from lightning_pz.jobs import fit_figures
 from lightning_pz.jobs.fit_callbacks import LetInterrupts
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
 from lightning_pz.jobs.fit_end import fit_notes, lucky_tasks, measure_starts, search_command, show_fit
+from lightning_pz.jobs.fit_identity import used_by_model
 from lightning_pz.jobs.fit_settings import check_recipe_words, check_weights_unread
 from lightning_pz.policy import act_shared
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
@@ -66,7 +67,8 @@ def prepare_fit(arguments: list[str], description: str = "") -> FitCLI:
     if (path := cli.resume_from) is not None:
         model = load_autoencoder(path)
         ignore = ("description", "_instantiator")
-        if (told := first_difference(dict(model.hparams), dict(cli.model.hparams), ignore=ignore)) is not None:
+        found, wanted = used_by_model(model.hparams), used_by_model(cli.model.hparams)
+        if (told := first_difference(found, wanted, ignore=ignore)) is not None:
             raise UserError(
                 f"--ckpt_path {path} holds a model of other settings: model.{told}. Give those settings, or leave "
                 "--ckpt_path out to begin a new run"

@@ -36,7 +36,13 @@ def fit_identity(
     settings: Mapping[str, Any], env: Mapping[str, Any], pool: Mapping[str, Any], processes: int
 ) -> dict[str, Any]:
     """Return what decides a fit, as plain data: settings, content of environment and pool, processes of a step."""
-    return {**_decisive(settings), "env": dict(env), "pool": dict(pool), "processes": processes}
+    return _used({**_decisive(settings), "env": dict(env), "pool": dict(pool), "processes": processes})
+
+
+def used_by_model(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's hyperparameters without the weight of a divergence that its bottleneck does not have."""
+    has = hyperparameters.get("bottleneck", "plain") == "variational"
+    return {name: value for name, value in hyperparameters.items() if has or name != "kl_weight"}
 
 
 def write_identity(folder: Path, identity: Mapping[str, Any]) -> None:
@@ -105,16 +111,21 @@ def _recipe_words(arguments: Sequence[str]) -> Iterator[tuple[str, Any]]:
 def _found(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if (folder / WHOLE).is_file():
-            return dict(json.loads((folder / WHOLE).read_text()))
+            return _used(json.loads((folder / WHOLE).read_text()))
         config = yaml.safe_load((folder / "config.yaml").read_text())
         found = _decisive(config)
         if not config["data"].get("pool"):
             kind = config["data"]["recipe"]
             own = {"kind": kind} | config["data"][kind]
             found["pool"] = {"recipe": {key: own[key] for key in wanted["pool"]["recipe"] if key in own}}
-        return found
+        return _used(found)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         return {"settings": f"unreadable ({type(error).__name__})"}
+
+
+def _used(identity: Mapping[str, Any]) -> dict[str, Any]:
+    model = identity.get("model")
+    return {**identity, "model": used_by_model(model)} if isinstance(model, Mapping) else dict(identity)
 
 
 def _decisive(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -134,12 +134,18 @@ class GrownRecipe:
         """Return all that decides the result, as plain data."""
         # The default emitter is left out, so that pools from before this setting are found again.
         drop = {"threads"} | ({"emitter"} if self.emitter == "pgpe" else set())
-        plain = dataclasses.asdict(self) | {"states": self.states.identity()}
+        plain = dataclasses.asdict(self) | self._unused() | {"states": self.states.identity()}
         # One decoder gave the policies of all climbs at once before, and other last digits.
         marks = {"decoded": "climb by climb"} if self.latent_rounds else {}
         # Likewise the features of all points of a batch.
         marks |= {"fourier": "point by point"} if self.outcome == "fourier" else {}
         return {name: value for name, value in plain.items() if name not in drop} | POOL_MAKING | marks
+
+    def _unused(self) -> dict[str, Any]:
+        """Return the settings that decide nothing beside the others, by their defaults, so that they name no other pool."""
+        idle = [] if self.outcome == "fourier" else ["features"]
+        idle += [] if self.latent_rounds else ["latent_share", "latent_dim", "latent_steps"]
+        return {one.name: one.default for one in dataclasses.fields(self) if one.name in idle}
 
     kind = "grown"
 

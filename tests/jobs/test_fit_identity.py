@@ -104,6 +104,15 @@ def test_what_an_identity_leaves_out_at_its_default_counts(killed, tmp_path):
     assert content(tmp_path) == before
 
 
+def test_the_weight_of_a_divergence_that_is_not_there_does_not_count(killed, tmp_path):
+    folder = killed(tmp_path, "--model.kl_weight", "0.5")
+    assert run(tmp_path, "--ckpt_path", "last").folder == folder
+    other = killed(tmp_path, "--model.bottleneck", "variational", "--model.kl_weight", "0.5")
+    assert other != folder
+    with pytest.raises(UserError, match=r"model\.kl_weight is 0\.5, not 0\.25"):
+        run(tmp_path, "--model.bottleneck", "variational", "--model.kl_weight", "0.25", "--ckpt_path", "last")
+
+
 def test_a_given_pool_is_the_one_that_would_have_been_made(killed, tmp_path):
     folder = killed(tmp_path)
     (pool,) = (tmp_path / "pools").glob("mountaincar-*")

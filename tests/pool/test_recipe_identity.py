@@ -76,3 +76,16 @@ def test_a_folder_of_other_settings_is_refused_with_the_first_difference(pool, c
             collect(folder, dataclasses.replace(car, action_high=(2.0,)), layout, recipe, progress=False)
         with pytest.raises(UserError, match="random one"):
             check_made_by(read_pool(folder), car, layout, GrownRecipe())
+
+
+@pytest.mark.parametrize(
+    "idle, used",
+    [
+        ({"features": 8}, {"outcome": "fourier"}),
+        ({"latent_dim": 3, "latent_steps": 7, "latent_share": 0.1}, {"latent_rounds": 1}),
+    ],
+)
+def test_settings_that_decide_nothing_name_no_other_pool(idle, used):
+    assert GrownRecipe(**idle).identity() == GrownRecipe().identity()
+    for name, value in idle.items():
+        assert GrownRecipe(**used, **{name: value}).identity() != GrownRecipe(**used).identity()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import nn
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.compression.gym_pickles import load_pickle
 from lightning_pz.compression.modules import Standardize, ToBox
 
 
@@ -39,15 +41,17 @@ def with_statistics(network: nn.Sequential, path: str | Path, size: int) -> nn.S
 def was_normalized(model: Any) -> bool | None:
     """Return whether a Stable-Baselines3 model was trained under `VecNormalize`; None where its zip leaves it open.
 
-    Beside the last observation a zip keeps one that is called original. A learner without a replay buffer keeps it under
-    `VecNormalize` alone. One with a replay buffer keeps it always, and then it is the observation before the last: only a
-    type of its own, or a last observation alone outside the space, shows that the last was normalized.
+    Beside the last observation, which some zips lack, a zip keeps one that is called original. A learner without a replay
+    buffer keeps it under `VecNormalize` alone. One with a replay buffer keeps it always, and then it is the observation
+    before the last: only a type of its own, or a last observation alone outside the space, shows that the last was normalized.
     """
     original, last = getattr(model, "_last_original_obs", None), getattr(model, "_last_obs", None)
-    if original is None or last is None:
+    if original is None:
         return False
     if not hasattr(model, "replay_buffer"):
         return True
+    if last is None or isinstance(original, dict) != isinstance(model.observation_space, spaces.Dict):
+        return None  # learners of goals kept dictionaries of observations that policies take as one vector
     parts = [(original[key], last[key]) for key in original] if isinstance(original, dict) else [(original, last)]
     if any(one.dtype != other.dtype for one, other in parts):
         return True
@@ -60,14 +64,28 @@ def was_normalized(model: Any) -> bool | None:
     return True if inside(original) and not inside(last) else None
 
 
+def warn_of_statistics(model: Any, path: str | Path) -> None:
+    """Warn on stderr where a model that is opened without statistics had some, or where some lie beside its zip."""
+    folder, normalized = Path(path).parent, was_normalized(model)
+    beside = ", ".join(map(str, sorted({*folder.glob("*vecnormalize*.pkl"), *folder.glob("*/vecnormalize.pkl")})))
+    warning = (
+        f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give the "
+        "statistics with --normalization FILE" + (f"; found beside it: {beside}" if beside else "")
+        if normalized
+        else f"warning: statistics of VecNormalize lie beside {path} ({beside}): if it was trained with them, give them with "
+        "--normalization FILE, for it plays raw observations here"
+    )
+    if normalized or (normalized is None and beside):
+        print(warning, file=sys.stderr)
+
+
 def load_statistics(path: str | Path) -> Any:
     """Return the `VecNormalize` in a file that its `save` wrote; `UserError` for anything else."""
     from stable_baselines3.common.vec_env import VecNormalize
 
     advice = "give the file that VecNormalize.save wrote"
     try:
-        with Path(path).open("rb") as file:
-            found = pickle.load(file)
+        found = load_pickle(Path(path).read_bytes())
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         raise UserError(f"--normalization {path} cannot be opened ({problem}): {advice}") from error

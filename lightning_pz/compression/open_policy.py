@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from lightning_pz.compression.environments import World
 from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.methods.stack import check_finite, layers_of
 from lightning_pz.compression.modules import ToBox, copy_of, from_plan
-from lightning_pz.compression.normalization import was_normalized, with_statistics
+from lightning_pz.compression.normalization import warn_of_statistics, with_statistics
 from lightning_pz.compression.training.sb3_models import open_to_act
 from lightning_pz.compression.training.sb3_networks import network_of
 from lightning_pz.policy.saved import SavedPolicy, load_policy
@@ -107,17 +106,7 @@ def _from_zip(path: str, world: World, normalization: str | None) -> nn.Sequenti
         if world.is_image:
             raise UserError(f"--normalization expects observations that are vectors, but {world.id} has images")
         return with_statistics(network, normalization, world.shape[0])
-    folder, normalized = Path(path).parent, was_normalized(model)
-    beside = ", ".join(map(str, sorted({*folder.glob("*vecnormalize*.pkl"), *folder.glob("*/vecnormalize.pkl")})))
-    warning = (
-        f"warning: {path} was trained under VecNormalize, and plays raw observations here, which it has never seen: give the "
-        "statistics with --normalization FILE" + (f"; found beside it: {beside}" if beside else "")
-        if normalized
-        else f"warning: statistics of VecNormalize lie beside {path} ({beside}): if it was trained with them, give them with "
-        "--normalization FILE, for it plays raw observations here"
-    )
-    if normalized or (normalized is None and beside):
-        print(warning, file=sys.stderr)
+    warn_of_statistics(model, path)
     return network
 
 

@@ -76,6 +76,7 @@ def _plain(settings: CompressSettings) -> dict[str, Any]:
     for part, default in (("int8", Int8Settings()), ("int4", Int4Settings())):
         if getattr(settings, part) == default:
             del plain[part]  # younger than many finished runs, which had no choice of scales
+    plain["distill"]["device"] = plain["distill"]["device"].partition(":")[0]  # which of several rounds no number
     if plain["distill"]["device"] == DistillSettings().device:
         del plain["distill"]["device"]  # as young
     if settings.activations:

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.compression.normalization import load_statistics, was_normalized
+from lightning_pz.compression.normalization import load_statistics, warn_of_statistics, was_normalized
 from lightning_pz.compression.training.sb3_models import algorithm_class, open_to_act
 from lightning_pz.policy import Head, Layout, PolicyNetwork
 from lightning_pz.policy.layout import ACTIVATION_MODULES
@@ -33,6 +33,8 @@ def read_sb3(path: str | Path, normalization: str | Path | None = None) -> Saved
         raise UserError(
             f"{path} was trained under VecNormalize: give its statistics with --normalization FILE, which VecNormalize.save wrote"
         )
+    if normal is None:
+        warn_of_statistics(model, path)
     network = _box_of(model, path)
     if normal is not None and normal.norm_obs and isinstance(normal.obs_rms, dict):
         raise UserError(

@@ -57,6 +57,9 @@ def _check(grid: CompressionGrid, todo: Sequence[Level], logs: str) -> None:
     for training in trainings(grid, logs).values():
         compress.parse_words(list(training.words))
     files = {name: one.file(logs) or "" for name, one in grid.agents.items()}
+    for name, one in grid.agents.items():
+        if one.published is not None:
+            _curve(grid, name, {}, logs)
     for level in todo:
         words = compressing(grid, level, files.get(level.agent, ""), logs)
         # The file of a network that is yet to be trained is none so far.
@@ -101,8 +104,10 @@ def _curve(grid: CompressionGrid, agent: str, dense: dict[tuple[str, int], Path]
     """Return the curve of the training of an agent, if it is known."""
     from sweeps.compression.training_curves import evaluated_curve, logged_curve
 
-    file = grid.agents[agent].file(logs)
-    return logged_curve(dense[agent, 0]) if file is None else evaluated_curve(Path(file).parent)
+    one = grid.agents[agent]
+    if one.published is not None:
+        return evaluated_curve(one.published.find(logs).parent, one.published.learned_in)
+    return logged_curve(dense[agent, 0]) if one.train else None
 
 
 def _draw(grid: CompressionGrid, found: dict[Level, Any], curves: dict[str, Curve | None], folder: Path) -> list[Path]:

@@ -49,7 +49,7 @@ def agent_figure(grid: CompressionGrid, found: Summaries, agent: str, curve: Cur
         returns = {label: [mean_interval(_columns(level)[0]) for level in levels] for label, levels in runs.items()}
         _draw_shares(axes[0, -1], grid.sparsities, returns, dense, label)
     axes[0, -1].set(title="after compression")
-    figure.suptitle(f"{agent}: {one['weights']:,} weights", fontsize=10)
+    figure.suptitle(f"{agent}: {one['weights']:,} weights, played in {one['env']}", fontsize=10)
     legend(figure, *axes[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 

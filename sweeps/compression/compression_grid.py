@@ -156,6 +156,9 @@ def compressing(grid: CompressionGrid, level: Level, dense: str, logs: str) -> l
         return ["--env", learner.env, *_words(learner.train | own | {"reference": dense})]
     one = (grid.agents | grid.learners)[level.agent]
     settings = grid.compress | (one.compress if isinstance(one, Agent) else {})
+    # Such as the scales of int8, which compress refuses beside a method that only prunes.
+    lacking = {*PARTS} - {*level.method.split("+")}
+    settings = {name: value for name, value in settings.items() if name.partition(".")[0] not in lacking}
     return ["--env", one.env, *_words(settings | own | {"policy": dense})]
 
 

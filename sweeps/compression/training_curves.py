@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_pz.common.errors import UserError
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -30,12 +32,22 @@ def logged_curve(folder: Path) -> Curve | None:
     return Curve([step for step, _ in rows], [value for _, value in rows], label) if rows else None
 
 
-def evaluated_curve(folder: Path) -> Curve | None:
-    """Return what Stable-Baselines3's `EvalCallback` kept in `evaluations.npz` beside a model, or None if it is not there."""
+def evaluated_curve(folder: Path, learned_in: str) -> Curve | None:
+    """Return what Stable-Baselines3's `EvalCallback` kept in `evaluations.npz` beside a model, or None if it is not there.
+
+    Raises:
+        UserError: A file of another kind.
+    """
     path = folder / "evaluations.npz"
     if not path.is_file():
         return None
-    with np.load(path) as file:
-        steps, results = file["timesteps"], file["results"]  # (evaluations,) and (evaluations, episodes)
-    label = f"return of evaluation episodes, not exploring\n(mean of {results.shape[1]}, as published)"
-    return Curve(steps.tolist(), results.mean(axis=1).tolist(), label)
+    try:
+        with np.load(path) as file:
+            steps, results = file["timesteps"], file["results"]  # (evaluations,) and (evaluations, episodes)
+        means = results.mean(axis=1).tolist()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is no record of EvalCallback ({type(error).__name__}: {error}): take it away"
+        ) from error
+    label = f"return of evaluation episodes, not exploring\n(mean of {results.shape[1]}, {learned_in}, as published)"
+    return Curve(steps.tolist(), means, label)

@@ -165,8 +165,9 @@ def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, ca
         (["--env", "cartpole", "--l0.penalty", "-1"], "--l0.penalty expects a number above 0"),
         (
             ["--env", "cartpole", "--distill.device", "gpu"],
-            "--distill.device expects a device such as cpu, .* got 'gpu'",
+            "--distill.device expects cpu, cuda, or .* got 'gpu'",
         ),
+        (["--env", "cartpole", "--distill.device", "cpu:1"], "--distill.device expects cpu, .* got 'cpu:1'"),
         (["--env", "cartpole", "--episodes", "1"], "--episodes expects 2 to 1000000 episodes, but got 1"),
         (["--config", "nowhere.yaml"], "there is none at nowhere.yaml"),
     ],

@@ -7,7 +7,7 @@ import pytest
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import World, find_world
-from lightning_pz.compression.part_settings import Int4Settings, Int8Settings
+from lightning_pz.compression.part_settings import DistillSettings, Int4Settings, Int8Settings
 from lightning_pz.compression.run_identity import compression_identity
 from lightning_pz.compression.settings import CompressSettings
 from tests.compression.conftest import run
@@ -48,6 +48,16 @@ def test_scales_count_where_they_are_not_those_of_always(write_policy, point_mas
     assert not {"int8", "int4"} & known("int8")["settings"].keys()
     assert known("int4") == known("int4", int4=Int4Settings(True)) != known("int4", int4=Int4Settings(False))
     assert known("int8") != known("int4") and known("int8") != known("int8", int8=Int8Settings(True))
+
+
+def test_a_device_counts_by_its_kind_where_it_is_not_that_of_always(write_policy, point_mass):
+    world, policy = find_world(point_mass(limit=10)), str(write_policy())
+
+    def known(**more):
+        settings = CompressSettings(policy=policy, distill=DistillSettings(**more))
+        return compression_identity(world, settings).content["settings"]["distill"]
+
+    assert "device" not in known() and known(device="cuda") == known(device="cuda:1") != known()
 
 
 def test_a_class_of_ones_own_counts_by_its_source(tmp_path, monkeypatch):

@@ -11,12 +11,13 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-from lightning_pz import compress
+from lightning_pz import compress, export
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import find_world
 from lightning_pz.compression.formats.network_file import read_network
 from lightning_pz.compression.measures import outputs
 from lightning_pz.compression.modules import Standardize
+from lightning_pz.compression.normalization import was_normalized
 from lightning_pz.compression.open_policy import open_policy
 from tests.compression.conftest import PPO_TINY, run
 
@@ -90,6 +91,29 @@ def test_where_a_zip_does_not_tell_statistics_beside_it_do(point_mass, tmp_path,
     (tmp_path / "model_vecnormalize.pkl").touch()
     open_policy(str(path), world)
     assert "model_vecnormalize.pkl" in capsys.readouterr().err
+
+
+def test_a_zip_without_its_last_observation_still_tells_by_the_one_before(normalized, tmp_path, capsys):
+    """As published ones of A2C are; and where nothing tells, what lies beside it does, to export as well."""
+    name, model, _, path, statistics = normalized
+    model._last_obs = None
+    model.save(path)
+    open_policy(str(path), find_world(name))
+    assert capsys.readouterr().err.startswith(f"warning: {path} was trained under VecNormalize")
+    with pytest.raises(UserError, match="was trained under VecNormalize: give its statistics"):
+        export.main(["--policy", str(path), "--to", str(tmp_path / "policy.npz")])
+
+    off = SAC(
+        "MlpPolicy", gymnasium.make("Pendulum-v1"), device="cpu", policy_kwargs={"net_arch": [8]}, learning_starts=99
+    )
+    off.learn(5)
+    assert was_normalized(off) is None
+    off._last_original_obs = {"observation": off._last_original_obs}  # of a learner of goals, as it was once
+    off._last_obs = {"observation": off._last_obs}
+    assert was_normalized(off) is None
+    off.save(path)
+    export.main(["--policy", str(path), "--to", str(tmp_path / "policy.npz")])
+    assert f"statistics of VecNormalize lie beside {path} ({statistics})" in capsys.readouterr().err
 
 
 def test_statistics_that_do_not_fit(normalized, write_policy, tmp_path):

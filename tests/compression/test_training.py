@@ -23,7 +23,7 @@ from lightning_pz.compression.part_settings import DistillSettings, L0Settings, 
 from lightning_pz.compression.residual_cnn import ResidualCNN
 from lightning_pz.compression.settings import CompressSettings
 from lightning_pz.compression.training import sb3_run as training
-from lightning_pz.compression.training.sb3_models import algorithm_of, load_model
+from lightning_pz.compression.training.sb3_models import load_model, open_to_act
 from lightning_pz.compression.training.sb3_networks import network_of, optimizer_of
 from lightning_pz.compression.training.sb3_run import train_sb3
 
@@ -163,7 +163,7 @@ def test_every_algorithm_and_method_ends_in_a_model_that_the_stock_loader_opens(
     settings = quick(algorithm, method, 192, low_rank=LowRankSettings(rank=1))
     done = train_sb3(world, settings, tmp_path)
     done.model.save(tmp_path / "model.zip")
-    assert algorithm_of(tmp_path / "model.zip") == algorithm
+    assert type(open_to_act(tmp_path / "model.zip")).__name__.lower() == algorithm
     model = {"sac": SAC, "td3": TD3, "ppo": PPO, "dqn": DQN}[algorithm].load(tmp_path / "model.zip", device="cpu")
     states = np.random.default_rng(0).normal(size=(20, *world.shape)).astype(np.float32)
     actions, _ = model.predict(states, deterministic=True)
@@ -253,7 +253,7 @@ def test_bad_input(tmp_path):
         train_sb3(pendulum, quick("sac", "low_rank", low_rank=LowRankSettings(rank=5)), tmp_path)
     (tmp_path / "no.zip").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match=r"no model of Stable-Baselines3"):
-        algorithm_of(tmp_path / "no.zip")
+        open_to_act(tmp_path / "no.zip")
     model = SAC("MlpPolicy", gymnasium.make("Pendulum-v1"), policy_kwargs=ARCH, buffer_size=10, device="cpu")
     model.save(tmp_path / "sac.zip")
     with pytest.raises(UserError, match="cannot be opened as td3"):

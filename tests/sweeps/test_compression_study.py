@@ -103,15 +103,27 @@ def test_an_agent_may_be_compressed_by_settings_of_its_own(tmp_path):
     assert all("--distill.episodes=2" in each for each in words.values())
 
 
+def test_settings_of_a_part_go_to_the_methods_that_have_it(tmp_path):
+    own = GRID["agents"]["pole"] | {"compress": {"int8.per_channel": True}}
+    grid = load_compression(Path(write(tmp_path / "grid.yaml", GRID | {"agents": {"pole": own}})), ["pole"])
+    given = {one.method: "--int8.per_channel=true" in compressing(grid, one, "x.zip", "logs") for one in levels(grid)}
+    assert given == {"prune": False, "prune+int8": True}
+
+
 def test_a_published_agent_is_found_by_its_content(tmp_path, capsys, monkeypatch):
     """And its curve is that which lies beside it; without the file, or with another one, a line says how to get it."""
-    clone = tmp_path / "logs" / "published" / "agents"
+    clone = tmp_path / "logs" / "published" / "somewhere-agents"
     (clone / "ppo").mkdir(parents=True)
     model = PPO("MlpPolicy", "CartPole-v1", device="cpu", seed=0, policy_kwargs={"net_arch": [8]})
     model.save(file := clone / "ppo" / "pole.zip")
     results = np.array([[9.0, 11.0], [20.0, 40.0]])
     np.savez(clone / "ppo" / "evaluations.npz", timesteps=[100, 200], results=results)
-    published = {"repository": "https://somewhere/agents", "commit": "abc", "file": "ppo/pole.zip"}
+    published = {
+        "repository": "https://somewhere/agents",
+        "commit": "abc",
+        "file": "ppo/pole.zip",
+        "learned_in": "Pole-v0",
+    }
     published["digest"] = hashlib.sha256(file.read_bytes()).hexdigest()
     agent = {"env": "cartpole", "published": published}
     small = {"agents": {"pole of others": agent}, "methods": ["prune"], "seeds": 1, "learners": {}}
@@ -123,17 +135,20 @@ def test_a_published_agent_is_found_by_its_content(tmp_path, capsys, monkeypatch
     main(words)
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
     assert (folder / "compression_pole_of_others.png").is_file()
-    assert drawn[0].steps == [100, 200] and drawn[0].returns == [10.0, 30.0] and "mean of 2" in drawn[0].label
+    assert drawn[0].steps == [100, 200] and drawn[0].returns == [10.0, 30.0] and "mean of 2, Pole-v0" in drawn[0].label
     (summary,) = (tmp_path / "logs" / "compress" / "cartpole").glob("distill-prune-*/summary.json")
     assert json.loads(summary.read_text())["policy"] == str(file)
 
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(
-        UserError, match=r"another file than the study names \(SHA-256 .*: git -C .* checkout abc -- ppo"
+        UserError, match=r"is another file \(SHA-256 .*, but the study names .*: git -C .* checkout abc -- ppo"
     ):
         main(words)
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(UserError, match="is a pointer of Git LFS, which wants git-lfs installed"):
+        main(words)
     file.unlink()
-    with pytest.raises(UserError, match=r"pole.zip: git -C .* checkout abc -- ppo"):
+    with pytest.raises(UserError, match=r"pole.zip: git -C .* fetch origin abc && git -C .* checkout abc -- ppo"):
         main(words)
     shutil.rmtree(clone)
     with pytest.raises(
@@ -142,28 +157,50 @@ def test_a_published_agent_is_found_by_its_content(tmp_path, capsys, monkeypatch
         main(words)
 
 
-def test_the_line_that_is_told_brings_a_published_file(tmp_path):
-    """And nothing else of the repository, from the commit that the study names and not from its last one."""
-    source, git = tmp_path / "its agents", ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    for folder in ("ppo/pole", "sac/ant"):
-        (source / folder).mkdir(parents=True)
-        (source / folder / "model.zip").write_text("first")
-    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+@pytest.mark.parametrize("content", [b"no archive", {"timesteps": [1]}])
+def test_a_record_of_training_that_is_none_is_told_before_any_work(content, tmp_path):
+    clone = tmp_path / "logs" / "published" / "somewhere-agents"
+    clone.mkdir(parents=True)
+    PPO("MlpPolicy", "CartPole-v1", device="cpu").save(file := clone / "pole.zip")
+    if isinstance(content, bytes):
+        (clone / "evaluations.npz").write_bytes(content)
+    else:
+        np.savez(clone / "evaluations.npz", **content)
+    published = {"repository": "https://somewhere/agents", "commit": "abc", "file": "pole.zip", "learned_in": "Pole-v0"}
+    published["digest"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    grid = GRID | {"agents": {"pole": {"env": "cartpole", "published": published}}, "learners": {}}
+    with pytest.raises(UserError, match=r"evaluations.npz is no record of EvalCallback"):
+        main(["compression", "--grid", write(tmp_path / "grid.yaml", grid), "--logs", str(tmp_path / "logs")])
+    assert not (tmp_path / "logs" / "compress").exists()
+
+
+@pytest.mark.parametrize("name", ["ppo/pole/model.zip", "model.zip"])
+def test_the_line_that_is_told_brings_a_published_file(name, tmp_path):
+    """And nothing else of the repository, from the commit that the study names, also where the clone is older than it."""
+    source, git = tmp_path / "its" / "agents", ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for path in (source / name, source / "sac" / "ant" / "other.zip"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("older")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "older"]):
         subprocess.run([*git, *words], cwd=source, check=True)
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], cwd=source, check=True, capture_output=True, text=True).stdout
-    (source / "ppo" / "pole" / "model.zip").write_text("second")
-    subprocess.run([*git, "commit", "-qam", "second"], cwd=source, check=True)
-    digest = hashlib.sha256(b"first").hexdigest()
-    published = Published(str(source), commit.strip(), "ppo/pole/model.zip", digest)
-    for _ in range(2):
+
+    def brought(published: Published) -> Path:
         with pytest.raises(UserError) as told:
             published.find(str(tmp_path / "logs"))
-        line = str(told.value).partition("model.zip: ")[2]
-        subprocess.run(line, shell=True, check=True, capture_output=True)
-        found = published.find(str(tmp_path / "logs"))
-        assert found.read_text() == "first"
+        subprocess.run(str(told.value).partition("model.zip: ")[2], shell=True, check=True, capture_output=True)
+        return published.find(str(tmp_path / "logs"))
+
+    for content in ("first", "second"):
+        (source / name).write_text(content)
+        subprocess.run([*git, "commit", "-qam", content], cwd=source, check=True)
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], cwd=source, check=True, capture_output=True, text=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        found = brought(Published(str(source), commit.stdout.strip(), name, digest, "Pole-v0"))
+        assert found.read_text() == content
         assert [path.name for path in (tmp_path / "logs").rglob("*.zip")] == ["model.zip"]
         found.unlink()  # the clone is there, and the file is not
+    with pytest.raises(UserError, match=r"published/others-agents/.*git clone"):  # and not the other agents' clone
+        Published("https://host/others/agents", "abc", name, "", "Pole-v0").find(str(tmp_path / "logs"))
 
 
 def test_what_seeds_keep_is_no_mean_of_shares(tmp_path):

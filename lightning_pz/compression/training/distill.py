@@ -52,15 +52,11 @@ def distill(
     states, env_steps = played.observations, int(played.lengths.sum()) + len(held_out)
     wanted = targets(teacher, states.float(), world)
     variance = float((wanted - wanted.mean(0)).square().sum(1).mean()) or 1.0
-    compressor = Compressor(student, settings, options.learning_rate, lambda: states[:RANK_STATES].float().to(device))
+    compressor = Compressor(student, settings, options.learning_rate, lambda: states[:RANK_STATES].float())
     optimizer = torch.optim.Adam(student.parameters(), lr=options.learning_rate)
     shadow = Shadow(compressor, optimizer)
     base, total = settings.base_steps(), settings.total_steps()
     every = max(1, base // (options.rounds + 1))
-
-    def finished() -> nn.Sequential:
-        """Return the student as it is now, where physics is."""
-        return compressor.finished()[0].cpu()
 
     def calibrate() -> None:
         # Roundings are on: each layer's scale is chosen on what the rounded layers before it give.
@@ -79,7 +75,7 @@ def distill(
             calibrate()
         if step and step % every == 0 and step < base and step // every <= options.rounds:
             seeds = visit_seeds(settings.seed, step // every, options.episodes)
-            again = play_world(finished(), world, seeds, keep=True)
+            again = play_world(compressor.finished()[0], world, seeds, keep=True)
             states = torch.cat([states, again.observations])
             wanted = torch.cat([wanted, targets(teacher, again.observations.float(), world)])
             env_steps += int(again.lengths.sum())
@@ -93,13 +89,12 @@ def distill(
         if step % max(1, total // 200) == 0:
             log({"distill/loss": float(loss.detach())} | compressor.scalars(), step)
         if step % max(1, total // 20) == 0 or step == total - 1:
-            found = compare_behavior(finished(), teacher, held_out, discrete=world.discrete)
+            found = compare_behavior(compressor.finished()[0], teacher, held_out, discrete=world.discrete)
             log({"behavior_fvu": found["fvu"]}, step)
     compressor.advance(total)
     if total == base:
         calibrate()
-    whole, final = compressor.finished()
-    return Compressed(whole.cpu(), final.cpu(), compressor, env_steps)
+    return Compressed(*compressor.finished(), compressor, env_steps)
 
 
 def usable_device(name: str) -> torch.device:
@@ -107,8 +102,9 @@ def usable_device(name: str) -> torch.device:
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
+        problem = str(error).partition(". ")[0].partition("\n")[0]
         raise UserError(
-            f"--distill.device expects a device that this machine has, but {name} cannot be used ({error}): give cpu"
+            f"--distill.device expects a device that this machine has, but {name} cannot be used ({problem}): give cpu"
         ) from error
 
 

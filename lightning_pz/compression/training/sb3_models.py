@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import base64
 import importlib
-import io
 import json
-import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from lightning_pz.common.checks import check_extra
 from lightning_pz.common.errors import UserError
+from lightning_pz.compression.gym_pickles import load_pickle
 from lightning_pz.compression.settings import SB3_ALGORITHMS
 
 READ_ALGORITHMS = (*SB3_ALGORITHMS, "tqc")
-"""What zip files may hold: what is trained here, and TQC."""
-# None of these acts. They are functions, whose pickles another version of Python does not open, and a buffer, which may
+"""What zip files may hold, by their policies: what is trained here, and TQC. DDPG has TD3's, A2C and TRPO have PPO's."""
+# None of these acts. They are functions, whose pickles another version of Python does not open, and the buffer, which may
 # take gigabytes or need an environment.
 _LEARNS: dict[str, Any] = {
     **dict.fromkeys(("learning_rate", "lr_schedule", "clip_range", "exploration_schedule"), 0.0), "clip_range_vf": None,
-    "buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {}, "ep_info_buffer": None,
-    "ep_success_buffer": None,
+    "buffer_size": 1, "replay_buffer_class": None, "replay_buffer_kwargs": {},
 }  # fmt: skip
 
 
@@ -32,17 +31,15 @@ def algorithm_class(name: str) -> Any:
     return getattr(importlib.import_module("sb3_contrib" if name == "tqc" else "stable_baselines3"), name.upper())
 
 
-def algorithm_of(path: str | Path) -> str:
-    """Return which of `READ_ALGORITHMS` a zip file holds, without loading it; raise `UserError` if it holds none."""
-    return _algorithm(_data(path), path)
-
-
 def load_model(path: str | Path, algorithm: str, **more: Any) -> Any:
     """Return a model by the stock loader, on the CPU; raise `UserError` if it does not load."""
     if algorithm == "tqc":
         check_extra("sb3_contrib", "baselines", f"{path}, a model of TQC,")
     try:
-        return algorithm_class(algorithm).load(path, device="cpu", **more)
+        with warnings.catch_warnings():
+            # Its optimizer is another one; the weights are the same.
+            warnings.filterwarnings("ignore", "You are probably loading a DQN model saved with SB3 < 2.4.0")
+            return algorithm_class(algorithm).load(path, device="cpu", **more)
     except Exception as error:
         raise UserError(f"{path} cannot be opened as {algorithm} ({type(error).__name__}: {error})") from error
 
@@ -58,8 +55,8 @@ def open_to_act(path: str | Path) -> Any:
         spaces = {key: _space(data[key]) for key in ("observation_space", "action_space") if _is_of_gym(data.get(key))}
     except Exception as error:
         raise UserError(
-            f"{path} was saved under Gym, and its spaces cannot be read ({type(error).__name__}: {error}): load and save it "
-            "once with a Stable-Baselines3 between 2.0 and the one that wrote it"
+            f"{path} was saved under Gym, and its spaces cannot be read ({type(error).__name__}: {error}): load it where gym, "
+            "shimmy and Stable-Baselines3 2.0 or later are installed, and save it again"
         ) from error
     return load_model(path, algorithm, custom_objects=_LEARNS | spaces)
 
@@ -82,7 +79,10 @@ def _algorithm(data: dict[str, Any], path: str | Path) -> str:
     # PPO's policies are those of A2C's module.
     name = {"common": "ppo"}.get(found.group(1), found.group(1)) if found else module
     if name not in READ_ALGORITHMS:
-        raise UserError(f"{path} holds a policy of {module}, but expected one of {', '.join(READ_ALGORITHMS)}")
+        raise UserError(
+            f"{path} holds a policy of {module}, but expected one of {', '.join(READ_ALGORITHMS)}, or DDPG, A2C and TRPO, "
+            "whose policies are theirs"
+        )
     return str(name)
 
 
@@ -91,12 +91,4 @@ def _is_of_gym(space: Any) -> bool:
 
 
 def _space(space: dict[str, Any]) -> Any:
-    return _Renaming(io.BytesIO(base64.b64decode(space[":serialized:"]))).load()
-
-
-class _Renaming(pickle.Unpickler):
-    """Takes classes of Gym from Gymnasium, which reads the state of the earlier ones."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        root, dot, rest = module.partition(".")
-        return super().find_class("gymnasium" + dot + rest if root == "gym" else module, name)
+    return load_pickle(base64.b64decode(space[":serialized:"]))

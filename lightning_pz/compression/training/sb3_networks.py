@@ -27,7 +27,8 @@ def network_of(model: Any) -> nn.Sequential:
     elif kind in ("sac", "tqc", "td3"):
         actor = policy.actor
         # TD3's last module is a tanh, which `ToBox` has too.
-        extractor, head = actor.features_extractor, [*actor.latent_pi, actor.mu] if kind != "td3" else actor.mu[:-1]
+        extractor = actor.features_extractor
+        head = [*actor.mu[:-1]] if kind == "td3" else [*actor.latent_pi, *_mean(actor.mu, space)]
     else:
         raise UserError(
             f"--policy reads models of {', '.join(READ_ALGORITHMS)}, but this one is {type(model).__name__}"
@@ -45,6 +46,14 @@ def optimizer_of(model: Any) -> torch.optim.Optimizer:
     """Return the optimizer whose steps change the deterministic policy."""
     policy = model.policy
     return policy.actor.optimizer if type(model).__name__ in ("SAC", "TD3") else policy.optimizer
+
+
+def _mean(layer: nn.Module, space: Any) -> list[nn.Module]:
+    """Return the last layer of an actor, and the bounds that one with noise that depends on states (gSDE) puts on it."""
+    parts = [*layer] if isinstance(layer, nn.Sequential) else [layer]
+    if isinstance(bound := parts[-1], nn.Hardtanh):
+        parts[-1] = ToBox(torch.full(space.shape, bound.min_val), torch.full(space.shape, bound.max_val), "clip")
+    return parts
 
 
 def _features(extractor: nn.Module, policy: Any) -> list[nn.Module]:

@@ -23,7 +23,7 @@ from sweeps.options import CompressionOptions
 from sweeps.optuna_study.reading import errors_from
 
 if TYPE_CHECKING:
-    from sweeps.compression.training_curves import Curve
+    from sweeps.compression.training_curves import TrainingCurve
 
 _TABLES = {"grid": "table", "learned": "learned"}
 
@@ -100,7 +100,7 @@ def _compress(words: Sequence[str]) -> Path:
         return do(*compress.parse_words([*words, "--progress=false"]))[0]
 
 
-def _curve(grid: CompressionGrid, agent: str, dense: dict[tuple[str, int], Path], logs: str) -> Curve | None:
+def _curve(grid: CompressionGrid, agent: str, dense: dict[tuple[str, int], Path], logs: str) -> TrainingCurve | None:
     """Return the curve of the training of an agent, if it is known."""
     from sweeps.compression.training_curves import evaluated_curve, logged_curve
 
@@ -110,7 +110,9 @@ def _curve(grid: CompressionGrid, agent: str, dense: dict[tuple[str, int], Path]
     return logged_curve(dense[agent, 0]) if one.train else None
 
 
-def _draw(grid: CompressionGrid, found: dict[Level, Any], curves: dict[str, Curve | None], folder: Path) -> list[Path]:
+def _draw(
+    grid: CompressionGrid, found: dict[Level, Any], curves: dict[str, TrainingCurve | None], folder: Path
+) -> list[Path]:
     """Write tables and figures, print the tables, and return the figures."""
     from lightning_pz.common.plotting import save_figure
     from sweeps.compression.compression_figures import agent_figure, learner_figure

@@ -16,12 +16,12 @@ from lightning_pz.common.statistics import NONE, Estimate, ends_are, mean_interv
 from lightning_pz.compression.figures import method_label
 from sweeps.compression.compression_grid import CompressionGrid, Level
 from sweeps.compression.compression_tables import Summaries
-from sweeps.compression.training_curves import Curve
+from sweeps.compression.training_curves import TrainingCurve
 
 _DENSE: dict[str, Any] = {"color": GRAY, "linestyle": ":"}
 
 
-def agent_figure(grid: CompressionGrid, found: Summaries, agent: str, curve: Curve | None) -> Figure:
+def agent_figure(grid: CompressionGrid, found: Summaries, agent: str, curve: TrainingCurve | None) -> Figure:
     """Draw the curve of an agent's training, if it is known, and what is left of its return by share of weights removed.
 
     Of the share of the dense policy's return; of returns themselves where the dense policy's is not clearly above 0.
@@ -74,7 +74,7 @@ def learner_figure(grid: CompressionGrid, found: Summaries, name: str) -> Figure
     return figure
 
 
-def _draw_training(axes: Axes, curve: Curve, dense: Estimate | None) -> None:
+def _draw_training(axes: Axes, curve: TrainingCurve, dense: Estimate | None) -> None:
     """Draw the returns while a policy learned, beside what it returns now when it does not explore."""
     axes.plot(curve.steps, curve.returns, color=BLUE)
     if dense is not None:

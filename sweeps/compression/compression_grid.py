@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.settings import PARTS
-from sweeps.compression.published import Published
+from sweeps.compression.published_agent import PublishedAgent
 from sweeps.optuna_study.reading import check_distinct, check_filled, check_known, from_plain, read_yaml, whole_numbers
 
 
@@ -21,7 +21,7 @@ class Agent:
     env: str  # as `--env` of compress takes it
     train: dict[str, Any] = field(default_factory=dict)  # settings of compress, with which it is trained
     policy: str | None = None  # or a file of a policy
-    published: Published | None = None  # or one of a repository
+    published: PublishedAgent | None = None  # or one of a repository
     compress: dict[str, Any] = field(default_factory=dict)  # settings of compress that differ from the study's
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from lightning_pz.common.errors import UserError
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """Mean returns at numbers of environment steps."""
 
     steps: list[int]
@@ -20,7 +20,7 @@ class Curve:
     label: str  # what is returned
 
 
-def logged_curve(folder: Path) -> Curve | None:
+def logged_curve(folder: Path) -> TrainingCurve | None:
     """Return what Stable-Baselines3 logged in a run of compress, or None of a run without metrics.csv."""
     path = folder / "metrics.csv"
     if not path.is_file():
@@ -29,10 +29,10 @@ def logged_curve(folder: Path) -> Curve | None:
         key = "rollout/ep_rew_mean"
         rows = [(int(row["step"]), float(row[key])) for row in csv.DictReader(file) if row.get(key)]
     label = "return of training episodes, exploring\n(mean of the last 100)"
-    return Curve([step for step, _ in rows], [value for _, value in rows], label) if rows else None
+    return TrainingCurve([step for step, _ in rows], [value for _, value in rows], label) if rows else None
 
 
-def evaluated_curve(folder: Path, learned_in: str) -> Curve | None:
+def evaluated_curve(folder: Path, learned_in: str) -> TrainingCurve | None:
     """Return what Stable-Baselines3's `EvalCallback` kept in `evaluations.npz` beside a model, or None if it is not there.
 
     Raises:
@@ -50,4 +50,4 @@ def evaluated_curve(folder: Path, learned_in: str) -> Curve | None:
             f"{path} is no record of EvalCallback ({type(error).__name__}: {error}): take it away"
         ) from error
     label = f"return of evaluation episodes, not exploring\n(mean of {results.shape[1]}, {learned_in}, as published)"
-    return Curve(steps.tolist(), means, label)
+    return TrainingCurve(steps.tolist(), means, label)

@@ -17,7 +17,7 @@ from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import main
 from sweeps.compression.compression_grid import compressing, levels, load_compression
 from sweeps.compression.compression_tables import compression_pages, learned_table
-from sweeps.compression.published import Published
+from sweeps.compression.published_agent import PublishedAgent
 from sweeps.results import publishing
 from sweeps.results.pages import PageTable
 
@@ -184,7 +184,7 @@ def test_the_line_that_is_told_brings_a_published_file(name, tmp_path):
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "older"]):
         subprocess.run([*git, *words], cwd=source, check=True)
 
-    def brought(published: Published) -> Path:
+    def brought(published: PublishedAgent) -> Path:
         with pytest.raises(UserError) as told:
             published.find(str(tmp_path / "logs"))
         subprocess.run(str(told.value).partition("model.zip: ")[2], shell=True, check=True, capture_output=True)
@@ -195,12 +195,12 @@ def test_the_line_that_is_told_brings_a_published_file(name, tmp_path):
         subprocess.run([*git, "commit", "-qam", content], cwd=source, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], cwd=source, check=True, capture_output=True, text=True)
         digest = hashlib.sha256(content.encode()).hexdigest()
-        found = brought(Published(str(source), commit.stdout.strip(), name, digest, "Pole-v0"))
+        found = brought(PublishedAgent(str(source), commit.stdout.strip(), name, digest, "Pole-v0"))
         assert found.read_text() == content
         assert [path.name for path in (tmp_path / "logs").rglob("*.zip")] == ["model.zip"]
         found.unlink()  # the clone is there, and the file is not
     with pytest.raises(UserError, match=r"published/others-agents/.*git clone"):  # and not the other agents' clone
-        Published("https://host/others/agents", "abc", name, "", "Pole-v0").find(str(tmp_path / "logs"))
+        PublishedAgent("https://host/others/agents", "abc", name, "", "Pole-v0").find(str(tmp_path / "logs"))
 
 
 def test_what_seeds_keep_is_no_mean_of_shares(tmp_path):

@@ -11,7 +11,7 @@ from lightning_pz.common.files import file_digest, slug
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedAgent:
     """A file of a commit of a repository, which lies as a clone in `LOGS/published`, and where it learned."""
 
     repository: str  # address to clone

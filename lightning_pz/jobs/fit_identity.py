@@ -30,6 +30,8 @@ _RESUMABLE = ("trainer.max_time",)  # Settings that may change when a run is res
 _BY_CONTENT = ("env", "policy", "decodes", "data.pool", "data.recipe", "data.random", "data.grown")
 """Settings that are compared by the content of environment and pool instead."""
 _RECIPE = "data.recipe"
+_KL_WEIGHT = 1e-3
+"""Default of the model, by which fits without a divergence are known whatever they were given."""
 
 
 def fit_identity(
@@ -40,9 +42,11 @@ def fit_identity(
 
 
 def used_by_model(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's hyperparameters without the weight of a divergence that its bottleneck does not have."""
-    has = hyperparameters.get("bottleneck", "plain") == "variational"
-    return {name: value for name, value in hyperparameters.items() if has or name != "kl_weight"}
+    """Return a model's hyperparameters, with the default for the weight of a divergence that its bottleneck does not have."""
+    kept = dict(hyperparameters)
+    if "kl_weight" in kept and kept.get("bottleneck", "plain") != "variational":
+        kept["kl_weight"] = _KL_WEIGHT
+    return kept
 
 
 def write_identity(folder: Path, identity: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A run is claimed by one fit, and resumed by none but the very same: by content, with the first difference named."""
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_pz.autoencoder import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.fit import main
 from lightning_pz.jobs.fit_cli import new_run_folder
@@ -106,6 +108,8 @@ def test_what_an_identity_leaves_out_at_its_default_counts(killed, tmp_path):
 
 def test_the_weight_of_a_divergence_that_is_not_there_does_not_count(killed, tmp_path):
     folder = killed(tmp_path, "--model.kl_weight", "0.5")
+    known = json.loads((folder / "identity.json").read_text())["model"]["kl_weight"]
+    assert known == inspect.signature(BehaviorAutoencoder).parameters["kl_weight"].default
     assert run(tmp_path, "--ckpt_path", "last").folder == folder
     other = killed(tmp_path, "--model.bottleneck", "variational", "--model.kl_weight", "0.5")
     assert other != folder

@@ -16,7 +16,7 @@ from sweeps.__main__ import main
 from sweeps.few_episodes import few_command, few_page, few_tables
 from sweeps.few_episodes import run_key as run_key_module
 from sweeps.few_episodes.few_grid import load_few_episodes
-from sweeps.few_episodes.ledger import read_ledger, shipped
+from sweeps.few_episodes.ledger import all_shipped, read_ledger, shipped
 from sweeps.few_episodes.run_key import run_key
 from sweeps.fits import check_all
 from sweeps.results import publishing
@@ -247,3 +247,13 @@ def test_doing_nothing_is_measured_as_gymnasium_would():
             total, ended = total + float(reward), terminated or truncated
         totals.append(total)
     assert found["mountaincar", "standard"] == pytest.approx(np.mean(totals), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_every_published_row_is_of_a_run_that_a_shipped_study_asks_for():
+    """By its key: a change of what names a run would repeat days of computing, and leave pages without their rows."""
+    asked = set()
+    for study in ("few_episodes", "reuse", "pretraining"):
+        asked |= {run_key(cell) for cell in load_few_episodes(conf_dir() / "sweep" / f"{study}.yaml").cells()}
+    lost = [row for row in all_shipped() if row.key not in asked]
+    assert not lost, f"{len(lost)} rows, such as {lost[0]}"

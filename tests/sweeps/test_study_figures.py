@@ -7,6 +7,7 @@ from lightning_pz.common.plotting import drawn
 from lightning_pz.envs.presets import conf_dir
 from sweeps.compression.compression_figures import agent_figure
 from sweeps.compression.compression_grid import levels, load_compression
+from sweeps.compression.training_curves import logged_curve
 from sweeps.few_episodes.few_figures import pretraining_curves, return_curves
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.few_tables import collect_answers
@@ -108,7 +109,7 @@ def test_what_compression_leaves_is_a_share_of_the_dense_return_where_that_means
     same = {"weights": 10, "return_dense": dense, "return_dense_low": dense - 1, "return_dense_high": dense + 1}
     found = {level: same | {"return": dense * (1 - level.sparsity) + level.seed} for level in levels(grid)}
     (tmp_path / "metrics.csv").write_text("step,rollout/ep_rew_mean\n10,1.0\n20,5.0\n")
-    figure = agent_figure(grid, found, "hopper", tmp_path)
+    figure = agent_figure(grid, found, "hopper", logged_curve(tmp_path))
     left, right = figure.axes
     assert left.get_ylabel() == "return of training episodes, exploring\n(mean of the last 100)"
     assert left.get_ylim()[0] < dense < left.get_ylim()[1]  # beside the dense policy, which does not explore

@@ -106,7 +106,13 @@ def test_of_pre_training_no_point_hides_another_and_lines_are_named():
 )
 def test_what_compression_leaves_is_a_share_of_the_dense_return_where_that_means_something(dense, unit, tmp_path):
     grid = load_compression(conf_dir() / "sweep" / "compression.yaml", ["hopper"])
-    same = {"weights": 10, "return_dense": dense, "return_dense_low": dense - 1, "return_dense_high": dense + 1}
+    same = {
+        "env": "Hopper-v5",
+        "weights": 10,
+        "return_dense": dense,
+        "return_dense_low": dense - 1,
+        "return_dense_high": dense + 1,
+    }
     found = {level: same | {"return": dense * (1 - level.sparsity) + level.seed} for level in levels(grid)}
     (tmp_path / "metrics.csv").write_text("step,rollout/ep_rew_mean\n10,1.0\n20,5.0\n")
     figure = agent_figure(grid, found, "hopper", logged_curve(tmp_path))

@@ -163,11 +163,6 @@ def test_a_latent_of_a_checkpoint_is_decoded_and_compressed(fitted, tmp_path, ca
         (["--env", "cartpole", "--low_rank.energy", "1.5"], "--low_rank.energy expects a share"),
         (["--env", "cartpole", "--ramp.end", "0.1"], "0 <= begin < end <= 1"),
         (["--env", "cartpole", "--l0.penalty", "-1"], "--l0.penalty expects a number above 0"),
-        (
-            ["--env", "cartpole", "--distill.device", "gpu"],
-            "--distill.device expects cpu, cuda, or .* got 'gpu'",
-        ),
-        (["--env", "cartpole", "--distill.device", "cpu:1"], "--distill.device expects cpu, .* got 'cpu:1'"),
         (["--env", "cartpole", "--episodes", "1"], "--episodes expects 2 to 1000000 episodes, but got 1"),
         (["--config", "nowhere.yaml"], "there is none at nowhere.yaml"),
     ],
@@ -205,23 +200,6 @@ def test_a_run_refused_for_what_its_network_says_leaves_no_folder(arguments, sen
             ]
         )
     assert not list(tmp_path.rglob("config.yaml")) and not list(tmp_path.rglob("identity*"))
-
-
-def test_a_device_that_is_not_there_leaves_no_folder(policy_file, tmp_path):
-    with pytest.raises(UserError, match=r"--distill.device expects a device that this machine has"):
-        compress.main(
-            [
-                "--env",
-                "Pendulum-v1",
-                "--policy",
-                str(policy_file),
-                "--distill.device",
-                "cuda:99",
-                "--logs",
-                str(tmp_path / "logs"),
-            ]
-        )
-    assert not list((tmp_path / "logs").rglob("*.yaml"))
 
 
 def test_policies_that_do_not_fit(policy_file, tmp_path, monkeypatch, capsys):

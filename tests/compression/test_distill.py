@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_pz import compress
 from lightning_pz.common.errors import UserError
 from lightning_pz.compression.environments import find_world, play_world
 from lightning_pz.compression.formats.network_file import read_network, write_network
@@ -134,6 +135,21 @@ def test_a_device_that_is_not_there_is_told(pendulum):
         UserError, match=r"--distill.device expects a device that this machine has, but cuda:99 cannot .{,300}$"
     ):
         distill(policy(), pendulum, settings, log)
+
+
+@pytest.mark.parametrize(
+    "device, told",
+    [
+        ("cuda:99", "expects a device that this machine has"),
+        ("gpu", "expects cpu, cuda, or .* got 'gpu'"),
+        ("cpu:1", "expects cpu, cuda, or .* got 'cpu:1'"),
+    ],
+)
+def test_a_device_that_is_not_there_leaves_no_folder(device, told, write_policy, tmp_path):
+    words = ["--env", "Pendulum-v1", "--policy", str(write_policy(3, 1, high=2.0)), "--distill.device", device]
+    with pytest.raises(UserError, match=f"--distill.device {told}"):
+        compress.main([*words, "--logs", str(tmp_path / "logs")])
+    assert not list((tmp_path / "logs").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", ["Pendulum-v1", "CartPole-v1", "MountainCarContinuous-v0", "InvertedPendulum-v5"])

@@ -160,12 +160,12 @@ def default_recipe(arguments: list[str]) -> str:
 
 
 def given_keys(arguments: list[str]) -> dict[str, Any]:
-    """Return the settings at the top of every `--config` file, the last one's on top; broken files are left to the parser."""
+    """Return the settings of all `--config` files, the last one's on top; broken files are left to the parser."""
     merged: dict[str, Any] = {}
     for path in given_configs(arguments):
         with contextlib.suppress(yaml.YAMLError):
             plain = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            merged |= plain if isinstance(plain, dict) else {}
+            merged = merge(merged, plain if isinstance(plain, dict) else {})
     return merged
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from lightning_pz.common.checks import RecipeKind, at_least, one_of, plain_name, seeds
+from lightning_pz.common.command_line import flat_settings
 from lightning_pz.common.errors import UserError
+from lightning_pz.envs.presets import given_keys
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _SAME_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "None": "32-true"}
@@ -62,18 +64,27 @@ def check_fit_settings(config: Any) -> None:
 
 
 def check_recipe_words(arguments: Sequence[str], recipe: str) -> None:
-    """Refuse settings of the recipe that the pool is not made by, unless `--data.recipe` is given as well.
+    """Refuse settings of the recipe that the pool is not made by, unless the recipe is named as well.
 
-    Presets of environments choose a recipe; who sets `--data.random.candidates` alone would get a grown pool all the same.
+    Presets of environments choose a recipe; who sets `--data.random.candidates` alone, or has it in a file, would get a grown
+    pool all the same. The config.yaml of a run names its recipe, and settings of the other one there are no mistake.
+
+    Args:
+        arguments: Of the command, after `expand_presets`.
+        recipe: The one that its settings choose.
     """
-    names = [word.partition("=")[0] for word in arguments]
-    if "--data.recipe" in names:
+    own = [word for word in arguments if not word.startswith("--config={")]  # such are what presets say
+    in_files = [f"--{name}" for name in flat_settings(given_keys(own))]
+    names = [word.partition("=")[0] for word in own]
+    if "--data.recipe" in {*names, *in_files}:
         return
     for other in (kind for kind in get_args(RecipeKind) if kind != recipe):
-        if name := next((name for name in names if f"{name}.".startswith(f"--data.{other}.")), None):
+        of_other = [name for name in [*names, *in_files] if f"{name}.".startswith(f"--data.{other}.")]
+        if of_other:
+            where = "" if of_other[0] in names else " of the --config file"
             raise UserError(
-                f"{name} is a setting of --data.recipe {other}, but the recipe is {recipe} here: give --data.recipe {other} "
-                "as well, or leave it out"
+                f"{of_other[0]}{where} is a setting of --data.recipe {other}, but the recipe is {recipe} here: give "
+                f"--data.recipe {other} as well, or leave it out"
             )
 
 

@@ -140,6 +140,12 @@ def test_the_presets_say_the_same_to_fit_and_to_collect():
     [
         (fit.main, ["--data.random.candidates", "99"], "data.random.candidates is a setting of --data.recipe random"),
         (fit.main, ["--data.random={seed: 1}"], "give --data.recipe random as well, or leave it out"),
+        (
+            fit.main,
+            ["--config=fit.yaml"],
+            "--data.random.keep of the --config file is a setting of --data.recipe random",
+        ),
+        (fit.main, ["--config=fit.yaml", "--config=seed.yaml"], "--data.random.keep of the --config file"),
         (collect.main, ["--candidates", "99"], "--candidates is an option of --recipe random, but .* is grown"),
         (collect.main, ["--config=pool.yaml"], "--keep is an option of --recipe random"),
         (collect.main, ["--recipe", "random", "--steps", "99"], "--steps is an option of --recipe grown"),
@@ -150,6 +156,8 @@ def test_a_setting_of_the_other_recipe_is_refused(main, words, sentence, tmp_pat
     monkeypatch.chdir(tmp_path)
     Path("pool.yaml").write_text("keep: 0.1")
     Path("grown.yaml").write_text("recipe: grown")
+    Path("fit.yaml").write_text("data: {random: {keep: 0.5}}")
+    Path("seed.yaml").write_text("data: {val_share: 0.2}")
     with pytest.raises(UserError, match=sentence):
         main(["--env", "reacher", *words])
     assert not Path("logs").exists()

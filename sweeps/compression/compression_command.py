@@ -106,7 +106,8 @@ def _curve(grid: CompressionGrid, agent: str, dense: dict[tuple[str, int], Path]
 
     one = grid.agents[agent]
     if one.published is not None:
-        return evaluated_curve(one.published.find(logs).parent, one.published.learned_in)
+        record = one.published.find_record(logs)
+        return None if record is None else evaluated_curve(record, one.published.learned_in)
     return logged_curve(dense[agent, 0]) if one.train else None
 
 

@@ -32,22 +32,19 @@ def logged_curve(folder: Path) -> TrainingCurve | None:
     return TrainingCurve([step for step, _ in rows], [value for _, value in rows], label) if rows else None
 
 
-def evaluated_curve(folder: Path, learned_in: str) -> TrainingCurve | None:
-    """Return what Stable-Baselines3's `EvalCallback` kept in `evaluations.npz` beside a model, or None if it is not there.
+def evaluated_curve(path: Path, learned_in: str) -> TrainingCurve:
+    """Return what Stable-Baselines3's `EvalCallback` kept in its `evaluations.npz`.
 
     Raises:
         UserError: A file of another kind.
     """
-    path = folder / "evaluations.npz"
-    if not path.is_file():
-        return None
     try:
         with np.load(path) as file:
             steps, results = file["timesteps"], file["results"]  # (evaluations,) and (evaluations, episodes)
         means = results.mean(axis=1).tolist()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is no record of EvalCallback ({type(error).__name__}: {error}): take it away"
+            f"{path} is no record of EvalCallback ({type(error).__name__}: {error}): leave `record` out of the study"
         ) from error
     label = f"return of evaluation episodes, not exploring\n(mean of {results.shape[1]}, {learned_in}, as published)"
     return TrainingCurve(steps.tolist(), means, label)

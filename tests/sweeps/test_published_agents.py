@@ -11,6 +11,7 @@ import pytest
 from stable_baselines3 import PPO
 
 from lightning_pz.common.errors import UserError
+from lightning_pz.common.files import file_digest
 from sweeps.__main__ import main
 from sweeps.compression.published_agent import PublishedAgent
 from tests.sweeps.test_compression_study import GRID, write
@@ -30,7 +31,8 @@ def test_a_published_agent_is_found_by_its_content(tmp_path, capsys, monkeypatch
         "file": "ppo/pole.zip",
         "learned_in": "Pole-v0",
     }
-    published["digest"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    record = clone / "ppo" / "evaluations.npz"
+    published |= {"digest": file_digest(file), "record": file_digest(record)}
     agent = {"env": "cartpole", "published": published}
     small = {"agents": {"pole of others": agent}, "methods": ["prune"], "seeds": 1, "learners": {}}
     words = ["compression", "--grid", write(tmp_path / "grid.yaml", GRID | small), "--logs", str(tmp_path / "logs")]
@@ -45,6 +47,14 @@ def test_a_published_agent_is_found_by_its_content(tmp_path, capsys, monkeypatch
     (summary,) = (tmp_path / "logs" / "compress" / "cartpole").glob("distill-prune-*/summary.json")
     assert json.loads(summary.read_text())["policy"] == str(file)
 
+    kept = record.read_bytes()
+    np.savez(record, timesteps=[100, 200], results=2 * results)  # of another training
+    with pytest.raises(UserError, match=r"evaluations.npz is another file .* checkout abc -- ppo"):
+        main(words)
+    record.unlink()
+    with pytest.raises(UserError, match=r"expected the published file .*evaluations.npz: .* checkout abc -- ppo"):
+        main(words)
+    record.write_bytes(kept)
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(
         UserError, match=r"is another file \(SHA-256 .*, but the study names .*: git -C .* checkout abc -- ppo"
@@ -68,12 +78,13 @@ def test_a_record_of_training_that_is_none_is_told_before_any_work(content, tmp_
     clone = tmp_path / "logs" / "published" / "somewhere-agents"
     clone.mkdir(parents=True)
     PPO("MlpPolicy", "CartPole-v1", device="cpu").save(file := clone / "pole.zip")
+    record = clone / "evaluations.npz"
     if isinstance(content, bytes):
-        (clone / "evaluations.npz").write_bytes(content)
+        record.write_bytes(content)
     else:
-        np.savez(clone / "evaluations.npz", **content)
+        np.savez(record, **content)
     published = {"repository": "https://somewhere/agents", "commit": "abc", "file": "pole.zip", "learned_in": "Pole-v0"}
-    published["digest"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    published |= {"digest": file_digest(file), "record": file_digest(record)}
     grid = GRID | {"agents": {"pole": {"env": "cartpole", "published": published}}, "learners": {}}
     with pytest.raises(UserError, match=r"evaluations.npz is no record of EvalCallback"):
         main(["compression", "--grid", write(tmp_path / "grid.yaml", grid), "--logs", str(tmp_path / "logs")])

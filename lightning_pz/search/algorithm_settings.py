@@ -157,7 +157,8 @@ class OffPolicySettings:
     Args:
         best: Policies of the grown pool that earned most in their own episodes, whose episodes are the old data.
         random: Other policies of the pool, drawn at random, whose episodes are old data too.
-        enough: New environment steps from which on a batch holds new transitions; before, all are old if there are any.
+        enough: New environment steps from which on a batch holds new transitions; before, all are old. Without old data, updates of
+            the critics alone before the actor moves.
         old_steps: Rewards of the old data that are added up before the critics' value of the state then reached; if null 1, but
             with old data alone 5 where one of their episodes ends early.
         critic_updates: Updates of the critics alone on old data, before the actor moves; if null 10,000, and 2,500 with old data

@@ -41,7 +41,7 @@ class Progress:
     episodes: int = 0  # Episodes of the search so far
     updates: int = 0  # On old data so far, which take no step
     seconds: float = 0.0  # Wall time, evaluation included, over all sittings
-    cpu_seconds: float = 0.0  # Of all threads, for the generations alone
+    cpu_seconds: float = 0.0  # Of all threads, for the beginning and the generations; not for evaluations
     invalid: int = 0  # Policies that turned non-finite so far
     barren: int = 0  # Generations in a row, up to this one, without an episode that stayed finite
     evaluated_at: int = 0  # Environment steps at the last evaluation
@@ -96,7 +96,10 @@ def search_until_done(
     names = {t: f"{t.__module__}.{t.__name__}".replace("clipup_adam", "clipup") for t in types}
     former = [(t, name.replace(".optimizers.", ".")) for t, name in names.items() if ".optimizers." in name]
     state = folder.load_state([*types, *former])
+    begun = time.process_time()
     progress = Progress(**state | {"search": search.unpack(state["search"])}) if state else Progress(search.begin())
+    if not state:
+        progress = replace(progress, cpu_seconds=time.process_time() - begun)
     start, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
     every, by = settings.evaluate_every or 1, settings.answers_by
     seeds = list(range(EVALUATION_SEEDS, EVALUATION_SEEDS + settings.evaluation_episodes))

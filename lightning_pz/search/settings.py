@@ -255,39 +255,9 @@ class SearchSettings:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the result, but not the content of a file in `start`."""
-        sections = {"pgpe", "cmaes", "bo", "random_latent", "gradient", "baselines", "off_policy"}
-        own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines" if self.is_rival else "off_policy")
-        drop = sections - {own.get(self.algorithm, self.algorithm)} | {"checkpoint_seconds"}
-        drop -= {"off_policy"} if self.space == "own" else set()
-        # Left out where they are not used, so that runs made before these settings existed are found again.
-        unused = {
-            "release_decoder_at": self.algorithm != "gradient" and self.release_decoder_at is None,
-            "widen": self.widen is None,
-            "behavior_step": self.behavior_step is None,
-            "start": self.start == "draws",
-            "space": self.space is None,
-            "replay": self.space is None,
-            "latents": not self.draws_latents or self.latents == "gaussian",
-            "anchor": not self.encodes_start,
-            "hyperparameters": self.hyperparameters == "default",
-            "episodes": self.episodes is None,
-            "answers_at": not self.answers_at,
-            "answer_episodes": not self.answers_at,
-            "answers_by": not self.answers_at or self.answers_by == "episodes",
-        }
-        drop |= {name for name, is_unused in unused.items() if is_unused}
-        if self.algorithm in ("bo", "random_latent") or self.is_rival or self.start not in ("draws", "pool_top"):
-            drop |= {"starts", "start_share", "start_episodes"}
-        plain = {key: value for key, value in vars(self).items() if key not in drop}
-        if "off_policy" in plain:
-            plain["off_policy"] = self._off_policy_identity()
-        return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}
+        from lightning_pz.search.search_identity import search_identity  # which imports this module
 
-    def _off_policy_identity(self) -> dict[str, Any]:
-        numbers = dict(vars(self.off_policy.for_replay(self.replay)))
-        if numbers["old_steps"] in (None, 1) and self.replay < 1:
-            del numbers["old_steps"]
-        return numbers
+        return search_identity(self)
 
 
 def check_algorithm_package(algorithm: str) -> None:

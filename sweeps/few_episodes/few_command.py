@@ -26,7 +26,7 @@ from lightning_pz.jobs.finetune_settings import check_task
 from lightning_pz.search.settings import check_algorithm_package
 from sweeps.crew import open_crew
 from sweeps.few_episodes.few_grid import Cell, FewGrid, load_few_episodes, part_of
-from sweeps.few_episodes.few_page import page_tables, publish
+from sweeps.few_episodes.few_page import every_table, page_tables, publish
 from sweeps.few_episodes.few_tables import TaskAnswers, collect_answers
 from sweeps.few_episodes.ledger import RunRow, add_to_ledger, all_shipped, read_ledger, row_of_run
 from sweeps.few_episodes.run_key import run_key, search_of
@@ -125,7 +125,7 @@ def _draw(grid: FewGrid, found: Sequence[TaskAnswers], folder: Path) -> None:
     from lightning_pz.common.plotting import save_figure
     from sweeps.few_episodes import few_counts, few_figures, few_tables
 
-    for name, table in (few_tables.all_tables(grid, found) | few_counts.count_tables(grid, found)).items():
+    for name, table in every_table(grid, found).items():
         write_text(folder / f"{name}.csv", table.csv())
         write_text(folder / f"{name}.md", table.markdown())
     save_figure(few_figures.return_curves(grid, found), folder / f"{grid.name}_curves")

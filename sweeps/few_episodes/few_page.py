@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_pz.common.tables import Table
+from sweeps.few_episodes.episode_lengths import lengths_table
 from sweeps.few_episodes.few_counts import count_tables
 from sweeps.few_episodes.few_grid import FewGrid
 from sweeps.few_episodes.few_tables import SIGNIFICANT, TaskAnswers, all_tables
@@ -13,7 +14,7 @@ from sweeps.few_episodes.ledger import RunRow, shipped, write_ledger
 from sweeps.results.pages import PageTable
 from sweeps.results.publishing import cell_text, made_today, publish_tables
 
-SHOWN = ("counts", "leads", "improvement", "claim", "claim-counts", "parts")
+SHOWN = ("counts", "leads", "improvement", "lengths", "claim", "claim-counts", "parts")
 """Tables of the page, without the study's name; the others have a row for every number."""
 _INTERVALS = {"improvement": "Newcombe, 95 %", "parts": "Student over runs, 95 %; (...) the range of fewer than four"}
 _LEADS = (
@@ -24,13 +25,20 @@ _NOTES = {
     "counts": _LEADS,
     "leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours have fewer than two runs so far, or rivals none",
     "claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
+    "lengths": "environment steps an episode, mean over all episodes of a contender; lowest to highest contender of each kind",
     "claim": "mean return of the answer over the first episodes",
 }
 
 
+def every_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:
+    """Return every table of a study by the name of its file."""
+    lengths = {f"{grid.name}-lengths": lengths_table(grid, found)} if grid.by == "episodes" else {}
+    return all_tables(grid, found) | count_tables(grid, found) | lengths
+
+
 def page_tables(grid: FewGrid, found: Sequence[TaskAnswers], study: str) -> dict[str, PageTable]:
     """Return the tables of the page by name; one that has nothing to say yet is missing."""
-    tables = all_tables(grid, found) | count_tables(grid, found)
+    tables = every_table(grid, found)
     head = table_head(grid, found, study)
     pages = {}
     for shown in SHOWN:

@@ -14,6 +14,9 @@ from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.answers import due_answers
 from lightning_pz.search.loop import search_until_done
 from lightning_pz.search.objective import Objective
+from lightning_pz.search.off_policy import rules as off_policy_rules
+from lightning_pz.search.rivals.hyperparameters import Hyperparameters
+from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.settings import SearchSettings
 
 
@@ -98,6 +101,29 @@ def test_answers_are_the_incumbents_before_those_episodes_and_resumed_equals_str
     assert [row[2:4] for row in again.rows] == [row[2:4] for row in progress.rows]
 
 
+@pytest.mark.parametrize("stops", [[5, 9, 11], [1, 4, 12, 13]])
+def test_an_answer_rests_on_all_updates_before_that_episode(stops, short_problem, tmp_path):
+    """Of a learner that updates after four episodes, and whose generations have room for several updates."""
+    given = Hyperparameters({"n_steps": 240, "batch_size": 60, "policy_kwargs": {"net_arch": [8]}})  # 4 episodes of 60
+    settings = SearchSettings(
+        "ppo", budget=3_600, answers_at=stops, answer_episodes=4, evaluation_episodes=2, test_episodes=2
+    )
+    search = BaselineSearch(
+        "ppo", given, short_problem, seed=0, budget=3_600, chunk=2_000, stops={"episodes": tuple(stops)}
+    )
+    objective = Objective(short_problem)
+    search_until_done(search, objective, settings, RunFolder(tmp_path, Identity({})))
+    learner, held = search.begin().learner, []
+    while learner.steps < 960:
+        held.append(learner.policy())
+        learner.learn(chunk=1)  # a rollout
+    *rows, _ = rows_of(tmp_path)
+    assert [row["env_steps"] for row in rows] == [stop // 4 * 240 for stop in stops]
+    for stop, row in zip(stops, rows, strict=True):
+        each = objective.measure(held[stop // 4], list(range(TEST_SEEDS, TEST_SEEDS + 4))).each[0]
+        assert row["return"] == pytest.approx(each.mean())
+
+
 def test_a_search_ends_with_the_generation_that_reaches_its_episodes(short_problem, latents, weights, tmp_path):
     _, progress = run(settings_of("pgpe", episodes=9), short_problem, latents, weights, tmp_path / "pgpe")
     assert progress.episodes == 3 + 4 + 4  # starts and two generations
@@ -117,6 +143,21 @@ def test_a_search_ends_with_the_generation_that_reaches_its_episodes(short_probl
 def test_settings_that_cannot_be(more, sentence):
     with pytest.raises(UserError, match=sentence):
         SearchSettings(**more)
+
+
+def test_what_no_setting_names_is_in_the_identity(monkeypatch):
+    def rules(**more):
+        return SearchSettings(**more).identity().get("rules")
+
+    searches = {"algorithm": "td3", "space": "latent"}
+    before = rules(**searches)
+    for name, value in {key: value for key, value in vars(off_policy_rules).items() if key.isupper()}.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(off_policy_rules, name, value + 1)
+            assert rules(**searches) != before, name
+    assert rules(**searches) == before and rules(algorithm="td3") is None
+    assert rules(algorithm="ppo", answers_at=[5]) == {"answers": 2} != rules(algorithm="ppo")
+    assert rules(algorithm="ppo", answers_at=[5], answers_by="steps") is rules(algorithm="sac", answers_at=[5]) is None
 
 
 def test_an_identity_without_answers_is_the_one_of_before():

@@ -8,6 +8,7 @@ import pytest
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from sweeps.few_episodes import few_counts, few_tables
+from sweeps.few_episodes.episode_lengths import lengths_table
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.ledger import RunRow, add_to_ledger, longest, read_ledger, write_ledger
 
@@ -45,6 +46,22 @@ def test_an_answer_that_is_not_finite_is_kept_and_counts_as_the_worst(tmp_path):
 def test_of_two_runs_with_one_seed_the_longer_one_counts():
     short, long = row_of(key="x"), row_of(answers={0: 1.0, 2: 1.5, 9: 3.0}, key="y")
     assert longest([short, long, row_of(seed=1)]) == [long, row_of(seed=1)]
+
+
+def test_lengths_of_episodes_are_told_where_they_differ():
+    grid = load_few_episodes(conf_dir() / "sweep" / "few_episodes.yaml")
+    rows = [row_of("hopper", "jump", "latent PGPE", seed=seed, episodes=10, env_steps=6000 + seed) for seed in range(2)]
+    rows += [row_of("hopper", "jump", "latent CMA-ES", episodes=2, env_steps=2000)]
+    rows += [
+        row_of("hopper", "jump", "PPO (RL Zoo)", seed=0, episodes=100, env_steps=5000),
+        row_of("hopper", "jump", "PPO (RL Zoo)", seed=1, episodes=300, env_steps=3000),
+    ]
+    learned = row_of("hopper", "jump", "weights learned from the growth", episodes=0, env_steps=0)  # plays none
+    same = [row_of(name=name, episodes=4, env_steps=200) for name in ("latent PGPE", "PPO (RL Zoo)")]
+    found = few_tables.collect_answers(
+        grid, [*rows, learned, *same], {("reacher", "speed"): 0.0, ("hopper", "jump"): 0.0}
+    )
+    assert lengths_table(grid, found).rows == [["hopper", "jump", "600 to 1,000", "20", "-"]]
 
 
 def test_areas_leave_out_runs_that_end_before():

@@ -2,7 +2,7 @@
 
 import csv
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 
 import gymnasium
 import numpy as np
@@ -17,7 +17,7 @@ from sweeps.few_episodes import few_command, few_page, few_tables
 from sweeps.few_episodes import run_key as run_key_module
 from sweeps.few_episodes.few_grid import load_few_episodes
 from sweeps.few_episodes.ledger import all_shipped, read_ledger, shipped
-from sweeps.few_episodes.run_key import run_key
+from sweeps.few_episodes.run_key import run_key, search_of
 from sweeps.fits import check_all
 from sweeps.results import publishing
 from sweeps.results.pages import FOLDER, PageTable
@@ -139,6 +139,19 @@ def test_rows_of_the_package_are_runs_of_the_study_as_it_is(study):
     assert rows and [(row.env, row.task, row.contender, row.seed) for row in rows] == [
         names.get(row.key) for row in rows
     ]
+
+
+@pytest.mark.parametrize("study", ["few_episodes", "reuse", "pretraining"])
+def test_a_longer_run_begins_as_a_shorter_one_of_its_contender(study):
+    """For it takes its place: as many starts are tried, and no settings but the counts of answers differ."""
+    ends = {"budget", "episodes", "answers_at"}
+    starts, settings = defaultdict(set), defaultdict(set)
+    for cell in load_few_episodes(conf_dir() / "sweep" / f"{study}.yaml").cells():
+        place, search = (cell.name, cell.env), search_of(cell)
+        if search.start == "draws" and not search.is_rival:
+            starts[place].add(search.count_starts(1000))
+        settings[place].add(str(sorted((key, str(value)) for key, value in cell.settings.items() if key not in ends)))
+    assert all(len(each) == 1 for each in [*starts.values(), *settings.values()])
 
 
 @pytest.mark.slow

@@ -7,11 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from lightning_pz.search.off_policy import rules
+
 Ruling = Literal["play", "drop", "adopt"]
-
-
-TOLERANCE = 0.1
-"""Share of its return that a candidate may lose and still holds what the incumbent earns."""
 
 
 def judge(incumbent: Sequence[float], candidate: Sequence[float], is_enough: bool) -> Ruling:
@@ -32,6 +30,6 @@ def judge(incumbent: Sequence[float], candidate: Sequence[float], is_enough: boo
 
 
 def holds(incumbent: Sequence[float], candidate: Sequence[float]) -> bool:
-    """Return whether a candidate loses no more than `TOLERANCE` in the episodes that it has played so far."""
+    """Return whether a candidate loses no more than `rules.TOLERANCE` in the episodes that it has played so far."""
     before, now = float(np.mean(incumbent[: len(candidate)])), float(np.mean(candidate))
-    return now >= before - TOLERANCE * abs(before)
+    return now >= before - rules.TOLERANCE * abs(before)

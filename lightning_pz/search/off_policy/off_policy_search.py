@@ -16,12 +16,11 @@ from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.replay.transitions import Transitions
 from lightning_pz.search.generation import Generation
 from lightning_pz.search.objective import Problem
+from lightning_pz.search.off_policy import rules
 from lightning_pz.search.off_policy.actor import ActorStart
 from lightning_pz.search.off_policy.judge import holds, judge
 from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
 
-FIRST_TIE, LOOSENS, TIGHTENS = 0.3, 1.2, 1.5
-"""Of an actor whose episodes can end: its tie at first, and what it is divided or multiplied by after a candidate that is dropped."""
 FIRST_JUDGED = 1 << 20
 """Number of the first judged episode; those with noise count from 0."""
 _UPDATES = 500  # of a generation on old data
@@ -34,6 +33,7 @@ class Book:
     tried: list[float] = field(default_factory=list)  # Return of each episode of the starts that were tried
     critic_updates: int = 0  # Of the critics alone, on old data
     joint_updates: int = 0  # On old data
+    alone: int = 0  # Updates of the critics alone, on new data
     params: Tensor | None = None  # Weights of the incumbent; None before the starts are tried
     place: dict[str, Tensor] = field(default_factory=dict)  # What the incumbent's actor learned
     returns: list[float] = field(default_factory=list)  # Of the incumbent's judged episodes
@@ -67,7 +67,9 @@ class OffPolicySearch:
     steps, but two at least. Then critics learn from old data, and after them the actor too. From then on a candidate, the
     average of the actor over the last updates, plays the same episodes until `judge` knows whether it is the next
     incumbent; then comes an episode with noise, and the next candidate. Updates follow each episode, but wait while a
-    candidate is being judged.
+    candidate is being judged. Without old data the critics learn alone first, for `enough` updates. An actor that has not
+    moved since it was the incumbent's is no candidate: updates that wait come first, and if it rests all the same, an episode
+    with noise.
 
     With a `share` of 1 nothing is played after the starts, and the answer is what the old data make of the best.
     """
@@ -130,7 +132,7 @@ class OffPolicySearch:
             self._play_start(learner, book)
         elif self._learns_from_old_next(book):
             self._learn_from_old(learner, book)
-        elif book.asks:
+        elif self._has_candidate(learner, book):
             self._play_candidate(learner, book)
         else:
             book.owed += learner.play(book.explored, explores=True)[0]
@@ -203,8 +205,6 @@ class OffPolicySearch:
         self._play(learner, book, book.returns, len(book.returns) + (self.each if self.tries else 0))
         if len(book.returns) > 1 and book.judged >= self.problem.spec.horizon:
             book.judged, book.is_measured = 0, True
-            if self._old is None:
-                self._pay(learner, book)
 
     def _learn_from_old(self, learner: OffPolicyLearner, book: Book) -> None:
         s = self.recipe.settings
@@ -215,6 +215,15 @@ class OffPolicySearch:
         count = min(s.joint_updates - book.joint_updates, _UPDATES)
         self._update(learner, book, count)
         book.joint_updates += count
+
+    def _has_candidate(self, learner: OffPolicyLearner, book: Book) -> bool:
+        """Return whether a candidate plays next, after the updates that it takes to have one."""
+        if not book.asks or book.candidate:
+            return book.asks
+        assert book.params is not None
+        if torch.equal(learner.average(), book.params):
+            self._pay(learner, book)
+        return not torch.equal(learner.average(), book.params)
 
     def _play_candidate(self, learner: OffPolicyLearner, book: Book) -> None:
         self._play(learner, book, book.candidate, len(book.candidate) + (self.each if self.tries else 0))
@@ -236,7 +245,7 @@ class OffPolicySearch:
         """Return how closely the actor is tied at first: only where episodes can end, unless the settings say."""
         if (given := self.recipe.settings.tie) is not None:
             return given
-        return FIRST_TIE if old is not None and old.terminated.any() else 0.0
+        return rules.FIRST_TIE if old is not None and old.terminated.any() else 0.0
 
     def _adopt(self, learner: OffPolicyLearner, book: Book) -> None:
         book.params, book.place = learner.average().clone(), learner.place()
@@ -244,9 +253,9 @@ class OffPolicySearch:
     def _tie_anew(self, learner: OffPolicyLearner, book: Book) -> None:
         """Loosen the tie if a dropped candidate held what the incumbent earns; else tighten it, and go back there."""
         if holds(book.returns, book.candidate):
-            book.tie /= LOOSENS
+            book.tie /= rules.LOOSENS
         else:
-            book.tie *= TIGHTENS
+            book.tie *= rules.TIGHTENS
             if book.tie:
                 assert book.params is not None
                 learner.go_back(book.place, book.params)
@@ -255,8 +264,12 @@ class OffPolicySearch:
         """Do the updates of the steps that were taken."""
         count, book.owed = book.owed * self.recipe.settings.updates_per_step, 0
         # Without old data the critics learn first, too.
-        rests = self._old is None and learner.steps < self.recipe.settings.enough
-        self._update(learner, book, count, rests=rests)
+        alone = min(count, self.recipe.settings.enough - book.alone) if self._old is None else 0
+        if alone > 0:
+            self._update(learner, book, alone, rests=True)
+            book.alone += alone
+            count -= alone
+        self._update(learner, book, count)
 
     def _update(self, learner: OffPolicyLearner, book: Book, count: int, *, rests: bool = False) -> None:
         learner.model.tie, learner.model.tied_to = book.tie, book.params

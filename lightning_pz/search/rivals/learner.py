@@ -84,7 +84,8 @@ class Learner:
         """Learn until an episode ends after at least `chunk` steps, or as one of the `stops`, or the budget is spent.
 
         A learner can be cut only between two rollouts, so it ends with the rollout in which the episode does. It also ends
-        where another rollout would, or did, go beyond one of the `step_stops`.
+        where another rollout could, or did, go beyond one of the `stops` or `step_stops`, so that what it has learned until
+        then can be asked for.
 
         Raises:
             UserError: Numbers too large for its networks, or what the environment raises.
@@ -96,7 +97,8 @@ class Learner:
             while self.steps + self.least_steps <= self.budget:
                 ended = self.ended
                 self._learn_a_rollout()
-                is_stop = any(ended < stop <= self.ended for stop in stops)
+                # An episode has a step at least, so that another rollout ends as many of them at most as it has steps.
+                is_stop = any(ended < stop < self.ended + self.least_steps for stop in stops)
                 is_stop |= any(begun < stop < self.steps + self.least_steps for stop in step_stops)
                 if is_stop or (self.steps - begun >= chunk and self.ended > ended):
                     return

@@ -169,15 +169,42 @@ def test_old_data_alone_have_settings_of_their_own(problem, latents, weights, ol
         assert np.isin(drawn.numpy(), rewards.astype(np.float32)).all()
 
 
-def test_without_old_data_the_critics_learn_before_the_actor(make):
-    settings = settings_of("td3", "weights", start="pool_best", replay=0.0)
-    search = make(settings, given=torch.zeros(1, settings_size(make)))
+@pytest.mark.parametrize("algorithm", ["td3", "sac", "tqc"])
+@pytest.mark.parametrize("learns", [{"replay": 0.0}, {"joint_updates": 0}, {"joint_updates": 0, "critic_updates": 0}])
+@pytest.mark.parametrize("enough", [20, 50, 60])  # where the start plays 50 steps
+def test_critics_learn_before_the_actor_and_no_candidate_is_the_incumbent(algorithm, learns, enough, make, monkeypatch):
+    from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner
+
+    done, played, update, play = [], [], OffPolicyLearner.update, OffPolicyLearner.play
+
+    def updates(learner, count, *, critics_only=False):
+        done.append((count, critics_only))
+        update(learner, count, critics_only=critics_only)
+
+    def plays(learner, number, *, explores):
+        played.append((explores, learner.average().clone()))
+        return play(learner, number, explores=explores)
+
+    monkeypatch.setattr(OffPolicyLearner, "update", updates)
+    monkeypatch.setattr(OffPolicyLearner, "play", plays)
+    replay, own = learns.get("replay", 0.5), {key: value for key, value in learns.items() if key != "replay"}
+    off_policy = dataclasses.replace(SMALL, enough=enough, **own)
+    search = make(
+        settings_of(algorithm, "weights", start="pool_best", replay=replay, off_policy=off_policy),
+        given=torch.zeros(1, settings_size(make)),
+    )
     state = search.begin()
-    while state.learner.steps < 50:
+    start = search.incumbent(state).params
+    while state.learner.steps + search.cost(state) <= search.budget:
         state, _ = search.step(state)
-    assert state.learner.model._n_updates == 50 and not weights_of(state).any()
-    state, _ = to_the_end(search, state)
-    assert weights_of(state).any()
+    alone = sum(count for count, rests in done if rests)
+    assert alone == (off_policy.critic_updates if replay else enough)
+    first = next(number for number, (count, rests) in enumerate(done) if count and not rests)
+    assert sum(count for count, _ in done[:first]) == alone  # all of them before the actor moves
+    assert sum(count for count, _ in done) == state.learner.steps + (alone if replay else 0) - state.book.owed
+    judged = [weights for explores, weights in played if not explores]
+    assert all(torch.equal(weights, start) for weights in judged[:2])
+    assert len(judged) > 2 and not torch.equal(judged[2], start)
 
 
 def test_the_state_is_plain_data(make):

@@ -64,10 +64,11 @@ def is_users_own(module: ModuleType | None) -> bool:
     A package is installed wherever an installer put it: for this environment, the user or the system, or in a folder on
     PYTHONPATH (`pip install --target`). One that is installed as editable is the user's own.
     """
-    return _is_users_file(_file(module))
+    return is_users_file(_file(module))
 
 
-def _is_users_file(file: Path | None) -> bool:
+def is_users_file(file: Path | None) -> bool:
+    """Return whether a file, by its full path, is of no package that is installed, and not of this one; see `is_users_own`."""
     if file is None or file.is_relative_to(Path(__file__).resolve().parents[1]):
         return False
     paths = sysconfig.get_paths()
@@ -129,7 +130,7 @@ def _collect_named(name: str, seen: dict[str, str]) -> None:
         file = (
             Path(spec.origin).resolve(strict=True) if spec is not None and spec.has_location and spec.origin else None
         )
-        if spec is not None and file is not None and file.suffix == ".py" and _is_users_file(file):
+        if spec is not None and file is not None and file.suffix == ".py" and is_users_file(file):
             source = _read(file, name, spec.submodule_search_locations is not None)
             seen[name] = source.digest
             for other in source.imports:

@@ -18,7 +18,7 @@ from torch import nn
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.progress import ProgressBar
 from lightning_pz.compression.make_environment import make_world_env, own_limit
-from lightning_pz.envs.arguments import by_content, check_unchanged
+from lightning_pz.envs.arguments import check_unchanged
 from lightning_pz.envs.content import env_content
 from lightning_pz.envs.episodes import Ends, Observer, TaskReturns, VisitedStates, play_episodes, record_episodes
 from lightning_pz.envs.simulators import Transition, make_simulator
@@ -52,8 +52,7 @@ class World:
     def make(self, *, reward_clip: bool, flatten: bool = True) -> gymnasium.Env:
         """Make the environment, cut at the horizon; see `make_world_env`, and `check_unchanged` for files of arguments."""
         env = make_world_env(self.id, reward_clip=reward_clip, flatten=flatten, horizon=self.horizon, given=self.given)
-        if self.given:
-            check_unchanged(env, self.given, self.content["kwargs"])
+        check_unchanged(env, self.content.get("kwargs", ""), self.given)
         return env
 
     @property
@@ -81,7 +80,7 @@ def find_world(env_id: str, horizon: int | None = None, given: Mapping[str, Any]
     arguments = dict(given or {})
     with contextlib.closing(make_world_env(env_id, reward_clip=False, given=arguments)) as env:
         seen, acts = env.observation_space, env.action_space
-        limit, content = own_limit(env_id, env), env_content(env, by_content(env, arguments))
+        limit, content = own_limit(env_id, env), env_content(env)
     if not isinstance(seen, spaces.Box) or len(seen.shape) not in (1, 3):
         raise UserError(f"--env expects observations that are vectors or images, but {env_id} has {seen}")
     steps = int(horizon or limit or (_IMAGE_STEPS if len(seen.shape) == 3 else UNLIMITED_HORIZON))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,28 +48,35 @@ def located(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_content(env: gymnasium.Env, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with what every file says in place of its path: of a model, all that MuJoCo compiled into it."""
-    model = getattr(env.unwrapped, "model", None)
+    """Return arguments with what every file says in place of its path: of a model, all that MuJoCo compiles from it."""
+    has_model = type(getattr(env.unwrapped, "model", None)).__name__ == "MjModel"
 
     def content(text: str) -> Any:
         # A bare name is one of Gymnasium's own files, whatever the current folder holds; `located` made the user's whole.
-        if not (Path(text).is_absolute() and Path(text).is_file()):
+        path = Path(text).expanduser()
+        if not ((path.is_absolute() or text.startswith(".")) and path.is_file()):
             return text
-        is_model = type(model).__name__ == "MjModel" and Path(text).suffix in (".xml", ".mjcf")
-        return {"content": _model_digest(model) if is_model else file_digest(Path(text))[:16]}
+        is_model = has_model and path.suffix in (".xml", ".mjcf")
+        return {"content": model_file_digest(str(path)) if is_model else file_digest(path)[:16]}
 
     return _each_text(given, content)
 
 
-def check_unchanged(env: gymnasium.Env, given: Mapping[str, Any], kwargs: str) -> None:
+def check_unchanged(env: gymnasium.Env, kwargs: str, user_given: Collection[str]) -> None:
     """Raise `UserError` if a file of an environment that was just made says something else than when it was looked up.
 
-    `kwargs` are those of its specification. Else a run would go on with what was edited meanwhile, under its old identity.
+    `kwargs` are those of its specification, an empty text if there are none; `user_given` are the names of those that a user
+    gave. Else a run would go on with what was edited meanwhile, under its old identity.
     """
-    known = json.loads(kwargs)[0]
-    if changed := [name for name, now in by_content(env, given).items() if known[name] != now]:
+    known = json.loads(kwargs)[0] if kwargs and env.spec is not None else {}
+    given = {name: value for name, value in env.spec.kwargs.items() if name in known} if env.spec is not None else {}
+    now = by_content(env, given)
+    # Only what holds a file: others are what they were.
+    if changed := [name for name in now if now[name] != _each_text(given[name], str) and known[name] != now[name]]:
+        name = changed[0]
+        which = f"--env.kwargs.{name}" if name in user_given else f"{name} of its registration,"
         raise UserError(
-            f"--env.kwargs.{changed[0]} {given[changed[0]]} was edited since this run began: begin another run, or restore the file"
+            f"{which} {given[name]} was edited since this run began: begin another run, or restore the file"
         )
 
 
@@ -115,11 +122,15 @@ def _parameters(entry: Any) -> list[str]:
     return [name for name in names if name not in ("self", *_OWN)]
 
 
-def _model_digest(model: Any) -> str:
-    """Return a digest of a compiled model, its meshes and included files with it."""
+def model_file_digest(path: str) -> str:
+    """Return a digest of the model that a file says, its meshes and included files with it.
+
+    It is compiled anew, for an environment may change its model, each time in another way.
+    """
     import mujoco
     import numpy as np
 
+    model = mujoco.MjModel.from_xml_path(path)
     compiled = np.empty(mujoco.mj_sizeModel(model), dtype=np.uint8)
     mujoco.mj_saveModel(model, None, compiled)
     return hashlib.sha256(compiled.data).hexdigest()[:16]

@@ -5,45 +5,47 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from lightning_pz.common.identity import digest, is_users_own, source_digest
+from lightning_pz.common.identity import digest, is_users_file, is_users_own, source_digest
+from lightning_pz.envs.arguments import by_content, model_file_digest
 
 
-def env_content(env: gymnasium.Env, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return plain data that changes when an environment, with its wrappers, is edited under its old id.
-
-    `given` are arguments of a user's, by their content.
-    """
+def env_content(env: gymnasium.Env) -> dict[str, Any]:
+    """Return plain data that changes when an environment, with its wrappers, is edited under its old id."""
     return {
         "observation": _space(env.observation_space),
         "action": _space(env.action_space),
-        "kwargs": registered_kwargs(env, given),
+        "kwargs": constructor_content(env),
         "source": own_source(env),
     }
 
 
-def registered_kwargs(env: gymnasium.Env, given: Mapping[str, Any] | None = None) -> str:
+def constructor_content(env: gymnasium.Env) -> str:
     """Return keyword arguments and additional wrappers of an environment as canonical JSON, if any.
 
-    `given` are those of its arguments that a user gave, by their content.
+    Files count by their content, those of the registration as much as those that a user gives.
     """
     spec = env.spec
     if spec is None or not (spec.kwargs or spec.additional_wrappers):
         return ""
     wrappers = [[w.name, w.entry_point, w.kwargs] for w in spec.additional_wrappers]
-    return json.dumps([{**spec.kwargs, **(given or {})}, wrappers], sort_keys=True, default=_plain)
+    return json.dumps(
+        [by_content(env, spec.kwargs), by_content(env, {"": wrappers})[""]], sort_keys=True, default=_plain
+    )
 
 
 def own_source(env: gymnasium.Env) -> str:
     """Return a digest of the source of all classes and functions of the user's that make up an environment.
 
-    That is the environment's class, every wrapper around it and the entry point. What comes from an installed package is
-    left out, for its id has a version; the digest is empty if nothing is left.
+    That is the environment's class, every wrapper around it and the entry point, with the MuJoCo model that they load
+    without being told of it by an argument. What comes from an installed package is left out, for its id has a version; the
+    digest is empty if nothing is left.
     """
     layer, parts = env, list[Callable[..., Any]]([type(env)])
     while isinstance(layer, gymnasium.Wrapper):
@@ -56,7 +58,21 @@ def own_source(env: gymnasium.Env) -> str:
     if callable(entry):
         parts.append(entry)
     own = {part: None for part in parts if is_users_own(sys.modules.get(getattr(part, "__module__", "")))}
-    return digest([source_digest(part) for part in own])[:16] if own else ""
+    if not own:
+        return ""
+    return digest([*map(source_digest, own), *_own_model(env)])[:16]
+
+
+def _own_model(env: gymnasium.Env) -> list[Any]:
+    """Return the digest of the file of a user's from which an environment of `MujocoEnv` has its model, with all that it includes.
+
+    Of the file, since the environment may change the model that it compiled, each time in another way. Nothing where an
+    argument names the file, which counts as such, or where Gymnasium ships it.
+    """
+    path, arguments = getattr(env.unwrapped, "fullpath", None), env.spec.kwargs if env.spec is not None else {}
+    if not isinstance(path, str) or path in map(str, arguments.values()) or not is_users_file(Path(path).resolve()):
+        return []
+    return [model_file_digest(path)]
 
 
 def _space(space: gymnasium.Space) -> list[Any]:

@@ -17,8 +17,8 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from lightning_pz.common.checks import check_horizon
 from lightning_pz.common.errors import UserError, nearest
-from lightning_pz.envs.arguments import advice_on_arguments, by_content, check_unchanged
-from lightning_pz.envs.content import own_source, registered_kwargs
+from lightning_pz.envs.arguments import advice_on_arguments, check_unchanged
+from lightning_pz.envs.content import constructor_content, own_source
 from lightning_pz.envs.guarded import Guarded, one_line
 
 UNLIMITED_HORIZON = 1000
@@ -74,10 +74,10 @@ class EnvSpec:
         return json.loads(self.given or "{}")
 
     def make(self, **more: Any) -> gymnasium.Env:
-        """Make the environment, with its given arguments; see `make_env`, and `check_unchanged` for their files."""
-        env = make_env(self.id, **self.arguments, **more)
-        if self.given:
-            check_unchanged(env, self.arguments, self.kwargs)
+        """Make the environment, with its given arguments; see `make_env`, and `check_unchanged` for files of arguments."""
+        given = self.arguments
+        env = make_env(self.id, **given, **more)
+        check_unchanged(env, self.kwargs, given)
         return env
 
     @property
@@ -177,7 +177,7 @@ def env_spec(env_id: str, horizon: int | None = None, given: Mapping[str, Any] |
         if None not in spaces:  # a wrapper below the guard may change them
             spaces = [env.observation_space, env.action_space]
         limit = env.spec.max_episode_steps if env.spec else None
-        kwargs, source = registered_kwargs(env, by_content(env, arguments)), own_source(env)
+        kwargs, source = constructor_content(env), own_source(env)
     finally:
         env.close()
     observations = _observations(env_id, spaces[0])

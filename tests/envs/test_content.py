@@ -1,7 +1,9 @@
 """What an environment is beyond its id: the same for the same, another for every change that a user can make."""
 
 import importlib.util
+import shutil
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -65,6 +67,53 @@ def test_source_arguments_and_wrappers_count(own):
 def test_a_users_factory_of_an_installed_environment_counts(own):
     made = own("make")
     assert made.source and made.source != own("make", source=SOURCE.replace("-1.0, np", "-0.5, np")).source
+
+
+ROBOT = """
+import gymnasium
+import numpy as np
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+class Robot(HopperEnv):
+    def __init__(self, **given):
+        super().__init__(**({"xml_file": FILE} | given))
+        self.model.body_mass[1] *= np.random.default_rng().uniform(0.9, 1.1)  # of each episode another
+class Told(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
+    def __init__(self, env, path):
+        gymnasium.utils.RecordConstructorArgs.__init__(self, path=path)
+        super().__init__(env)
+"""
+
+
+@pytest.mark.parametrize("way", ["registered", "wrapped", "opened"])
+def test_a_file_that_is_not_given_counts_by_what_it_says(way, own, tmp_path, monkeypatch):
+    """Named in the registration, by a wrapper of it, or opened by a class of the user's; wherever it lies."""
+    shipped = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "hopper.xml"
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(shipped, tmp_path / folder / "robot.xml")
+    monkeypatch.chdir(tmp_path / "a")
+    source = ROBOT.replace("FILE", "'hopper.xml'" if way != "opened" else "'./robot.xml'")
+
+    def spec(path="./robot.xml"):
+        if way == "wrapped":
+            told = gymnasium.envs.registration.WrapperSpec("Told", "own_point:Told", {"path": path})
+            return own("Robot", source, additional_wrappers=(told,))
+        return own("Robot", source, **({"kwargs": {"xml_file": path}} if way == "registered" else {}))
+
+    before = spec()
+    assert before == spec() and (way == "opened") == (not before.kwargs)
+    if way != "opened":
+        assert spec(str(tmp_path / "b" / "robot.xml")).kwargs == before.kwargs
+    before, text = spec(), shipped.read_text()
+    before.make().close()
+    assert text.count('gear="200.0"') or text.count('gear="200"')
+    (tmp_path / "a" / "robot.xml").write_text(text.replace('gear="200', 'gear="50', 1))
+    if way == "registered":
+        with pytest.raises(
+            UserError, match=r"xml_file of its registration, \./robot.xml was edited since this run began"
+        ):
+            before.make()
+    assert spec().identity() != before.identity()
 
 
 @pytest.mark.parametrize("horizon", [0, -3])

@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     check_command(jobs, search)
     if idle := unused_words(arguments, search):
         how = search.algorithm if search.space is None else f"{search.algorithm} with --space {search.space}"
-        print(f"note: --algorithm {how} does not use {', '.join(idle)}", file=sys.stderr)
+        print(f"note: this search (--algorithm {how}) does not use {', '.join(idle)}", file=sys.stderr)
     # Heavy imports come after the checks.
     from lightning_pz.jobs.finetune import finetune
 

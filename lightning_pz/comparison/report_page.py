@@ -14,7 +14,7 @@ from lightning_pz.common.tables import Table, estimate_text, number_form
 from lightning_pz.comparison.analysis import SHARES, ReturnsAt, Task
 from lightning_pz.comparison.labels import short_steps
 from lightning_pz.comparison.pool_best import PoolBest
-from lightning_pz.comparison.same_problem import versions_note
+from lightning_pz.comparison.same_problem import evaluations_note, versions_note
 from lightning_pz.comparison.search_runs import SearchRun
 from lightning_pz.comparison.wins import ALONE, FEW, TIE, WIN, Round, Win
 
@@ -119,12 +119,12 @@ def contenders_csv(tasks: Sequence[Task]) -> str:
 
 def runs_csv(tasks: Sequence[Task]) -> str:
     """Return a row per run; a share that was not reached is empty."""
-    header = ["env", "task", "algorithm", "seed", "budget", "env_steps", "return", "area"]
+    header = ["env", "task", "algorithm", "seed", "budget", "env_steps", "evaluations", "return", "area"]
     header += [f"steps_to_{percent}" for percent in _PERCENTS]
     rows = []
     for task, e in ((each, entry) for each in tasks for entry in each.entries):
         for run, area, *reach in zip(e.runs, e.areas[e.budget], *e.reach.values(), strict=True):
-            row = [task.env, task.name, run.algorithm, run.seed, run.budget, run.env_steps, run.final]
+            row = [task.env, task.name, run.algorithm, run.seed, run.budget, run.env_steps, len(run.steps), run.final]
             rows.append([*row, area, *reach, run.seconds, run.folder, e.contender])
     return Table([*header, "seconds", "folder", "label"], rows).csv()
 
@@ -190,8 +190,11 @@ def report_page(
     invalid = [f"{e.contender} on {task.label} ({e.invalid})" for task in tasks for e in task.entries if e.invalid]
     if invalid:
         parts.append(f"Runs with a return that is not finite, which ranks last: {', '.join(invalid)}.\n")
-    note = versions_note([run for entry in task.entries for run in entry.runs] for task in tasks)
-    parts += [f"{note}\n"] if note else []
+    notes = (
+        evaluations_note({entry.contender: entry.runs for entry in task.entries} for task in tasks),
+        versions_note([run for entry in task.entries for run in entry.runs] for task in tasks),
+    )
+    parts += [f"{note}\n" for note in notes if note]
     parts += ["## What the returns are measured against\n", references_table(tasks).markdown()]
     for env, pool in pools.items():
         parts.append(f"Best in the pool, {env}: {pool.policies:,} policies, `{pool.path}`.\n")

@@ -14,6 +14,8 @@ from lightning_pz.envs.specs import without_paths
 if TYPE_CHECKING:
     from lightning_pz.comparison.search_runs import SearchRun
 
+_UNEQUAL = 2
+"""How many times as many evaluations one contender must have as another to be told."""
 _WORDS = {"env.source": "the digest of the environment's source", "task_source": "the digest of the task's source"}
 
 
@@ -67,6 +69,27 @@ def versions_note(tasks: Iterable[Sequence[SearchRun]]) -> str | None:
     return (
         f"Runs of one task were made with different versions of {' and '.join(words)}: what differs between them may come "
         "from that. Run the older ones again to know."
+    )
+
+
+def evaluations_note(tasks: Iterable[Mapping[str, Sequence[SearchRun]]]) -> str | None:
+    """Return one sentence if contenders of a task, with their runs, had unequal numbers of evaluations to choose from.
+
+    A search's return is that of the best policy in its evaluations, which cost no budget: with more of them it may stop
+    earlier for nothing.
+    """
+    found: dict[int, str] = {}
+    for contenders in tasks:
+        counts = {name: round(sum(len(run.steps) for run in runs) / len(runs)) for name, runs in contenders.items()}
+        if max(counts.values()) > _UNEQUAL * min(counts.values()):
+            found |= {count: name for name, count in counts.items()}
+    if not found:
+        return None
+    (few, least), *_, (many, most) = sorted(found.items())
+    return (
+        f"The return of a search is that of the best policy in its evaluations, which cost no budget, and searches of one task had "
+        f"unequal numbers of them: from {few} ({least}) to {many} ({most}) a run. With more of them a better one is found; run them "
+        "with one `--evaluate_every` to compare returns. Areas are of the incumbents, and choose nothing."
     )
 
 

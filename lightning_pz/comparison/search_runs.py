@@ -23,7 +23,8 @@ from lightning_pz.envs.presets import env_name
 from lightning_pz.search.settings import ALGORITHMS, BASELINES, SearchSettings
 
 _MARKS = ("identity", "summary.json", "curve.csv")
-_SHARED = ("evaluation_episodes", "test_episodes")  # settings without which returns of one task cannot be compared
+_SHARED = ("evaluation_episodes", "test_episodes", "episodes", "patience")
+"""Settings without which returns of one task cannot be compared: what is measured, and what ends a search before its budget."""
 BROKEN = (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError, UserError)
 """What reading an unfinished, broken or foreign folder can raise."""
 

@@ -17,6 +17,7 @@ from lightning_pz.common.tracking.settings import ChoosesLoggers, check_loggers
 from lightning_pz.envs.presets import resolve_env
 from lightning_pz.search.action_checks import check_actions
 from lightning_pz.search.rivals.zoo import zoo_entry
+from lightning_pz.search.search_identity import idle_settings
 from lightning_pz.search.settings import BASELINES, SearchSettings, check_algorithm_package
 
 
@@ -65,15 +66,15 @@ _OF_OWN = ("best", "random", "enough")
 
 
 def unused_words(arguments: Sequence[str], search: SearchSettings) -> list[str]:
-    """Return the flags of sections that a search does not use; a script may give them always, but its author should know."""
+    """Return the flags that a search does not use; a script may give them always, but its author should know."""
     used = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines" if search.is_rival else "off_policy")
     section = used.get(search.algorithm, search.algorithm)
     names = [word.removeprefix("--").partition("=")[0] for word in arguments if word.startswith("--")]
-    found = []
+    found, idle = [], idle_settings(search)
     for name in dict.fromkeys(names):
         head, _, key = name.partition(".")
         is_used = head == section or (search.space == "own" and head == "off_policy" and key in _OF_OWN)
-        if head in _SECTIONS and key and not is_used:
+        if name in idle or (head in _SECTIONS and key and not is_used):
             found.append(f"--{name}")
     return found
 

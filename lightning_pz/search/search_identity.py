@@ -20,29 +20,40 @@ def search_identity(s: SearchSettings) -> dict[str, Any]:
     own = {"parameter_pgpe": "pgpe"} | dict.fromkeys(BASELINES, "baselines" if s.is_rival else "off_policy")
     drop = _SECTIONS - {own.get(s.algorithm, s.algorithm)} | {"checkpoint_seconds"}
     drop -= {"off_policy"} if s.space == "own" else set()
-    unused = {
+    as_ever = {
         "release_decoder_at": s.algorithm != "gradient" and s.release_decoder_at is None,
         "widen": s.widen is None,
         "behavior_step": s.behavior_step is None,
         "start": s.start == "draws",
         "space": s.space is None,
-        "replay": s.space is None,
-        "latents": not s.draws_latents or s.latents == "gaussian",
-        "anchor": not s.encodes_start,
+        "latents": s.latents == "gaussian",
         "hyperparameters": s.hyperparameters == "default",
         "episodes": s.episodes is None,
         "answers_at": not s.answers_at,
-        "answer_episodes": not s.answers_at,
-        "answers_by": not s.answers_at or s.answers_by == "episodes",
+        "answers_by": s.answers_by == "episodes",
     }
-    drop |= {name for name, is_unused in unused.items() if is_unused}
-    if s.algorithm in ("bo", "random_latent") or s.is_rival or s.start not in ("draws", "pool_top"):
-        drop |= {"starts", "start_share", "start_episodes"}
+    drop |= idle_settings(s) | {name for name, is_so in as_ever.items() if is_so}
     plain = {key: value for key, value in vars(s).items() if key not in drop}
     if "off_policy" in plain:
         plain["off_policy"] = _off_policy(s)
     plain = {key: vars(value) if hasattr(value, "__dict__") else value for key, value in plain.items()}
     return plain | _rules(s)
+
+
+def idle_settings(s: SearchSettings) -> set[str]:
+    """Return the names of settings that decide nothing in a search, beside whole sections."""
+    tries_none = s.algorithm in ("bo", "random_latent") or s.is_rival or s.start not in ("draws", "pool_top")
+    idle = {
+        "starts": tries_none,
+        "start_share": tries_none,
+        "start_episodes": tries_none,
+        "latents": not s.draws_latents,
+        "anchor": not s.encodes_start,
+        "replay": s.space is None,
+        "answer_episodes": not s.answers_at,
+        "answers_by": not s.answers_at,
+    }
+    return {name for name, is_idle in idle.items() if is_idle}
 
 
 def _off_policy(s: SearchSettings) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Runs that a report compares are of one environment and one task, by what each kept of them; versions are told."""
 
+import csv
 import importlib
 import shutil
 import sys
@@ -10,7 +11,7 @@ import pytest
 from lightning_pz import finetune, fit
 from lightning_pz.common.errors import UserError
 from lightning_pz.comparison.pool_best import find_pools
-from lightning_pz.comparison.same_problem import versions_note
+from lightning_pz.comparison.same_problem import evaluations_note, versions_note
 from lightning_pz.comparison.search_runs import find_runs, group_runs
 from lightning_pz.report import main
 
@@ -171,6 +172,34 @@ def test_versions_of_packages_get_one_note_and_no_error(tmp_path, write_run):
     for task, version in (("standard", "1.3.0"), ("left", "1.4.0")):
         write_run(tmp_path, task=task, content={"versions": {"gymnasium": version}})
     assert versions_note([own[0] for own in members.values()] for members in grouped(tmp_path).values()) is None
+
+
+def test_unequal_numbers_of_evaluations_to_choose_from_get_one_note(tmp_path, write_run):
+    for seed in (0, 1):
+        write_run(tmp_path, "pgpe", seed, steps=(100, 500), returns=(1.0, 2.0))
+        write_run(tmp_path, "cmaes", seed, steps=(100, 200, 300, 400), returns=(1.0, 3.0, 2.0, 2.0))
+    runs = grouped(tmp_path)
+    assert evaluations_note(runs.values()) is None  # twice as many
+    write_run(tmp_path, "bo", 0, steps=range(1, 31), returns=[1.0] * 30)
+    main([str(tmp_path / "finetune"), "--draws", "100", "--out", str(tmp_path / "report")])
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert page.count("from 2 (latent PGPE) to 30 (latent Bayesian optimization) a run") == 1
+    with (tmp_path / "report" / "runs.csv").open() as file:
+        assert {(row["algorithm"], row["evaluations"]) for row in csv.DictReader(file)} == {
+            ("pgpe", "2"), ("cmaes", "4"), ("bo", "30"),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [{"episodes": 5}, {"patience": 3}])
+def test_searches_that_were_told_to_end_early_are_compared_with_their_like(more, tmp_path, write_run):
+    write_run(tmp_path, "pgpe", **more)
+    write_run(tmp_path, "cmaes")
+    name, value = next(iter(more.items()))
+    with pytest.raises(UserError, match=rf"the same {name}, but it is {value} in .*pgpe.* and None in .*cmaes"):
+        grouped(tmp_path)
+    write_run(tmp_path, "bo", **more)
+    with pytest.raises(UserError, match=f"the same {name}"):
+        grouped(tmp_path)
 
 
 def test_an_evaluation_of_another_horizon_or_of_an_edited_task_is_no_reference(tmp_path, write_run, write_evaluation):

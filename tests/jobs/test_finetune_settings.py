@@ -2,6 +2,7 @@
 
 import pytest
 
+from lightning_pz.common.errors import UserError
 from lightning_pz.finetune import parse
 from lightning_pz.jobs.finetune_settings import unused_words
 
@@ -25,3 +26,35 @@ OWN = ["--algorithm", "sac", "--space", "own", "--replay", "0.5"]
 )
 def test_flags_of_sections_that_are_not_used(words, told):
     assert unused_words(words, parse(words)[1]) == told
+
+
+_CHANGES = {
+    "starts": 7, "start_share": 0.5, "start_episodes": 3, "latents": "gaussian", "anchor": False, "replay": 0.25,
+    "answers_by": "steps", "answer_episodes": 77,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--algorithm", "bo"],
+        ["--algorithm", "ppo"],
+        ["--algorithm", "pgpe", "--start", "pool_best"],
+        ["--algorithm", "cmaes", "--start", "pool_top"],
+        ["--algorithm", "parameter_pgpe", "--answers_at", "[1, 2]"],
+        ["--algorithm", "random_latent"],
+        ["--algorithm", "td3", "--space", "weights", "--start", "pool_best"],
+        ["--algorithm", "tqc", "--space", "widened"],
+        OWN,
+    ],
+)
+@pytest.mark.parametrize("name", _CHANGES)
+def test_a_setting_decides_something_or_is_told(words, name):
+    given = [*words, f"--{name}={_CHANGES[name]}"]
+    try:
+        changed = parse(given)[1]
+    except UserError:  # refused
+        return
+    decides = changed.identity() != parse(words)[1].identity()
+    assert decides != (f"--{name}" in unused_words(given, changed))

@@ -12,11 +12,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import yaml
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone, replacing, write_json, write_text
+from lightning_pz.common.identity import first_difference
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.tracking.settings import Loggers
 
@@ -71,12 +73,12 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write the state of an unfinished run."""
+        """Write the state of an unfinished run, with the packages that compute it."""
         with replacing(self.path / "state.pt") as temporary:
-            torch.save(state, temporary)
+            torch.save({"state": state, "computed_by": _computed_by()}, temporary)
 
     def load_state(self, types: Sequence[type | tuple[type, str]]) -> dict[str, Any] | None:
-        """Return the saved state, or None if there is none; `UserError` if the file is broken.
+        """Return the saved state, or None if there is none; `UserError` if the file is broken, or of other packages.
 
         `types` are classes that the state may hold, with the dotted name under which each was saved if it has moved.
         """
@@ -85,13 +87,26 @@ class RunFolder:
             return None
         try:
             with torch.serialization.safe_globals(list(types)):
-                return torch.load(path, weights_only=True)
+                saved = torch.load(path, weights_only=True)
         except Exception as error:
             raise UserError(
                 f"{path} cannot be read ({type(error).__name__}: {error}): delete {self.path} to begin again"
             ) from error
+        if "computed_by" not in saved:
+            return saved  # of an earlier version
+        if (told := first_difference(saved["computed_by"], _computed_by())) is not None:
+            raise UserError(
+                f"{self.path} holds an unfinished run that other packages began: {told}. What goes on with them would be another "
+                f"run: install those again, or delete {self.path} to begin again"
+            )
+        return saved["state"]
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the summary, last of all, and remove the state."""
         write_json(self.path / "summary.json", summary)
         (self.path / "state.pt").unlink(missing_ok=True)
+
+
+def _computed_by() -> dict[str, str]:
+    """Return the versions of the packages on which every number depends; a whole run may be of any, but of one."""
+    return {"torch": str(torch.__version__), "numpy": np.__version__}

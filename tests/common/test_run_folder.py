@@ -1,6 +1,8 @@
 """The folder of a run: its lock, its name beside runs of other settings, its state and summary when they are broken."""
 
+import numpy as np
 import pytest
+import torch
 
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.known_folders import Identity, claim, find
@@ -24,3 +26,18 @@ def test_a_run_is_locked_while_it_is_worked_on_and_a_broken_state_is_explained(t
     (first.path / "summary.json").write_bytes(b'{"env": ')
     with pytest.raises(UserError, match="cut off"):
         _ = first.summary
+
+
+def test_an_unfinished_run_goes_on_with_the_packages_that_began_it(tmp_path, monkeypatch):
+    one = Identity({"a": 1})
+    folder = RunFolder(claim([tmp_path], "run", one), one)
+    assert folder.load_state(()) is None
+    folder.save_state({"steps": 3, "best": torch.arange(2)})
+    assert folder.load_state(())["steps"] == 3
+    monkeypatch.setattr(np, "__version__", "1.0.0")
+    with pytest.raises(
+        UserError, match=r'that other packages began: numpy is .*, not "1\.0\.0".*delete .*run to begin'
+    ):
+        folder.load_state(())
+    torch.save({"steps": 4}, folder.path / "state.pt")  # as an earlier version left it
+    assert folder.load_state(()) == {"steps": 4}

@@ -47,9 +47,9 @@ def tasks_table(results: Sequence[Findings]) -> Table:
             # Fits of other studies stand for every group of a policy size; once is enough.
             key = (r.group.env, r.group.policy, task.task, r.group.label if task.own else "")
             fits = "of this study" if task.own else f"of other studies, pool {task.pool}"
-            rows.setdefault(key, [*key[:3], task.text(), f"{task.best:.2f}", task.seeds, fits])
-    header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery_best there"]
-    return Table([*header, "seeds", "fits"], list(rows.values()))
+            rows.setdefault(key, [*key[:3], task.text(), f"{task.best:.2f}", task.metric, task.seeds, fits])
+    header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery there"]
+    return Table([*header, "measured by", "seeds", "fits"], list(rows.values()))
 
 
 def estimates_table(results: Sequence[Findings]) -> Table:
@@ -105,7 +105,8 @@ def dimension_page(study: str, results: Sequence[Findings], options: ReportOptio
         f"# How many dimensions has behavior? Study `{study}`\n",
         "Two quantities, which need not agree. The *behavior dimension* is the smallest latent size k whose decoder keeps "
         f"{1 - options.tau:.0%} of the action variance of held-out policies on held-out states (FVU <= {options.tau:g}). The "
-        "*task-recovery dimension* is the smallest k whose latent space holds a policy as good as the pool's best on a task. "
+        "*task-recovery dimension* is the smallest k whose latent space holds a policy as good on a task as the best of the pool's "
+        "held-out policies that were played, at most 500 by default: the whole pool may hold better ones. "
         f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({options.draws:,} draws). Both, and "
         "every estimate below, hold for the prior beside them: another prior is another population of policies.\n",
         "## Behavior dimension\n",
@@ -118,8 +119,10 @@ def dimension_page(study: str, results: Sequence[Findings], options: ReportOptio
     if (tasks := tasks_table(results)).rows:
         parts += [
             tasks.markdown(),
-            f"The smallest k whose mean `recovery_best` is at least {1 - options.tolerance:g}; (in "
-            f"parentheses) by the range over fewer than {FEWEST} seeds.\n",
+            f"The smallest k whose mean recovery of the best is at least {1 - options.tolerance:g}; (in "
+            f"parentheses) by the range over fewer than {FEWEST} seeds. `recovery_best_fresh` is of fresh episodes that chose "
+            "neither policy. `recovery_best`, where an evaluation is older than that, is of the episodes that chose both, whose "
+            "noise draws it to 1: there the dimension may be too small. Evaluate again to know.\n",
         ]
     if missing := [r for r in results if not any(task.own for task in r.tasks)]:
         runs = missing[0].group.runs

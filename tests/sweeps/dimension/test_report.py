@@ -159,10 +159,12 @@ def test_estimates_stand_beside_error_surrogate_and_prior(logs):
     assert "below what the spectrum alone gives" in (folder / "report.md").read_text()
 
 
-def write_evaluation(logs, fit, k, seed, best, pool="pool-a", policies=10):
+def write_evaluation(logs, fit, k, seed, best, pool="pool-a", policies=10, fresh=None):
     folder = logs / "evaluate" / "mountaincar" / f"medium-k{k}-seed{seed}-{fit}-{policies}"
     folder.mkdir(parents=True)
-    values = {f"standard/recovery_best{end}": best + by for end, by in (("", 0), ("_low", -0.1), ("_high", 0.1))}
+    found = {"recovery_best": best} | ({} if fresh is None else {"recovery_best_fresh": fresh})
+    ends = (("", 0), ("_low", -0.1), ("_high", 0.1))
+    values = {f"standard/{name}{end}": value + by for name, value in found.items() for end, by in ends}
     about = {
         "policy": "medium", "latent_dim": k, "seed": seed, "policies": policies, "episodes": 2,
         "checkpoint": f"logs/fit/mountaincar/{fit}/checkpoints/best.ckpt",
@@ -194,9 +196,23 @@ def test_the_task_recovery_dimension_takes_the_studys_own_fits_first(logs):
             write_evaluation(logs, f"s-k{k}-seed{seed}", k, seed, best)
     folder = report(logs, "latent_dim")
     (row,) = table_of(folder, "recovery")
-    assert row["fits"] == "of this study" and row["seeds"] == "2" and row["recovery_best there"] == "0.95"
+    assert row["fits"] == "of this study" and row["seeds"] == "2" and row["recovery there"] == "0.95"
+    assert row["measured by"] == "recovery_best"
     assert row["task-recovery dimension [by interval ends]"] == "2 (2 to 3)"
     assert "Not evaluated" not in (folder / "report.md").read_text()
+
+
+def test_the_task_recovery_dimension_is_of_fresh_episodes_where_all_evaluations_have_them(logs):
+    for seed in (0, 1):
+        for k, fresh in ((1, 0.4), (2, 0.96), (3, 1.1)):
+            write_evaluation(logs, f"s-k{k}-seed{seed}", k, seed, best=0.99, fresh=fresh)
+    (row,) = table_of(report(logs, "latent_dim"), "recovery")
+    assert row["task-recovery dimension [by interval ends]"].startswith("2 ")
+    assert (row["recovery there"], row["measured by"]) == ("0.96", "recovery_best_fresh")
+    write_evaluation(logs, "s-k1-seed0", 1, 0, best=0.99, policies=20)  # of more policies, so that it counts
+    (row,) = table_of(report(logs, "latent_dim"), "recovery")
+    assert row["task-recovery dimension [by interval ends]"].startswith("1 ")
+    assert (row["recovery there"], row["measured by"]) == ("0.99", "recovery_best")
 
 
 def test_numbers_of_a_grown_pool_are_said_to_be_of_that_pool(logs):
@@ -224,7 +240,7 @@ def test_content_tells_grown_pools_and_own_checkpoints_whatever_names_say(logs):
     folder = report(logs, "purposeful")
     assert "the dimension of that very pool" in (folder / "report.md").read_text()
     (row,) = table_of(folder, "recovery")
-    assert row["fits"] == "of this study" and row["recovery_best there"] == "0.97"
+    assert row["fits"] == "of this study" and row["recovery there"] == "0.97"
     (run / "identity.json").write_text(json.dumps({"pool": {"recipe": {"kind": "random"}}}))
     assert "--elsewhere" not in (report(logs, "purposeful") / "report.md").read_text()
 

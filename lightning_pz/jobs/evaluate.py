@@ -18,7 +18,7 @@ from lightning_pz.common.threads import one_thread
 from lightning_pz.common.tracking.settings import Loggers, look_command
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.evaluation.elsewhere import POLICIES, transfer_fvu
+from lightning_pz.evaluation.elsewhere import POLICIES, SAMPLE_SEED, transfer_fvu
 from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.groups import EvaluateConfig, read_returns
 from lightning_pz.evaluation.metrics import BEST_FRESH, METRIC_LABELS, RECOVERY_METRICS
@@ -65,11 +65,7 @@ def print_evaluations(done: Sequence[Evaluation], loggers: Loggers = Loggers()) 
         print(f"\n  note: {invalid} policies had an episode that turned non-finite and are left out")
     if any(evaluation.summary[f"{task}/recovery_best"] is None for evaluation in done for task in evaluation.draws):
         print("\n  note: `none` is a ratio without a range: all held-out policies of the pool earn the same")
-    if any(
-        f"{task}/{BEST_FRESH}" in e.summary and e.summary[f"{task}/{BEST_FRESH}"] is None
-        for e in done
-        for task in e.draws
-    ):
+    if any(e.summary.get(f"{task}/{BEST_FRESH}", 0.0) is None for e in done for task in e.draws):
         print("\n  note: `none` on fresh episodes: there the best of the pool is not clearly above its middle")
     if older := [e.folder for e in done if any(f"{task}/{BEST_FRESH}" not in e.summary for task in e.draws)]:
         print(
@@ -110,6 +106,8 @@ def evaluate_elsewhere(
     # Named by what was measured, so that no answer takes the place of another one.
     content = [[file_digest(path) for path, _ in loaded], [pool.digest for pool in opened], POLICIES]
     content += [] if policy is None else [policy]
+    # An earlier version took only policies that the checkpoint's split holds out of any pool.
+    content += [] if all(own for _, _, own, _ in found) else [["sample", SAMPLE_SEED]]
     path = folder / f"elsewhere-{digest(content)[:8]}.csv"
     every = [
         [run, pool, "own" if own else "other", size, f"{value:.6g}"]

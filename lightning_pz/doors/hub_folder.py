@@ -78,7 +78,8 @@ def _card(model: Any, checkpoint: Path, folder: Path) -> str:
     summary = _read(checkpoint.parent.parent / "summary.json")
     names = {
         "val_fvu": "held out", "test_fvu": "test, which decided nothing", "train_fvu": "training policies",
-        "pca_fvu": "PCA on behavior", "affine_fvu": "affine policies",
+        "pca_fvu": "PCA on behavior, held out", "test_pca_fvu": "PCA on behavior, test",
+        "affine_fvu": "affine policies, held out", "test_affine_fvu": "affine policies, test",
     }  # fmt: skip
     rows = [[f"FVU, {word}", f"{summary[key]:.3f}"] for key, word in names.items() if summary.get(key) is not None]
     recipe = summary.get("recipe", "unknown")

@@ -32,6 +32,7 @@ from lightning_pz.jobs.fit_end import fit_notes, lucky_tasks, measure_starts, se
 from lightning_pz.jobs.fit_identity import used_by_model
 from lightning_pz.jobs.fit_settings import check_recipe_words, check_weights_unread
 from lightning_pz.policy import act_shared
+from lightning_pz.pool.batches import Part
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.entropies import mean_entropies
 from lightning_pz.pool.several import check_same_pools
@@ -161,16 +162,27 @@ def _train_and_measure(cli: FitCLI, data: PolicyPoolDataModule, tracker: Tracker
 
 
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
-    """Return the linear references on the same split; the last size is k, and PCA on actions has all sizes."""
+    """Return the linear references on the split of `val_fvu`, and as `test_...` on that of `test_fvu`.
+
+    The last size is k, and PCA on actions has all sizes. The two splits may differ much where whole climbs are held out.
+    """
+    on_test = _references_on(data, data.test, sizes)
+    del on_test["affine_numbers"]  # of the training states alone
+    return _references_on(data, data.val, sizes) | {f"test_{key}": value for key, value in on_test.items()}
+
+
+def _references_on(data: PolicyPoolDataModule, part: Part, sizes: Sequence[int]) -> dict[str, float]:
     latent_dim = sizes[-1]
-    held_out = data.val.all_actions()
-    pca = pca_fvu(data.train_on_val.all_actions(_PCA_POLICIES).flatten(1), held_out.flatten(1), list(sizes))
-    affine, numbers = affine_fvu(data.train.states, data.val_on_train.all_actions(), data.val.states, held_out)
+    held_out = part.all_actions()
+    # Training policies on the held-out states, and the reverse, are what they are fitted to.
+    seen_there = data.train.on_states_of(part).all_actions(_PCA_POLICIES)
+    pca = pca_fvu(seen_there.flatten(1), held_out.flatten(1), list(sizes))
+    affine, numbers = affine_fvu(data.train.states, part.on_states_of(data.train).all_actions(), part.states, held_out)
     layout = data.layout
     count = min(2048, _PARAMS_FLOATS // (2 * layout.num_params))
     seen = data.pool.params(data.train.rows[:count])
-    unseen = data.pool.params(data.val.rows[: count // 4])
-    rebuilt = act_shared(layout, project(seen, unseen, latent_dim), data.val.states)
+    unseen = data.pool.params(part.rows[: count // 4])
+    rebuilt = act_shared(layout, project(seen, unseen, latent_dim), part.states)
     return {
         "pca_fvu": pca[latent_dim],
         **({f"pca_fvu_k{size}": pca[size] for size in sizes} if len(sizes) > 1 else {}),
@@ -268,7 +280,7 @@ def _draw(
         "latents": fit_figures.latent_scatter(latents.numpy(), color, title),
     }
     if len(curve := cli.model.sums.curve()) > 1:
-        pca = {size: summary[f"pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
+        pca = {size: summary[f"test_pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
         figures["prefixes"] = fit_figures.prefix_curve(curve, pca, title)
     for name, figure in figures.items():
         tracker.figure(name, figure, summary["steps"], cli.run_folder / "figures")

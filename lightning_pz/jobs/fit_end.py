@@ -149,15 +149,20 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
             if key.startswith("test_fvu/")
         },
         "FVU training": f"{summary['train_fvu']:.3f}",
-        "FVU PCA on behavior": f"{summary['pca_fvu']:.3f}",
-        "FVU PCA on parameters": f"{summary['params_pca_fvu']:.3f}",
-        f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": f"{summary['affine_fvu']:.3f}",
+        "FVU PCA on behavior, held out / test": _on_both(summary, "pca_fvu"),
+        "FVU PCA on parameters": _on_both(summary, "params_pca_fvu"),
+        f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": _on_both(summary, "affine_fvu"),
         "seconds, pool + training": f"{summary['collect_seconds']:.0f} + {summary['fit_seconds']:.0f}",
     }
     for note in notes:
         print("\n" + textwrap.fill(note, 110, break_on_hyphens=False, break_long_words=False))
     tables = [_starts_table(summary, pool)] if "pool_best_episodes" in summary else []
     show_end(rows, summary["next_command"], folder, tables=tables, curves=curves)
+
+
+def _on_both(summary: Mapping[str, Any], key: str) -> str:
+    """Return a linear reference on the split that chose the checkpoint, and on that of the test."""
+    return f"{summary[key]:.3f} / {summary[f'test_{key}']:.3f}"
 
 
 def _starts_table(summary: Mapping[str, Any], pool: Pool) -> Table:

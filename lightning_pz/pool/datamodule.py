@@ -190,8 +190,6 @@ class PolicyPoolDataModule(L.LightningDataModule):
         ]
         first = self.splits[0]
         self.train, self.val, self.test, self.train_measured = first.train, first.val, first.test, first.train_measured
-        # Training policies on held-out states, and the reverse: what linear references are fitted to.
-        self.train_on_val, self.val_on_train = self.train.on_states_of(self.val), self.val.on_states_of(self.train)
 
     @property
     def pool(self) -> Pool:

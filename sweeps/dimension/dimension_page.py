@@ -33,8 +33,8 @@ def dimensions_table(results: Sequence[Findings], tau: float) -> Table:
         rows.append([
             r.group.env, r.group.policy, r.group.kind, r.prior, len({int(run.summary["seed"]) for run in r.group.runs}), len(r.group.runs[0].rows),
             r.behavior.text(), r.behavior.before or "-", r.marginal.text(),
-            f"{value:.3f} [{low:.3f}, {high:.3f}] at {r.sizes[-1]}", reached(r.pca_floor, max(r.pca, default=0)),
-            f"{r.affine} ({r.affine_fvu:.3f})", r.reachable or "unknown",
+            f"{value:.3f} [{low:.3f}, {high:.3f}] at {r.sizes[-1]}", reached(r.pca_floor, max(r.pca, default=0)) + r.note,
+            f"{r.affine} ({r.affine_fvu:.3f}){r.note}", r.reachable or "unknown",
         ])  # fmt: skip
     return Table(header, rows)
 
@@ -73,8 +73,19 @@ def curves_table(results: Sequence[Findings]) -> Table:
     for r in results:
         for size, fvu in zip(r.sizes, r.curve, strict=True):
             pca = f"{r.pca[size]:.6g}" if size in r.pca else None
-            rows.append([r.group.env, r.group.policy, r.group.kind, size, *(f"{number:.6g}" for number in fvu), pca])
-    return Table(["environment", "policy", "runs", "k", "fvu", "fvu_low", "fvu_high", "pca_fvu"], rows)
+            rows.append(
+                [
+                    r.group.env,
+                    r.group.policy,
+                    r.group.kind,
+                    size,
+                    *(f"{number:.6g}" for number in fvu),
+                    pca,
+                    r.references,
+                ]
+            )
+    header = ["environment", "policy", "runs", "k", "fvu", "fvu_low", "fvu_high", "pca_fvu", "pca_policies"]
+    return Table(header, rows)
 
 
 def _estimates_by_space(results: Sequence[Findings]) -> str:
@@ -113,7 +124,9 @@ def dimension_page(study: str, results: Sequence[Findings], options: ReportOptio
         dimensions_table(results, options.tau).markdown(),
         "`not enough`: the next smaller k that was tried; the grid of k decides between it and the answer. `> k`: not reached "
         "by the largest k that was tried. PCA floor: components of PCA on the actions of training policies, fitted to the very "
-        "held-out states, among the sizes that were measured.\n",
+        "held-out states, among the sizes that were measured."
+        + " (val): of the policies that chose the checkpoint, not of those of the FVU, as earlier versions measured it.\n"
+        * any(r.note for r in results),
         "## Task-recovery dimension\n",
     ]
     if (tasks := tasks_table(results)).rows:

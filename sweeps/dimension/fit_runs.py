@@ -87,11 +87,21 @@ class Group:
             for k in self.sizes
         ]
 
+    @property
+    def references(self) -> str:
+        """Policies of the linear references: `test`, those of the errors, or `val` of fits by an earlier version."""
+        return "test" if all("test_pca_fvu" in run.summary for run in self.runs) else "val"
+
+    def reference(self, run: FitRun, key: str) -> Any:
+        """Return a linear reference of a run, by its name in older summaries."""
+        return run.summary[f"test_{key}" if self.references == "test" else key]
+
     def pca(self) -> dict[int, float]:
         """Return the FVU of PCA on actions by number of components, where runs have measured it."""
-        found = {int(run.summary["latent_dim"]): run.summary["pca_fvu"] for run in self.runs}
-        pairs = [pair for run in self.runs for pair in run.summary.items() if pair[0].startswith("pca_fvu_k")]
-        return dict(sorted((found | {int(key.removeprefix("pca_fvu_k")): value for key, value in pairs}).items()))
+        found = {int(run.summary["latent_dim"]): self.reference(run, "pca_fvu") for run in self.runs}
+        prefix = "test_pca_fvu_k" if self.references == "test" else "pca_fvu_k"
+        pairs = [pair for run in self.runs for pair in run.summary.items() if pair[0].startswith(prefix)]
+        return dict(sorted((found | {int(key.removeprefix(prefix)): value for key, value in pairs}).items()))
 
 
 def is_grown(fit: Path) -> bool:

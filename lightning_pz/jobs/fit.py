@@ -28,11 +28,11 @@ from lightning_pz.growth.loop import check_growth, grow
 from lightning_pz.jobs import fit_figures
 from lightning_pz.jobs.fit_callbacks import LetInterrupts
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
-from lightning_pz.jobs.fit_end import fit_notes, lucky_tasks, measure_starts, search_command, show_fit
+from lightning_pz.jobs.fit_end import fit_notes, held_out_climbs, lucky_tasks, measure_starts, search_command, show_fit
 from lightning_pz.jobs.fit_identity import used_by_model
 from lightning_pz.jobs.fit_settings import check_recipe_words, check_weights_unread
 from lightning_pz.policy import act_shared
-from lightning_pz.pool.batches import Part
+from lightning_pz.pool.batches import Part, climbs_of
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.entropies import mean_entropies
 from lightning_pz.pool.several import check_same_pools
@@ -157,7 +157,9 @@ def _train_and_measure(cli: FitCLI, data: PolicyPoolDataModule, tracker: Tracker
         return None
     # `ErrorSums.policy_errors` of the test, and the policies' rows in the pool, (N,).
     with replacing(cli.run_folder / "policy_errors.npz") as path, path.open("wb") as file:
-        np.savez(file, allow_pickle=False, rows=data.test.rows, **cli.model.sums.policy_errors())
+        # Policies of one climb are alike: who resamples them takes whole climbs.
+        climbs = {"climbs": climbs_of(data.pool, data.test.rows)} if data.held_out == "climbs" else {}
+        np.savez(file, allow_pickle=False, rows=data.test.rows, **climbs, **cli.model.sums.policy_errors())
     return _summarize(cli, data, best, cli.model.sums.fvu(), seconds, tracker)
 
 
@@ -230,6 +232,7 @@ def _summarize(
         "checkpoint": str(cli.run_folder / "checkpoints" / best.name),
         **mean_entropies(data.pool),
         **_parts_of_gaussians(model, data),
+        **held_out_climbs(data),
         **measure_starts(model, data.pool),
         **{key: value for key, value in tested.items() if key != "test_fvu"},
     }

@@ -118,7 +118,8 @@ def dimension_page(study: str, results: Sequence[Findings], options: ReportOptio
         f"{1 - options.tau:.0%} of the action variance of held-out policies on held-out states (FVU <= {options.tau:g}). The "
         "*task-recovery dimension* is the smallest k whose latent space holds a policy as good on a task as the best of the pool's "
         "held-out policies that were played, at most 500 by default: the whole pool may hold better ones. "
-        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({options.draws:,} draws). Both, and "
+        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({options.draws:,} draws); where whole climbs were held out, over climbs, of which "
+        "there are few: their intervals are of these climbs. Both, and "
         "every estimate below, hold for the prior beside them: another prior is another population of policies.\n",
         "## Behavior dimension\n",
         dimensions_table(results, options.tau).markdown(),

@@ -64,7 +64,9 @@ def find_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], options
     """Return every number of a group."""
     sizes, errors, first = group.sizes, group.errors(), group.runs[0]
     values = mean_fvu(errors, first.spread)
-    drawn = draw_fvu(errors, first.spread, joint=group.joint, draws=options.draws, seed=options.seed)
+    drawn = draw_fvu(
+        errors, first.spread, joint=group.joint, draws=options.draws, seed=options.seed, climbs=first.climbs
+    )
     pca = group.pca()
     largest = max(run.latent_dims[-1] for run in group.runs)
     widest = [run for run in group.runs if run.latent_dims[-1] == largest and run.probes]

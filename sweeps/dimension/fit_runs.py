@@ -31,6 +31,7 @@ class FitRun:
     error: np.ndarray  # squared action error of each test policy at each size, (K, N)
     spread: np.ndarray  # its squared deviation from the mean policy, (N,)
     rows: np.ndarray  # its row in the pool, (N,)
+    climbs: np.ndarray  # which of them are drawn together, (N,): those of a climb where whole climbs are held out
 
     @property
     def pool(self) -> str:
@@ -170,6 +171,7 @@ def read_fit(folder: Path, logs: Path) -> FitRun:
         probes = json.loads((folder / "probes.json").read_text()) if (folder / "probes.json").is_file() else None
         with np.load(folder / "policy_errors.npz", allow_pickle=False) as arrays:
             dims, error, spread, rows = (arrays[name] for name in ("latent_dims", "error", "spread", "rows"))
+            climbs = arrays["climbs"] if "climbs" in arrays else np.arange(len(rows))
     except (KeyError, ValueError, OSError) as fault:
         raise UserError(f"a file in {folder} is broken ({fault}): delete the folder and run its study again") from fault
     path = folder / "policy_errors.npz"
@@ -178,7 +180,7 @@ def read_fit(folder: Path, logs: Path) -> FitRun:
     if not (np.isfinite(error).all() and np.isfinite(spread).all() and spread.sum() > 0):
         raise UserError(f"{path} holds numbers that are not finite, or policies that all act alike")
     error, spread = error.astype(float), spread.astype(float)
-    return FitRun(folder, summary, probes, config, is_grown(folder), dims, error, spread, rows)
+    return FitRun(folder, summary, probes, config, is_grown(folder), dims, error, spread, rows, climbs)
 
 
 def _check_paired(group: Group) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from dataclasses import dataclass, field
@@ -46,7 +47,14 @@ class FitRun:
     @property
     def prior(self) -> dict[str, Any]:
         """Distribution of the policies, or of those from which they were grown; empty if unknown."""
-        return self.probes["prior"] if self.probes else self.config.get("data", {}).get("random", {}).get("prior", {})
+        if self.probes:
+            return self.probes["prior"]
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return dict(json.loads((self.folder / "identity.json").read_text())["pool"]["recipe"]["prior"])
+        # Of an earlier version: its settings, which hold both recipes, say nothing of a pool that was given.
+        data = self.config.get("data", {})
+        own = data.get("grown" if self.grown else "random", {})
+        return {} if data.get("pool") else own.get("prior", {})
 
 
 @dataclass(frozen=True)

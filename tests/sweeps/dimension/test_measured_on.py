@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
-from tests.sweeps.dimension.test_report import logs, report, table_of, write_evaluation  # noqa: F401  a fixture
+from sweeps.dimension.fit_runs import read_fit
+from tests.sweeps.dimension.test_report import logs, make_run, report, table_of, write_evaluation  # noqa: F401  a fixture
 
 
 def test_linear_references_are_of_the_policies_beside_which_they_stand(logs):  # noqa: F811
@@ -51,3 +53,20 @@ def test_intervals_are_over_climbs_where_a_fit_names_them(logs):  # noqa: F811
         order = np.argsort(np.argsort(arrays["error"][0] / arrays["spread"]))
         np.savez(path, **arrays, climbs=order // 75)
     assert width() > 2 * alone
+
+
+def test_the_prior_is_that_of_the_pool_where_no_probes_tell_it(tmp_path):
+    """Settings of both recipes stand in every config.yaml, whichever made the pool."""
+    priors = {recipe: {"initializer": "orthogonal", "gain": gain} for recipe, gain in (("random", 1.0), ("grown", 0.5))}
+    settings = {recipe: {"prior": prior} for recipe, prior in priors.items()}
+    folder = make_run(tmp_path, "mountaincar", "run", seed=0, dims=[2], levels=[0.1], probes=False)
+
+    def prior(data):
+        (folder / "config.yaml").write_text(yaml.safe_dump({"data": settings | data}))
+        return read_fit(folder, tmp_path).prior
+
+    assert prior({"recipe": "grown"}) == priors["grown"] and prior({"recipe": "random"}) == priors["random"]
+    assert prior({"recipe": "random", "pool": "given"}) == {}  # whose, nobody knows
+    of_pool = {"initializer": "torch_default", "gain": 2.0}
+    (folder / "identity.json").write_text(json.dumps({"pool": {"recipe": {"kind": "grown", "prior": of_pool}}}))
+    assert prior({"recipe": "random", "pool": "given"}) == prior({"recipe": "grown"}) == of_pool

@@ -27,6 +27,7 @@ class PoolRow:
     fvu: np.ndarray  # test FVU of each seed, (seeds,)
     elsewhere_fvu: np.ndarray  # of the policies in the pools of the other seeds, (seeds,); NaN where there are none
     pca_fvu: np.ndarray  # of as many principal components of the actions, (seeds,)
+    pca_policies: str  # of which policies that is: `test`, as the rest, or `val` of fits by an earlier version
     collect_seconds: np.ndarray  # wall time of making each pool, (seeds,)
     # By task: `reconstruction_gap`, what the 50 best gain or lose when encoded and decoded, and `best_own_return`, what they
     # earn themselves, in units of return; `kept`, the share of it that they keep, NaN where they do not clearly earn more
@@ -54,15 +55,19 @@ def pool_row(
         own = values["best_own_return"]
         kept = share(own + values["reconstruction_gap"], own) or UNKNOWN
         found[task] = {"kept": kept} | {name: mean_interval(each) for name, each in values.items()}
-    numbers = {key: np.array([s[key] for s in summaries], float) for key in ("test_fvu", "pca_fvu", "collect_seconds")}
-    return PoolRow(len(done), numbers["test_fvu"], elsewhere, numbers["pca_fvu"], numbers["collect_seconds"], found)
+    policies = "test" if all("test_pca_fvu" in s for s in summaries) else "val"
+    measured = ("test_fvu", "test_pca_fvu" if policies == "test" else "pca_fvu", "collect_seconds")
+    fvu, pca, seconds = (np.array([s[key] for s in summaries], float) for key in measured)
+    return PoolRow(len(done), fvu, elsewhere, pca, policies, seconds, found)
 
 
 def pool_table(rows: Mapping[str, PoolRow]) -> Table:
     """Return a row per way and task, rounded for readers."""
     lines = []
     for name, row in rows.items():
-        first = [name, row.seeds, _spread(row.fvu), _spread(row.elsewhere_fvu), float(row.pca_fvu.mean())]
+        first = [name, row.seeds, _spread(row.fvu), _spread(row.elsewhere_fvu)]
+        pca = float(row.pca_fvu.mean())
+        first.append(pca if row.pca_policies == "test" else f"{pca:.3f} (val)")
         for task, values in row.tasks.items():
             lines.append([*first, task, values["best_in_pool"], values["best_latent"], _kept(values)])
             first = [None] * len(first)
@@ -80,11 +85,18 @@ def short_pool_table(rows: Mapping[str, PoolRow]) -> Table:
 def pool_numbers(rows: Mapping[str, PoolRow]) -> Table:
     """Return every number, a row per way and task."""
     header = ["pool", "seeds", "task", "test_fvu", "test_fvu_lowest", "test_fvu_highest"]
-    header += ["elsewhere_fvu", "elsewhere_fvu_lowest", "elsewhere_fvu_highest", "pca_fvu", "collect_seconds"]
+    header += [
+        "elsewhere_fvu",
+        "elsewhere_fvu_lowest",
+        "elsewhere_fvu_highest",
+        "pca_fvu",
+        "pca_policies",
+        "collect_seconds",
+    ]
     lines = []
     for name, row in rows.items():
         fit = [f(values) for values in (row.fvu, row.elsewhere_fvu) for f in (np.mean, np.min, np.max)]
-        fit += [row.pca_fvu.mean(), row.collect_seconds.mean()]
+        fit += [row.pca_fvu.mean(), row.pca_policies, row.collect_seconds.mean()]
         lines += [[name, row.seeds, task, *fit, *(v[m] for m in _TASK_METRICS)] for task, v in row.tasks.items()]
     return Table([*header, *_TASK_METRICS], lines)
 

@@ -17,9 +17,9 @@ from lightning_pz.common.tables import Table
 from lightning_pz.common.version import __version__
 from lightning_pz.envs.specs import env_words
 from lightning_pz.evaluation.fresh import FRESH
-from lightning_pz.evaluation.metrics import METRIC_LABELS
+from lightning_pz.evaluation.metrics import BEST_FRESH, METRIC_LABELS
 
-_SHOWN = ("recovery_best", "reconstruction_gap", *FRESH.values())
+_SHOWN = ("recovery_best", BEST_FRESH, "reconstruction_gap", *FRESH.values())
 _CARD = """---
 library_name: lightning_pz
 tags: [reinforcement-learning, policy-compression, latent-space, {slug}]
@@ -78,7 +78,8 @@ def _card(model: Any, checkpoint: Path, folder: Path) -> str:
     summary = _read(checkpoint.parent.parent / "summary.json")
     names = {
         "val_fvu": "held out", "test_fvu": "test, which decided nothing", "train_fvu": "training policies",
-        "pca_fvu": "PCA on behavior", "affine_fvu": "affine policies",
+        "pca_fvu": "PCA on behavior, held out", "test_pca_fvu": "PCA on behavior, test",
+        "affine_fvu": "affine policies, held out", "test_affine_fvu": "affine policies, test",
     }  # fmt: skip
     rows = [[f"FVU, {word}", f"{summary[key]:.3f}"] for key, word in names.items() if summary.get(key) is not None]
     recipe = summary.get("recipe", "unknown")
@@ -120,7 +121,7 @@ def _returns(checkpoint: Path) -> str:
         ]
         return (
             "Returns of whole episodes, of held-out policies of the pool and of decoded latents [95 % interval over policies; "
-            f"of single policies over episodes]:\n\n{Table(['', *tasks], rows).markdown()}\n"
+            f"of single policies and fresh episodes over episodes]:\n\n{Table(['', *tasks], rows).markdown()}\n"
         )
     return ""
 

@@ -16,10 +16,12 @@ from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.evaluation.groups import held_out_rows
 from lightning_pz.policy import act_shared, policy_chunk, restandardize
+from lightning_pz.pool.of_checkpoint import is_pool_of
 from lightning_pz.pool.states import StateCounts
 from lightning_pz.pool.store import Pool
 
 POLICIES = 2000  # of a pool that are encoded and decoded, at most
+SAMPLE_SEED = 0  # of those of another pool that holds more
 
 
 @torch.no_grad()
@@ -28,6 +30,7 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
 
     The decoder gets the policies as they act, whatever statistics their pool standardizes observations by. On the
     decoder's own pool only held-out policies are taken: first those of its test FVU, then those that chose the checkpoint.
+    Of another pool, where none was trained on, they are all of its policies or a random sample.
     Sizes are all of a nested bottleneck, else k alone. 0 is perfect, 1 no better than the mean of these policies. A pool
     of another environment or layout raises `UserError`.
     """
@@ -37,7 +40,7 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
         raise UserError(f"--elsewhere expects pools of policies for {wanted}, but {pool.folder} is for {found}")
     span = StateCounts(**pool.meta["states"]).slices()["test"]
     states = model.policy.standardize(torch.from_numpy(pool.arrays["states"][span].copy()))
-    params = restandardize(pool.params(held_out_rows(model, pool, policies)), pool.network, model.policy)
+    params = restandardize(pool.params(measured_rows(model, pool, policies)), pool.network, model.policy)
     chunks = params.split(policy_chunk(model.layout, len(states)))
     actions = [act_shared(model.layout, chunk, states) for chunk in chunks]
     mean = torch.cat(actions).mean(0)
@@ -49,6 +52,13 @@ def transfer_fvu(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIE
         )
         sums.add_policies(errors, spread)
     return sums.curve()
+
+
+def measured_rows(model: BehaviorAutoencoder, pool: Pool, policies: int = POLICIES) -> np.ndarray:
+    """Return the rows of the policies of a pool that `transfer_fvu` takes: the split of a checkpoint is of its own pool alone."""
+    if is_pool_of(pool, model.hparams["description"]):
+        return held_out_rows(model, pool, policies)
+    return np.random.default_rng(SAMPLE_SEED).permutation(len(pool))[:policies]
 
 
 def to_others(models: Sequence[BehaviorAutoencoder], pools: Sequence[Pool]) -> np.ndarray:

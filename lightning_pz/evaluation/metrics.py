@@ -6,7 +6,8 @@ with an invalid episode (NaN) is left out of every metric; callers count those.
 References:
     The ratios are those of Tenedini et al., arXiv 2509.22566, with the two readings of "recovery" kept apart.
     Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. That of a maximum
-    cannot exceed the maximum that was seen, so intervals of the best are short at the top.
+    cannot exceed the maximum that was seen, so intervals of the best are short at the top. It resamples policies, so that
+    it does not show what the noise of few episodes adds to both maxima of `recovery_best`; `recovery_best_fresh` does.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import wasserstein_distance
 
-from lightning_pz.common.statistics import Estimate, mean_interval, percentiles, quotient, widened
+from lightning_pz.common.statistics import UNKNOWN, Estimate, mean_interval, percentiles, quotient, share, widened
 
 _Returns = Float[np.ndarray, "_ episodes"]
 _Played = Float[np.ndarray, "policies episodes"]
 _Means = Float[np.ndarray, " _"]
+_Episodes = Float[np.ndarray, " episodes"]
 
 RECOVERY_METRICS = (
     "recovery_best", "recovery_range", "reconstruction_gap", "best_own_return", "wasserstein",
@@ -33,9 +35,12 @@ METRIC_LABELS = {
     "reconstruction_gap": "gap by encode-decode", "best_own_return": "  return before it",
     "wasserstein": "Wasserstein, latents", "wasserstein_reconstructed": "Wasserstein, decoded",
     "best_in_pool": "best in pool", "best_latent": "best latent", "best_random": "best random",
-    "best_in_pool_fresh": "best in pool, fresh", "best_latent_fresh": "best latent, fresh",
+    "recovery_best_fresh": "recovery of the best, fresh", "best_in_pool_fresh": "best in pool, fresh",
+    "best_latent_fresh": "best latent, fresh",
 }  # fmt: skip
 """What readers call each metric, those on fresh episodes included."""
+BEST_FRESH = "recovery_best_fresh"
+"""Name of `recovery_best` on fresh episodes, in summaries and tables."""
 _RESAMPLED = ("pool", "latents", "random")
 
 
@@ -43,6 +48,22 @@ def recovery_best(pool: _Means, decoded: _Means) -> float:
     """Return `(best decoded - floor) / (best in pool - floor)`, floor the pool's median; NaN if none exceeds it."""
     floor = float(np.median(pool))
     return quotient(float(decoded.max()) - floor, float(pool.max()) - floor, _size(pool))
+
+
+def recovery_best_fresh(pool: _Episodes, decoded: _Episodes, floor: _Episodes) -> Estimate:
+    """Return `recovery_best` of the two winners from episodes that chose neither, with Fieller's interval over these.
+
+    Both of its maxima gain by luck on the episodes that chose them, the more the noisier episodes are, until the ratio is
+    1 whatever the policies are worth. Here each is a mean that chose nothing, of the policies that were chosen: where few
+    episodes choose badly, it is below the ratio of the true best if latents differ less than the pool. Unknown where an
+    episode is invalid, or where the pool's winner is not clearly above the floor.
+
+    Args:
+        pool: Returns of the pool's winner.
+        decoded: Returns of the winner among decoded latents on the same episodes.
+        floor: Returns of the pool's middle on them.
+    """
+    return share(decoded - floor, pool - floor) or UNKNOWN
 
 
 def recovery_range(pool: _Means, decoded: _Means) -> float:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.statistics import FEWEST, Estimate
+from lightning_pz.common.statistics import FEWEST, UNKNOWN, Estimate, mean_interval, read_estimate, widened
 from lightning_pz.common.tables import Table
-from lightning_pz.evaluation.metrics import METRIC_LABELS, RECOVERY_METRICS, over_seeds
+from lightning_pz.evaluation.metrics import BEST_FRESH, METRIC_LABELS, RECOVERY_METRICS, over_seeds
 from lightning_pz.evaluation.run import Evaluation
 
-RECOVERY_ENDS = f"[95 % interval] over seeds and policies; below {FEWEST} seeds (lowest to highest), their range; of one seed neither"
+RECOVERY_ENDS = f"[95 % interval] over seeds and policies, fresh over seeds and episodes; below {FEWEST} seeds (lowest to highest), their range; of one seed neither"
 """What the brackets in the table are."""
-_SHOWN = ("recovery_best", "reconstruction_gap", "best_in_pool", "best_latent")
+_SHOWN = ("recovery_best", BEST_FRESH, "reconstruction_gap", "best_in_pool", "best_latent")
 _SIZES = {"small": 0, "medium": 1, "large": 2}
 
 
@@ -58,22 +60,36 @@ def average_recovery(evaluations: Sequence[Evaluation]) -> list[Recovery]:
             for metric in RECOVERY_METRICS:
                 means = np.array([member.summary[f"{task}/{metric}"] for member in members], dtype=float)  # None: NaN
                 values[metric] = over_seeds(means, np.stack([m.draws[task][metric] for m in members]))
+            values[BEST_FRESH] = _fresh([member.summary for member in members], task)
             found.append(Recovery(policy, k, task, tuple(m.summary["seed"] for m in members), values))
     tasks = list(evaluations[0].draws)
     return sorted(found, key=lambda one: tasks.index(one.task))
 
 
+def _fresh(summaries: Sequence[Mapping[str, Any]], task: str) -> Estimate:
+    """Return the mean of `recovery_best_fresh` over seeds, NaN if one lacks it; its interval is over episodes as well."""
+    each = [read_estimate(summary, f"{task}/{BEST_FRESH}") or UNKNOWN for summary in summaries]
+    value, low, high = np.mean([one[:3] for one in each], axis=0)
+    return widened(mean_interval(np.array([one.value for one in each])), float(value), float(low), float(high))
+
+
 def recovery_table(found: Sequence[Recovery]) -> Table:
     """Return every metric."""
-    rows = [[r.task, r.policy, r.latent_dim, len(r.seeds), *r.values.values()] for r in found]
-    return Table(["task", "policy", "latent_dim", "seeds", *RECOVERY_METRICS], rows)
+    metrics = (*RECOVERY_METRICS, BEST_FRESH)
+    rows = [[r.task, r.policy, r.latent_dim, len(r.seeds), *map(r.values.get, metrics)] for r in found]
+    return Table(["task", "policy", "latent_dim", "seeds", *metrics], rows)
 
 
 def short_recovery_table(found: Sequence[Recovery], published: Mapping[str, Mapping] | None = None) -> Table:
-    """Return a few metrics, and the recovery that a paper reports (by task, policy and latent size), for a terminal."""
+    """Return a few metrics, and the recovery that a paper reports (by task, policy and latent size), for a terminal.
+
+    That of fresh episodes is left out where no row has it, as of evaluations by an earlier version.
+    """
+    has_fresh = any(math.isfinite(r.values.get(BEST_FRESH, UNKNOWN).value) for r in found)
+    metrics = [name for name in _SHOWN if name != BEST_FRESH or has_fresh]
     theirs = [(published or {}).get(r.task, {}).get(r.policy, {}).get(r.latent_dim) for r in found]
-    ours = [[r.task, r.policy, r.latent_dim, len(r.seeds), *map(r.values.get, _SHOWN)] for r in found]
+    ours = [[r.task, r.policy, r.latent_dim, len(r.seeds), *map(r.values.get, metrics)] for r in found]
     rows = [[*row, number] for row, number in zip(ours, theirs, strict=True)] if published else ours
-    shown = [METRIC_LABELS[metric] for metric in _SHOWN]
+    shown = [METRIC_LABELS[metric] for metric in metrics]
     header = ["task", "policy", "k", "seeds", *shown, *(["published"] if published else [])]
     return Table(header, rows, {"published": ".2f"})

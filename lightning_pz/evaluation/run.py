@@ -25,7 +25,7 @@ from lightning_pz.envs.episode_identity import environment_identity, is_as_it_wa
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.tasks import find_tasks
 from lightning_pz.evaluation.figures import evaluation_figures
-from lightning_pz.evaluation.fresh import FRESH, champions
+from lightning_pz.evaluation.fresh import FRESH, champions, middles
 from lightning_pz.evaluation.groups import (
     GRID_DIM,
     EvaluateConfig,
@@ -35,7 +35,14 @@ from lightning_pz.evaluation.groups import (
     read_returns,
     write_returns,
 )
-from lightning_pz.evaluation.metrics import RECOVERY_METRICS, bootstrap, drop_invalid, recovery
+from lightning_pz.evaluation.metrics import (
+    BEST_FRESH,
+    RECOVERY_METRICS,
+    bootstrap,
+    drop_invalid,
+    recovery,
+    recovery_best_fresh,
+)
 from lightning_pz.policy.saved import policy_file
 from lightning_pz.pool.store import Pool
 
@@ -102,6 +109,9 @@ def evaluate(
         for group, metric in FRESH.items():
             for task, champion in best[group].items():
                 values |= mean_interval(champion.returns).keys(f"{task}/{metric}")
+        for task, floor in middles(model, opened, played, functions, config, progress=progress).items():
+            ratio = recovery_best_fresh(best["pool"][task].returns, best["latents"][task].returns, floor)
+            values |= ratio.keys(f"{task}/{BEST_FRESH}")
         invalid = played.invalid()
         summary: dict[str, Any] = {
             "env": description["env"]["id"], "policy": description["policy"], "params_per_policy": model.layout.num_params,

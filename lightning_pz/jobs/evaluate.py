@@ -18,10 +18,10 @@ from lightning_pz.common.threads import one_thread
 from lightning_pz.common.tracking.settings import Loggers, look_command
 from lightning_pz.envs.presets import env_name
 from lightning_pz.envs.specs import EnvSpec
-from lightning_pz.evaluation.elsewhere import POLICIES, transfer_fvu
+from lightning_pz.evaluation.elsewhere import POLICIES, SAMPLE_SEED, transfer_fvu
 from lightning_pz.evaluation.fresh import FRESH
 from lightning_pz.evaluation.groups import EvaluateConfig, read_returns
-from lightning_pz.evaluation.metrics import METRIC_LABELS, RECOVERY_METRICS
+from lightning_pz.evaluation.metrics import BEST_FRESH, METRIC_LABELS, RECOVERY_METRICS
 from lightning_pz.evaluation.recovery_table import RECOVERY_ENDS, average_recovery, short_recovery_table
 from lightning_pz.evaluation.run import Evaluation, evaluate, load_checkpoints
 from lightning_pz.evaluation.video import film
@@ -55,7 +55,7 @@ def print_evaluations(done: Sequence[Evaluation], loggers: Loggers = Loggers()) 
     """Print one checkpoint's metrics, or one table of several, and last the folder."""
     first = done[0]
     if len(done) == 1:
-        metrics, tasks = (*RECOVERY_METRICS, *FRESH.values()), list(first.draws)
+        metrics, tasks = (RECOVERY_METRICS[0], BEST_FRESH, *RECOVERY_METRICS[1:], *FRESH.values()), list(first.draws)
         found = [[read_estimate(first.summary, f"{task}/{metric}") or UNKNOWN for task in tasks] for metric in metrics]
         rows = [[METRIC_LABELS[metric], *row] for metric, row in zip(metrics, found, strict=True)]
         print(f"\n{Table(['', *tasks], rows).console(whole=True)}")
@@ -65,6 +65,13 @@ def print_evaluations(done: Sequence[Evaluation], loggers: Loggers = Loggers()) 
         print(f"\n  note: {invalid} policies had an episode that turned non-finite and are left out")
     if any(evaluation.summary[f"{task}/recovery_best"] is None for evaluation in done for task in evaluation.draws):
         print("\n  note: `none` is a ratio without a range: all held-out policies of the pool earn the same")
+    if any(e.summary.get(f"{task}/{BEST_FRESH}", 0.0) is None for e in done for task in e.draws):
+        print("\n  note: `none` on fresh episodes: there the best of the pool is not clearly above its middle")
+    if older := [e.folder for e in done if any(f"{task}/{BEST_FRESH}" not in e.summary for task in e.draws)]:
+        print(
+            f"\n  note: {older[0]} is of an earlier version, without the {METRIC_LABELS[BEST_FRESH]}: delete it and evaluate "
+            "again to have that"
+        )
     print(f"\n  next: {look_command(loggers, first.folder.parent)}\n")
     print(first.folder if len(done) == 1 else first.folder.parent)
 
@@ -99,6 +106,8 @@ def evaluate_elsewhere(
     # Named by what was measured, so that no answer takes the place of another one.
     content = [[file_digest(path) for path, _ in loaded], [pool.digest for pool in opened], POLICIES]
     content += [] if policy is None else [policy]
+    # An earlier version took only policies that the checkpoint's split holds out of any pool.
+    content += [] if all(own for _, _, own, _ in found) else [["sample", SAMPLE_SEED]]
     path = folder / f"elsewhere-{digest(content)[:8]}.csv"
     every = [
         [run, pool, "own" if own else "other", size, f"{value:.6g}"]

@@ -28,10 +28,11 @@ from lightning_pz.growth.loop import check_growth, grow
 from lightning_pz.jobs import fit_figures
 from lightning_pz.jobs.fit_callbacks import LetInterrupts
 from lightning_pz.jobs.fit_cli import FitCLI, forget_run_folder
-from lightning_pz.jobs.fit_end import fit_notes, lucky_tasks, measure_starts, search_command, show_fit
+from lightning_pz.jobs.fit_end import fit_notes, held_out_climbs, lucky_tasks, measure_starts, search_command, show_fit
 from lightning_pz.jobs.fit_identity import used_by_model
 from lightning_pz.jobs.fit_settings import check_recipe_words, check_weights_unread
 from lightning_pz.policy import act_shared
+from lightning_pz.pool.batches import Part, climbs_of
 from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.entropies import mean_entropies
 from lightning_pz.pool.several import check_same_pools
@@ -156,21 +157,34 @@ def _train_and_measure(cli: FitCLI, data: PolicyPoolDataModule, tracker: Tracker
         return None
     # `ErrorSums.policy_errors` of the test, and the policies' rows in the pool, (N,).
     with replacing(cli.run_folder / "policy_errors.npz") as path, path.open("wb") as file:
-        np.savez(file, allow_pickle=False, rows=data.test.rows, **cli.model.sums.policy_errors())
+        # Policies of one climb are alike: who resamples them takes whole climbs.
+        climbs = {"climbs": climbs_of(data.pool, data.test.rows)} if data.held_out == "climbs" else {}
+        np.savez(file, allow_pickle=False, rows=data.test.rows, **climbs, **cli.model.sums.policy_errors())
     return _summarize(cli, data, best, cli.model.sums.fvu(), seconds, tracker)
 
 
 def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, float]:
-    """Return the linear references on the same split; the last size is k, and PCA on actions has all sizes."""
+    """Return the linear references on the split of `val_fvu`, and as `test_...` on that of `test_fvu`.
+
+    The last size is k, and PCA on actions has all sizes. The two splits may differ much where whole climbs are held out.
+    """
+    on_test = _references_on(data, data.test, sizes)
+    del on_test["affine_numbers"]  # of the training states alone
+    return _references_on(data, data.val, sizes) | {f"test_{key}": value for key, value in on_test.items()}
+
+
+def _references_on(data: PolicyPoolDataModule, part: Part, sizes: Sequence[int]) -> dict[str, float]:
     latent_dim = sizes[-1]
-    held_out = data.val.all_actions()
-    pca = pca_fvu(data.train_on_val.all_actions(_PCA_POLICIES).flatten(1), held_out.flatten(1), list(sizes))
-    affine, numbers = affine_fvu(data.train.states, data.val_on_train.all_actions(), data.val.states, held_out)
+    held_out = part.all_actions()
+    # Training policies on the held-out states, and the reverse, are what they are fitted to.
+    seen_there = data.train.on_states_of(part).all_actions(_PCA_POLICIES)
+    pca = pca_fvu(seen_there.flatten(1), held_out.flatten(1), list(sizes))
+    affine, numbers = affine_fvu(data.train.states, part.on_states_of(data.train).all_actions(), part.states, held_out)
     layout = data.layout
     count = min(2048, _PARAMS_FLOATS // (2 * layout.num_params))
     seen = data.pool.params(data.train.rows[:count])
-    unseen = data.pool.params(data.val.rows[: count // 4])
-    rebuilt = act_shared(layout, project(seen, unseen, latent_dim), data.val.states)
+    unseen = data.pool.params(part.rows[: count // 4])
+    rebuilt = act_shared(layout, project(seen, unseen, latent_dim), part.states)
     return {
         "pca_fvu": pca[latent_dim],
         **({f"pca_fvu_k{size}": pca[size] for size in sizes} if len(sizes) > 1 else {}),
@@ -218,6 +232,7 @@ def _summarize(
         "checkpoint": str(cli.run_folder / "checkpoints" / best.name),
         **mean_entropies(data.pool),
         **_parts_of_gaussians(model, data),
+        **held_out_climbs(data),
         **measure_starts(model, data.pool),
         **{key: value for key, value in tested.items() if key != "test_fvu"},
     }
@@ -268,7 +283,7 @@ def _draw(
         "latents": fit_figures.latent_scatter(latents.numpy(), color, title),
     }
     if len(curve := cli.model.sums.curve()) > 1:
-        pca = {size: summary[f"pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
+        pca = {size: summary[f"test_pca_fvu_k{size}"] for size in model.bottleneck.prefixes()}
         figures["prefixes"] = fit_figures.prefix_curve(curve, pca, title)
     for name, figure in figures.items():
         tracker.figure(name, figure, summary["steps"], cli.run_folder / "figures")

@@ -19,6 +19,8 @@ from lightning_pz.common.tables import Table
 from lightning_pz.envs.specs import env_words
 from lightning_pz.envs.tasks import task_names
 from lightning_pz.evaluation.pool_starts import START_EPISODES, pool_starts
+from lightning_pz.pool.batches import climbs_of
+from lightning_pz.pool.datamodule import PolicyPoolDataModule
 from lightning_pz.pool.entropies import entropy_words
 from lightning_pz.pool.store import Pool
 
@@ -47,6 +49,16 @@ def measure_starts(model: BehaviorAutoencoder, pool: Pool) -> dict[str, Any]:
         found[f"{task}/pool_best"], found[f"{task}/pool_best_decoded"] = start.own, start.decoded
     plain = {key: value if math.isfinite(value) else None for key, value in found.items()}
     return {"growth_steps": pool.meta["growth"]["steps"], "pool_best_episodes": START_EPISODES, **plain}
+
+
+def held_out_climbs(data: PolicyPoolDataModule) -> dict[str, int]:
+    """Return how many climbs are held out to choose the checkpoint and for the test, where whole climbs are."""
+    if data.held_out != "climbs":
+        return {}
+    return {
+        f"{name}_climbs": int((np.unique(climbs_of(part.pool, part.rows)) >= 0).sum())
+        for name, part in (("val", data.val), ("test", data.test))
+    }
 
 
 def lucky_tasks(summary: Mapping[str, Any], pool: Pool) -> list[str]:
@@ -90,7 +102,13 @@ def fit_notes(
             f"note: held-out FVU {summary['val_fvu']:.3f} is above the {summary['pca_fvu']:.3f} of PCA with as many "
             f"components, which sees the held-out states. {_advice(summary, history)}"
         )
-    if summary["recipe"] == "grown":
+    if "test_climbs" in summary:
+        notes.append(
+            f"note: {summary['val_climbs']} whole climbs of the growth chose the checkpoint and {summary['test_climbs']} are the "
+            "test, so few that another split may say something else. They begin at policies of other climbs, which training may "
+            "hold; evaluate --elsewhere with a pool grown from another seed measures unrelated ones."
+        )
+    elif summary["recipe"] == "grown":
         notes.append(
             "note: held-out policies of a grown pool descend from the same searches as its training policies. To measure "
             "less related ones, fit with --data.held_out climbs, or give evaluate --elsewhere a pool grown from another seed."
@@ -149,15 +167,20 @@ def show_fit(summary: Mapping[str, Any], notes: Sequence[str], pool: Pool, folde
             if key.startswith("test_fvu/")
         },
         "FVU training": f"{summary['train_fvu']:.3f}",
-        "FVU PCA on behavior": f"{summary['pca_fvu']:.3f}",
-        "FVU PCA on parameters": f"{summary['params_pca_fvu']:.3f}",
-        f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": f"{summary['affine_fvu']:.3f}",
+        "FVU PCA on behavior, held out / test": _on_both(summary, "pca_fvu"),
+        "FVU PCA on parameters": _on_both(summary, "params_pca_fvu"),
+        f"FVU affine policies ({summary['affine_numbers']:.0f} numbers)": _on_both(summary, "affine_fvu"),
         "seconds, pool + training": f"{summary['collect_seconds']:.0f} + {summary['fit_seconds']:.0f}",
     }
     for note in notes:
         print("\n" + textwrap.fill(note, 110, break_on_hyphens=False, break_long_words=False))
     tables = [_starts_table(summary, pool)] if "pool_best_episodes" in summary else []
     show_end(rows, summary["next_command"], folder, tables=tables, curves=curves)
+
+
+def _on_both(summary: Mapping[str, Any], key: str) -> str:
+    """Return a linear reference on the split that chose the checkpoint, and on that of the test."""
+    return f"{summary[key]:.3f} / {summary[f'test_{key}']:.3f}"
 
 
 def _starts_table(summary: Mapping[str, Any], pool: Pool) -> Table:

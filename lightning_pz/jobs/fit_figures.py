@@ -29,7 +29,14 @@ def prefix_curve(curve: Mapping[int, float], pca: Mapping[int, float], title: st
     """Draw test FVU, and that of PCA on behavior, by the number of latents or components, both axes logarithmic."""
     figure, axes = single()
     axes.plot(list(curve), list(curve.values()), "o-", color=BLUE, markersize=3, label="first k latents, test policies")
-    axes.plot(list(pca), list(pca.values()), "s:", color=GRAY, markersize=3, label="PCA on behavior, k components")
+    axes.plot(
+        list(pca),
+        list(pca.values()),
+        "s:",
+        color=GRAY,
+        markersize=3,
+        label="PCA on behavior, k components, the same policies",
+    )
     axes.set(xscale="log", yscale="log", xlabel="latents kept, k", ylabel="FVU", title=title)
     axes.set_xticks(list(pca), [str(size) for size in pca])
     axes.minorticks_off()

@@ -182,22 +182,21 @@ def split_rows(
     """Split a pool's policies into rows for `train`, `val` and `test`; the same arguments give the same split.
 
     `held_out` is `policies`, which takes any of them, or `climbs`, which takes all policies of a grown pool that were found
-    along one direction together, so that no held-out policy has siblings among the training policies. A pool that is too
-    small to split, or has no climbs, raises `UserError`.
+    along one direction together, so that no held-out policy shares its climb with training policies. They may still be its
+    relatives: a climb begins at a policy of the pool, which another climb found, and those of one round may begin at the
+    same. A pool that is too small to split, or has no climbs, raises `UserError`.
     """
     generator = np.random.default_rng(split_seed)
     order = generator.permutation(len(pool))
     val, test = (max(1, round(share * len(pool))) for share in (val_share, test_share))
     starts = [len(pool) - val - test, len(pool) - test]
     if held_out == "climbs":
-        directions = np.asarray(pool.arrays["directions"]) if "directions" in pool.arrays else np.array([-1])
-        if not (directions >= 0).any():
+        climbs = climbs_of(pool, np.arange(len(pool)))
+        if not (climbs >= 0).any():
             raise UserError(
                 f"--data.held_out climbs expects a pool that was grown along directions, but {pool.folder} was not: leave "
                 "it out"
             )
-        # Policies that no climb found are climbs of their own, with negative numbers.
-        climbs = np.where(directions >= 0, directions, -1 - np.arange(len(directions)))
         _, members = np.unique(climbs[order], return_inverse=True)
         members = generator.permutation(members.max() + 1)[members]
         by_climb = np.argsort(members, kind="stable")
@@ -210,3 +209,9 @@ def split_rows(
     if min(map(len, parts.values())) < 2:
         raise UserError(f"{pool.folder} holds {len(pool)} policies, too few to split: keep at least 40")
     return parts
+
+
+def climbs_of(pool: Pool, rows: np.ndarray) -> np.ndarray:
+    """Return the number of the climb that found each policy, (n,); one that none found has a number of its own below 0."""
+    directions = np.asarray(pool.arrays["directions"])[rows] if "directions" in pool.arrays else np.full(len(rows), -1)
+    return np.where(directions >= 0, directions, -1 - np.asarray(rows))

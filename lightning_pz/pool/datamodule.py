@@ -52,7 +52,8 @@ class PolicyPoolDataModule(L.LightningDataModule):
         seed: Seed of the order of training batches.
         split_seed: Seed of the split, apart from `seed` so that runs share their held-out policies.
         held_out: What is held out together: `policies`, any of them, or the `climbs` of a grown pool, so that no held-out
-            policy has siblings among the training policies.
+            policy shares its climb with training policies. Climbs begin at policies of others, so they are related all the
+            same, and few: intervals are of those that are held out.
         with_params: Serve weights too; only the parameters encoder and loss read them.
         with_visited: Serve states that policies visited themselves; only the loss `behavior_visited` reads them.
         decodes: Further sizes of policy that get a decoder, trained on the behavior of the pools alone: presets or widths
@@ -190,8 +191,6 @@ class PolicyPoolDataModule(L.LightningDataModule):
         ]
         first = self.splits[0]
         self.train, self.val, self.test, self.train_measured = first.train, first.val, first.test, first.train_measured
-        # Training policies on held-out states, and the reverse: what linear references are fitted to.
-        self.train_on_val, self.val_on_train = self.train.on_states_of(self.val), self.val.on_states_of(self.train)
 
     @property
     def pool(self) -> Pool:

@@ -38,7 +38,7 @@ def conclusions(results: Sequence[Findings]) -> str:
 
 
 def _on_behavior(r: Findings) -> str:
-    linear = f"PCA needs {reached(r.pca_floor, max(r.pca, default=0))}"
+    linear = f"PCA{r.note} needs {reached(r.pca_floor, max(r.pca, default=0))}"
     if math.isfinite(r.behavior.value):
         first = f"the behavior dimension is {r.behavior.text()} latent numbers; {linear}"
     elif math.isfinite(r.pca_floor):
@@ -46,7 +46,7 @@ def _on_behavior(r: Findings) -> str:
         first = f"these decoders need more than {r.behavior.largest} latent numbers where {linear} components, which span the behaviors but yield no policy"
     else:
         first = f"the behavior dimension is more than {r.behavior.largest} latent numbers; {linear}"
-    return f"{first}; an affine policy has {r.affine} numbers and leaves {r.affine_fvu:.3f} of the variance."
+    return f"{first}; an affine policy has {r.affine} numbers and leaves {r.affine_fvu:.3f} of the variance{r.note}."
 
 
 def _on_estimates(r: Findings) -> str:

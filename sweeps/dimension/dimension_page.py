@@ -33,8 +33,8 @@ def dimensions_table(results: Sequence[Findings], tau: float) -> Table:
         rows.append([
             r.group.env, r.group.policy, r.group.kind, r.prior, len({int(run.summary["seed"]) for run in r.group.runs}), len(r.group.runs[0].rows),
             r.behavior.text(), r.behavior.before or "-", r.marginal.text(),
-            f"{value:.3f} [{low:.3f}, {high:.3f}] at {r.sizes[-1]}", reached(r.pca_floor, max(r.pca, default=0)),
-            f"{r.affine} ({r.affine_fvu:.3f})", r.reachable or "unknown",
+            f"{value:.3f} [{low:.3f}, {high:.3f}] at {r.sizes[-1]}", reached(r.pca_floor, max(r.pca, default=0)) + r.note,
+            f"{r.affine} ({r.affine_fvu:.3f}){r.note}", r.reachable or "unknown",
         ])  # fmt: skip
     return Table(header, rows)
 
@@ -47,9 +47,9 @@ def tasks_table(results: Sequence[Findings]) -> Table:
             # Fits of other studies stand for every group of a policy size; once is enough.
             key = (r.group.env, r.group.policy, task.task, r.group.label if task.own else "")
             fits = "of this study" if task.own else f"of other studies, pool {task.pool}"
-            rows.setdefault(key, [*key[:3], task.text(), f"{task.best:.2f}", task.seeds, fits])
-    header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery_best there"]
-    return Table([*header, "seeds", "fits"], list(rows.values()))
+            rows.setdefault(key, [*key[:3], task.text(), f"{task.best:.2f}", task.metric, task.seeds, fits])
+    header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery there"]
+    return Table([*header, "measured by", "seeds", "fits"], list(rows.values()))
 
 
 def estimates_table(results: Sequence[Findings]) -> Table:
@@ -73,8 +73,19 @@ def curves_table(results: Sequence[Findings]) -> Table:
     for r in results:
         for size, fvu in zip(r.sizes, r.curve, strict=True):
             pca = f"{r.pca[size]:.6g}" if size in r.pca else None
-            rows.append([r.group.env, r.group.policy, r.group.kind, size, *(f"{number:.6g}" for number in fvu), pca])
-    return Table(["environment", "policy", "runs", "k", "fvu", "fvu_low", "fvu_high", "pca_fvu"], rows)
+            rows.append(
+                [
+                    r.group.env,
+                    r.group.policy,
+                    r.group.kind,
+                    size,
+                    *(f"{number:.6g}" for number in fvu),
+                    pca,
+                    r.references,
+                ]
+            )
+    header = ["environment", "policy", "runs", "k", "fvu", "fvu_low", "fvu_high", "pca_fvu", "pca_policies"]
+    return Table(header, rows)
 
 
 def _estimates_by_space(results: Sequence[Findings]) -> str:
@@ -105,21 +116,27 @@ def dimension_page(study: str, results: Sequence[Findings], options: ReportOptio
         f"# How many dimensions has behavior? Study `{study}`\n",
         "Two quantities, which need not agree. The *behavior dimension* is the smallest latent size k whose decoder keeps "
         f"{1 - options.tau:.0%} of the action variance of held-out policies on held-out states (FVU <= {options.tau:g}). The "
-        "*task-recovery dimension* is the smallest k whose latent space holds a policy as good as the pool's best on a task. "
-        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({options.draws:,} draws). Both, and "
+        "*task-recovery dimension* is the smallest k whose latent space holds a policy as good on a task as the best of the pool's "
+        "held-out policies that were played, at most 500 by default: the whole pool may hold better ones. "
+        f"Intervals are 95 %, by a paired bootstrap over held-out policies and Student's t over training seeds ({options.draws:,} draws); where whole climbs were held out, over climbs, of which "
+        "there are few: their intervals are of these climbs. Both, and "
         "every estimate below, hold for the prior beside them: another prior is another population of policies.\n",
         "## Behavior dimension\n",
         dimensions_table(results, options.tau).markdown(),
         "`not enough`: the next smaller k that was tried; the grid of k decides between it and the answer. `> k`: not reached "
         "by the largest k that was tried. PCA floor: components of PCA on the actions of training policies, fitted to the very "
-        "held-out states, among the sizes that were measured.\n",
+        "held-out states, among the sizes that were measured."
+        + " (val): of the policies that chose the checkpoint, not of those of the FVU, as earlier versions measured it.\n"
+        * any(r.note for r in results),
         "## Task-recovery dimension\n",
     ]
     if (tasks := tasks_table(results)).rows:
         parts += [
             tasks.markdown(),
-            f"The smallest k whose mean `recovery_best` is at least {1 - options.tolerance:g}; (in "
-            f"parentheses) by the range over fewer than {FEWEST} seeds.\n",
+            f"The smallest k whose mean recovery of the best is at least {1 - options.tolerance:g}; (in "
+            f"parentheses) by the range over fewer than {FEWEST} seeds. `recovery_best_fresh` is of fresh episodes that chose "
+            "neither policy. `recovery_best`, where an evaluation is older than that, is of the episodes that chose both, whose "
+            "noise draws it to 1: there the dimension may be too small. Evaluate again to know.\n",
         ]
     if missing := [r for r in results if not any(task.own for task in r.tasks)]:
         runs = missing[0].group.runs

@@ -67,7 +67,7 @@ def _draw_curves(axes: Axes, results: Sequence[Findings], tau: float) -> None:
     axes.set_title(f"{results[0].group.env}: what k numbers lose of behavior", fontsize=10)
     handles, labels = axes.get_legend_handles_labels()
     pca = Line2D([], [], color=GRAY, linestyle=":", marker="+")
-    legend(axes, [*handles, pca], [*labels, "PCA on actions"])
+    legend(axes, [*handles, pca], [*labels, f"PCA on actions{max(r.note for r in results)}"])
 
 
 def _draw_bars(axes: Axes, results: Sequence[Findings]) -> None:
@@ -130,7 +130,10 @@ def across_environments(results: Sequence[Findings], tau: float) -> Figure:
         axes.set_ylim(max(0.8, low * 0.8), high * 1.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-    entries |= {"PCA on actions": _dot(GRAY, "x"), "affine policies": Line2D([], [], **_AFFINE)}
+    entries |= {
+        f"PCA on actions{max(r.note for r in results)}": _dot(GRAY, "x"),
+        "affine policies": Line2D([], [], **_AFFINE),
+    }
     entries |= {"TwoNN": _dot(GRAY, "o"), "participation ratio": _dot(GRAY, "s")}
     entries[_GAUSSIAN] = Line2D([], [], **_SURROGATE)
     legend(figure, entries.values(), entries.keys(), loc="outside lower center", ncols=4)

@@ -44,10 +44,16 @@ class Findings:
     pca_floor: float  # smallest number of components with FVU at most tau, infinity if none was
     affine: int  # numbers of an affine policy: action size x (rank of observations + 1)
     affine_fvu: float  # FVU of the best affine policies
+    references: str  # of which policies both are, `test` or `val`
     reachable: int | None  # twice the action size plus 1; None where no run has probes
     prior: str  # distribution of the policies, or of those from which they were grown, in words
     probes: list[Probe]  # estimates of intrinsic dimension, of the runs with most latents
     tasks: list[TaskDimension]  # task-recovery dimensions
+
+    @property
+    def note(self) -> str:
+        """What stands behind linear references that are of other policies than the FVU beside them."""
+        return " (val)" if self.references == "val" else ""
 
     def probe(self, space: str, name: str) -> Probe | None:
         """Return one estimate, or None."""
@@ -58,7 +64,9 @@ def find_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], options
     """Return every number of a group."""
     sizes, errors, first = group.sizes, group.errors(), group.runs[0]
     values = mean_fvu(errors, first.spread)
-    drawn = draw_fvu(errors, first.spread, joint=group.joint, draws=options.draws, seed=options.seed)
+    drawn = draw_fvu(
+        errors, first.spread, joint=group.joint, draws=options.draws, seed=options.seed, climbs=first.climbs
+    )
     pca = group.pca()
     largest = max(run.latent_dims[-1] for run in group.runs)
     widest = [run for run in group.runs if run.latent_dims[-1] == largest and run.probes]
@@ -71,7 +79,8 @@ def find_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], options
         pca=pca,
         pca_floor=min((k for k, value in pca.items() if value <= options.tau), default=math.inf),
         affine=int(first.summary["affine_numbers"]),
-        affine_fvu=float(first.summary["affine_fvu"]),
+        affine_fvu=float(group.reference(first, "affine_fvu")),
+        references=group.references,
         reachable=2 * int((widest[0].probes or {})["action_size"]) + 1 if widest else None,
         prior="grown from " * first.grown + _prior_words(first.prior),
         probes=_average_probes(widest),

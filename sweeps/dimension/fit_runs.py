@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class FitRun:
     error: np.ndarray  # squared action error of each test policy at each size, (K, N)
     spread: np.ndarray  # its squared deviation from the mean policy, (N,)
     rows: np.ndarray  # its row in the pool, (N,)
+    climbs: np.ndarray  # which of them are drawn together, (N,): those of a climb where whole climbs are held out
 
     @property
     def pool(self) -> str:
@@ -45,7 +47,14 @@ class FitRun:
     @property
     def prior(self) -> dict[str, Any]:
         """Distribution of the policies, or of those from which they were grown; empty if unknown."""
-        return self.probes["prior"] if self.probes else self.config.get("data", {}).get("random", {}).get("prior", {})
+        if self.probes:
+            return self.probes["prior"]
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return dict(json.loads((self.folder / "identity.json").read_text())["pool"]["recipe"]["prior"])
+        # Of an earlier version: its settings, which hold both recipes, say nothing of a pool that was given.
+        data = self.config.get("data", {})
+        own = data.get("grown" if self.grown else "random", {})
+        return {} if data.get("pool") else own.get("prior", {})
 
 
 @dataclass(frozen=True)
@@ -87,11 +96,21 @@ class Group:
             for k in self.sizes
         ]
 
+    @property
+    def references(self) -> str:
+        """Policies of the linear references: `test`, those of the errors, or `val` of fits by an earlier version."""
+        return "test" if all("test_pca_fvu" in run.summary for run in self.runs) else "val"
+
+    def reference(self, run: FitRun, key: str) -> Any:
+        """Return a linear reference of a run, by its name in older summaries."""
+        return run.summary[f"test_{key}" if self.references == "test" else key]
+
     def pca(self) -> dict[int, float]:
         """Return the FVU of PCA on actions by number of components, where runs have measured it."""
-        found = {int(run.summary["latent_dim"]): run.summary["pca_fvu"] for run in self.runs}
-        pairs = [pair for run in self.runs for pair in run.summary.items() if pair[0].startswith("pca_fvu_k")]
-        return dict(sorted((found | {int(key.removeprefix("pca_fvu_k")): value for key, value in pairs}).items()))
+        found = {int(run.summary["latent_dim"]): self.reference(run, "pca_fvu") for run in self.runs}
+        prefix = "test_pca_fvu_k" if self.references == "test" else "pca_fvu_k"
+        pairs = [pair for run in self.runs for pair in run.summary.items() if pair[0].startswith(prefix)]
+        return dict(sorted((found | {int(key.removeprefix(prefix)): value for key, value in pairs}).items()))
 
 
 def is_grown(fit: Path) -> bool:
@@ -160,6 +179,7 @@ def read_fit(folder: Path, logs: Path) -> FitRun:
         probes = json.loads((folder / "probes.json").read_text()) if (folder / "probes.json").is_file() else None
         with np.load(folder / "policy_errors.npz", allow_pickle=False) as arrays:
             dims, error, spread, rows = (arrays[name] for name in ("latent_dims", "error", "spread", "rows"))
+            climbs = arrays["climbs"] if "climbs" in arrays else np.arange(len(rows))
     except (KeyError, ValueError, OSError) as fault:
         raise UserError(f"a file in {folder} is broken ({fault}): delete the folder and run its study again") from fault
     path = folder / "policy_errors.npz"
@@ -168,7 +188,7 @@ def read_fit(folder: Path, logs: Path) -> FitRun:
     if not (np.isfinite(error).all() and np.isfinite(spread).all() and spread.sum() > 0):
         raise UserError(f"{path} holds numbers that are not finite, or policies that all act alike")
     error, spread = error.astype(float), spread.astype(float)
-    return FitRun(folder, summary, probes, config, is_grown(folder), dims, error, spread, rows)
+    return FitRun(folder, summary, probes, config, is_grown(folder), dims, error, spread, rows, climbs)
 
 
 def _check_paired(group: Group) -> None:

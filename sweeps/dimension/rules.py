@@ -51,16 +51,27 @@ def mean_fvu(errors: Sequence[np.ndarray], spread: np.ndarray) -> np.ndarray:
     return np.array([error.sum(1).mean() / spread.sum() for error in errors])
 
 
-def draw_fvu(errors: Sequence[np.ndarray], spread: np.ndarray, *, joint: bool, draws: int, seed: int) -> np.ndarray:
+def draw_fvu(
+    errors: Sequence[np.ndarray],
+    spread: np.ndarray,
+    *,
+    joint: bool,
+    draws: int,
+    seed: int,
+    climbs: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the FVU of each latent size on draws of policies and training seeds, (draws, K).
 
     Args:
         errors: As for `mean_fvu`, and so is `spread`.
         joint: One training gave all latent sizes, so that a seed is drawn for all of them; else for each on its own.
         seed: Of the draws; groups with the same policies and the same `seed` see the same resamples of them.
+        climbs: Number of each policy's climb, (policies,), where whole climbs are held out and so are drawn; else every
+            policy is drawn for itself. Of few climbs the interval is of these, and too narrow for others.
     """
-    generator, count = np.random.default_rng(seed), len(spread)
-    policies = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
+    units = np.arange(len(spread)) if climbs is None else np.unique(climbs, return_inverse=True)[1]
+    generator, count = np.random.default_rng(seed), int(units.max()) + 1
+    policies = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)[:, units]
     shared: dict[int, np.ndarray] = {}
     columns = []
     for error in errors:

@@ -13,6 +13,7 @@ import numpy as np
 
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.statistics import RANGE, UNKNOWN, Estimate, mean_interval, read_estimate, widened
+from lightning_pz.evaluation.metrics import BEST_FRESH
 from sweeps.dimension.fit_runs import Group, is_grown
 from sweeps.dimension.rules import reached
 
@@ -22,11 +23,12 @@ class TaskDimension:
     """The smallest latent size that recovers a task."""
 
     task: str  # its name
-    value: float  # smallest size whose mean `recovery_best` over seeds is at least 1 - tolerance; infinity if none
+    value: float  # smallest size whose mean of `metric` over seeds is at least 1 - tolerance; infinity if none
     low: float  # the same by the upper ends of the intervals, or of the range over few seeds
     high: float  # the same by the lower ends
     largest: int  # largest latent size that was evaluated
-    best: float  # `recovery_best` there or at the largest size
+    best: float  # that metric there or at the largest size
+    metric: str  # `recovery_best_fresh`, or `recovery_best` where an evaluation of an earlier version lacks that
     seeds: int  # training seeds behind it
     own: bool  # whether the evaluations are of the study's own checkpoints
     pool: str  # name of the pool behind them
@@ -77,7 +79,8 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
     sizes = sorted({int(e["latent_dim"]) for e in chosen})
     found = []
     for task in tasks:
-        means = {size: _mean([e for e in chosen if e["latent_dim"] == size], f"{task}/recovery_best") for size in sizes}
+        metric = BEST_FRESH if all(f"{task}/{BEST_FRESH}" in e for e in chosen) else "recovery_best"
+        means = {size: _mean([e for e in chosen if e["latent_dim"] == size], f"{task}/{metric}") for size in sizes}
         value, by_low, by_high = (
             min((size for size in sizes if means[size][end] >= 1 - tolerance), default=math.inf)  # type: ignore[operator]
             for end in range(3)
@@ -86,7 +89,7 @@ def task_dimensions(group: Group, evaluations: Sequence[dict[str, Any]], toleran
         seeds = len({e["seed"] for e in chosen if e["latent_dim"] == at})
         best, pool = means[at], chosen[0]["pool"]
         ends = (value, by_high, by_low)
-        found.append(TaskDimension(task, *ends, sizes[-1], best.value, seeds, bool(own), pool, best.kind))
+        found.append(TaskDimension(task, *ends, sizes[-1], best.value, metric, seeds, bool(own), pool, best.kind))
     return found
 
 

@@ -13,7 +13,7 @@ from lightning_pz.autoencoder.load import load_autoencoder
 from lightning_pz.autoencoder.module import BehaviorAutoencoder
 from lightning_pz.common.errors import UserError
 from lightning_pz.evaluate import main
-from lightning_pz.evaluation.elsewhere import to_others, transfer_fvu
+from lightning_pz.evaluation.elsewhere import measured_rows, to_others, transfer_fvu
 from lightning_pz.evaluation.groups import find_pool, held_out_rows
 from lightning_pz.fit import main as fit
 from lightning_pz.policy import Layout, restandardize
@@ -57,7 +57,7 @@ def test_elsewhere_the_policies_are_those_of_the_other_pool_on_its_states(traine
     model, own, _ = trained
     statistics = {"observation_mean": [-0.4, 0.01], "observation_std": [0.3, 0.02]}
     other = dataclasses.replace(other, meta=other.meta | statistics)
-    params = other.params(held_out_rows(model, other, 8))
+    params = other.params(measured_rows(model, other, 8))
     states = torch.from_numpy(other.arrays["states"][StateCounts(**other.meta["states"]).slices()["test"]].copy())
     # One policy after another, raw observation in, action of the box of Mountain Car (-1 to 1) out.
     actions, rebuilt = [], []
@@ -73,6 +73,22 @@ def test_elsewhere_the_policies_are_those_of_the_other_pool_on_its_states(traine
     found = to_others([model, model, model], [own, other, other])
     assert found[0] == transfer_fvu(model, other)[2] and found[1] == found[2] == transfer_fvu(model, own)[2]
     assert np.isnan(to_others([model, model], [own, own])).all()
+
+
+def test_of_another_pool_any_policies_are_measured_and_the_split_stays_at_home(trained, other, monkeypatch):
+    model, own, _ = trained
+    assert sorted(measured_rows(model, other)) == list(range(len(other))) and len(other) > 8
+    some = measured_rows(model, other, 8)
+    assert len(set(some)) == 8 and list(some) == list(measured_rows(model, other, 8)) and sorted(some) != list(range(8))
+    np.testing.assert_array_equal(measured_rows(model, own), held_out_rows(model, own, len(own)))
+    whole = transfer_fvu(model, other)
+    # A checkpoint of held-out climbs measures pools without any, such as a random one.
+    description = model.hparams["description"]
+    split = description["pool"]["split"] | {"held_out": "climbs"}
+    monkeypatch.setitem(model.hparams, "description", description | {"pool": description["pool"] | {"split": split}})
+    with pytest.raises(UserError, match="grown along directions"):
+        held_out_rows(model, other, 8)
+    assert transfer_fvu(model, other) == whole
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ TINY = [
 ]  # fmt: skip
 SUMMARY_KEYS = {
     "env", "policy", "latent_dim", "seed", "val_fvu", "test_fvu", "train_fvu", "pca_fvu", "params_pca_fvu",
-    "affine_fvu", "novelty_contrast", "collect_seconds", "fit_seconds", "checkpoint",
+    "affine_fvu", "test_pca_fvu", "test_params_pca_fvu", "test_affine_fvu", "novelty_contrast", "collect_seconds", "fit_seconds", "checkpoint",
 }  # fmt: skip
 
 

@@ -170,6 +170,13 @@ def test_more_training_is_advised_where_it_was_still_gaining(history, train, rec
     assert not [note for note in fit_notes(summary | {"pca_fvu": 0.9}, rows) if "PCA" in note]
 
 
+def test_held_out_climbs_are_counted_and_said_to_be_few():
+    summary = {"val_fvu": 0.1, "pca_fvu": 0.2, "recipe": "grown", "val_climbs": 3, "test_climbs": 2}
+    (note,) = fit_notes(summary, [(100, 0.1, 0.1)])
+    assert note.startswith("note: 3 whole climbs of the growth chose the checkpoint and 2 are the test")
+    assert "other climbs" in note and "fit with --data.held_out" not in note
+
+
 def test_a_best_policy_that_was_lucky_is_told_and_not_begun_at(done):
     summary, said = done
     pool = read_pool(Path(summary["pool"]))

@@ -173,6 +173,9 @@ def test_grown_pools_of_two_sizes_with_states_of_their_own(tmp_path):
     ]
     fitted_sizes = fit.main([*command, "--data.pool", ",".join(folders[:2]), "--logs", str(tmp_path)])
     assert np.isfinite(fitted_sizes.summary["test_fvu/4_to_small"]) and "left/pool_best_decoded" in fitted_sizes.summary
+    with np.load(fitted_sizes.folder / "policy_errors.npz") as kept:
+        assert len(set(kept["climbs"][kept["climbs"] >= 0])) == fitted_sizes.summary["test_climbs"] > 0
+        assert len(kept["climbs"]) == len(kept["rows"])
     place = [
         "--checkpoint",
         fitted_sizes.summary["checkpoint"],

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sweeps.pool_rows import pool_numbers, pool_row, short_pool_table
+from sweeps.pool_rows import pool_numbers, pool_row, pool_table, short_pool_table
 
 FIT = {"test_fvu": 0.1, "pca_fvu": 0.2, "collect_seconds": 3.0}
 
 
-def row_of(own, gaps):
+def row_of(own, gaps, fit=FIT):
     """Return the row of seeds whose 50 best earn `own` and gain `gaps` when encoded and decoded."""
     done = []
     for earned, gap in zip(own, gaps, strict=True):
@@ -24,7 +24,7 @@ def row_of(own, gaps):
         }
         draws = {name: np.full(20, value) for name, value in values.items()}
         done.append(SimpleNamespace(summary={f"flip/{k}": v for k, v in values.items()}, draws={"flip": draws}))
-    return pool_row([FIT] * len(done), np.full(len(done), np.nan), done, ["flip"])
+    return pool_row([fit] * len(done), np.full(len(done), np.nan), done, ["flip"])
 
 
 def kept(row):
@@ -51,3 +51,18 @@ def test_a_clear_return_has_a_share_with_its_interval_or_range():
     told, numbers = kept(row_of([100.0, 300.0], [-20.0, 60.0]))
     assert told == "110.0 % (80.0 to 120.0)" and numbers["kept_interval"] == "range"
     assert numbers["best_own_return_low"] == "100.0"
+
+
+def test_pca_is_of_the_test_policies_where_the_fits_have_measured_it_there():
+    rows = {"older": row_of([1.0], [0.0]), "newer": row_of([1.0], [0.0], FIT | {"test_pca_fvu": 0.4})}
+    older, newer = csv.DictReader(io.StringIO(pool_numbers(rows).csv()))
+    assert (older["pca_fvu"], older["pca_policies"], newer["pca_fvu"], newer["pca_policies"]) == (
+        "0.2",
+        "val",
+        "0.4",
+        "test",
+    )
+    assert [line.split("|")[5].strip() for line in pool_table(rows).markdown().splitlines()[2:]] == [
+        "0.200 (val)",
+        "0.400",
+    ]

@@ -33,7 +33,7 @@ def test_populations_have_readable_names_and_axes_have_labels(tmp_path):
     found = findings(tmp_path)
     left, right = environment_figure(found, 0.1).axes
     assert words_of(left.get_legend()) == [
-        "grown medium policies, nested latents", "random medium policies, nested latents", "PCA on actions",
+        "grown medium policies, nested latents", "random medium policies, nested latents", "PCA on actions (val)",
     ]  # fmt: skip
     assert right.get_title().splitlines()[1] == "grown and random policies: (first) weights from N(0, 1/fan-in)"
     assert words_of(right.get_legend())[:2] == ["grown medium policies", "random medium policies"]

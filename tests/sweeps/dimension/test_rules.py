@@ -56,6 +56,21 @@ def test_draws_of_policies_are_those_of_plain_resampling():
     assert ours.mean(0) == pytest.approx(mean_fvu(errors, spread), rel=0.03)
 
 
+def test_policies_of_one_climb_are_drawn_together():
+    """Six climbs of 50 equal policies are six policies; one by one, 300 would seem to tell seven times as much."""
+    generator = np.random.default_rng(3)
+    climbs = generator.permutation(np.repeat([7, -1, -9, 3, 20, 4], 50))
+    level = dict(zip(np.unique(climbs), [0.05, 0.1, 0.1, 0.2, 0.3, 0.6], strict=True))
+    error, spread = np.array([[level[climb] for climb in climbs]]), np.ones(300)
+    few = np.array([[level[climb] for climb in np.unique(climbs)]])
+    whole = draw_fvu([error], spread, joint=False, draws=2000, seed=0, climbs=climbs)
+    np.testing.assert_allclose(whole, draw_fvu([few], np.ones(6), joint=False, draws=2000, seed=0))
+    alone = draw_fvu([error], spread, joint=False, draws=2000, seed=0)
+    assert whole.std() > 5 * alone.std()
+    every = draw_fvu([error], spread, joint=False, draws=2000, seed=0, climbs=np.arange(300))
+    np.testing.assert_array_equal(every, alone)
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_draws_of_training_seeds_are_students(seeds):
     """Where policies add nothing, quantiles over draws are the interval of Student's t, which three seeds need."""

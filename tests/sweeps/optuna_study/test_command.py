@@ -172,6 +172,25 @@ def test_a_search_confirms_its_best_on_fresh_seeds(tmp_path, write_grid, monkeyp
     run("autoencoder", write_grid(**SEARCH), tmp_path)
 
 
+def test_a_fit_of_other_settings_is_no_result_of_a_new_search(tmp_path, write_grid):
+    """With the study's folder moved away, as a changed study advises, the sampler proposes the very names of before."""
+    fit, plan = SEARCH["fit"], {**SEARCH, "trials": 1, "confirm": None}
+    run("autoencoder", write_grid(**plan), tmp_path)
+    folder = tmp_path / "sweeps" / "autoencoder-mountaincar"
+    folder.rename(tmp_path / "before")
+    changed = write_grid(**plan | {"fit": {**fit, "model.weight_decay": 0.5}})
+    for _ in range(2):  # nor is the refusal an end of the trial
+        with pytest.raises(UserError, match=r"a run of other settings .*weight_decay is .*, not 0.5; move that folder"):
+            run("autoencoder", changed, tmp_path)
+        (row,) = read(tmp_path, folder.name)
+        assert (row["state"], row["value"], row["reason"]) == ("WAITING", "", "")
+    old = Path(row["run"])
+    before = json.loads((old.rename(tmp_path / "old") / "summary.json").read_text())["val_fvu"]
+    run("autoencoder", changed, tmp_path)
+    (row,) = read(tmp_path, folder.name)
+    assert (row["state"], Path(row["run"])) == ("COMPLETE", old) and float(row["value"]) != before
+
+
 @pytest.mark.slow
 def test_latent_size_against_return(tmp_path, write_grid):
     search = {"task": "left", "budget": 3000, "seeds": 2, "starts": 1, "test_episodes": 2, "evaluation_episodes": 2}

@@ -121,10 +121,15 @@ def run(study: str, options: CompareOptions) -> None:
     """Fit, evaluate, search and report; the study is named as its grid in `conf/sweep/`."""
     logs, path = options.logs, grid_path(study, options.grid)
     grid = load_comparison(path, options.env, options.algorithm)
-    fits = {env: compared.make_fits(env, logs) for env, compared in grid.environments.items()}
     _check(grid, logs, str(path))
+    searched = {env for _, env in grid.cells()}  # other environments need no fit
+    fits = {env: one.make_fits(env, logs) for env, one in grid.environments.items() if env in searched}
     check_all([fit for own in fits.values() for fit in own], str(path))
-    parts = [fits[env][0].env_name for env in dict.fromkeys(options.env)] + list(dict.fromkeys(options.algorithm))
+    for env in dict.fromkeys(options.env):
+        if env not in searched:
+            print(f"no search on {env}: {path} has `seeds: 0` there", flush=True)
+    parts = [resolve_env(env)["env"]["name"] for env in dict.fromkeys(options.env)]
+    parts += list(dict.fromkeys(options.algorithm))
     out = tables_folder(logs, study, parts, changed_grid(study, path))
     evaluations: dict[str, dict[Path, str]] = {env: {} for env in fits}
     places = {fit.folder: env for env, own in fits.items() for fit in own}
@@ -204,8 +209,13 @@ def _finetune(command: Sequence[str]) -> list[Path]:
 
 
 def _check(grid: Comparison, logs: str, path: str) -> None:
-    """Refuse a mistake in the last cell before the first hour is spent."""
-    for algorithm, env in grid.cells():
+    """Refuse a mistake in the last cell, and a part without any, before the first hour is spent."""
+    if not (cells := grid.cells()):
+        raise UserError(
+            f"{path}: expected a search to do, but `seeds: 0` leaves out {', '.join(grid.algorithms)} on "
+            f"{', '.join(grid.environments)}: name other algorithms or environments"
+        )
+    for algorithm, env in cells:
         with errors_from(f"{path}: {algorithm} on {env}"):
             _, search = parse(grid.commands(algorithm, env, logs)[0])
             check_algorithm_package(search.algorithm)

@@ -28,6 +28,10 @@ _PLACED = ("config", "env", "env.id", "env.name", "policy", "policy.name", "logs
 """Settings that a study sets itself."""
 
 
+class OtherRun(UserError):
+    """A run folder holds a run of other settings: no trial of a study can have its place, so that the study ends."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """A fit, defined by its settings."""
@@ -86,10 +90,14 @@ class Fit:
             cli = prepare_fit(expand_presets("fit", self.arguments()))
             if metric is not None and metric.startswith("test_fvu_k"):
                 self._check_metric(cli, metric)
+        self._check_same(cli, source)
+
+    def _check_same(self, cli: FitCLI, source: str) -> None:
+        """Raise `OtherRun` if the run folder is there and holds another fit than `source` asks for."""
         if any((self.folder / name).is_file() for name in ("identity.json", "config.yaml")) and (
             difference := run_difference(self.folder, cli.identity())
         ):
-            raise UserError(
+            raise OtherRun(
                 f"{self.folder} is a run of other settings than {source} asks for: {difference}; move that folder away, "
                 "or give another --logs"
             )
@@ -114,15 +122,19 @@ class Fit:
     def run(self, callbacks: Sequence[Any] = (), *, quiet: bool = False) -> dict[str, Any]:
         """Do the fit unless it is finished, resuming one that was interrupted, and return its summary.
 
-        Further Lightning callbacks are called after its own; `quiet` keeps its closing table from the terminal.
+        Further Lightning callbacks are called after its own; `quiet` keeps its closing table from the terminal. A run of
+        that name with other settings is refused: of a search, `check` has seen the ends of the ranges alone.
         """
         from lightning_pz.jobs.fit import prepare_fit, run_fit
 
         # Another study may want the very same run at this moment.
         with alone(Path(self.logs) / "sweeps" / "locks" / f"{self.env_name}-{self.name}"):
-            if (summary := self.summary) is not None:
+            summary, arguments = self.summary, self.arguments()
+            last = self.folder / "checkpoints" / "last.ckpt"
+            if summary is not None or last.is_file():
+                self._check_same(prepare_fit(expand_presets("fit", arguments)), "this study")
+            if summary is not None:
                 return summary
-            last, arguments = self.folder / "checkpoints" / "last.ckpt", self.arguments()
             if last.is_file():
                 arguments += ["--ckpt_path", str(last)]
             else:

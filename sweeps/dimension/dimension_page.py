@@ -44,9 +44,10 @@ def tasks_table(results: Sequence[Findings]) -> Table:
     rows: dict[tuple[str, ...], list[Any]] = {}
     for r in results:
         for task in r.tasks:
-            # Fits of other studies stand for every group of a policy size; once is enough.
-            key = (r.group.env, r.group.policy, task.task, r.group.label if task.own else "")
-            fits = "of this study" if task.own else f"of other studies, pool {task.pool}"
+            # Fits of other studies stand for every group of a policy size, encoder and loss; once is enough.
+            key = (r.group.env, r.group.policy, task.task, r.group.label if task.own else task.model)
+            others = ", ".join(["of other studies", f"pool {task.pool}", *filter(None, [task.model])])
+            fits = "of this study" if task.own else others
             rows.setdefault(key, [*key[:3], task.text(), f"{task.best:.2f}", task.metric, task.seeds, fits])
     header = ["environment", "policy", "task", "task-recovery dimension [by interval ends]", "recovery there"]
     return Table([*header, "measured by", "seeds", "fits"], list(rows.values()))

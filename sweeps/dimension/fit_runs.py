@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class FitRun:
     @property
     def bottleneck(self) -> str:
         """`plain`, `nested` or `variational`."""
-        return self.config.get("model", {}).get("bottleneck", "plain")
+        return model_words(self.config)["bottleneck"]
 
     @property
     def prior(self) -> dict[str, Any]:
@@ -125,6 +126,13 @@ def is_grown(fit: Path) -> bool:
         return "-grown-" in Path(json.loads((fit / "summary.json").read_text())["pool"]).name
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return False
+
+
+def model_words(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return encoder, loss and bottleneck of a fit from its settings; the defaults where they say nothing."""
+    return {"encoder": "behavior", "loss": "behavior", "bottleneck": "plain"} | {
+        key: value for key, value in config.get("model", {}).items() if key in ("encoder", "loss", "bottleneck")
+    }
 
 
 def read_groups(logs: Path, study: str, env: str | None) -> list[Group]:

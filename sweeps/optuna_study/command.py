@@ -128,6 +128,7 @@ def _lead(run: StudyRun) -> None:
             confirmation.agree(study_identity(run) | {"confirm": dataclasses.asdict(plan.confirm)}, run.source)
             confirm.enqueue_candidates(confirmation, shared, run)
             _run_phase(run, "confirm", confirmation)
+            confirm.write_candidates(run, confirmation)
     finally:
         _show(run, shared)
 

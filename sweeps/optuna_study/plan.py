@@ -93,6 +93,16 @@ class StudyPlan:
                 raise UserError(f"{key} judges fits by FVU, so it cannot be combined with finetune: leave one out")
         if self.confirm is not None and (both := sorted(set(self.confirm.seeds) & set(self.seeds))):
             raise UserError(f"confirm expects seeds that the search does not see, but {both} are in both")
+        if self.confirm is not None and self.metric.startswith("test_fvu"):
+            raise UserError(
+                "metric expects val_fvu beside confirm, which reports test_fvu: it would be measured on the policies that have "
+                f"chosen the best. But got {self.metric!r}"
+            )
+        if self.sampler == "grid" and self.pruner != "none" and len(self.seeds) > 1:
+            raise UserError(
+                f"pruner expects none in a grid of several seeds, but got {self.pruner!r}: means over the seeds that survive are "
+                "those of lucky ones. Leave pruner out, or list one seed"
+            )
         for key, spec in self.search.items():
             if key in ("policy", "seed_everything"):
                 raise UserError(f"search cannot vary {key}: list it in {'policies' if key == 'policy' else 'seeds'}")

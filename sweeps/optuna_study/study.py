@@ -24,10 +24,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.files import alone
 from lightning_pz.common.identity import first_difference
+from sweeps.fits import OtherRun
 from sweeps.optuna_study.plan import UNSAID
 from sweeps.optuna_study.storages import RETRY, accept_experimental, open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class _TrialFailed(Exception):
+    """The objective has raised a `UserError`, which fails the trial and not the study."""
 
 
 class SharedStudy:
@@ -91,8 +96,8 @@ class SharedStudy:
     ) -> None:
         """Take one trial after another until none is left or `stop` says so, and call `after` when one has ended.
 
-        A trial fails if the objective raises `UserError` or returns a value that is not finite. The sampler is given by
-        trials in all and seed of TPE; None where all trials were queued.
+        A trial fails if the objective raises `UserError` or returns a value that is not finite; after `OtherRun`, which is
+        raised again, it waits. The sampler is given by trials in all and seed of TPE; None where all trials were queued.
         """
         while not stop() and self.take(objective, sampler):
             after()
@@ -116,8 +121,10 @@ class SharedStudy:
                 return objective(trial)
 
             try:
-                self.study.optimize(lambda t: _recorded(begin, t), n_trials=1, catch=(UserError,), callbacks=[_print])
-            except KeyboardInterrupt:
+                self.study.optimize(
+                    lambda t: _recorded(begin, t), n_trials=1, catch=(_TrialFailed,), callbacks=[_print]
+                )
+            except (KeyboardInterrupt, OtherRun):
                 for number in taken:
                     self._retry(number)
                 raise
@@ -196,9 +203,13 @@ def _recorded(objective: Callable[[Trial], float], trial: Trial) -> float:
         if not math.isfinite(value):
             raise UserError(f"its value became {value}")
         return value
+    except OtherRun:  # says nothing of the trial
+        raise
     except Exception as error:
         known = isinstance(error, UserError | optuna.TrialPruned)
         trial.set_user_attr("reason", str(error) if known else f"{type(error).__name__}: {error}")
+        if isinstance(error, UserError):
+            raise _TrialFailed from error
         raise
     finally:
         trial.set_user_attr("cpu_seconds", round(time.process_time() - start, 1))

@@ -127,6 +127,24 @@ def test_a_mistyped_key_of_a_search_is_told_before_anything_is_made(tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
+def test_a_part_without_a_search_is_refused_and_its_environment_needs_no_fit(tmp_path, monkeypatch, capsys):
+    words = ["--grid", write(tmp_path / "grid.yaml", GRID), "--logs", str(tmp_path / "logs"), "--algorithm", "pgpe"]
+    with pytest.raises(UserError, match=r"grid.yaml: .*`seeds: 0` leaves out pgpe on Pendulum-v1: name"):
+        main(["compare", *words, "--env", "Pendulum-v1"])
+    with pytest.raises(UserError, match=r"grown.yaml: .*leaves out ppo on hopper: name"):
+        main(["grown", "--env", "hopper", "--algorithm", "ppo", "--logs", str(tmp_path / "logs")])
+    assert not (tmp_path / "logs").exists()
+
+    def stops(crew, wanted, tell):
+        raise UserError(f"fits of {[fit.env for fit, _ in wanted]}")
+
+    monkeypatch.setattr("sweeps.compare.run_fits", stops)
+    for more in ([], ["--env", "Pendulum-v1", "mountaincar"]):
+        with pytest.raises(UserError, match=r"fits of \['mountaincar'\]"):
+            main(["compare", *words, *more])
+    assert "no search on Pendulum-v1: " in capsys.readouterr().out
+
+
 def test_a_missing_extra_is_told_first(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_pz.common.checks.is_installed", lambda module: False)
     with pytest.raises(UserError, match=r"lightning_pz\[baselines\]"):

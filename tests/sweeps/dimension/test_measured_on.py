@@ -1,5 +1,6 @@
 """On what the numbers of a report were measured: fresh episodes or those that chose, test policies or those that chose."""
 
+import itertools
 import json
 
 import numpy as np
@@ -34,7 +35,9 @@ def test_the_task_recovery_dimension_is_of_fresh_episodes_where_all_evaluations_
     (row,) = table_of(report(logs, "latent_dim"), "recovery")
     assert row["task-recovery dimension [by interval ends]"].startswith("2 ")
     assert (row["recovery there"], row["measured by"]) == ("0.96", "recovery_best_fresh")
-    write_evaluation(logs, "s-k1-seed0", 1, 0, best=0.99, policies=20)  # of more policies, so that it counts
+    for k, seed in itertools.product((1, 2, 3), (0, 1)):  # of more policies, so that they count, and one is older
+        fresh = {} if (k, seed) == (1, 0) else {"fresh": 0.96}
+        write_evaluation(logs, f"s-k{k}-seed{seed}", k, seed, best=0.99, policies=2000, **fresh)
     (row,) = table_of(report(logs, "latent_dim"), "recovery")
     assert row["task-recovery dimension [by interval ends]"].startswith("1 ")
     assert (row["recovery there"], row["measured by"]) == ("0.99", "recovery_best")

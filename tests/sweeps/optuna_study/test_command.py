@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import signal
 import time
@@ -152,14 +153,19 @@ def fake_fit(self, callbacks=(), *, quiet=False):
     return summary | {"val_fvu": value, "test_fvu": value + 0.001 * seed}
 
 
+def confirmed(logs):
+    """Return the cells of confirm.md, row by row."""
+    table = (logs / "sweeps" / "autoencoder-mountaincar" / "confirm.md").read_text().splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
 def test_a_search_confirms_its_best_on_fresh_seeds(tmp_path, write_grid, monkeypatch):
     monkeypatch.setattr(Fit, "run", fake_fit)
     run("autoencoder", write_grid(**SEARCH), tmp_path)
     rows = read(tmp_path, "autoencoder-mountaincar")
     assert len(rows) == 8 and len({row["model.learning_rate"] for row in rows}) == 8
     best = sorted(float(row["value"]) for row in rows)[:2]
-    table = (tmp_path / "sweeps" / "autoencoder-mountaincar" / "confirm.md").read_text().splitlines()[2:]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    cells = confirmed(tmp_path)
     assert cells[0][:3] == ["default", "COMPLETE", "9.0125"]
     means = [float(line[2]) for line in cells[1:]]
     assert means[0] == pytest.approx(best[0] + 0.0125, abs=1e-4)
@@ -170,6 +176,50 @@ def test_a_search_confirms_its_best_on_fresh_seeds(tmp_path, write_grid, monkeyp
     again = fake_fit
     monkeypatch.setattr(Fit, "run", lambda *a, **b: pytest.fail("done before") and again)
     run("autoencoder", write_grid(**SEARCH), tmp_path)
+
+
+def test_a_search_that_goes_on_confirms_its_new_best_and_keeps_what_is_confirmed(tmp_path, write_grid, monkeypatch):
+    names = []
+    monkeypatch.setattr(Fit, "run", lambda self, *a, **b: names.append(self.name) or fake_fit(self))
+    run("autoencoder", write_grid(**SEARCH), tmp_path)
+    journal = tmp_path / "sweeps" / "autoencoder-mountaincar" / "journal.log"
+    before, text = confirmed(tmp_path), journal.read_text()
+    # As earlier versions wrote it, which numbered candidates by their place.
+    numbers = list(dict.fromkeys(re.findall(r'"candidate":(\d{4,})', text)))
+    assert len(numbers) == 3
+    for place, number in enumerate(numbers):
+        text = text.replace(f'"candidate":{number}', f'"candidate":{place}')
+    journal.write_text(text)
+    run("autoencoder", write_grid(**SEARCH), tmp_path)
+    assert confirmed(tmp_path) == before and len(names) == len(set(names))
+    run("autoencoder", write_grid(**SEARCH), tmp_path, "--trials", "40")
+    rows = read(tmp_path, "autoencoder-mountaincar")
+    best = [f"trial {row['number']}" for row in sorted(rows, key=lambda row: float(row["value"]))[:2]]
+    found = {row[0]: row[1:] for row in confirmed(tmp_path)}
+    assert set(best) < set(found) and not set(best) & {row[0] for row in before} and len(found) == 5
+    assert float(found[best[0]][1]) == min(float(row[1]) for row in found.values())
+    for name, *cells in before:
+        assert found["default" if name == "default" else f"{name}, no longer among the best"] == cells
+    assert len(names) == len(set(names))
+
+
+def test_a_fit_of_other_settings_is_no_result_of_a_new_search(tmp_path, write_grid):
+    """With the study's folder moved away, as a changed study advises, the sampler proposes the very names of before."""
+    fit, plan = SEARCH["fit"], {**SEARCH, "trials": 1, "confirm": None}
+    run("autoencoder", write_grid(**plan), tmp_path)
+    folder = tmp_path / "sweeps" / "autoencoder-mountaincar"
+    folder.rename(tmp_path / "before")
+    changed = write_grid(**plan | {"fit": {**fit, "model.weight_decay": 0.5}})
+    for _ in range(2):  # nor is the refusal an end of the trial
+        with pytest.raises(UserError, match=r"a run of other settings .*weight_decay is .*, not 0.5; move that folder"):
+            run("autoencoder", changed, tmp_path)
+        (row,) = read(tmp_path, folder.name)
+        assert (row["state"], row["value"], row["reason"]) == ("WAITING", "", "")
+    old = Path(row["run"])
+    before = json.loads((old.rename(tmp_path / "old") / "summary.json").read_text())["val_fvu"]
+    run("autoencoder", changed, tmp_path)
+    (row,) = read(tmp_path, folder.name)
+    assert (row["state"], Path(row["run"])) == ("COMPLETE", old) and float(row["value"]) != before
 
 
 @pytest.mark.slow

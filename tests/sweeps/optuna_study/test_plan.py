@@ -69,6 +69,14 @@ def test_widths_are_searched_by_width_and_depth(tmp_path):
     assert [corner["model.encoder_widths"] for corner in plan.corners(["small"])] == [[8], [16, 16, 16]]
 
 
+LOW, CONFIRM = {"low": 0.1, "high": 0.2}, {"confirm": {"best": 1, "seeds": [7]}, "seeds": [0]}
+
+
+def test_a_search_may_confirm_what_held_out_policies_choose_and_a_grid_of_one_seed_may_be_pruned(tmp_path):
+    assert plan_of(tmp_path, **tpe(LOW), **CONFIRM, metric="val_fvu").confirm.best == 1
+    assert plan_of(tmp_path, pruner="median", seeds=[0]).pruner == "median"
+
+
 @pytest.mark.parametrize(
     "changes, sentence",
     [
@@ -114,6 +122,9 @@ def test_widths_are_searched_by_width_and_depth(tmp_path):
         ({"confirm": {"best": 1, "seeds": 7}}, "seeds expects a list of whole numbers"),
         ({"confirm": {"best": 1, "seeds": [7], "p_threshold": 2}}, "p_threshold expects a number between 0 and 1"),
         ({"confirm": {"best": 1, "seeds": [7], "worst": 1}}, "got 'worst'"),
+        (tpe(LOW) | CONFIRM, "metric expects val_fvu beside confirm, .* But got 'test_fvu'"),
+        (tpe(LOW) | CONFIRM | {"metric": "test_fvu_k2"}, "metric expects val_fvu .* But got 'test_fvu_k2'"),
+        ({"pruner": "median"}, "pruner expects none in a grid of several seeds, but got 'median'"),
         ({"fit": {"data.pool": "p", "data.recipe": "random"}}, "data.recipe of policies small would have no effect"),
         (
             {"fit": {"data.pool": "p"}, "search": {"data.grown.steps": [1, 2]}},

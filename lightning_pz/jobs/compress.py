@@ -30,7 +30,7 @@ from lightning_pz.compression.environments import World, find_world, play_world
 from lightning_pz.compression.formats.exports import ONNX_FILES, write_exports, written_exports
 from lightning_pz.compression.formats.network_file import read_network, write_formats
 from lightning_pz.compression.formats.stages import check_linear
-from lightning_pz.compression.measures import compare_behavior, latencies, paper_ratio, sparsity
+from lightning_pz.compression.measures import BEHAVIOR_EPISODES, compare_behavior, latencies, paper_ratio, sparsity
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.open_policy import open_policy
@@ -41,8 +41,6 @@ from lightning_pz.compression.training.distill import Log, distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.jobs.compress_words import show_compression, show_compressions
 from lightning_pz.jobs.spread_runs import spread_runs
-
-_BEHAVIOR_EPISODES = 5
 
 
 @dataclass(frozen=True)
@@ -236,7 +234,7 @@ def _measure(
     if original is None:
         return values | {"return_dense": None, "behavior_fvu": None}
     dense = play_world(original, world, seeds).returns
-    states = play_world(original, world, seeds[:_BEHAVIOR_EPISODES], keep=True).observations
+    states = play_world(original, world, seeds[:BEHAVIOR_EPISODES], keep=True).observations
     values |= mean_interval(dense).keys("return_dense") | mean_interval(returns - dense).keys("return_difference")
     values |= (share(returns, dense) or UNKNOWN).keys("return_kept")
     behavior = compare_behavior(deployed, original, states, discrete=world.discrete)

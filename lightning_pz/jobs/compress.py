@@ -28,7 +28,7 @@ from lightning_pz.compression import figures
 from lightning_pz.compression.compressor import Compressed
 from lightning_pz.compression.environments import World, find_world, play_world
 from lightning_pz.compression.formats.exports import ONNX_FILES, write_exports, written_exports
-from lightning_pz.compression.formats.network_file import read_network, write_formats
+from lightning_pz.compression.formats.network_file import read_network, rounded_formats, write_formats
 from lightning_pz.compression.formats.stages import check_linear
 from lightning_pz.compression.measures import BEHAVIOR_EPISODES, compare_behavior, latencies, paper_ratio, sparsity
 from lightning_pz.compression.methods.stack import layers_of
@@ -181,6 +181,7 @@ def _run(
         **{f"bytes_{name}": size for name, size in sizes.items()},
         "bytes_file": (folder / "policy.lpz").stat().st_size,
         "format": own,
+        "formats_rounded_afterwards": rounded_formats(own),  # what the policy does in them is not measured
         **onnx_sizes,
         "paper_ratio": paper_ratio(dense, done.final, settings.bits or 32),
     }
@@ -250,7 +251,8 @@ def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
     weights = {name: layer.weight.numel() for name, layer in layers_of(whole).items()}
     # Only runs of the same policy, or trained by the same algorithm, can be compared.
     runs = [run for run in _finished_runs(folder.parent) if run.get("origin") == summary["origin"]]
-    save_figure(figures.bytes_by_format(sizes, title), folder / "figures" / "bytes")
+    rounded = rounded_formats(summary["format"])
+    save_figure(figures.bytes_by_format(sizes, title, rounded), folder / "figures" / "bytes")
     save_figure(figures.sparsity_by_layer(layers, weights, title), folder / "figures" / "sparsity")
     save_figure(figures.trade_off(runs, env.name), folder / "figures" / "trade_off")
 

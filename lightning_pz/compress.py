@@ -10,7 +10,7 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
     policy.onnx       float, and with int8 or int4 policy_int8.onnx or policy_int4.onnx (extra onnx)
     policy.h          a C99 header that needs nothing else, with --format c
     model.zip         the model, for Stable-Baselines3's own loader; not with --policy
-    figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
+    figures/          bytes by format, sparsity by layer, return against bytes of all runs that can be compared
     events.*          for TensorBoard, or what else --logger names
 
 A finished run is never repeated; with `--checkpoint_every` an interrupted one resumes where it stopped. `--seeds` makes

@@ -10,9 +10,7 @@ import pytest
 from lightning_pz import compress
 from lightning_pz.common.errors import UserError
 from lightning_pz.common.identity import digest
-from lightning_pz.compression import environments, fixed_rules, measures, run_identity, seeds
-from lightning_pz.compression.environments import World, find_world
-from lightning_pz.compression.methods import l0, quantize
+from lightning_pz.compression.environments import find_world
 from lightning_pz.compression.methods.schedule import Ramp
 from lightning_pz.compression.run_identity import compression_identity
 from lightning_pz.compression.settings import (
@@ -23,27 +21,9 @@ from lightning_pz.compression.settings import (
     L0Settings,
     LowRankSettings,
 )
-from lightning_pz.compression.training import distill
 from lightning_pz.jobs import compress as compressing
-from tests.compression.conftest import PPO_TINY, TINY, run
+from tests.compression.conftest import LANDER, PPO_TINY, TINY, run
 
-_KWARGS = '[{}, [["FiniteOnly", "lightning_pz.envs.guarded:FiniteOnly", null]]]'
-LANDER = World("LunarLander-v3", 1000, (8,), 4, True, content={
-    "observation": [[8], "float32", "13bb5969e7550dc9d11bbb5d4798a7a36a204fecd905643dc4f8782b58ab0a1f"],
-    "action": ["Discrete(4)"], "kwargs": _KWARGS, "source": "",
-})  # fmt: skip
-HOPPER = World("Hopper-v5", 1000, (11,), 3, False, (-1.0,) * 3, (1.0,) * 3, content={
-    "observation": [[11], "float64", "0c0b98c8243d494c27876199cc1351e38b2b47b04ad8b7869f58d173f44cfc21"],
-    "action": [[3], "float32", "e8974a29622b66d1e87e17aa4dfa5574ab35116af5e714ca382357ce7d0305b5"],
-    "kwargs": _KWARGS, "source": "",
-})  # fmt: skip
-GAME = World("MinAtar/Breakout-v1", 1000, (4, 10, 10), 3, True, content={"source": ""})
-DENSE = {
-    LANDER: "8fdc6e0303c70031e5a636ba970180f9635e897ea3bfc016369c70b61fe4586b",
-    HOPPER: "5ed80812279f0e2832e686b57d99f575cb8351a8b896f154f994f02b2c73dc01",
-    GAME: "5ed80812279f0e2832e686b57d99f575cb8351a8b896f154f994f02b2c73dc01",  # any would do: no test reads it
-}
-"""Digests of the dense networks of the runs below."""
 GATED = LowRankSettings(rank=1)
 
 
@@ -230,113 +210,3 @@ def test_a_run_of_before_is_found_by_all_its_settings(policy, point_mass):
         assert digest(whole | {"settings": whole["settings"] | {"method": method}})[:16] in identity.earlier
     assert digest(whole | {"settings": whole["settings"] | {"sparsity": 0.5}})[:16] not in identity.earlier
     assert identity.digest not in identity.earlier
-
-
-@pytest.mark.parametrize(
-    ("world", "words", "mark"),
-    [
-        (LANDER, "--method=none --algorithm=ppo", "f2f8075b6673f1bd"),
-        (LANDER, "--method=prune --algorithm=ppo --sparsity=0.9 --reference=", "ffe7f539f1bf70b1"),
-        (LANDER, "--method=l0+low_rank --algorithm=ppo --reference=", "b74ff4f37186414c"),
-        (LANDER, "--method=prune --sparsity=0.9 --distill.steps=5000 --policy=", "ed83b5c885f6fb88"),
-        (LANDER, "--method=prune+int8 --sparsity=0.9 --distill.steps=5000 --policy=", "9b555c346444ebcf"),
-        (HOPPER, "--method=none --algorithm=sac --steps=300000 --checkpoint_every=50000", "5d83adfd3a090a67"),
-        (HOPPER, "--method=prune+int8 --sparsity=0.9 --policy=", "d46477a15b250607"),
-    ],
-)  # fmt: skip
-def test_runs_of_the_study_are_found(world, words, mark, identity_of):
-    identity = identity_of(world, words)
-    assert mark in (identity.digest, *identity.earlier)
-
-
-@pytest.fixture
-def identity_of(tmp_path, monkeypatch):
-    """Return a function that gives the identity of a run by its words; a word that ends in `=` gets the dense network."""
-    (tmp_path / "model.zip").touch()
-    name = {LANDER: "lunarlander", HOPPER: "hopper", GAME: "minatar-breakout"}
-
-    def known(world, words):
-        monkeypatch.setattr(run_identity, "file_digest", lambda path: DENSE[world])
-        given = [word + str(tmp_path / "model.zip") * word.endswith("=") for word in words.split()]
-        _, settings, _ = compress.parse_words(["--env", name[world], *given])
-        return compression_identity(world, settings)
-
-    return known
-
-
-@pytest.mark.parametrize(
-    ("world", "words", "mark"),
-    [
-        (HOPPER, "--method=prune+int8 --sparsity=0.9 --policy=", "5f62d4f44a6e6322"),
-        (HOPPER, "--method=prune+int4 --sparsity=0.9 --policy=", "2591e534f74cce05"),
-        (HOPPER, "--method=low_rank+int8 --activations=true --policy=", "36f7dba97265d62a"),
-        (HOPPER, "--method=none --algorithm=sac --steps=300000 --checkpoint_every=50000", "7ef726c4e7b9247f"),
-        (GAME, "--method=prune+int8 --policy=", "4159fdbd4a3e88d9"),
-        (GAME, "--method=low_rank --policy=", "f12e1731463210dc"),
-        (GAME, "--method=low_rank+int8 --int8.per_channel=true --policy=", "70a82e0e8b5079a7"),
-        (GAME, "--method=low_rank+int4 --policy=", "c9d9b106b0956060"),
-    ],
-)  # fmt: skip
-def test_runs_with_versions_and_without_rules_are_found(world, words, mark, identity_of, monkeypatch):
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
-    identity = identity_of(world, words)
-    assert mark in identity.earlier and mark != identity.digest
-    # Whatever torch is here, which they do not name.
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.0" if name == "torch" else "1.0")
-    assert mark in identity_of(world, words).earlier
-
-
-@pytest.mark.parametrize(
-    ("world", "words", "marks"),
-    [
-        # Factors of convolutions took one scale each before, and no mark says which of the two a run has.
-        (GAME, "--method=low_rank+int8 --policy=", {"975ed7fd01f80342", "1feab72a9b59c429", "2675802fbb5d9abc"}),
-        # Scales of 4 bits were float32 at first, when no run kept versions.
-        (GAME, "--method=low_rank+int4 --policy=", {"c165a4bd0ae1a534", "f5e969d2d4bb63c3"}),
-        (LANDER, "--method=prune+int4 --sparsity=0.9 --distill.steps=5000 --policy=", {"e8dc163f13c2fd6a"}),
-    ],
-)
-def test_runs_that_may_have_followed_another_rule_are_made_again(world, words, marks, identity_of, monkeypatch):
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
-    identity = identity_of(world, words)
-    assert marks.isdisjoint({identity.digest, *identity.earlier})
-
-
-@pytest.mark.parametrize(
-    ("module", "constant", "words"),
-    [
-        (seeds, "RETURN_SEEDS", "--method=none"),
-        (seeds, "FIRST_TRAINED", "--method=none"),
-        (seeds, "SEED_MARGIN", "--method=none"),
-        (seeds, "HELD_OUT_SEEDS", "--method=none --policy="),
-        (environments, "EPISODE_SLOTS", "--method=none"),
-        (measures, "BEHAVIOR_EPISODES", "--method=none --policy="),
-        (measures, "BEHAVIOR_EPISODES", "--method=prune --reference="),
-        (distill, "INT8_RATE", "--method=int8 --policy="),
-        (distill, "INT8_RATE", "--method=prune+int4 --policy="),
-        (distill, "RANK_STATES", "--method=low_rank --low_rank.error=0.1"),
-        (distill, "RANK_STATES", "--method=int8 --activations=true --policy="),
-        (quantize, "TRIED_SCALES", "--method=int8 --activations=true --policy="),
-        (l0, "TEMPERATURE", "--method=l0"),
-        (l0, "UNIFORM_EDGE", "--method=l0 --policy="),
-        (l0, "STRETCH", "--method=l0 --policy="),
-    ],
-)
-def test_a_constant_of_the_code_decides(module, constant, words, identity_of, monkeypatch):
-    """A run of another value is another one, also one whose identity does not hold the value."""
-    before, other = identity_of(HOPPER, words), identity_of(HOPPER, "--method=prune")
-    assert before.earlier
-    monkeypatch.setattr(module, constant, getattr(module, constant) * 2)
-    now = identity_of(HOPPER, words)
-    assert {now.digest, *now.earlier}.isdisjoint({before.digest, *before.earlier})
-    if module in (distill, quantize, l0, measures):
-        assert identity_of(HOPPER, "--method=prune").digest == other.digest
-
-
-def test_the_number_of_a_rule_decides(identity_of, monkeypatch):
-    words = "--method=prune+int8 --policy="
-    before, other = identity_of(HOPPER, words), identity_of(HOPPER, "--method=prune --policy=")
-    monkeypatch.setitem(fixed_rules._NUMBERS, "int8", 2)
-    now = identity_of(HOPPER, words)
-    assert {now.digest, *now.earlier}.isdisjoint({before.digest, *before.earlier})
-    assert identity_of(HOPPER, "--method=prune --policy=") == other

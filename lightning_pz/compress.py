@@ -6,11 +6,11 @@ is compressed by fine-tuning on its own behavior, with no reward. Each run leave
     config.yaml       every setting; `--config` on it names the same run
     summary.json      return with its 95 % interval, sparsity, bytes by format, latency, behavior FVU
     policy.lpz        the compressed policy (lightning_pz.compression.read_network opens it); its size is the one reported
-    formats/          the same in every format
-    policy.onnx       float, and policy_int8.onnx or policy_int4.onnx (extra onnx)
+    formats/          the same in every format, for its size; what the run did not train is rounded afterwards, not measured
+    policy.onnx       float, and with int8 or int4 policy_int8.onnx or policy_int4.onnx (extra onnx)
     policy.h          a C99 header that needs nothing else, with --format c
     model.zip         the model, for Stable-Baselines3's own loader; not with --policy
-    figures/          bytes by format, sparsity by layer, return against bytes of all runs in this environment
+    figures/          bytes by format, sparsity by layer, return against bytes of all runs that can be compared
     events.*          for TensorBoard, or what else --logger names
 
 A finished run is never repeated; with `--checkpoint_every` an interrupted one resumes where it stopped. `--seeds` makes

@@ -27,7 +27,7 @@ from lightning_pz.envs.simulators.mujoco_tables import MUJOCO_FORMULAS
 from lightning_pz.envs.specs import UNLIMITED_HORIZON, EnvSpec, env_spec
 from lightning_pz.envs.tasks import standard
 
-_SLOTS = 64
+EPISODE_SLOTS = 64
 """Episodes that are played side by side at most."""
 _IMAGE_STEPS = 27_000
 """Steps of an episode of images where an environment has no limit: 30 minutes of an Atari game."""
@@ -132,7 +132,7 @@ def play_world(
     parts = []
     with ProgressBar(total=len(seeds), unit="episode", progress=progress, leave=False) as bar:
         # All SurRoL tasks of a process share one physics server.
-        slots = 1 if world.id.startswith("surrol/") else _SLOTS
+        slots = 1 if world.id.startswith("surrol/") else EPISODE_SLOTS
         for some in (seeds[first : first + slots] for first in range(0, len(seeds), slots)):
             simulator, returns = WorldSimulator(world, len(some)), TaskReturns({"standard": standard}, len(some))
             visited = VisitedStates(world.shape, world.dtype)

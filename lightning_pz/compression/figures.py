@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,19 @@ def method_label(method: str) -> str:
     return " + ".join(_PARTS.get(part, part) for part in method.split("+"))
 
 
-def bytes_by_format(sizes: Mapping[str, int], title: str) -> Figure:
-    """Draw the size of the file in each format, in bytes, with its ratio to that in `float32`."""
+def bytes_by_format(sizes: Mapping[str, int], title: str, rounded: Collection[str] = ()) -> Figure:
+    """Draw the size of the file in each format, in bytes, with its ratio to that in `float32`.
+
+    Those of `rounded`, whose weights were rounded after the training, are gray.
+    """
     values, size = list(sizes.values()), EngFormatter("B", places=1)
     ratios = [sizes["float32"] / value for value in values]
     labels = [f"{size(v)}, {r:.1f} times smaller" if r > 1 else size(v) for v, r in zip(values, ratios, strict=True)]
-    figure, axes = _bars({_FORMATS[name]: size for name, size in sizes.items()}, labels, BLUE)
-    axes.set(xscale="log", xlabel="size of the file", title=title, xlim=(min(values) / 3, max(values) * 12))
+    is_rounded = [name.removeprefix("onnx_") in rounded for name in sizes]
+    colors = [GRAY if afterwards else BLUE for afterwards in is_rounded]
+    figure, axes = _bars({_FORMATS[name]: size for name, size in sizes.items()}, labels, colors)
+    label = "size of the file" + " (gray: rounded afterwards, not measured)" * any(is_rounded)
+    axes.set(xscale="log", xlabel=label, title=title, xlim=(min(values) / 3, max(values) * 12))
     _in_bytes(axes)
     return figure
 
@@ -80,7 +86,7 @@ def trade_off(runs: Sequence[Mapping[str, Any]], title: str) -> Figure:
     return figure
 
 
-def _bars(values: Mapping[str, float | int], labels: Sequence[str], color: str) -> tuple[Figure, Any]:
+def _bars(values: Mapping[str, float | int], labels: Sequence[str], color: str | list[str]) -> tuple[Figure, Any]:
     """Draw one horizontal bar per name, the first on top."""
     figure, axes = single(width=5.4, height=0.45 * len(values) + 1.0)
     bars = axes.barh(list(values), list(values.values()), color=color, height=0.6)

@@ -15,6 +15,8 @@ from lightning_pz.common.checks import is_installed
 from lightning_pz.common.threads import one_thread
 from lightning_pz.compression.methods.stack import layers_of
 
+BEHAVIOR_EPISODES = 5
+"""Episodes of the original policy in whose states its behavior and the compressed one's are compared."""
 _WARM_UP = 10
 """Calls that are not timed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import itertools
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.compression.environments import World
+from lightning_pz.compression.fixed_rules import fixed_rules, ruled_runs_without
 from lightning_pz.compression.make_environment import provider_of
 from lightning_pz.compression.part_settings import DistillSettings, Int4Settings, Int8Settings, LowRankSettings
 from lightning_pz.compression.settings import CompressSettings
@@ -25,15 +27,26 @@ _SOURCES = {"lightning_pz.compression.residual_cnn.ResidualCNN": "65e314598cfedc
 def compression_identity(world: World, settings: CompressSettings) -> Identity:
     """Return everything that decides a run's result, by its content."""
     seen = {key: value for key, value in dataclasses.asdict(world).items() if key != "given"}  # by content in `content`
-    sources, plain = _sources(settings), _plain(settings)
-    content = {
-        "world": seen, "settings": used(settings, plain), "sources": sources,
-        "versions": versions(world.id, *_packages(world, settings)),
-    }  # fmt: skip
-    # Earlier versions kept all settings, the parts of a method as they were given, and no versions.
-    orders = ["+".join(parts) for parts in itertools.permutations(settings.method.split("+"))]
-    known = [{"world": seen, "settings": plain | {"method": order}, "sources": sources} for order in orders]
-    return Identity(content, tuple(digest(one)[:16] for one in known))
+    plain, rules, installed = (
+        _plain(settings),
+        fixed_rules(world, settings),
+        versions(world.id, *_packages(world, settings)),
+    )
+    known = {"world": seen, "sources": _sources(settings)}
+    then = known | {"settings": used(settings, plain), "versions": installed}
+    # Builds of one version compute alike, as two machines do.
+    content = then | {
+        "versions": installed | {"torch": importlib.metadata.version("torch").partition("+")[0]},
+        "rules": rules,
+    }
+    earlier = []
+    if ruled_runs_without("rules", rules):
+        earlier.append(then)
+    if ruled_runs_without("versions", rules):
+        # The first versions kept all settings, the parts of a method as they were given.
+        orders = ["+".join(parts) for parts in itertools.permutations(settings.method.split("+"))]
+        earlier += [known | {"settings": plain | {"method": order}} for order in orders]
+    return Identity(content, tuple(digest(one)[:16] for one in earlier))
 
 
 def used(settings: CompressSettings, plain: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ HELD_OUT_SEEDS, RETURN_SEEDS = 5_000_000, 6_000_000
 """First seeds of the episodes for the behavior error, and of those for the return; the same for every run."""
 MOST_MEASURED = 1_000_000
 """Episodes that fit between these two."""
-_TRAINED = 1 << 31
-_MARGIN = 1 << 16
+FIRST_TRAINED = 1 << 31
+SEED_MARGIN = 1 << 16
 """Environments side by side count upwards from the seed of the first, and must not leave the range."""
 
 
@@ -30,7 +30,7 @@ def segment_seed(seed: int, number: int) -> int:
 
 def _training_seed(*words: int) -> int:
     drawn = int(np.random.SeedSequence(words).generate_state(1, np.uint32)[0])
-    return _TRAINED + drawn % (_TRAINED - _MARGIN)
+    return FIRST_TRAINED + drawn % (FIRST_TRAINED - SEED_MARGIN)
 
 
 def check_measured(flag: str, episodes: int, least: int) -> None:

@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from lightning_pz.compression import figures
 from lightning_pz.compression.compressor import Compressed
 from lightning_pz.compression.environments import World, find_world, play_world
 from lightning_pz.compression.formats.exports import ONNX_FILES, write_exports, written_exports
-from lightning_pz.compression.formats.network_file import read_network, write_formats
+from lightning_pz.compression.formats.network_file import read_network, rounded_formats, write_formats
 from lightning_pz.compression.formats.stages import check_linear
-from lightning_pz.compression.measures import compare_behavior, latencies, paper_ratio, sparsity
+from lightning_pz.compression.measures import BEHAVIOR_EPISODES, compare_behavior, latencies, paper_ratio, sparsity
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.compression.modules import to_plan
 from lightning_pz.compression.open_policy import open_policy
@@ -41,8 +41,6 @@ from lightning_pz.compression.training.distill import Log, distill
 from lightning_pz.envs.presets import EnvConfig
 from lightning_pz.jobs.compress_words import show_compression, show_compressions
 from lightning_pz.jobs.spread_runs import spread_runs
-
-_BEHAVIOR_EPISODES = 5
 
 
 @dataclass(frozen=True)
@@ -160,14 +158,12 @@ def _run(
     onnx_sizes = write_exports(folder, {*job.formats} - {"c"}, world.shape, choices=world.discrete)
     onnx_files = {name: folder / file for name, file in ONNX_FILES.items() if f"bytes_{name}" in onnx_sizes}
     scalars, known = done.compressor.scalars(), run.identity.content
-    keys = ("policy", "latent", "normalization") if settings.policy else ("algorithm",)
     summary: dict[str, Any] = {
         "env": world.id,
         "algorithm": None if settings.policy else settings.algorithm,
         "policy": settings.policy,
         "normalization": settings.normalization,
-        # Equal for runs that can be compared: one environment, and one algorithm or policy.
-        "origin": digest([known["world"], {key: known["settings"].get(key) for key in keys}])[:16],
+        "origin": _origin(known),
         "method": settings.ordered_method,
         "seed": settings.seed,
         "steps": settings.total_steps(),
@@ -183,6 +179,7 @@ def _run(
         **{f"bytes_{name}": size for name, size in sizes.items()},
         "bytes_file": (folder / "policy.lpz").stat().st_size,
         "format": own,
+        "formats_rounded_afterwards": rounded_formats(own),  # what the policy does in them is not measured
         **onnx_sizes,
         "paper_ratio": paper_ratio(dense, done.final, settings.bits or 32),
     }
@@ -192,6 +189,19 @@ def _run(
     ways = {"torch": deployed, "torch_dense": dense}
     summary |= {f"latency_us_{name}": value for name, value in latencies(ways, onnx_files, world.shape).items()}
     return summary | _measure(deployed, original, world, settings)
+
+
+def _origin(known: Mapping[str, Any]) -> str:
+    """Return a digest that is equal for runs that one figure compares, of their identities.
+
+    They compress one policy, or train as one does: in one environment, by the same algorithm, arguments and steps, those of int8
+    or int4 apart, and measured against the same reference.
+    """
+    settings = known["settings"]
+    if settings.get("policy") is not None:
+        return digest([known["world"], {key: settings.get(key) for key in ("policy", "latent", "normalization")}])[:16]
+    alike = {key: settings.get(key) for key in ("algorithm", "steps", "model", "reference", "normalization")}
+    return digest([known["world"], alike, known["sources"]])[:16]
 
 
 def _check_c(world: World, original: nn.Sequential | None) -> None:
@@ -236,7 +246,7 @@ def _measure(
     if original is None:
         return values | {"return_dense": None, "behavior_fvu": None}
     dense = play_world(original, world, seeds).returns
-    states = play_world(original, world, seeds[:_BEHAVIOR_EPISODES], keep=True).observations
+    states = play_world(original, world, seeds[:BEHAVIOR_EPISODES], keep=True).observations
     values |= mean_interval(dense).keys("return_dense") | mean_interval(returns - dense).keys("return_difference")
     values |= (share(returns, dense) or UNKNOWN).keys("return_kept")
     behavior = compare_behavior(deployed, original, states, discrete=world.discrete)
@@ -244,15 +254,15 @@ def _measure(
 
 
 def _draw(env: EnvConfig, summary: dict[str, Any], folder: Path) -> None:
-    """Draw the figures, the last one over this run and all finished ones of the same origin."""
+    """Draw the figures, the last one over this run and all finished ones of the same origin, which can be compared."""
     title = f"{env.name}, {figures.method_label(summary['method'])}"
     sizes = {key[6:]: value for key, value in summary.items() if key.startswith("bytes_") and key != "bytes_file"}
     layers = {key[9:]: value for key, value in summary.items() if key.startswith("sparsity/")}
     whole, _ = read_network(folder / "formats" / "float32.lpz")
     weights = {name: layer.weight.numel() for name, layer in layers_of(whole).items()}
-    # Only runs of the same policy, or trained by the same algorithm, can be compared.
     runs = [run for run in _finished_runs(folder.parent) if run.get("origin") == summary["origin"]]
-    save_figure(figures.bytes_by_format(sizes, title), folder / "figures" / "bytes")
+    rounded = rounded_formats(summary["format"])
+    save_figure(figures.bytes_by_format(sizes, title, rounded), folder / "figures" / "bytes")
     save_figure(figures.sparsity_by_layer(layers, weights, title), folder / "figures" / "sparsity")
     save_figure(figures.trade_off(runs, env.name), folder / "figures" / "trade_off")
 

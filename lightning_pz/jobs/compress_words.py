@@ -9,6 +9,7 @@ from lightning_pz.common.console import show_end
 from lightning_pz.common.statistics import read_estimate
 from lightning_pz.common.tables import Table
 from lightning_pz.common.tracking.settings import Loggers, look_command
+from lightning_pz.compression.formats.network_file import rounded_formats
 
 
 def show_compressions(summaries: list[dict[str, Any]], folder: Path, loggers: Loggers) -> None:
@@ -42,6 +43,7 @@ def show_compression(summary: dict[str, Any], folder: Path, loggers: Loggers) ->
         "share kept": span("return_kept", ".1%"),
         "behavior FVU": "none" if summary["behavior_fvu"] is None else f"{summary['behavior_fvu']:.4f}",
         "file": f"{summary['bytes_file']:,} bytes ({summary['format']})",
+        "not measured": f"{', '.join(rounded_formats(summary['format']))}: rounded afterwards",
         "float32 file over it": f"{summary['file_ratio']:.1f}",
         "the paper's ratio": f"{summary['paper_ratio']:.1f} (surviving weights only)",
         "latency": f"{summary['latency_us_torch']:.0f} us (dense {summary['latency_us_torch_dense']:.0f} us)",

@@ -13,7 +13,7 @@ from lightning_pz.common.statistics import RANGE, STUDENT, Estimate, ends_are, m
 from lightning_pz.common.tables import Table
 from lightning_pz.compression.figures import method_label
 from sweeps.compression.compression_grid import CompressionGrid, Level
-from sweeps.results.pages import PageTable
+from sweeps.results.pages import ROWS_OF, PageTable
 from sweeps.results.publishing import cell_text, made_today
 
 Summaries = Mapping[Level, Mapping[str, Any]]
@@ -74,6 +74,8 @@ def compression_pages(
 ) -> dict[str, PageTable]:
     """Return the tables of the results page; of networks that this part of the study leaves out, the page keeps its rows.
 
+    Rows that it keeps, and those of this part whose numbers are what they were, keep the word of when and how they were made.
+
     Args:
         grid: The part that has run.
         found: Its runs.
@@ -81,32 +83,68 @@ def compression_pages(
         folder: Of the page's tables as they are.
     """
     pages = {}
-    episodes = next(iter(found.values()))["episodes"]
+    episodes, parts = next(iter(found.values()))["episodes"], [*grid.agents, *grid.learners]
+    command = _command([] if parts == [*whole.agents, *whole.learners] else parts)
+    now = made_today(command)
     for name, table in study_tables(grid, found).items():
         path, header = folder / f"compress-{name}.csv", list(table.header)
-        rows = [[_page_cell(head, cell) for head, cell in zip(header, row, strict=True)] for row in table.rows]
-        before = PageTable.read(path).table if path.is_file() else Table(header, [])
-        ours = {row[0] for row in rows}
-        rows += [list(row) for row in before.rows if row[0] not in ours and list(before.header) == header]
+        before = PageTable.read(path) if path.is_file() else PageTable({}, Table(header, []))
+        kept = _by_network(before.table.rows if list(before.table.header) == header else [])
+        cells = [[_page_cell(head, cell) for head, cell in zip(header, row, strict=True)] for row in table.rows]
+        ours, made = _by_network(cells), dict[str, str]()
+        for one in kept:
+            made[one] = before.about.get(f"{ROWS_OF}{one}") or _words_of(before.about, before.about["command"])
+        for one, rows in ours.items():
+            how = f"seeds: {_seeds(grid, name, one)}, episodes a run: {episodes}"
+            # The same numbers once more are those of their day.
+            if kept.get(one) != rows or f", {how}, " not in made[one]:
+                made[one] = _words_of(now, command, how)
         known: Sequence[str] = [*(whole.agents if name == "grid" else whole.learners)]
-        networks = [one for one in known if one in {row[0] for row in rows}]
-        every = [row for one in networks for row in rows if row[0] == one]
-        pages[f"compress-{name}"] = PageTable(_about(name, whole, networks, every, episodes), Table(header, every))
+        every = {one: (kept | ours)[one] for one in known if one in kept | ours}
+        about = _about(name, now, {one: made[one] for one in every}, every)
+        pages[f"compress-{name}"] = PageTable(about, Table(header, [row for rows in every.values() for row in rows]))
     return pages
 
 
+def _by_network(rows: Sequence[Sequence[str]]) -> dict[str, list[list[str]]]:
+    """Return the rows of each network, which the first cell names."""
+    found: dict[str, list[list[str]]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append([*row])
+    return found
+
+
+def _seeds(grid: CompressionGrid, table: str, network: str) -> int:
+    return grid.seeds if table == "grid" else grid.learners[network].seeds
+
+
+def _command(networks: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", "sweeps", "compression", *(["--agent", *networks] if networks else [])])
+
+
+def _words_of(about: Mapping[str, str], command: str, how: str | None = None) -> str:
+    """Return when and how rows were made."""
+    return ", ".join(filter(None, (about["made"], f"commit {about['commit']}", how, f"by `{command}`")))
+
+
 def _about(
-    name: str, whole: CompressionGrid, networks: Sequence[str], rows: Sequence[Sequence[str]], episodes: int
+    table: str, now: Mapping[str, str], made: Mapping[str, str], rows: Mapping[str, Sequence[Sequence[str]]]
 ) -> dict[str, str]:
-    """Return what a table of the page says of itself."""
-    seeds = f"{whole.seeds} of the distillation, one agent each"
-    if name == "learned":
-        seeds = ", ".join(f"{whole.learners[one].seeds} of {one}" for one in networks)
-    cells = [cell for row in rows for cell in row]
+    """Return what a table of the page says of itself: `made` says when and how the rows of each network were made.
+
+    The command is one that makes all of it.
+    """
+    cells = [cell for own in rows.values() for row in own for cell in row]
     kinds = [kind for kind, mark in ((STUDENT, " ["), (RANGE, " (")) if any(mark in cell for cell in cells)]
-    note = f"{episodes} fresh episodes a run, the same for the dense policy; ends: {ends_are(kinds)} over seeds"
-    command = shlex.join(["python", "-m", "sweeps", "compression", "--agent", *networks])
-    return made_today(command) | {"seeds": seeds, "machine": "two shared cores", "interval": "none", "note": note}
+    return {
+        **now,
+        "command": _command([*rows]),
+        "seeds": "of the distillation, one agent each" if table == "grid" else "of everything",
+        "machine": "two shared cores",
+        "interval": "none",
+        "note": f"fresh episodes, the same for the dense policy; ends: {ends_are(kinds)} over seeds",
+        **{f"{ROWS_OF}{one}": words for one, words in made.items()},
+    }
 
 
 def _page_cell(head: str, cell: Any) -> str:

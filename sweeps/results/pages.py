@@ -26,6 +26,8 @@ ABOUT = ("command", "made", "commit", "seeds", "machine", "interval")
 """What a table must say of itself: the command that made its numbers, the day, the commit, the seeds, the machine time
 and the kind of interval (`none` where there is none)."""
 _OPTIONAL = ("bold", "source", "note")
+ROWS_OF = "rows of "
+"""Begins the key of a line that says when and how a group of rows was made, where not all of a table was made at once."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -33,7 +35,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 class PageTable:
     """A table with what it says of itself."""
 
-    # by key; see `ABOUT`. `bold: max` prints the highest of a row's numbers bold; `source` and `note` are sentences.
+    # by key; see `ABOUT`. `bold: max` prints the highest of a row's numbers bold; `source` and `note` are sentences; see `ROWS_OF`.
     about: dict[str, str]
     table: Table  # cells as text
 
@@ -47,7 +49,8 @@ class PageTable:
         lines = path.read_text().splitlines()
         head = [line for line in lines if line.startswith("# ")]
         about = dict(line[2:].split(": ", 1) for line in head)
-        if wrong := sorted(set(ABOUT) ^ set(about) - set(_OPTIONAL)):
+        own = {key for key in about if key not in _OPTIONAL and not key.startswith(ROWS_OF)}
+        if wrong := sorted(set(ABOUT) ^ own):
             raise UserError(f"{path} expects the lines {', '.join(ABOUT)} at its head, but {', '.join(wrong)} differ")
         header, *rows = list(csv.reader(lines[len(head) :]))
         for number, row in enumerate(rows, len(head) + 2):
@@ -71,7 +74,13 @@ class PageTable:
             best = max(numbers, key=lambda name: numbers[name]) if about.get("bold") == "max" else None
             rows.append([_joined(name, cells, bold=name == best) for name in names])
         command = " ".join(f"`{part.strip()}`" for part in about["command"].split(";"))
-        line = [command, f"seeds: {about['seeds']}", about["machine"], f"{about['made']}, commit {about['commit']}"]
+        groups: dict[str, list[str]] = {}
+        for key, made in about.items():
+            if key.startswith(ROWS_OF):
+                groups.setdefault(made, []).append(key.removeprefix(ROWS_OF))
+        when = [f"{ROWS_OF}{', '.join(names)}: {made}" for made, names in groups.items()]
+        line = [command, f"seeds: {about['seeds']}", about["machine"]]
+        line += when or [f"{about['made']}, commit {about['commit']}"]
         if about["interval"] != "none":
             line.insert(2, f"[...]: {about['interval']}")
         line += [about[key] for key in ("source", "note") if key in about]

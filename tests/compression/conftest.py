@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lightning_pz import compress
+from lightning_pz.compression.environments import World
 from lightning_pz.compression.methods.stack import layers_of
 from lightning_pz.policy import Layout
 from lightning_pz.policy.saved import SavedPolicy
@@ -51,6 +52,16 @@ class {name}(gymnasium.Env):
 gymnasium.register("{name}-v0", {name}, max_episode_steps={limit}, kwargs={kwargs!r})
 '''
 _NUMBERS = itertools.count()
+_KWARGS = '[{}, [["FiniteOnly", "lightning_pz.envs.guarded:FiniteOnly", null]]]'
+LANDER = World("LunarLander-v3", 1000, (8,), 4, True, content={
+    "observation": [[8], "float32", "13bb5969e7550dc9d11bbb5d4798a7a36a204fecd905643dc4f8782b58ab0a1f"],
+    "action": ["Discrete(4)"], "kwargs": _KWARGS, "source": "",
+})  # fmt: skip
+HOPPER = World("Hopper-v5", 1000, (11,), 3, False, (-1.0,) * 3, (1.0,) * 3, content={
+    "observation": [[11], "float64", "0c0b98c8243d494c27876199cc1351e38b2b47b04ad8b7869f58d173f44cfc21"],
+    "action": [[3], "float32", "e8974a29622b66d1e87e17aa4dfa5574ab35116af5e714ca382357ce7d0305b5"],
+    "kwargs": _KWARGS, "source": "",
+})  # fmt: skip
 
 
 @pytest.fixture

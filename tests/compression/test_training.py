@@ -219,6 +219,16 @@ def test_a_resumed_training_equals_a_straight_one(algorithm, env, method, tmp_pa
     assert any(not torch.equal(one[n], p) for n, p in other.model.policy.named_parameters())
 
 
+@pytest.mark.parametrize(("given", "device"), [({}, "cpu"), ({"device": "auto"}, "auto")])
+def test_a_resumed_training_stays_on_its_device(given, device, tmp_path, monkeypatch):
+    model = {"ppo": copy.deepcopy(MODEL["ppo"]) | given}
+    settings = CompressSettings(algorithm="ppo", method="prune", steps=128, checkpoint_every=64, model=model)
+    world, loaded, load = find_world("CartPole-v1"), [], PPO.load
+    assert train_sb3(world, settings, tmp_path, stop_after=1) is None
+    monkeypatch.setattr(PPO, "load", lambda *path, **more: loaded.append(more["device"]) or load(*path, **more))
+    assert train_sb3(world, settings, tmp_path).env_steps >= 128 and loaded == [device]
+
+
 @pytest.mark.parametrize(
     "kwargs", [{}, {"features_extractor_class": ResidualCNN, "features_extractor_kwargs": {"channels": (4, 4)}}]
 )

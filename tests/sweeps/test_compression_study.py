@@ -11,6 +11,7 @@ import yaml
 from lightning_pz.common.errors import UserError
 from lightning_pz.envs.presets import conf_dir
 from sweeps.__main__ import main
+from sweeps.compression import compression_tables
 from sweeps.compression.compression_grid import compressing, levels, load_compression
 from sweeps.compression.compression_tables import compression_pages, learned_table
 from sweeps.results import publishing
@@ -117,39 +118,66 @@ def test_what_seeds_keep_is_no_mean_of_shares(tmp_path):
     assert all((one.low, one.high) == pytest.approx((151.2 / 191.9, 97.2 / 72)) for one in kept)
 
 
-def test_publishing_a_part_keeps_the_rows_of_the_others(tmp_path):
-    """And drops those of a network that the study has no more; what the table says of itself is of all that it has."""
-    learners = {name: GRID["learners"]["pruned"] | {"sparsities": [0.5]} for name in ("a", "b", "c")}
-    learners["c"] = learners["c"] | {"seeds": 4}
+@pytest.fixture
+def publish(tmp_path, monkeypatch):
+    """Return a function that publishes a part of a study of learners, on a day and in as many episodes, and returns the page."""
 
-    def published(names: list[str], given: dict, value: float) -> PageTable:
-        path = Path(write(tmp_path / "grid.yaml", GRID | {"learners": given}))
+    def publish(names: list[str], learners: dict, value: float, day: int, episodes: int = 5) -> PageTable:
+        told = {"made": f"2027-01-0{day}", "commit": f"c{day}"}
+        monkeypatch.setattr(compression_tables, "made_today", lambda command: {"command": command} | told)
+        path = Path(write(tmp_path / "grid.yaml", GRID | {"learners": learners}))
         part = load_compression(path, names)
-        same = {
-            "sparsity": 0.5,
-            "bytes_file": 1,
-            "file_ratio": 1.0,
-            "cpu_seconds": 1.0,
-            "episodes": 5,
-            "return_dense": 2.0,
-        }
-        found = {level: {"return": value + level.seed, **same} for level in levels(part)}
+        same = {"sparsity": 0.5, "bytes_file": 1, "file_ratio": 1.0, "cpu_seconds": 1.0, "return_dense": 2.0}
+        found = {level: {"return": value + level.seed, "episodes": episodes, **same} for level in levels(part)}
         (page,) = compression_pages(part, found, load_compression(path), tmp_path).values()
         (tmp_path / "compress-learned.csv").write_text(page.file_text())
+        assert PageTable.read(tmp_path / "compress-learned.csv") == page
         return page
 
-    published(["b"], learners, 1.0)
-    published(["c"], learners, 2.0)
-    page = published(["a"], learners, 3.0)
+    return publish
+
+
+def learners_of(**seeds: int) -> dict:
+    return {name: GRID["learners"]["pruned"] | {"sparsities": [0.5], "seeds": count} for name, count in seeds.items()}
+
+
+def test_publishing_a_part_keeps_the_rows_of_the_others(publish):
+    """And drops those of a network that the study has no more; what the table says of itself is of all that it has."""
+    learners = learners_of(a=2, b=2, c=4)
+    publish(["b"], learners, 1.0, 1)
+    publish(["c"], learners, 2.0, 2)
+    page = publish(["a"], learners, 3.0, 3)
     assert [row[0] for row in page.table.rows] == ["a", "a", "b", "b", "c", "c"]
     means = [row[5].split()[0] for row in page.table.rows]
     assert means == ["3.50", "3.50", "1.50", "1.50", "3.50", "3.50"]
-    assert page.about["command"].endswith("--agent a b c") and page.about["seeds"] == "2 of a, 2 of b, 4 of c"
+    assert page.about["command"].endswith("--agent a b c")
     assert "95 % interval, of fewer than 4 the range" in page.about["note"]
-    again = published(["b"], learners, 5.0)
+    again = publish(["b"], learners, 5.0, 4)
     assert [row[5].split()[0] for row in again.table.rows if row[0] == "b"] == ["5.50", "5.50"]
-    less = published(["a"], {name: learners[name] for name in "ab"}, 3.0)
+    less = publish(["a"], learners_of(a=2, b=2), 3.0, 5)
     assert {row[0] for row in less.table.rows} == {"a", "b"} and less.about["command"].endswith("--agent a b")
+    assert "rows of c" not in less.about
+
+
+def test_rows_say_when_they_were_made(publish):
+    learners = learners_of(a=2, b=2, c=4)
+    publish(["b", "c"], learners, 1.0, 1, episodes=7)
+    page = publish(["a"], learners, 3.0, 2)
+    made = {key: value for key, value in page.about.items() if key.startswith("rows of ")}
+    study = "by `python -m sweeps compression --agent"
+    assert made == {
+        "rows of a": f"2027-01-02, commit c2, seeds: 2, episodes a run: 5, {study} a`",
+        "rows of b": f"2027-01-01, commit c1, seeds: 2, episodes a run: 7, {study} b c`",
+        "rows of c": f"2027-01-01, commit c1, seeds: 4, episodes a run: 7, {study} b c`",
+    }
+    # The same numbers once more are those of their day; of other episodes, or other numbers, they are new.
+    assert publish(["a"], learners, 3.0, 3).about["rows of a"] == made["rows of a"]
+    other = publish(["a", "b"], learners, 3.0, 4, episodes=7).about
+    assert other["rows of a"].startswith("2027-01-04, commit c4, seeds: 2, episodes a run: 7")
+    assert other["rows of b"].startswith("2027-01-04") and other["rows of c"] == made["rows of c"]
+    words = PageTable(other, page.table).markdown().splitlines()[-1]
+    assert f"; rows of a, b: {other['rows of a']}; rows of c: {made['rows of c']}; " in words
+    assert "2027-01-04, commit c4;" not in words  # which would be said of all of it
 
 
 def assert_learned(table: Path, made: Path) -> None:

@@ -21,9 +21,10 @@ _COMPILE = ("-std=c99", "-Os", "-fno-asynchronous-unwind-tables", "-c")
 
 def written_exports(summary: Mapping[str, Any], folder: Path) -> set[str]:
     """Return the formats among `onnx` and `c` that a finished run has, with their sizes in its summary."""
-    networks = [file for key, file in ONNX_FILES.items() if f"bytes_{key}" in summary]  # of floats, and of levels
+    levels = "onnx_" + summary["format"].removeprefix("sparse_")
+    networks = [key for key in ("onnx", levels) if key in ONNX_FILES]
     has = {
-        "onnx": len(networks) > 1 and all((folder / file).is_file() for file in networks),
+        "onnx": all(f"bytes_{key}" in summary and (folder / ONNX_FILES[key]).is_file() for key in networks),
         "c": (folder / HEADER).is_file() and ("c_flash_bytes" in summary or not _compiles()),
     }
     return {name for name, is_there in has.items() if is_there}
@@ -32,7 +33,8 @@ def written_exports(summary: Mapping[str, Any], folder: Path) -> set[str]:
 def write_exports(folder: Path, formats: Iterable[str], shape: tuple[int, ...], *, choices: bool) -> dict[str, Any]:
     """Write formats, from a run's `policy.lpz`, and return their sizes in bytes for its summary.
 
-    ONNX is `policy.onnx`, of floats, and one of levels: `policy_int4.onnx` of weights of 4 bits, else `policy_int8.onnx`.
+    ONNX is `policy.onnx`, of floats, and of weights on levels also `policy_int8.onnx` or `policy_int4.onnx`. Weights that
+    training left as floats are not rounded here: the network of levels would be one that nobody measured.
 
     Without the package `onnx` there is a note in place of ONNX files; without a C compiler no size of the header. The
     shape is that of an observation; with `choices` outputs are scores. Raises `UserError` as `write_header`.
@@ -42,10 +44,12 @@ def write_exports(folder: Path, formats: Iterable[str], shape: tuple[int, ...], 
         print("note: no ONNX files were written, for they need the package onnx: pip install 'lightning_pz[onnx]'")
     elif "onnx" in asked:
         stored = read_stored(folder / "policy.lpz")
-        bits = stored.bits or 8
-        for name, levels in (("onnx", None), (f"onnx_int{bits}", stored.levels())):
+        networks = {"onnx": None} if stored.bits is None else {"onnx": None, f"onnx_int{stored.bits}": stored.levels()}
+        for name, levels in networks.items():
             file = folder / ONNX_FILES[name]
-            values[f"bytes_{name}"] = write_onnx(stored.plan, stored.tensors(), shape, file, levels, bits=bits)
+            values[f"bytes_{name}"] = write_onnx(
+                stored.plan, stored.tensors(), shape, file, levels, bits=stored.bits or 8
+            )
     if "c" in asked:
         write_header(folder / "policy.lpz", folder / HEADER, choices=choices)
         values |= compiled_size(folder / HEADER)

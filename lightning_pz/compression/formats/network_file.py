@@ -51,6 +51,14 @@ formats but `float32` and `float16`.
 """
 
 
+def rounded_formats(own: str) -> list[str]:
+    """Return the formats whose weights are rounded when a run has ended, by the format of its `policy.lpz`.
+
+    What a policy in them does nobody measured; what it does in `own`, and in all others, is what was measured.
+    """
+    return [name for name in FORMATS if name not in ("float32", "sparse", own, own.removeprefix("sparse_"))]
+
+
 def write_network(
     network: nn.Sequential, path: Path, name: str, meta: dict[str, Any] | None = None, *, per_channel: bool = False
 ) -> int:
@@ -116,9 +124,9 @@ class StoredNetwork:
         return {name: n.float() if scale is None else from_levels(n, scale) for name, n, scale in pairs}
 
     def levels(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return levels and scales of every weight, by name; of weights stored as floats the nearest of 8 bits."""
+        """Return levels and scales of the weights, by name; nothing of weights that are stored as floats."""
         stored = ((name, self.numbers[name], self.scales[name]) for name in weight_names(self.plan))
-        return {name: to_levels(n) if scale is None else (n, scale) for name, n, scale in stored}
+        return {name: (n, scale) for name, n, scale in stored if scale is not None}
 
 
 def read_network(path: str | Path) -> tuple[nn.Sequential, dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 STRETCH = (-0.1, 1.1)
 TEMPERATURE = 2 / 3
 _SHIFT = TEMPERATURE * math.log(-STRETCH[0] / STRETCH[1])
-_EDGE = 1e-6
+UNIFORM_EDGE = 1e-6
 """Uniform numbers keep this far from 0 and 1, where their logit is infinite."""
 
 
@@ -54,7 +54,7 @@ class HardConcrete(nn.Module):
         """Draw new noise for the next forward passes."""
         # Drawn on the generator's device, so that every device gets the same noise.
         drawn = torch.empty(self.uniform.shape, device=generator.device)
-        self.uniform.copy_(drawn.uniform_(_EDGE, 1 - _EDGE, generator=generator))
+        self.uniform.copy_(drawn.uniform_(UNIFORM_EDGE, 1 - UNIFORM_EDGE, generator=generator))
 
     def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return weight * gate(self.log_alpha, self.uniform if self.training else None)

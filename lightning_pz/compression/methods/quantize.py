@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
-_TRIED = 33
+TRIED_SCALES = 33
+"""Scales that a calibration tries."""
 
 
 def largest_level(bits: int) -> int:
@@ -85,7 +86,7 @@ class ActivationInt8(nn.Module):
     def calibrate(self, x: Float[Tensor, "..."]) -> None:
         """Choose the scale of the least squared error on x: cutting off a few large numbers may make all steps finer."""
         most = x.detach().abs().amax().clamp_min(1e-8)
-        tried = most * torch.linspace(0.2, 1, _TRIED, device=x.device)
+        tried = most * torch.linspace(0.2, 1, TRIED_SCALES, device=x.device)
         zero = torch.zeros(1, dtype=torch.int32, device=x.device)
         errors = [
             (torch.fake_quantize_per_tensor_affine(x, (one / LEVELS).reshape(1), zero, -LEVELS, LEVELS) - x)

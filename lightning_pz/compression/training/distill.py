@@ -19,7 +19,7 @@ from lightning_pz.compression.modules import Residual, ToBox, copy_of
 from lightning_pz.compression.seeds import HELD_OUT_SEEDS, visit_seeds
 from lightning_pz.compression.settings import CompressSettings
 
-_INT8_RATE = 0.3
+INT8_RATE = 0.3
 """Learning rate of int8 training, as a share of the one before: levels are near, and only have to be chosen."""
 RANK_STATES = 2000
 """States on which a rank by behavior error is chosen, at most, and on which activations are calibrated."""
@@ -66,7 +66,7 @@ def distill(
 
     student.train()
     for step in ProgressBar(range(total), unit="step", progress=progress):
-        begin, end, peak = (0, base, 1.0) if step < base else (base, total, _INT8_RATE)
+        begin, end, peak = (0, base, 1.0) if step < base else (base, total, INT8_RATE)
         rate = peak * options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
         _set_rates(optimizer, compressor, rate)
         if compressor.advance(step):

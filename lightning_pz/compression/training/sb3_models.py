@@ -31,15 +31,15 @@ def algorithm_class(name: str) -> Any:
     return getattr(importlib.import_module("sb3_contrib" if name == "tqc" else "stable_baselines3"), name.upper())
 
 
-def load_model(path: str | Path, algorithm: str, **more: Any) -> Any:
-    """Return a model by the stock loader, on the CPU; raise `UserError` if it does not load."""
+def load_model(path: str | Path, algorithm: str, device: str = "cpu", **more: Any) -> Any:
+    """Return a model by the stock loader, on a device; raise `UserError` if it does not load."""
     if algorithm == "tqc":
         check_extra("sb3_contrib", "baselines", f"{path}, a model of TQC,")
     try:
         with warnings.catch_warnings():
             # Its optimizer is another one; the weights are the same.
             warnings.filterwarnings("ignore", "You are probably loading a DQN model saved with SB3 < 2.4.0")
-            return algorithm_class(algorithm).load(path, device="cpu", **more)
+            return algorithm_class(algorithm).load(path, device=device, **more)
     except Exception as error:
         raise UserError(f"{path} cannot be opened as {algorithm} ({type(error).__name__}: {error})") from error
 

@@ -64,7 +64,7 @@ def train_sb3(
     if not world.discrete and settings.algorithm == "dqn":
         raise UserError(f"--algorithm dqn chooses among actions, but {world.id} has a box of them: use sac, td3 or ppo")
     begin = time.process_time()
-    options = copy.deepcopy(settings.model.get(settings.algorithm, {}))
+    options = {"device": "cpu"} | copy.deepcopy(settings.model.get(settings.algorithm, {}))
     envs, hindsight = options.pop("n_envs", 1), options.pop("hindsight", False)
 
     def make_env() -> Monitor:
@@ -81,7 +81,7 @@ def train_sb3(
         model = make_model(world, settings, options, env)
     else:
         number = saved["segments"]
-        model = load_model(place / f"model-{number}.zip", settings.algorithm, env=env)
+        model = load_model(place / f"model-{number}.zip", settings.algorithm, options["device"], env=env)
         if (replay := place / f"replay-{number}.pkl").is_file():
             with _explained(replay):
                 model.load_replay_buffer(replay)
@@ -196,7 +196,7 @@ def make_model(world: World, settings: CompressSettings, options: dict[str, Any]
 
     Raises `UserError` for an argument that the class does not take, or a class that cannot be imported.
     """
-    options = {"policy": "CnnPolicy" if world.is_image else "MlpPolicy", "device": "cpu"} | options
+    options = {"policy": "CnnPolicy" if world.is_image else "MlpPolicy"} | options
     inner = options.get("policy_kwargs", {})
     for key in CLASS_ARGUMENTS:
         if isinstance(inner.get(key), str):

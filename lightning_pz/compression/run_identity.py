@@ -34,7 +34,7 @@ def compression_identity(world: World, settings: CompressSettings) -> Identity:
     )
     known = {"world": seen, "sources": _sources(settings)}
     then = known | {"settings": used(settings, plain), "versions": installed}
-    # Builds of one version compute alike, as two machines do.
+    # Builds of one version count as one, as two machines do.
     content = then | {
         "versions": installed | {"torch": importlib.metadata.version("torch").partition("+")[0]},
         "rules": rules,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning_pz.search.off_policy.fixed_rules import off_policy_rules
+from lightning_pz.search.off_policy.pace_rules import off_policy_rules
 from lightning_pz.search.settings import BASELINES, SearchSettings
 
 _SECTIONS = {"pgpe", "cmaes", "bo", "random_latent", "gradient", "baselines", "off_policy"}

@@ -14,7 +14,7 @@ from lightning_pz.search.algorithms import make_search
 from lightning_pz.search.answers import due_answers
 from lightning_pz.search.loop import search_until_done
 from lightning_pz.search.objective import Objective
-from lightning_pz.search.off_policy import fixed_rules
+from lightning_pz.search.off_policy import pace_rules
 from lightning_pz.search.rivals.hyperparameters import Hyperparameters
 from lightning_pz.search.rivals.search import BaselineSearch
 from lightning_pz.search.settings import SearchSettings
@@ -151,9 +151,9 @@ def test_what_no_setting_names_is_in_the_identity(monkeypatch):
 
     searches = {"algorithm": "td3", "space": "latent"}
     before = rules(**searches)
-    for name, value in {key: value for key, value in vars(fixed_rules).items() if key.isupper()}.items():
+    for name, value in {key: value for key, value in vars(pace_rules).items() if key.isupper()}.items():
         with monkeypatch.context() as patch:
-            patch.setattr(fixed_rules, name, value + 1)
+            patch.setattr(pace_rules, name, value + 1)
             assert rules(**searches) != before, name
     assert rules(**searches) == before and rules(algorithm="td3") is None
     assert rules(algorithm="ppo", answers_at=[5]) == {"answers": 2} != rules(algorithm="ppo")

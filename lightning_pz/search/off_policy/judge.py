@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from lightning_pz.search.off_policy import fixed_rules
+from lightning_pz.search.off_policy import pace_rules
 
 Ruling = Literal["play", "drop", "adopt"]
 
@@ -30,6 +30,6 @@ def judge(incumbent: Sequence[float], candidate: Sequence[float], is_enough: boo
 
 
 def holds(incumbent: Sequence[float], candidate: Sequence[float]) -> bool:
-    """Return whether a candidate loses no more than `fixed_rules.TOLERANCE` in the episodes that it has played so far."""
+    """Return whether a candidate loses no more than `pace_rules.TOLERANCE` in the episodes that it has played so far."""
     before, now = float(np.mean(incumbent[: len(candidate)])), float(np.mean(candidate))
-    return now >= before - fixed_rules.TOLERANCE * abs(before)
+    return now >= before - pace_rules.TOLERANCE * abs(before)

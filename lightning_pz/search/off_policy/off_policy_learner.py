@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.search.algorithm_settings import SettledOffPolicySettings
 from lightning_pz.search.objective import Problem
-from lightning_pz.search.off_policy import fixed_rules
+from lightning_pz.search.off_policy import pace_rules
 from lightning_pz.search.off_policy.actor import ActorStart, DecodedActor
 from lightning_pz.search.rivals.hyperparameters import Hyperparameters
 from lightning_pz.search.rivals.learner import Learner
@@ -124,8 +124,8 @@ class OffPolicyLearner(Learner):
             with_offset=r.with_offset,
             log_std=s.log_std if is_random else None,
         )
-        outputs = fixed_rules.QUANTILES if r.algorithm == "tqc" else 1
-        old_steps = s.old_steps or (fixed_rules.STEPS_ALONE if r.share == 1 and self._ends_early() else 1)
+        outputs = pace_rules.QUANTILES if r.algorithm == "tqc" else 1
+        old_steps = s.old_steps or (pace_rules.STEPS_ALONE if r.share == 1 and self._ends_early() else 1)
         critics = {"count": s.critics, "hidden": s.hidden, "outputs": outputs, "normalize": s.normalize}
         kind = {"td3": DecodedTD3, "sac": DecodedSAC, "tqc": DecodedTQC}[r.algorithm]
         rates = (s.latent_rate, s.actor_rate, s.critic_rate)

@@ -16,7 +16,7 @@ from lightning_pz.policy.saved import SavedPolicy
 from lightning_pz.replay.transitions import Transitions
 from lightning_pz.search.generation import Generation
 from lightning_pz.search.objective import Problem
-from lightning_pz.search.off_policy import fixed_rules
+from lightning_pz.search.off_policy import pace_rules
 from lightning_pz.search.off_policy.actor import ActorStart
 from lightning_pz.search.off_policy.judge import holds, judge
 from lightning_pz.search.off_policy.off_policy_learner import OffPolicyLearner, Recipe
@@ -245,7 +245,7 @@ class OffPolicySearch:
         """Return how closely the actor is tied at first: only where episodes can end, unless the settings say."""
         if (given := self.recipe.settings.tie) is not None:
             return given
-        return fixed_rules.FIRST_TIE if old is not None and old.terminated.any() else 0.0
+        return pace_rules.FIRST_TIE if old is not None and old.terminated.any() else 0.0
 
     def _adopt(self, learner: OffPolicyLearner, book: Book) -> None:
         book.params, book.place = learner.average().clone(), learner.place()
@@ -253,9 +253,9 @@ class OffPolicySearch:
     def _tie_anew(self, learner: OffPolicyLearner, book: Book) -> None:
         """Loosen the tie if a dropped candidate held what the incumbent earns; else tighten it, and go back there."""
         if holds(book.returns, book.candidate):
-            book.tie /= fixed_rules.LOOSENS
+            book.tie /= pace_rules.LOOSENS
         else:
-            book.tie *= fixed_rules.TIGHTENS
+            book.tie *= pace_rules.TIGHTENS
             if book.tie:
                 assert book.params is not None
                 learner.go_back(book.place, book.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -82,6 +83,9 @@ def return_curves(grid: FewGrid, found: Sequence[TaskAnswers]) -> Figure:
         signs[band] = Patch(color=GRAY, alpha=0.3, linewidth=0)
     if any(point.runs == 1 for one in found for name in looks for point in _points(one, name, at)):
         signs["open, without a line: a single run"] = Line2D([], [], **_LONE, color=GRAY, marker="o")
+    several = [[point.runs for point in _points(one, name, at) if point.runs > 1] for one in found for name in looks]
+    if any(len(set(runs)) > 1 for runs in several):
+        signs["a gap in a curve: fewer runs behind it"] = Line2D([], [], linestyle="")
     groups = {
         head: {
             name: Line2D([], [], color=own.color, linestyle=own.line, marker=own.marker, markersize=4, linewidth=1.5)
@@ -170,18 +174,22 @@ def _strongest(grid: FewGrid, curves: Mapping[str, Sequence[_Point]]) -> set[str
 
 
 def _draw_curve(axis: Axes, points: Sequence[_Point], own: Look, is_bold: bool) -> set[str]:
-    """Draw means of several runs as a curve, with a band if it is bold, and single runs apart; return the kinds of its ends."""
+    """Draw means of several runs as a curve, with a band if it is bold, and single runs apart; return the kinds of its ends.
+
+    The curve has a gap where other runs follow: a mean of fewer is no continuation of one of more.
+    """
     alone, several = ([point for point in points if (point.runs == 1) == is_alone] for is_alone in (True, False))
     axis.plot(*_places(alone), **_LONE, color=own.color, marker=own.marker)
-    x, means = _places(several)
     style: dict[str, Any] = {"color": own.color, "linestyle": own.line, "marker": own.marker}
     bold, plain = {"linewidth": 2.0, "markersize": 4, "zorder": 3}, {"linewidth": 0.8, "markersize": 2.5, "alpha": 0.6}
-    axis.plot(x, means, **style | (bold if is_bold else plain))
-    if not is_bold:
-        return set()
-    lows, highs = [point.mean.low for point in several], [point.mean.high for point in several]
-    axis.fill_between(x, lows, highs, color=own.color, alpha=0.15, linewidth=0)
-    return {point.mean.kind for point in several}
+    for _, part in itertools.groupby(several, key=lambda point: point.runs):
+        unbroken = list(part)
+        x, means = _places(unbroken)
+        axis.plot(x, means, **style | (bold if is_bold else plain))
+        if is_bold:
+            lows, highs = [point.mean.low for point in unbroken], [point.mean.high for point in unbroken]
+            axis.fill_between(x, lows, highs, color=own.color, alpha=0.15, linewidth=0)
+    return {point.mean.kind for point in several} if is_bold else set()
 
 
 def _places(points: Sequence[_Point]) -> tuple[list[int], list[float]]:

@@ -26,6 +26,7 @@ _NOTES = {
     "leads": f"who leads and by how much; {SIGNIFICANT} significantly; - where ours have fewer than two runs so far, or rivals none",
     "claim-counts": _LEADS.replace("a higher mean", "a larger mean area under the curve"),
     "lengths": "environment steps an episode, mean over all episodes of a contender; lowest to highest contender of each kind",
+    "parts": "runs: by count where fewer of them have come to the later ones, whose means are of those alone",
     "claim": "mean return of the answer over the first episodes",
 }
 

@@ -224,11 +224,19 @@ def parts_table(grid: FewGrid, found: Sequence[TaskAnswers]) -> Table:
         if any(name in one.runs for name in names_of(grid, "part")):
             for name in (name for name in names_of(grid, "ours", "part", *RIVALS) if name in one.runs):
                 cells: list[Estimate | None] = []
+                counts: list[int] = []
                 for count in grid.at:
                     values = np.array([row.answers[count] for row in one.runs[name] if count in row.answers])
                     cells.append(mean_interval(values) if len(values) else None)
-                rows.append([one.env, one.task, name, len(one.runs[name]), *cells])
+                    counts.append(len(values))
+                rows.append([one.env, one.task, name, _runs_text(counts, len(one.runs[name])), *cells])
     return Table(["environment", "task", "contender", "runs", *[f"after {count_text(n)}" for n in grid.at]], rows)
+
+
+def _runs_text(counts: Sequence[int], most: int) -> str:
+    """Return how many runs there are, by count where fewer have come to some: `5, 5, 2`."""
+    known = [count for count in counts if count]
+    return str(most) if set(known) <= {most} else ", ".join(map(str, known))
 
 
 def all_tables(grid: FewGrid, found: Sequence[TaskAnswers]) -> dict[str, Table]:

@@ -10,7 +10,7 @@ from sweeps.compression.compression_grid import levels, load_compression
 from sweeps.compression.training_curves import logged_curve
 from sweeps.few_episodes.few_figures import pretraining_curves, return_curves
 from sweeps.few_episodes.few_grid import load_few_episodes
-from sweeps.few_episodes.few_tables import collect_answers
+from sweeps.few_episodes.few_tables import collect_answers, parts_table
 from sweeps.few_episodes.lead_figure import lead_map
 from sweeps.few_episodes.ledger import RunRow
 
@@ -59,6 +59,21 @@ def test_a_single_run_is_no_curve_and_the_best_of_each_group_has_a_band(few):
         "open, without a line: a single run" in words
         and "bold: best of its group at its end\nband over runs: range" in words
     )
+
+
+def test_a_curve_has_a_gap_where_fewer_runs_go_on_and_the_table_has_their_numbers():
+    """Else the mean of the two that are left would look as what has become of all."""
+    rows = rows_of("learned weights", [[1.0, 2.0, 9.0], [3.0, 4.0, 11.0]], [0, 10_000, 30_000])
+    short = rows_of("learned weights", [[-1.0, -2.0]] * 4, [0, 10_000])[2:]
+    alone = rows_of("old data alone", [[5.0], [6.0]], [0])
+    grid, found = study_of("reuse", [*rows, *short, *alone])
+    figure = return_curves(grid, found)
+    lines = [list(line.get_ydata()) for line in figure.axes[0].lines]
+    assert [0.5, 0.5] in lines and [10.0] in lines and [0.5, 0.5, 10.0] not in lines
+    assert "a gap in a curve: fewer runs behind it" in words_of(figure)
+    assert {row[2]: row[3] for row in parts_table(grid, found).rows} == {
+        "learned weights": "4, 4, 2", "old data alone": "2",
+    }  # fmt: skip
 
 
 def test_the_axis_ends_at_the_last_count_that_a_run_reached(few):

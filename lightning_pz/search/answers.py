@@ -30,8 +30,11 @@ class Answer(NamedTuple):
 
 
 def due_answers(at: Sequence[int], before: int, after: int) -> list[int]:
-    """Return the counts whose answer is the incumbent before a generation that leads from `before` to `after`."""
-    return [count for count in at if before <= count < after]
+    """Return the counts whose answer is the incumbent before a generation that leads from `before` to `after`.
+
+    One that ends no episode leads nowhere: a count is due again until there is one, and the first time counts.
+    """
+    return [count for count in at if count == before or before < count < after]
 
 
 def write_answers(

@@ -115,7 +115,7 @@ def search_until_done(
                 begun, is_whole = time.process_time(), search.is_pure
                 inner, generation = search.step(progress.search)
                 taken = generation.episodes if by == "episodes" else generation.steps
-                due = due_answers(settings.answers_at, progress.counted(by), progress.counted(by) + taken)
+                due = due_answers(_open(progress, settings), progress.counted(by), progress.counted(by) + taken)
                 if due and before is None:
                     before = search.incumbent(progress.search)
                 following = replace(
@@ -155,7 +155,7 @@ def search_until_done(
     _save(folder, progress, search)
     if settings.answers_at:
         policy, last = search.incumbent(progress.search), progress.counted(by)
-        ends = [Answer(count, progress.env_steps, policy) for count in settings.answers_at if count == last]
+        ends = [Answer(count, progress.env_steps, policy) for count in _open(progress, settings) if count == last]
         ends.append(Answer(last, progress.env_steps, policy))
         write_answers(folder, [*progress.answers, *ends], objective, settings.answer_episodes, by)
     return progress
@@ -196,6 +196,12 @@ def _check_finite(progress: Progress, objective: Objective, settings: SearchSett
             f"{settings.task!r} ({progress.invalid} policies so far): in each an observation, an action or a reward was NaN or "
             "infinite. Find what makes the environment or the task overflow, or begin elsewhere (--start)"
         )
+
+
+def _open(progress: Progress, settings: SearchSettings) -> list[int]:
+    """Return the counts that have no answer yet."""
+    answered = {answer.at for answer in progress.answers}
+    return [count for count in settings.answers_at if count not in answered]
 
 
 def _has_next(progress: Progress, search: Search, settings: SearchSettings) -> bool:

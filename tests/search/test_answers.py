@@ -124,6 +124,20 @@ def test_an_answer_rests_on_all_updates_before_that_episode(stops, short_problem
         assert row["return"] == pytest.approx(each.mean())
 
 
+def test_an_answer_is_the_policy_as_the_episode_ends_however_many_updates_the_next_one_has(short_problem, tmp_path):
+    """Of a learner that updates three times an episode: before the first episode it has learned nothing."""
+    given = Hyperparameters({"n_steps": 20, "batch_size": 20, "policy_kwargs": {"net_arch": [8]}})
+    settings = SearchSettings(
+        "ppo", budget=400, answers_at=[0, 1, 3, 6], answer_episodes=4, evaluation_episodes=2, test_episodes=2
+    )
+    search = BaselineSearch(
+        "ppo", given, short_problem, seed=0, budget=400, chunk=2_000, stops={"episodes": (0, 1, 3, 6)}
+    )
+    search_until_done(search, Objective(short_problem), settings, RunFolder(tmp_path, Identity({})))
+    *rows, _ = rows_of(tmp_path)
+    assert [(row["episodes"], row["env_steps"]) for row in rows] == [(0, 0), (1, 60), (3, 180), (6, 360)]
+
+
 def test_a_search_ends_with_the_generation_that_reaches_its_episodes(short_problem, latents, weights, tmp_path):
     _, progress = run(settings_of("pgpe", episodes=9), short_problem, latents, weights, tmp_path / "pgpe")
     assert progress.episodes == 3 + 4 + 4  # starts and two generations

@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import yaml
 
@@ -21,6 +20,7 @@ from lightning_pz.common.files import alone, replacing, write_json, write_text
 from lightning_pz.common.identity import first_difference
 from lightning_pz.common.known_folders import Identity
 from lightning_pz.common.tracking.settings import Loggers
+from lightning_pz.common.version import library_version
 
 if TYPE_CHECKING:
     from lightning_pz.common.tracking.tracker import Tracker
@@ -109,4 +109,4 @@ class RunFolder:
 
 def _computed_by() -> dict[str, str]:
     """Return the versions of the packages on which every number depends; a whole run may be of any, but of one."""
-    return {"torch": str(torch.__version__), "numpy": np.__version__}
+    return {name: library_version(name) for name in ("torch", "numpy")}

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,7 @@ def read_search(folder: Path) -> SearchRun:
     search = _settings(SearchSettings, {"latents": "gaussian"} | config)
     settings, identity = flat_settings(search.identity()), read_identity(folder)
     del settings["seed"]
+    settings = {key: value for key, value in settings.items() if not key.startswith("rules.")} | _rules(identity)
     if "start" in settings:
         settings["start"] = identity.get("start") or settings["start"]
     task, algorithm = summary["task"], summary["algorithm"]
@@ -137,6 +138,13 @@ def read_search(folder: Path) -> SearchRun:
         steps=steps, returns=returns, settings=settings, label=search_label(search, mark[1] if mark else ""),
         checkpoint=summary.get("checkpoint", ""), identity=identity,
     )  # fmt: skip
+
+
+def _rules(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rules that a run followed, not those of today; the one of `answers` decides no curve."""
+    own = identity.get("settings")
+    rules = own.get("rules") or {} if isinstance(own, Mapping) else {}
+    return {f"rules.{key}": value for key, value in rules.items() if key != "answers"}
 
 
 def read_identity(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import itertools
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from lightning_pz.common.files import file_digest
 from lightning_pz.common.identity import digest, source_digest
 from lightning_pz.common.known_folders import Identity
+from lightning_pz.common.version import library_version
 from lightning_pz.compression.environments import World
 from lightning_pz.compression.fixed_rules import fixed_rules, ruled_runs_without
 from lightning_pz.compression.make_environment import provider_of
@@ -34,11 +34,7 @@ def compression_identity(world: World, settings: CompressSettings) -> Identity:
     )
     known = {"world": seen, "sources": _sources(settings)}
     then = known | {"settings": used(settings, plain), "versions": installed}
-    # Builds of one version count as one, as two machines do.
-    content = then | {
-        "versions": installed | {"torch": importlib.metadata.version("torch").partition("+")[0]},
-        "rules": rules,
-    }
+    content = then | {"versions": installed | {"torch": library_version("torch")}, "rules": rules}
     earlier = []
     if ruled_runs_without("rules", rules):
         earlier.append(then)

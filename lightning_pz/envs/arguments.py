@@ -47,8 +47,8 @@ def located(given: Mapping[str, Any]) -> dict[str, Any]:
     return _each_text(given, lambda text: str(Path(text).resolve()) if Path(text).is_file() else text)
 
 
-def by_content(env: gymnasium.Env, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with what every file says in place of its path: of a model, all that MuJoCo compiles from it."""
+def by_content(env: gymnasium.Env, given: Any) -> Any:
+    """Return plain data, such as arguments, with what every file says in place of its path: of a model, all that MuJoCo compiles from it."""
     has_model = type(getattr(env.unwrapped, "model", None)).__name__ == "MjModel"
 
     def content(text: str) -> Any:

@@ -35,9 +35,7 @@ def constructor_content(env: gymnasium.Env) -> str:
     if spec is None or not (spec.kwargs or spec.additional_wrappers):
         return ""
     wrappers = [[w.name, w.entry_point, w.kwargs] for w in spec.additional_wrappers]
-    return json.dumps(
-        [by_content(env, spec.kwargs), by_content(env, {"": wrappers})[""]], sort_keys=True, default=_plain
-    )
+    return json.dumps(by_content(env, [spec.kwargs, wrappers]), sort_keys=True, default=_plain)
 
 
 def own_source(env: gymnasium.Env) -> str:

@@ -168,30 +168,37 @@ def references(data: PolicyPoolDataModule, sizes: Sequence[int]) -> dict[str, fl
 
     The last size is k, and PCA on actions has all sizes. The two splits may differ much where whole climbs are held out.
     """
-    on_test = _references_on(data, data.test, sizes)
-    del on_test["affine_numbers"]  # of the training states alone
-    return _references_on(data, data.val, sizes) | {f"test_{key}": value for key, value in on_test.items()}
+    val, test = (_references_on(data, part, sizes) for part in (data.val, data.test))
+    del test["affine_numbers"]  # of the training states alone
+    val["params_pca_fvu"], test["params_pca_fvu"] = _params_pca_fvu(data, sizes[-1])
+    return val | {f"test_{key}": value for key, value in test.items()}
 
 
 def _references_on(data: PolicyPoolDataModule, part: Part, sizes: Sequence[int]) -> dict[str, float]:
-    latent_dim = sizes[-1]
     held_out = part.all_actions()
     # Training policies on the held-out states, and the reverse, are what they are fitted to.
     seen_there = data.train.on_states_of(part).all_actions(_PCA_POLICIES)
     pca = pca_fvu(seen_there.flatten(1), held_out.flatten(1), list(sizes))
     affine, numbers = affine_fvu(data.train.states, part.on_states_of(data.train).all_actions(), part.states, held_out)
-    layout = data.layout
-    count = min(2048, _PARAMS_FLOATS // (2 * layout.num_params))
-    seen = data.pool.params(data.train.rows[:count])
-    unseen = data.pool.params(part.rows[: count // 4])
-    rebuilt = act_shared(layout, project(seen, unseen, latent_dim), part.states)
     return {
-        "pca_fvu": pca[latent_dim],
+        "pca_fvu": pca[sizes[-1]],
         **({f"pca_fvu_k{size}": pca[size] for size in sizes} if len(sizes) > 1 else {}),
-        "params_pca_fvu": fvu(rebuilt, held_out[: len(unseen)]),
         "affine_fvu": affine,
         "affine_numbers": float(numbers),
     }
+
+
+def _params_pca_fvu(data: PolicyPoolDataModule, components: int) -> list[float]:
+    """Return the FVU of PCA on weights on the split of `val_fvu` and that of `test_fvu`, with one decomposition for both."""
+    count, parts = min(2048, _PARAMS_FLOATS // (2 * data.layout.num_params)), (data.val, data.test)
+    unseen = [data.pool.params(part.rows[: count // 4]) for part in parts]
+    rebuilt = project(data.pool.params(data.train.rows[:count]), torch.cat(unseen), components).split(
+        [*map(len, unseen)]
+    )
+    return [
+        fvu(act_shared(data.layout, params, part.states), part.all_actions()[: len(params)])
+        for params, part in zip(rebuilt, parts, strict=True)
+    ]
 
 
 @torch.no_grad()

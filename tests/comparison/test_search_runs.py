@@ -102,6 +102,26 @@ def test_algorithms_must_be_evaluated_alike_but_may_differ_in_budget(tmp_path, w
         group_runs(find_runs([tmp_path]).runs)
 
 
+def test_runs_of_other_rules_are_no_seeds_of_one_contender(tmp_path, write_run):
+    """By what each run followed, not by what the code says today; rules of answers decide no curve."""
+
+    def write(seed, rules, **more):
+        write_run(
+            tmp_path, "td3", seed, space="weights", start="pool_best", content={"settings": {"rules": rules}}, **more
+        )
+
+    write(0, {"version": 1})
+    write(1, {"version": 1})
+    assert set(group_runs(find_runs([tmp_path]).runs)["mountaincar", "standard"])
+    write(2, {"version": 2})
+    with pytest.raises(UserError, match=r"same rules.version, but it is 1 in .* and 2 in"):
+        group_runs(find_runs([tmp_path]).runs)
+    write(0, {"answers": 2}, task="left")
+    write_run(tmp_path, "td3", 1, space="weights", start="pool_best", task="left")
+    left = [run for run in find_runs([tmp_path]).runs if run.task == "left"]
+    assert len(group_runs(left)["mountaincar", "left"]) == 1
+
+
 def test_a_seed_counts_once(tmp_path, write_run):
     folder = write_run(tmp_path)
     shutil.copytree(folder, tmp_path / "copy" / folder.name)

@@ -65,6 +65,14 @@ HOPPER = World("Hopper-v5", 1000, (11,), 3, False, (-1.0,) * 3, (1.0,) * 3, cont
 
 
 @pytest.fixture
+def distilling(write_policy, point_mass, tmp_path):
+    """Return a function from a method to the words of a run of ten steps an episode, which `run` completes."""
+    return lambda method: [
+        *("--env", point_mass(limit=10), "--policy", write_policy(), "--method", method, "--logs", tmp_path / "logs")
+    ]
+
+
+@pytest.fixture
 def point_mass(tmp_path, monkeypatch):
     """Return a function that writes, imports and registers a point mass of one's own, and returns `module:Id`."""
     monkeypatch.syspath_prepend(tmp_path)

@@ -21,22 +21,11 @@ from tests.compression.conftest import TINY, run
     [("none", {"float32", "sparse"}), ("prune", {"float32", "sparse"}),
      ("prune+int8", {"float32", "sparse", "int8", "sparse_int8"}), ("int4", {"float32", "sparse", "int4", "sparse_int4"})],
 )  # fmt: skip
-def test_formats_that_nobody_measured_are_named(
-    method, measured, write_policy, point_mass, tmp_path, capsys, monkeypatch
-):
+def test_formats_that_nobody_measured_are_named(method, measured, distilling, capsys, monkeypatch):
     """Those that are not named hold the very policy of the run; those that are named hold a rounded one."""
     drawn, draw = [], figures.bytes_by_format
     monkeypatch.setattr(compressing.figures, "bytes_by_format", lambda *given: drawn.append(draw(*given)) or drawn[0])
-    command = [
-        "--env",
-        point_mass(limit=10),
-        "--policy",
-        write_policy(),
-        "--method",
-        method,
-        "--logs",
-        tmp_path / "logs",
-    ]
+    command = distilling(method)
     compress.main([*map(str, command), *TINY])
     said = capsys.readouterr().out
     folder = Path(said.strip().splitlines()[-1])
@@ -63,18 +52,9 @@ def test_formats_that_nobody_measured_are_named(
     assert gray == {figures._FORMATS[name] for name in rounded} and "gray: rounded afterwards" in axes.get_xlabel()
 
 
-def test_a_finished_run_with_a_rounded_network_is_read(write_policy, point_mass, tmp_path, capsys, monkeypatch):
+def test_a_finished_run_with_a_rounded_network_is_read(distilling, capsys, monkeypatch):
     """Earlier versions rounded what was only pruned, and did not say so."""
-    command = [
-        "--env",
-        point_mass(limit=10),
-        "--policy",
-        write_policy(),
-        "--method",
-        "prune",
-        "--logs",
-        tmp_path / "logs",
-    ]
+    command = distilling("prune")
     folder, summary = run(capsys, *command)
     del summary["formats_rounded_afterwards"]
     summary |= {"bytes_onnx_int8": 5, "latency_us_onnx_int8": 1.0}

@@ -165,19 +165,8 @@ def test_other_versions_of_what_decides_make_another_run(policy, installed):
     assert compression_identity(pong, distilled).content["versions"]["opencv-python-headless"] == "0.0.1"
 
 
-def test_a_run_under_another_version_is_not_found_and_one_of_unknown_versions_is(
-    write_policy, point_mass, tmp_path, capsys, installed
-):
-    command = [
-        "--env",
-        point_mass(limit=10),
-        "--policy",
-        write_policy(),
-        "--method",
-        "int8",
-        "--logs",
-        tmp_path / "logs",
-    ]
+def test_a_run_under_another_version_is_not_found_and_one_of_unknown_versions_is(distilling, capsys, installed):
+    command = distilling("int8")
     first, _ = run(capsys, *command)
     assert run(capsys, *command)[0] == first
     installed(gymnasium="0.0.1")

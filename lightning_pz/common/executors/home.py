@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import os
 import platform
 import socket
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_pz.common.errors import UserError
-from lightning_pz.common.version import package_version
+from lightning_pz.common.version import library_version, package_version
 
 _LIBRARIES = ("torch", "numpy", "mujoco", "gymnasium")
 _ONE_PIECE = threading.Lock()
@@ -37,7 +36,7 @@ class Home:
 @functools.cache
 def versions_here() -> dict[str, str]:
     """Return the versions on which results depend, of lightning_pz by content; builds of one version count as one."""
-    found = {name: importlib.metadata.version(name).partition("+")[0] for name in _LIBRARIES}
+    found = {name: library_version(name) for name in _LIBRARIES}
     return {"lightning_pz": package_version(), "Python": ".".join(platform.python_version_tuple()[:2]), **found}
 
 

@@ -34,6 +34,8 @@ def show_compression(summary: dict[str, Any], folder: Path, loggers: Loggers) ->
         found = read_estimate(summary, key)
         return "none" if found is None else f"{found.value:{form}}{found.ends(form)}"
 
+    # Dense and sparse alike, so that the table fits a terminal.
+    levels = [name for name in rounded_formats(summary["format"]) if not name.startswith("sparse_")]
     rows = {
         "environment": summary["env"],
         "method": summary["method"],
@@ -43,7 +45,7 @@ def show_compression(summary: dict[str, Any], folder: Path, loggers: Loggers) ->
         "share kept": span("return_kept", ".1%"),
         "behavior FVU": "none" if summary["behavior_fvu"] is None else f"{summary['behavior_fvu']:.4f}",
         "file": f"{summary['bytes_file']:,} bytes ({summary['format']})",
-        "not measured": f"{', '.join(rounded_formats(summary['format']))}: rounded afterwards",
+        "rounded afterwards": f"{', '.join(levels)}: not measured",
         "float32 file over it": f"{summary['file_ratio']:.1f}",
         "the paper's ratio": f"{summary['paper_ratio']:.1f} (surviving weights only)",
         "latency": f"{summary['latency_us_torch']:.0f} us (dense {summary['latency_us_torch_dense']:.0f} us)",
